@@ -1,0 +1,66 @@
+"""Every error the harness raises on purpose.
+
+Each message is one paragraph that says what is wrong, where, and what to do. The command line prints the message
+alone; anything that is not an :class:`InterbenchError` is a defect of the harness and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class InterbenchError(Exception):
+    """Base class: something the user can act on."""
+
+    exit_code = 1
+
+
+class UsageError(InterbenchError):
+    """An option, setting or argument is wrong."""
+
+    exit_code = 2
+
+
+class ScenarioError(InterbenchError):
+    """A scenario set can't be read or breaks its schema."""
+
+    exit_code = 2
+
+
+class SystemLoadError(InterbenchError):
+    """A system under test can't be found, imported or constructed."""
+
+    exit_code = 2
+
+
+class MediaError(InterbenchError):
+    """A media file is missing, truncated, hostile or not what it should be.
+
+    ``code`` is a short stable word (``empty``, ``undecodable``, ``timeout`` ...) kept in records.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StoreError(InterbenchError):
+    """A run folder can't be opened, locked, read or written."""
+
+
+class RunLockedError(StoreError):
+    """Another process works on this run folder."""
+
+
+class IncomparableError(StoreError):
+    """A setting changed in a way that would make old and new results incomparable."""
+
+
+class TranscriberError(InterbenchError):
+    """A transcriber can't be set up or has failed for a whole batch."""
+
+
+class JudgeError(InterbenchError):
+    """A judge can't be set up, or its server does something other than the settings say."""
+
+
+class ResumeUnsupportedError(InterbenchError):
+    """A conversation can't be taken up where it was interrupted; it is played again from its first turn."""

@@ -1,0 +1,1 @@
+"""Systems under test: the adapter seam and the built-in systems."""
