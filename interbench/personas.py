@@ -22,7 +22,9 @@ class Voice(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = Field("", max_length=400, description="For prompts: age, gender, pitch, pace, accent.")
-    variant: str = Field("en-us", pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*(\+[A-Za-z0-9_]+)?$", description="espeak-ng voice, e.g. en-us+f3.")
+    variant: str = Field(
+        "en-us", pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*(\+[A-Za-z0-9_]+)?$", description="espeak-ng voice, e.g. en-us+f3."
+    )
     pitch: int = Field(50, ge=0, le=99, description="espeak-ng base pitch, 0 to 99.")
     rate: int = Field(165, ge=80, le=300, description="Words per minute.")
 

@@ -26,7 +26,8 @@ class KeyPoint(BaseModel):
 
     text: Phrase = Field(description="The fact, for people and judges.")
     accept: tuple[Phrase, ...] = Field(
-        (), description="Short phrasings, any of which shows that the fact was said; empty: the content words of `text`."
+        (),
+        description="Short phrasings, any of which shows that the fact was said; empty: the content words of `text`.",
     )
     needs: tuple[int, ...] = Field((), description="1-based earlier turns without which the fact can't be known.")
 
@@ -67,7 +68,9 @@ class Scenario(BaseModel):
     persona: Slug
     stresses: tuple[str, ...] = Field((), description="Keys of the dimensions this scenario gives most work to.")
     tags: tuple[Slug, ...] = ()
-    user_voice: Voice | None = Field(None, description="How the user sounds when the core's synthesizer speaks the turns.")
+    user_voice: Voice | None = Field(
+        None, description="How the user sounds when the core's synthesizer speaks the turns."
+    )
     turns: tuple[Turn, ...] = Field(min_length=1, max_length=32)
 
     @field_validator("stresses")
@@ -83,7 +86,9 @@ class Scenario(BaseModel):
         for index, turn in enumerate(self.turns, start=1):
             for lean in turn.leans_on:
                 if lean.turn >= index:
-                    raise ValueError(f"turns.{index - 1}.leans_on: turn {index} can't lean on turn {lean.turn}; only on earlier ones")
+                    raise ValueError(
+                        f"turns.{index - 1}.leans_on: turn {index} can't lean on turn {lean.turn}; only on earlier ones"
+                    )
             for point in turn.key_points:
                 for needed in point.needs:
                     if not 1 <= needed < index:

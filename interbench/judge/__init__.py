@@ -1,0 +1,1 @@
+"""Judges: what turns a played conversation into verdicts."""

@@ -1,0 +1,52 @@
+"""The seam between the harness and judges."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interbench.records import PlayedConversation, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTask:
+    """One verdict to be given."""
+
+    dimension: str
+    sample: int = 0
+
+
+class Judge(ABC):
+    """Gives verdicts on played conversations."""
+
+    label: str
+    """Shown in tables, e.g. ``signals`` or ``Qwen3-VL-30B-A3B-Instruct``. Tables never mix two labels or identities."""
+    comparable: bool = True
+    """False for a judge whose figures must not be set beside those of a vision-language model."""
+    max_conversations: int = 4
+    """Conversations the harness hands over at a time; a judge with a server to mind schedules within them itself."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that could change a verdict (model, settings, prompt hashes); hashed into the ledger's key. No secrets."""
+
+    async def start(self) -> None:
+        """Check the judge's server and settings before anything is spent. Raises :class:`interbench.errors.JudgeError`."""
+
+    @abstractmethod
+    def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
+        """One verdict per task, each yielded as soon as it is known, in any order.
+
+        ``conversation`` is complete (see :attr:`PlayedConversation.complete`): the harness itself records the verdicts of an incomplete
+        one as missing. An answer that can't be had is yielded as a verdict with ``missing``, not raised;
+        :class:`interbench.errors.JudgeError` stops the run.
+        """
+
+    def summary(self) -> Mapping[str, Any]:
+        """Figures over the whole run for the manifest and the closing lines (tokens computed, reused, calls ...)."""
+        return {}
+
+    async def stop(self) -> None:
+        """Release everything."""

@@ -1,0 +1,215 @@
+"""What the stages hand to one another and what the ledger keeps: exchanges, transcripts, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from interbench.scenarios import Scenario
+
+
+class Outcome(StrEnum):
+    """How a turn ended. ``NOT_PLAYED`` marks a turn that an earlier one made impossible."""
+
+    COMPLETED = "completed"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    RETIRED = "retired"
+    NOT_PLAYED = "not_played"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What the media worker found in a clip by decoding it."""
+
+    sha256: str
+    bytes: int
+    duration_s: float
+    """Playback duration: the longer of picture and sound."""
+    frames: int
+    fps: float
+    width: int
+    height: int
+    video_codec: str
+    has_audio: bool
+    """Whether the file has an audio track."""
+    audible: bool
+    """Whether that track is ever louder than -50 dBFS (20 ms windows)."""
+    audio_s: float
+    speech_start_s: float | None
+    """When the track first gets louder than that; None if it never does."""
+    first_frame_bytes: int | None = None
+    """How many bytes of the file a client must have to show the first frame; None if the container doesn't tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds on the harness's monotonic clock, from the moment the user's turn was handed over."""
+
+    complete_s: float
+    """Until the answer was complete at the harness."""
+    first_frame_s: float
+    """Until the first frame could be shown: for a finished file the arrival of the whole file."""
+    accepted_s: float | None = None
+    """Until the system had accepted the job, if it works by jobs."""
+    resolution_s: float = 0.0
+    """Poll period where the system is polled: the times may be late by this much."""
+    resumed: bool = False
+    """The job was taken up after an interruption: its times are not latencies and are left out of the speed columns."""
+
+    def real_time_factor(self, clip: ClipFacts) -> float:
+        """Time to complete over playback duration; below 1 is faster than playback."""
+        return self.complete_s / clip.duration_s
+
+    def throughput_fps(self, clip: ClipFacts) -> float:
+        """Frames delivered per second of waiting."""
+        return clip.frames / self.complete_s
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One turn as it was played: the clip, the clock, the outcome."""
+
+    system: str
+    scenario: str
+    turn: int
+    """1-based."""
+    outcome: Outcome
+    code: str = ""
+    """Short stable word for anything but completed; the service's own code where there is one."""
+    message: str = ""
+    clip: str | None = None
+    """The media file, relative to the run folder."""
+    facts: ClipFacts | None = None
+    timings: Timings | None = None
+    reply_text: str | None = None
+    """What the system says its avatar said; None if it does not say."""
+    cost_usd: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """The provider's own data (server times, rendered prompt ...), free of secrets."""
+    events: tuple[tuple[float, str, str], ...] = ()
+    """(seconds since hand-over, kind, note) of every event but media chunks, which are summed up."""
+
+    @property
+    def completed(self) -> bool:
+        return self.outcome is Outcome.COMPLETED
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in a clip or in a user's turn."""
+
+    text: str
+    words: tuple[Word, ...] = ()
+    flags: tuple[str, ...] = ()
+    """``reported`` (the system's own text), ``no_audio``, ``silent``, ``no_speech``, ``no_text``, ..."""
+    error: str | None = None
+    """Why there is no transcript; ``text`` is then empty and must not be taken for silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedTurn:
+    """One turn as a judge sees it."""
+
+    index: int
+    user_text: str
+    user_mood: str
+    outcome: Outcome
+    message: str
+    clip: Path | None
+    facts: ClipFacts | None
+    transcript: Transcript | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedConversation:
+    """One scenario played by one system, complete: what a judge judges.
+
+    The name of the system is for the ledger only; a judge must not show it to a model.
+    """
+
+    system: str
+    scenario: Scenario
+    turns: tuple[PlayedTurn, ...]
+    transcriber: str
+    """Label of the transcriber, e.g. ``given``."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every turn has a clip and a transcript."""
+        return all(
+            t.outcome is Outcome.COMPLETED and t.transcript is not None and t.transcript.error is None
+            for t in self.turns
+        )
+
+    def why_incomplete(self) -> str:
+        """One sentence naming the first turn without a clip or transcript; empty if complete."""
+        for turn in self.turns:
+            if turn.outcome is not Outcome.COMPLETED:
+                return f"turn {turn.index} has no clip: {turn.outcome.value.replace('_', ' ')} {turn.message}".rstrip()
+            if turn.transcript is None or turn.transcript.error is not None:
+                why = "not transcribed" if turn.transcript is None else turn.transcript.error
+                return f"turn {turn.index} has no transcript: {why}"
+        return ""
+
+
+class Missing(StrEnum):
+    """Why a verdict has no score."""
+
+    NOT_MEASURABLE = "not_measurable_offline"
+    INCOMPLETE = "incomplete_conversation"
+    NO_KEY_POINTS = "no_key_points"
+    NO_PICTURE = "no_picture"
+    NOT_APPLICABLE = "not_applicable"
+    UNPARSED = "no_boxed_score"
+    OUT_OF_SCALE = "out_of_scale"
+    EMPTY = "empty_answer"
+    REFUSED = "refused"
+    CUT_OFF = "cut_off"
+    CONTEXT_OVERFLOW = "context_overflow"
+    REQUEST_REJECTED = "request_rejected"
+    SERVER_ERROR = "server_error"
+    RATE_LIMITED = "rate_limited"
+    TIMED_OUT = "timed_out"
+
+
+RETRYABLE = frozenset({Missing.SERVER_ERROR, Missing.RATE_LIMITED, Missing.TIMED_OUT})
+"""Missing for reasons outside the conversation: judged again when the judge stage is called again, never cached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says of one dimension of one conversation: a score, or missing with a reason. Never both."""
+
+    system: str
+    scenario: str
+    dimension: str
+    sample: int = 0
+    """Index of the repeated judgement."""
+    score: float | None = None
+    missing: Missing | None = None
+    reasons: str = ""
+    """The judge's own words, or the explanation of what is missing."""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """How the score came about: measured values, frames and pixels seen, tokens, prompt hash ..."""
+    expected_score: float | None = None
+    """From the log-probabilities over the allowed scores; beside the score, never instead of it."""
+
+    def __post_init__(self) -> None:
+        if (self.score is None) == (self.missing is None):
+            raise ValueError("A verdict has either a score or a reason for missing.")
+
+    @property
+    def retryable(self) -> bool:
+        return self.missing in RETRYABLE

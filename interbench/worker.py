@@ -1,0 +1,190 @@
+"""Persistent worker processes that speak JSON lines over their standard input and output.
+
+Work that can hang, crash or eat memory (decoding foreign media, rendering, other people's programs) happens in such a
+process. A worker that exceeds its time is killed and replaced. Workers end by themselves when their standard input
+closes, so that nothing outlives a harness that was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_LINE_LIMIT = 64 * 2**20
+
+
+class WorkerError(Exception):
+    """The request failed; the worker is alive. ``code`` is the word the worker gave."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class WorkerTimeoutError(WorkerError):
+    """The worker did not answer in time and was killed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timeout", message)
+
+
+class WorkerDiedError(WorkerError):
+    """The worker process ended in the middle of a request."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("worker_died", message)
+
+
+class _Worker:
+    """One process; at most one request at a time."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None) -> None:
+        self._argv = argv
+        self._env = env
+        self._cwd = cwd
+        self._process: asyncio.subprocess.Process | None = None
+        self._stderr = bytearray()
+        self._drain: asyncio.Task[None] | None = None
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        self._stderr.clear()
+        process = await asyncio.create_subprocess_exec(
+            *self._argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=None if self._env is None else dict(self._env),
+            cwd=self._cwd,
+            limit=_LINE_LIMIT,
+            start_new_session=True,
+        )
+        self._drain = asyncio.create_task(self._read_stderr(process))
+        self._process = process
+        return process
+
+    async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while chunk := await process.stderr.read(4096):
+            self._stderr += chunk
+            del self._stderr[:-4000]
+
+    def _last_words(self) -> str:
+        lines = self._stderr.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    async def call(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - the worker is killed at the limit
+        process = self._process
+        if process is None or process.returncode is not None:
+            process = await self._start()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            async with asyncio.timeout(timeout):
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                await process.stdin.drain()
+                line = await process.stdout.readline()
+        except TimeoutError:
+            await self.kill()
+            raise WorkerTimeoutError(f"no answer within {timeout:g} s") from None
+        except (BrokenPipeError, ConnectionResetError, ValueError):
+            line = b""
+        except asyncio.CancelledError:
+            # The answer to a cancelled request must not be taken for the answer to the next one.
+            await asyncio.shield(self.kill())
+            raise
+        if not line.endswith(b"\n"):
+            await self.kill()
+            raise WorkerDiedError(f"the worker process ended ({self._last_words()})")
+        try:
+            answer = json.loads(line)
+            if not isinstance(answer, dict):
+                raise ValueError
+        except ValueError:
+            await self.kill()
+            raise WorkerError("protocol", "the worker wrote a line that is not a JSON object") from None
+        error = answer.get("error")
+        if error is not None:
+            if isinstance(error, dict):
+                raise WorkerError(str(error.get("code", "error")), str(error.get("message", "")))
+            raise WorkerError("error", str(error))
+        return answer
+
+    async def kill(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            # The worker leads its own process group: what it started goes with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+        await process.wait()
+        if self._drain is not None:
+            await self._drain
+        # Closing the pipes here rather than at garbage collection keeps the event loop free of stray transports.
+        process._transport.close()  # type: ignore[attr-defined]
+
+
+class WorkerPool:
+    """``size`` workers of one kind, started when first needed.
+
+    Args:
+        argv: command line of a worker.
+        size: how many requests run at the same time.
+        env: environment of the workers; None inherits.
+        cwd: their working directory.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], size: int = 1, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
+        if size < 1:
+            raise ValueError("a pool needs at least one worker")
+        self._workers = [_Worker(argv, env, cwd) for _ in range(size)]
+        self._free: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        for worker in self._workers:
+            self._free.put_nowait(worker)
+
+    async def call(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - the worker is killed at the limit
+        """The worker's answer to ``request``. Waiting for a free worker does not count against ``timeout`` (seconds).
+
+        Raises:
+            WorkerError: the worker answered with an error, died, or was too slow (subclasses tell which).
+        """
+        worker = await self._free.get()
+        try:
+            return await worker.call(request, timeout)
+        finally:
+            self._free.put_nowait(worker)
+
+    async def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            await worker.kill()
+
+
+def python_worker(module: str) -> list[str]:
+    """Command line of a worker that is a module of this installation."""
+    return [sys.executable, "-m", module]
+
+
+def serve(handler: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Main loop of a worker: answer every request line with one line, until standard input closes.
+
+    An exception of ``handler`` becomes ``{"error": {"code", "message"}}``; its ``code`` attribute is used if it has one.
+    Whatever the handler or its libraries print goes to standard error, because standard output carries the answers.
+    """
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    for line in sys.stdin.buffer:
+        try:
+            answer = handler(json.loads(line))
+        except MemoryError:
+            answer = {"error": {"code": "memory", "message": "the work needs more memory than a worker may use"}}
+        except Exception as error:
+            answer = {"error": {"code": str(getattr(error, "code", type(error).__name__)), "message": str(error)}}
+        answers.write(json.dumps(answer).encode() + b"\n")
