@@ -1,0 +1,1 @@
+"""Picture, speech and prompt to what the transformer is conditioned on."""

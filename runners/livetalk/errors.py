@@ -1,0 +1,21 @@
+"""What livetalk raises when its input is at fault. Each message is one paragraph that says what to do."""
+
+
+class LiveTalkError(Exception):
+    """Base of every error a caller can mend; the command line prints its message without a traceback."""
+
+
+class AudioError(LiveTalkError):
+    """An audio file cannot be read, or holds nothing to speak."""
+
+
+class ImageError(LiveTalkError):
+    """A picture cannot be read, or has a shape the model cannot use."""
+
+
+class CheckpointError(LiveTalkError):
+    """A checkpoint file is missing, damaged, or another model."""
+
+
+class FixtureError(LiveTalkError):
+    """A fixture folder is incomplete, damaged, or laid out otherwise than expected."""

@@ -1,0 +1,277 @@
+"""The Wan 2.1 video autoencoder: diffusers' modules under the original file's names, decoded as a stream.
+
+Latents are [1, 16, F, h, w], normalised as the transformer uses them; pixels are [1, 3, T, 8h, 8w] in [-1, 1]. Latent 0 is
+one frame, every later latent four (spec section 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
+from torch import Tensor
+
+LATENT_MEAN = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+)  # fmt: skip
+LATENT_STD = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+)  # fmt: skip
+
+LATENT_CHANNELS = 16
+SPATIAL_FACTOR = 8
+FRAMES_PER_LATENT = 4
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Dimensions of the autoencoder; the defaults are Wan 2.1's (spec 1.3)."""
+
+    dim: int = 96
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+
+    def __post_init__(self) -> None:
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise ValueError("temporal_downsample needs one entry fewer than dim_mult")
+
+
+class WanVAE:
+    """Encoder and decoder over one set of weights.
+
+    Nothing of a stream is kept here: every `VAEStream` owns its cache, so several conversations can decode over the same
+    weights, and encoding a picture disturbs no stream.
+    """
+
+    def __init__(self, module: AutoencoderKLWan) -> None:
+        self.module = module.eval().requires_grad_(False)
+        parameter = next(module.parameters())
+        self.dtype, self.device = parameter.dtype, parameter.device
+        shape = (1, LATENT_CHANNELS, 1, 1, 1)
+        self._mean = torch.tensor(LATENT_MEAN, dtype=self.dtype, device=self.device).view(shape)
+        # The release keeps the deviations in the run's dtype and inverts them there: in bfloat16 both steps round.
+        self._inverse_std = 1.0 / torch.tensor(LATENT_STD, dtype=self.dtype, device=self.device).view(shape)
+        self._encoder_slots = _count_causal_convs(module.encoder)
+        self._decoder_slots = _count_causal_convs(module.decoder)
+        self._decode_first: Callable[..., tuple[Tensor, list[Any]]] = self._first_frame
+        self._decode_next: Callable[..., tuple[Tensor, list[Any]]] = self._next_frames
+
+    @classmethod
+    def from_state(
+        cls,
+        config: VAEConfig,
+        state: Mapping[str, Tensor],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        channels_last: bool = False,
+    ) -> WanVAE:
+        """Build from tensors under the original file's names (spec 1.3), without a second copy of the weights."""
+        module = empty_module(config)
+        names = original_names(config)
+        module.load_state_dict(
+            {names[key]: value.to(device=device, dtype=dtype) for key, value in state.items()}, assign=True
+        )
+        if channels_last:
+            # 3-D convolutions on tensor cores read channels-last; the 2-D ones inside follow their input's layout.
+            module = module.to(memory_format=torch.channels_last_3d)
+        return cls(module)
+
+    def compile(self, **options: Any) -> None:
+        """Compile the two decoder steps (first latent, any later latent); each has one static shape per picture size."""
+        self._decode_first = torch.compile(self._first_frame, **options)
+        self._decode_next = torch.compile(self._next_frames, **options)
+
+    @torch.inference_mode()
+    def encode_image(self, image: Tensor) -> Tensor:
+        """[1, 3, 1, H, W] in [-1, 1] to one latent [1, 16, 1, h, w], float32."""
+        if image.ndim != 5 or image.shape[2] != 1:
+            raise ValueError(f"expected one picture as [1, 3, 1, H, W], got {tuple(image.shape)}")
+        return self.encode_clip(image)
+
+    @torch.inference_mode()
+    def encode_clip(self, frames: Tensor) -> Tensor:
+        """[1, 3, 4k+1, H, W] in [-1, 1] to latents [1, 16, k+1, h, w], float32: the mean of the posterior, no sampling."""
+        if frames.ndim != 5 or frames.shape[:2] != (1, 3) or frames.shape[2] % FRAMES_PER_LATENT != 1:
+            raise ValueError(f"expected a clip as [1, 3, 4k+1, H, W], got {tuple(frames.shape)}")
+        if frames.shape[-1] % SPATIAL_FACTOR or frames.shape[-2] % SPATIAL_FACTOR:
+            raise ValueError(f"height and width must be multiples of {SPATIAL_FACTOR}, got {tuple(frames.shape[-2:])}")
+        frames = frames.to(self.device, self.dtype)
+        cache: list[Any] = [None] * self._encoder_slots
+        chunks = [frames[:, :, :1], *frames[:, :, 1:].split(FRAMES_PER_LATENT, dim=2)] if frames.shape[2] > 1 else [frames]
+        moments = [self.module.encoder(chunk, feat_cache=cache, feat_idx=[0]) for chunk in chunks]
+        mean = self.module.quant_conv(torch.cat(moments, dim=2))[:, :LATENT_CHANNELS]
+        return ((mean - self._mean) * self._inverse_std).float()
+
+    def decoder_stream(self) -> VAEStream:
+        """A decoder with a cache of its own; use one per conversation."""
+        return VAEStream(self)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """A whole clip [1, 16, F, h, w] to uint8 [4F-3, H, W, 3]; the same numbers as a stream gives."""
+        return self.decoder_stream().decode(latents)
+
+    def decode_float(self, latents: Tensor) -> Tensor:
+        """A whole clip [1, 16, F, h, w] to [1, 3, 4F-3, H, W] in the weights' dtype, not clamped."""
+        return self.decoder_stream().decode_float(latents)
+
+    def _denormalised(self, latent: Tensor) -> Tensor:
+        return self.module.post_quant_conv(latent / self._inverse_std + self._mean)
+
+    # The steps take and return the cache instead of changing it in place: that is what a compiler or a CUDA graph can hold.
+    def _first_frame(self, latent: Tensor) -> tuple[Tensor, list[Any]]:
+        cache: list[Any] = [None] * self._decoder_slots
+        frames = self.module.decoder(self._denormalised(latent), feat_cache=cache, feat_idx=[0], first_chunk=True)
+        return frames, cache
+
+    def _next_frames(self, latent: Tensor, cache: list[Any]) -> tuple[Tensor, list[Any]]:
+        cache = list(cache)
+        frames = self.module.decoder(self._denormalised(latent), feat_cache=cache, feat_idx=[0], first_chunk=False)
+        return frames, cache
+
+
+class VAEStream:
+    """Decodes one conversation's latents as they come. Not to be shared between threads."""
+
+    def __init__(self, vae: WanVAE) -> None:
+        self._vae = vae
+        self._cache: list[Any] | None = None
+
+    def reset(self) -> None:
+        """Forget the past: the next latent is the first of a new video."""
+        self._cache = None
+
+    @property
+    def cache(self) -> tuple[Tensor | None, ...]:
+        """The two past frames each causal convolution keeps, in the order they run; None where nothing is kept."""
+        return tuple(slot if isinstance(slot, Tensor) else None for slot in self._cache or ())
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """The next k latents [1, 16, k, h, w] to uint8 frames [T, H, W, 3] on the weights' device.
+
+        T is 4k, or 4k-3 if the first of them is the first of the stream. However the latents are cut into calls, the
+        frames are bit for bit the same.
+        """
+        return torch.cat([to_uint8(frames) for frames in self._frames(latents)])
+
+    @torch.inference_mode()
+    def decode_float(self, latents: Tensor) -> Tensor:
+        """As `decode`, but [1, 3, T, H, W] in the weights' dtype, not clamped."""
+        return torch.cat(list(self._frames(latents)), dim=2)
+
+    def _frames(self, latents: Tensor) -> list[Tensor]:
+        if latents.ndim != 5 or latents.shape[:2] != (1, LATENT_CHANNELS) or not latents.shape[2]:
+            raise ValueError(f"expected latents as [1, {LATENT_CHANNELS}, k, h, w], got {tuple(latents.shape)}")
+        out = []
+        for latent in latents.to(self._vae.device, self._vae.dtype).split(1, dim=2):
+            if self._cache is None:
+                frames, self._cache = self._vae._decode_first(latent)
+            else:
+                frames, self._cache = self._vae._decode_next(latent, self._cache)
+            out.append(frames)
+        return out
+
+
+def to_uint8(frames: Tensor) -> Tensor:
+    """[1, 3, T, H, W] to [T, H, W, 3]: clamped in float32, then truncated, not rounded, as released."""
+    unit = frames[0].float().clamp(-1.0, 1.0).mul(0.5).add(0.5).clamp(0.0, 1.0)
+    return unit.mul(255.0).to(torch.uint8).permute(1, 2, 3, 0).contiguous()
+
+
+def empty_module(config: VAEConfig) -> AutoencoderKLWan:
+    """diffusers' module of these dimensions without memory behind its weights."""
+    with torch.device("meta"):
+        return AutoencoderKLWan(
+            base_dim=config.dim,
+            z_dim=LATENT_CHANNELS,
+            dim_mult=list(config.dim_mult),
+            num_res_blocks=config.num_res_blocks,
+            attn_scales=[],
+            temperal_downsample=list(config.temporal_downsample),
+            latents_mean=list(LATENT_MEAN),
+            latents_std=list(LATENT_STD),
+        )
+
+
+def reference_shapes(config: VAEConfig) -> dict[str, tuple[int, ...]]:
+    """Original name to shape of every tensor of the file."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in empty_module(config).state_dict().items()}
+    return {original: shapes[name] for original, name in original_names(config).items()}
+
+
+def original_names(config: VAEConfig) -> dict[str, str]:
+    """Name in the original file to name in diffusers, for every tensor.
+
+    The original numbers residual blocks and resamplers of a half in one list; diffusers groups the decoder's by level.
+    """
+    levels = len(config.dim_mult)
+    names: dict[str, str] = {}
+
+    def pair(original: str, ours: str, parts: tuple[str, ...] = ("weight", "bias")) -> None:
+        names.update({f"{original}.{part}": f"{ours}.{part}" for part in parts})
+
+    def residual(original: str, ours: str, *, shortcut: bool = False) -> None:
+        pair(f"{original}.residual.0", f"{ours}.norm1", ("gamma",))
+        pair(f"{original}.residual.2", f"{ours}.conv1")
+        pair(f"{original}.residual.3", f"{ours}.norm2", ("gamma",))
+        pair(f"{original}.residual.6", f"{ours}.conv2")
+        if shortcut:
+            pair(f"{original}.shortcut", f"{ours}.conv_shortcut")
+
+    def ends(half: str) -> None:
+        pair(f"{half}.conv1", f"{half}.conv_in")
+        residual(f"{half}.middle.0", f"{half}.mid_block.resnets.0")
+        pair(f"{half}.middle.1.norm", f"{half}.mid_block.attentions.0.norm", ("gamma",))
+        pair(f"{half}.middle.1.to_qkv", f"{half}.mid_block.attentions.0.to_qkv")
+        pair(f"{half}.middle.1.proj", f"{half}.mid_block.attentions.0.proj")
+        residual(f"{half}.middle.2", f"{half}.mid_block.resnets.1")
+        pair(f"{half}.head.0", f"{half}.norm_out", ("gamma",))
+        pair(f"{half}.head.2", f"{half}.conv_out")
+
+    def resampler(original: str, ours: str, *, temporal: bool) -> None:
+        pair(f"{original}.resample.1", f"{ours}.resample.1")
+        if temporal:
+            pair(f"{original}.time_conv", f"{ours}.time_conv")
+
+    ends("encoder")
+    index, channels = 0, config.dim
+    for level, factor in enumerate(config.dim_mult):
+        for _ in range(config.num_res_blocks):
+            width = config.dim * factor
+            residual(f"encoder.downsamples.{index}", f"encoder.down_blocks.{index}", shortcut=channels != width)
+            channels, index = width, index + 1
+        if level < levels - 1:
+            temporal = config.temporal_downsample[level]
+            resampler(f"encoder.downsamples.{index}", f"encoder.down_blocks.{index}", temporal=temporal)
+            index += 1
+    pair("conv1", "quant_conv")
+
+    pair("conv2", "post_quant_conv")
+    ends("decoder")
+    index, channels = 0, config.dim * config.dim_mult[-1]
+    for level, factor in enumerate(reversed(config.dim_mult)):
+        width = config.dim * factor
+        for block in range(config.num_res_blocks + 1):
+            ours = f"decoder.up_blocks.{level}.resnets.{block}"
+            residual(f"decoder.upsamples.{index}", ours, shortcut=channels != width)
+            channels, index = width, index + 1
+        if level < levels - 1:
+            temporal = config.temporal_downsample[levels - 2 - level]
+            ours = f"decoder.up_blocks.{level}.upsamplers.0"
+            resampler(f"decoder.upsamples.{index}", ours, temporal=temporal)
+            channels, index = width // 2, index + 1
+    unmatched = set(names.values()) ^ set(empty_module(config).state_dict())
+    if unmatched:
+        raise RuntimeError(f"diffusers names these tensors of the VAE otherwise than expected: {sorted(unmatched)[:5]}")
+    return names
+
+
+def _count_causal_convs(module: torch.nn.Module) -> int:
+    return sum(isinstance(layer, WanCausalConv3d) for layer in module.modules())
