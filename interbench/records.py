@@ -148,10 +148,7 @@ class PlayedConversation:
     @property
     def complete(self) -> bool:
         """Whether every turn has a clip and a transcript."""
-        return all(
-            t.outcome is Outcome.COMPLETED and t.transcript is not None and t.transcript.error is None
-            for t in self.turns
-        )
+        return not self.why_incomplete()
 
     def why_incomplete(self) -> str:
         """One sentence naming the first turn without a clip or transcript; empty if complete."""

@@ -93,7 +93,7 @@ class Scenario(BaseModel):
                 for needed in point.needs:
                     if not 1 <= needed < index:
                         raise ValueError(
-                            f"turns.{index - 1}.key_points: a key point of turn {index} can't need turn {needed}; only earlier ones"
+                            f"turns.{index - 1}.key_points: turn {index} can only need earlier turns, not {needed}"
                         )
         return self
 

@@ -175,7 +175,7 @@ def python_worker(module: str) -> list[str]:
 def serve(handler: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Main loop of a worker: answer every request line with one line, until standard input closes.
 
-    An exception of ``handler`` becomes ``{"error": {"code", "message"}}``; its ``code`` attribute is used if it has one.
+    An exception of ``handler`` becomes ``{"error": {"code", "message"}}``, with its ``code`` attribute if it has one.
     Whatever the handler or its libraries print goes to standard error, because standard output carries the answers.
     """
     answers = os.fdopen(os.dup(1), "wb", buffering=0)

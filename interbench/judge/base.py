@@ -30,18 +30,25 @@ class Judge(ABC):
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """Everything that could change a verdict (model, settings, prompt hashes); hashed into the ledger's key. No secrets."""
+        """Everything that could change a verdict (model, settings, prompt hashes), without secrets.
+
+        Its hash is part of the ledger's key: another identity never reuses these verdicts.
+        """
 
     async def start(self) -> None:
-        """Check the judge's server and settings before anything is spent. Raises :class:`interbench.errors.JudgeError`."""
+        """Check the judge's server and settings before anything is spent.
+
+        Raises:
+            interbench.errors.JudgeError: saying what to do.
+        """
 
     @abstractmethod
     def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
         """One verdict per task, each yielded as soon as it is known, in any order.
 
-        ``conversation`` is complete (see :attr:`PlayedConversation.complete`): the harness itself records the verdicts of an incomplete
-        one as missing. An answer that can't be had is yielded as a verdict with ``missing``, not raised;
-        :class:`interbench.errors.JudgeError` stops the run.
+        ``conversation`` is complete (see :attr:`PlayedConversation.complete`): the harness itself records the verdicts
+        of an incomplete one as missing. An answer that can't be had is yielded as a verdict with ``missing``, not
+        raised; :class:`interbench.errors.JudgeError` stops the run.
         """
 
     def summary(self) -> Mapping[str, Any]:

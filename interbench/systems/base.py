@@ -1,8 +1,8 @@
 """The seam between the harness and the avatar systems it tests.
 
-``await system.open(persona)`` gives a :class:`Conversation`; ``conversation.respond(turn)`` yields :data:`Event` objects
-until one of the final ones. The system never reports times: the harness reads its own monotonic clock whenever an
-event arrives, so an event must be yielded as soon as what it says is true.
+``await system.open(persona)`` gives a :class:`Conversation`; ``conversation.respond(turn)`` yields :data:`Event`
+objects until one of the final ones. The system never reports times: the harness reads its own monotonic clock whenever
+an event arrives, so an event must be yielded as soon as what it says is true.
 
 Systems that just write one file per turn derive from :class:`interbench.systems.clip.ClipSystem` instead, and systems
 that are a command line from :mod:`interbench.systems.command`.
@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, TypeAlias
 from interbench.errors import ResumeUnsupportedError
 from interbench.personas import Persona
 
-JsonValue: TypeAlias = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
+JsonValue: TypeAlias = bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class Conversation(ABC):
         raise ResumeUnsupportedError(f"This system can't take up job {job_id} again.")
 
     def state(self) -> JsonValue:
-        """What is needed, beside the history, to take this conversation up in another process; kept after every turn."""
+        """What another process needs beside the history to take this conversation up; kept after every turn."""
         return None
 
     async def restore(self, history: Sequence[PastTurn], state: JsonValue) -> None:
