@@ -64,3 +64,15 @@ class JudgeError(InterbenchError):
 
 class ResumeUnsupportedError(InterbenchError):
     """A conversation can't be taken up where it was interrupted; it is played again from its first turn."""
+
+
+class ScoresError(InterbenchError):
+    """Scores to be pooled are malformed, doubled or outside the plan."""
+
+    exit_code = 2
+
+
+class ReferencePoolError(InterbenchError):
+    """A frozen pool can't be read, or was made with another judge."""
+
+    exit_code = 2
