@@ -7,12 +7,13 @@ one frame, every later latent four (spec section 10).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
 from torch import Tensor
+
+from livetalk.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, VAEConfig
 
 LATENT_MEAN = (
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -22,24 +23,6 @@ LATENT_STD = (
     2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
     3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
 )  # fmt: skip
-
-LATENT_CHANNELS = 16
-SPATIAL_FACTOR = 8
-FRAMES_PER_LATENT = 4
-
-
-@dataclass(frozen=True)
-class VAEConfig:
-    """Dimensions of the autoencoder; the defaults are Wan 2.1's (spec 1.3)."""
-
-    dim: int = 96
-    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
-    num_res_blocks: int = 2
-    temporal_downsample: tuple[bool, ...] = (False, True, True)
-
-    def __post_init__(self) -> None:
-        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
-            raise ValueError("temporal_downsample needs one entry fewer than dim_mult")
 
 
 class WanVAE:
@@ -53,7 +36,8 @@ class WanVAE:
         self.module = module.eval().requires_grad_(False)
         parameter = next(module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
-        shape = (1, LATENT_CHANNELS, 1, 1, 1)
+        self.channels = module.config.z_dim
+        shape = (1, self.channels, 1, 1, 1)
         self._mean = torch.tensor(LATENT_MEAN, dtype=self.dtype, device=self.device).view(shape)
         # The release keeps the deviations in the run's dtype and inverts them there: in bfloat16 both steps round.
         self._inverse_std = 1.0 / torch.tensor(LATENT_STD, dtype=self.dtype, device=self.device).view(shape)
@@ -75,12 +59,17 @@ class WanVAE:
         """Build from tensors under the original file's names (spec 1.3), without a second copy of the weights."""
         module = empty_module(config)
         names = original_names(config)
+        # Tensor cores read channels-last; each convolution's output then follows its weight's layout.
+        layouts = {5: torch.channels_last_3d, 4: torch.channels_last} if channels_last else {}
         module.load_state_dict(
-            {names[key]: value.to(device=device, dtype=dtype) for key, value in state.items()}, assign=True
+            {
+                names[key]: value.to(
+                    device=device, dtype=dtype, memory_format=layouts.get(value.ndim, torch.contiguous_format)
+                )
+                for key, value in state.items()
+            },
+            assign=True,
         )
-        if channels_last:
-            # 3-D convolutions on tensor cores read channels-last; the 2-D ones inside follow their input's layout.
-            module = module.to(memory_format=torch.channels_last_3d)
         return cls(module)
 
     def compile(self, **options: Any) -> None:
@@ -98,15 +87,15 @@ class WanVAE:
     @torch.inference_mode()
     def encode_clip(self, frames: Tensor) -> Tensor:
         """[1, 3, 4k+1, H, W] in [-1, 1] to latents [1, 16, k+1, h, w], float32: the mean of the posterior, no sampling."""
-        if frames.ndim != 5 or frames.shape[:2] != (1, 3) or frames.shape[2] % FRAMES_PER_LATENT != 1:
+        if frames.ndim != 5 or frames.shape[:2] != (1, 3) or frames.shape[2] % TEMPORAL_STRIDE != 1:
             raise ValueError(f"expected a clip as [1, 3, 4k+1, H, W], got {tuple(frames.shape)}")
-        if frames.shape[-1] % SPATIAL_FACTOR or frames.shape[-2] % SPATIAL_FACTOR:
-            raise ValueError(f"height and width must be multiples of {SPATIAL_FACTOR}, got {tuple(frames.shape[-2:])}")
+        if frames.shape[-1] % SPATIAL_STRIDE or frames.shape[-2] % SPATIAL_STRIDE:
+            raise ValueError(f"height and width must be multiples of {SPATIAL_STRIDE}, got {tuple(frames.shape[-2:])}")
         frames = frames.to(self.device, self.dtype)
         cache: list[Any] = [None] * self._encoder_slots
-        chunks = [frames[:, :, :1], *frames[:, :, 1:].split(FRAMES_PER_LATENT, dim=2)] if frames.shape[2] > 1 else [frames]
+        chunks = [frames[:, :, :1], *frames[:, :, 1:].split(TEMPORAL_STRIDE, dim=2)] if frames.shape[2] > 1 else [frames]
         moments = [self.module.encoder(chunk, feat_cache=cache, feat_idx=[0]) for chunk in chunks]
-        mean = self.module.quant_conv(torch.cat(moments, dim=2))[:, :LATENT_CHANNELS]
+        mean = self.module.quant_conv(torch.cat(moments, dim=2))[:, : self.channels]
         return ((mean - self._mean) * self._inverse_std).float()
 
     def decoder_stream(self) -> VAEStream:
@@ -167,8 +156,8 @@ class VAEStream:
         return torch.cat(list(self._frames(latents)), dim=2)
 
     def _frames(self, latents: Tensor) -> list[Tensor]:
-        if latents.ndim != 5 or latents.shape[:2] != (1, LATENT_CHANNELS) or not latents.shape[2]:
-            raise ValueError(f"expected latents as [1, {LATENT_CHANNELS}, k, h, w], got {tuple(latents.shape)}")
+        if latents.ndim != 5 or latents.shape[:2] != (1, self._vae.channels) or not latents.shape[2]:
+            raise ValueError(f"expected latents as [1, {self._vae.channels}, k, h, w], got {tuple(latents.shape)}")
         out = []
         for latent in latents.to(self._vae.device, self._vae.dtype).split(1, dim=2):
             if self._cache is None:
@@ -187,10 +176,12 @@ def to_uint8(frames: Tensor) -> Tensor:
 
 def empty_module(config: VAEConfig) -> AutoencoderKLWan:
     """diffusers' module of these dimensions without memory behind its weights."""
+    if config.z_dim != len(LATENT_MEAN):
+        raise ValueError(f"the latent statistics are known for {len(LATENT_MEAN)} channels, not for {config.z_dim}")
     with torch.device("meta"):
         return AutoencoderKLWan(
             base_dim=config.dim,
-            z_dim=LATENT_CHANNELS,
+            z_dim=config.z_dim,
             dim_mult=list(config.dim_mult),
             num_res_blocks=config.num_res_blocks,
             attn_scales=[],

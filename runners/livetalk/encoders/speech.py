@@ -1,0 +1,281 @@
+"""Speech as wav2vec2 features, one vector per video frame: of a whole clip as released, or as a stream (spec section 5).
+
+A feature is the last hidden state followed by every hidden state, (layers + 2) * hidden channels. Audio is 16 kHz mono
+float32; video runs at 16 frames per second, so one frame is 1000 samples and 3.125 steps of the convolutional front end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Wav2Vec2Model
+
+from livetalk.config import AUDIO_RATE, VIDEO_FPS, video_frames
+from livetalk.errors import AudioError
+
+Samples = npt.NDArray[np.float32]
+
+FRAME_SAMPLES = AUDIO_RATE // VIDEO_FPS
+
+#: Context of a streaming window in video frames, chosen from the measured curve in docs/speech-windows.md.
+DEFAULT_LEFT = 64
+DEFAULT_RIGHT = 4
+
+_VARIANCE_FLOOR = 1e-7
+
+
+class SpeechEncoder:
+    """wav2vec2, with its front end resampled to video frames before the transformer."""
+
+    def __init__(self, model: Wav2Vec2Model) -> None:
+        """
+        Raises:
+            ValueError: the model is not of wav2vec2-base's kind (group norm in the first layer, post-norm transformer).
+        """
+        config = model.config
+        if config.feat_extract_norm != "group" or config.do_stable_layer_norm or config.add_adapter:
+            raise ValueError("the speech encoder must be of wav2vec2-base's kind; larger variants are built otherwise")
+        self.model = model.eval().requires_grad_(False)
+        parameter = next(model.parameters())
+        self.dtype, self.device = parameter.dtype, parameter.device
+        #: Samples seen by one step of the front end, and samples from one step to the next.
+        self.field, self.hop = 1, 1
+        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+            self.field, self.hop = (self.field - 1) * stride + kernel, self.hop * stride
+
+    @property
+    def channels(self) -> int:
+        """Channels of one frame's feature."""
+        return (int(self.model.config.num_hidden_layers) + 2) * int(self.model.config.hidden_size)
+
+    @torch.inference_mode()
+    def whole_clip(self, samples: Samples, latent_frames: int) -> Tensor:
+        """Features of a finished clip, exactly as released: [4F-3, channels].
+
+        Longer audio is cut to (4F-4) frames. Shorter audio is stretched over all frames, as the release does; pad it with
+        silence first if it should keep its pace.
+
+        Raises:
+            AudioError: fewer samples than one step of the front end needs (25 ms).
+        """
+        frames = video_frames(latent_frames)
+        samples = samples[: (frames - 1) * FRAME_SAMPLES] if frames > 1 else samples
+        if len(samples) < self.field:
+            raise AudioError(
+                f"The clip has {len(samples)} samples; speech features need at least {self.field} "
+                f"({1000 * self.field / AUDIO_RATE:.0f} ms). Pad it with silence."
+            )
+        return self.hidden_states(self.resampled(self.front_end(self.normalised(samples)), frames))
+
+    @staticmethod
+    def normalised(samples: Samples) -> Samples:
+        """Zero mean and unit variance over the whole clip."""
+        mean, variance = samples.mean(), samples.var()
+        return ((samples - mean) / np.sqrt(variance + _VARIANCE_FLOOR)).astype(np.float32)
+
+    @torch.inference_mode()
+    def front_end(self, samples: Samples) -> Tensor:
+        """Convolutional features of normalised samples: [1, conv channels, steps]."""
+        return self.model.feature_extractor(self._tensor(samples))
+
+    @staticmethod
+    def resampled(steps: Tensor, frames: int) -> Tensor:
+        """Front-end steps to exactly `frames` of them, first on first and last on last."""
+        return F.interpolate(steps, size=frames, mode="linear", align_corners=True)
+
+    @torch.inference_mode()
+    def hidden_states(self, frames: Tensor) -> Tensor:
+        """Front-end features at video frames [1, conv channels, T] to features [T, channels]."""
+        encoder = self.model.encoder
+        hidden, _ = self.model.feature_projection(frames.transpose(1, 2))
+        hidden = encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden))
+        states = [hidden]
+        for layer in encoder.layers:
+            output = layer(hidden)
+            hidden = output if isinstance(output, Tensor) else output[0]  # a tuple before transformers 5
+            states.append(hidden)
+        return torch.cat([states[-1], *states], dim=-1)[0]
+
+    def _tensor(self, samples: Samples) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0).to(self.device, self.dtype)
+
+
+class SpeechStream:
+    """Features of one conversation's audio while it arrives.
+
+    Each request encodes a window: the frames asked for, up to `left` frames before and `right` frames after them. What the
+    whole clip would have told the encoder about loudness (mean and variance of the samples, and of each channel of the
+    first convolution) is estimated from all audio up to the end of the window, so the window's own length does not show
+    there. Features depend on the audio and the sequence of requests, never on how the audio was cut into pushes.
+
+    Requests move forward: the `last` of one must not lie before the `last` of the one before it, and audio further back
+    than `left` frames is forgotten. Not to be shared between threads.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, left: int = DEFAULT_LEFT, right: int = DEFAULT_RIGHT) -> None:
+        if left < 0 or right < 0:
+            raise ValueError(f"context must not be negative, got left {left}, right {right}")
+        self.left, self.right = left, right
+        self._encoder = encoder
+        self._statistics = _RunningStatistics(encoder)
+        self._samples: Samples = np.zeros(0, np.float32)
+        self._arrived: list[Samples] = []
+        self._origin = 0  # index in the conversation of the first sample kept
+        self._total = 0
+        self._closed = False
+        self._last = -1
+
+    def push(self, samples: Samples) -> None:
+        """Append audio: 16 kHz mono, any number of samples.
+
+        Raises:
+            AudioError: values that are not finite.
+            RuntimeError: the stream is closed.
+        """
+        if self._closed:
+            raise RuntimeError("the speech stream is closed")
+        samples = np.array(samples, dtype=np.float32)
+        if samples.ndim != 1:
+            raise ValueError(f"expected mono samples as one row, got shape {samples.shape}")
+        if not np.isfinite(samples).all():
+            raise AudioError("The audio holds values that are not numbers; decode it again.")
+        self._arrived.append(samples)
+        self._total += len(samples)
+
+    def close(self) -> None:
+        """No audio follows: every later frame is silence and can be asked for at once."""
+        self._closed = True
+
+    def ready(self, first_frame: int, last_frame: int) -> bool:
+        """Whether the features of these video frames (inclusive) can be computed now."""
+        self._check(first_frame, last_frame)
+        return self._closed or self._end(last_frame + self.right) <= self._total
+
+    @torch.inference_mode()
+    def features(self, first_frame: int, last_frame: int) -> Tensor:
+        """Features of video frames first…last, inclusive: [n, channels].
+
+        Raises:
+            RuntimeError: not ready yet.
+            ValueError: the frames lie before what is kept.
+        """
+        if not self.ready(first_frame, last_frame):
+            missing = self._end(last_frame + self.right) - self._total
+            raise RuntimeError(f"frames {first_frame} to {last_frame} need {missing} more samples of audio")
+        begin, end = max(0, first_frame - self.left), self._window_end(last_frame)
+        first_step, last_step = self._step(begin), -self._step(-end)
+        start = self._encoder.hop * first_step
+        if start < self._origin:
+            raise ValueError(f"the audio of frames {first_frame} to {last_frame} is no longer kept; requests move forward")
+        self._gather(start)
+        window = self._samples[: self._end(end) - start]
+        self._statistics.extend(self._samples, self._origin, min(self._end(end), self._total))
+        self._last = last_frame
+        silence = np.zeros(self._end(end) - start - len(window), np.float32)
+        steps = self._statistics.front_end(np.concatenate([window, silence]))
+        assert steps.shape[-1] == last_step - first_step + 1
+        states = self._encoder.hidden_states(self._at_frames(steps, begin, end))
+        return states[first_frame - begin : last_frame - begin + 1]
+
+    def _check(self, first: int, last: int) -> None:
+        if not 0 <= first <= last:
+            raise ValueError(f"frames {first} to {last} are not a range")
+        if last < self._last:
+            raise ValueError(f"requests move forward: frame {last} was asked for after frame {self._last}")
+
+    def _step(self, frame: int) -> int:
+        """Front-end step at or before a frame's time."""
+        return frame * FRAME_SAMPLES // self._encoder.hop
+
+    def _end(self, frame: int) -> int:
+        """Samples that must be there to place `frame`: to the end of the step at or after it."""
+        return self._encoder.hop * -self._step(-frame) + self._encoder.field
+
+    def _window_end(self, last: int) -> int:
+        """Last frame of the window. Once closed, silence that nobody asked for is no context."""
+        if self._closed and self._end(last + self.right) > self._total:
+            return max(last, min(last + self.right, self._total // FRAME_SAMPLES))
+        return last + self.right
+
+    def _gather(self, start: int) -> None:
+        """Join what arrived and drop what lies before `start`, except samples the statistics have not counted yet."""
+        keep = min(start, self._statistics.position)
+        joined = np.concatenate([self._samples, *self._arrived])
+        self._samples, self._arrived = joined[max(0, keep - self._origin) :], []
+        self._origin = max(self._origin, keep)
+
+    def _at_frames(self, steps: Tensor, begin: int, end: int) -> Tensor:
+        """Front-end features at the times of frames begin…end, between the two steps around each."""
+        position = torch.arange(begin, end + 1, dtype=torch.float64) * (FRAME_SAMPLES / self._encoder.hop)
+        position -= self._step(begin)
+        lower = position.floor().long().clamp(max=steps.shape[-1] - 1)
+        upper = (lower + 1).clamp(max=steps.shape[-1] - 1)
+        weight = (position - lower).to(steps.device, steps.dtype)
+        lower, upper = lower.to(steps.device), upper.to(steps.device)
+        return torch.lerp(steps[..., lower], steps[..., upper], weight)
+
+
+class _RunningStatistics:
+    """Loudness of a conversation so far, where the released encoder uses that of the whole clip.
+
+    Two things in the front end look at the whole clip: the normalisation of the samples, and the group norm after the
+    first convolution, which normalises each channel over time. The convolution is linear, so the statistics of its output
+    on normalised samples follow from those on raw samples, and both can be summed as the audio arrives.
+    """
+
+    def __init__(self, encoder: SpeechEncoder) -> None:
+        self._encoder = encoder
+        first = encoder.model.feature_extractor.conv_layers[0]
+        self._kernel = first.conv.weight.float().cpu()
+        self._stride: int = first.conv.stride[0]
+        channels = self._kernel.shape[0]
+        self._count = 0
+        self._sum, self._square = 0.0, 0.0
+        self._steps = 0
+        self._step_sum = torch.zeros(channels, dtype=torch.float64)
+        self._step_square = torch.zeros(channels, dtype=torch.float64)
+
+    @property
+    def position(self) -> int:
+        """First sample still needed."""
+        return min(self._count, self._steps * self._stride)
+
+    def extend(self, samples: Samples, origin: int, end: int) -> None:
+        """Count the conversation's samples up to `end`; `samples` begins at sample `origin` of the conversation."""
+        if end <= self._count:
+            return
+        fresh = samples[self._count - origin : end - origin].astype(np.float64)
+        self._sum += float(fresh.sum())
+        self._square += float(np.square(fresh).sum())
+        self._count = end
+        steps = max(0, (end - self._kernel.shape[-1]) // self._stride + 1)
+        if steps > self._steps:
+            span = samples[self._steps * self._stride - origin : end - origin]
+            output = F.conv1d(torch.from_numpy(span.copy()).view(1, 1, -1), self._kernel, stride=self._stride)[0]
+            output = output[:, : steps - self._steps].double()
+            self._step_sum += output.sum(dim=1)
+            self._step_square += output.square().sum(dim=1)
+            self._steps = steps
+
+    def front_end(self, samples: Samples) -> Tensor:
+        """Convolutional features of a window of raw samples: [1, conv channels, steps]."""
+        mean = self._sum / max(self._count, 1)
+        scale = float(np.sqrt(max(self._square / max(self._count, 1) - mean**2, 0.0) + _VARIANCE_FLOOR))
+        step_mean = self._step_sum / max(self._steps, 1)
+        step_variance = (self._step_square / max(self._steps, 1) - step_mean.square()).clamp_min(0.0)
+        layers = self._encoder.model.feature_extractor.conv_layers
+        first, norm = layers[0], layers[0].layer_norm
+        output = first.conv(self._encoder._tensor(((samples - mean) / scale).astype(np.float32))[:, None])
+        centre = (step_mean - mean * self._kernel.sum(dim=(1, 2)).double()) / scale
+        gain = (step_variance / scale**2 + norm.eps).rsqrt()
+        output = (output - self._column(centre)) * self._column(gain)
+        hidden = first.activation(output * norm.weight[:, None] + norm.bias[:, None])
+        for layer in layers[1:]:
+            hidden = layer(hidden)
+        return hidden
+
+    def _column(self, values: Tensor) -> Tensor:
+        return values.to(self._encoder.device, self._encoder.dtype)[:, None]
