@@ -232,6 +232,14 @@ class AvatarSystem(ABC):
 
     capabilities: ClassVar[Capabilities] = Capabilities()
 
+    @classmethod
+    def variants(cls) -> Mapping[str, str]:
+        """Variants that can be named as ``name:variant``, each with one line on what it is.
+
+        The class is constructed with ``variant=`` set.
+        """
+        return {}
+
     @abstractmethod
     async def open(self, persona: Persona) -> Conversation:
         """Begin a conversation with ``persona``. Not counted in the latency of a turn."""

@@ -1,0 +1,196 @@
+"""Runs a system under test on a thread and event loop of its own.
+
+An adapter is other people's code: it may block its event loop, ignore cancellation or raise anything. None of this may
+stop the harness, its clock or the other systems, so every call into a system crosses into its own thread, and the
+clock is read there, at the moment an event is yielded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from interbench.systems.base import AvatarSystem, Event
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+GRACE_S = 5.0
+"""How long a call that was cancelled may take to clean up before its thread is abandoned."""
+
+
+class StuckError(Exception):
+    """The system does not react to cancellation; its thread was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed(Generic[T]):
+    """Something and the moment (clock seconds) at which it became true."""
+
+    at: float
+    value: T
+
+
+class Host:
+    """One system on its own thread.
+
+    Args:
+        factory: makes the system; called on the host's thread.
+        clock: monotonic seconds.
+        grace_s: time for cancelled calls to clean up.
+    """
+
+    def __init__(self, factory: Callable[[], AvatarSystem], *, clock: Clock = time.monotonic, grace_s: float = GRACE_S):
+        self._factory = factory
+        self._clock = clock
+        self._grace_s = grace_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._system: AvatarSystem | None = None
+
+    @property
+    def system(self) -> AvatarSystem:
+        if self._system is None:
+            raise RuntimeError("the system was not started")
+        return self._system
+
+    async def start(self) -> None:
+        """Make the system and call its ``start``. Whatever it raises is raised here."""
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=_run_loop, args=(loop,), name="interbench-system", daemon=True).start()
+        self._loop = loop
+
+        async def make() -> AvatarSystem:
+            system = self._factory()
+            self._system = system
+            await system.start()
+            return system
+
+        await self.call(make)
+
+    async def call(self, function: Callable[[], Awaitable[T]], limit_s: float | None = None) -> T:
+        """Await ``function()`` on the system's loop.
+
+        Raises:
+            TimeoutError: after ``limit_s`` seconds; the call has been cancelled.
+            StuckError: likewise, but the call did not end when it was cancelled.
+        """
+        assert self._loop is not None
+
+        async def run() -> T:
+            return await function()
+
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        return await self._settle(future, limit_s)
+
+    async def _settle(self, future: concurrent.futures.Future[T], limit_s: float | None) -> T:
+        wrapped = asyncio.wrap_future(future)
+        try:
+            done, _ = await asyncio.wait({wrapped}, timeout=limit_s)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        if done:
+            return wrapped.result()
+        await self._cancel(wrapped)
+        raise TimeoutError
+
+    async def _cancel(self, wrapped: asyncio.Future[T]) -> None:
+        """Cancel a call on the system's loop and see whether that loop still turns."""
+        wrapped.cancel()
+        assert self._loop is not None
+        alive = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_idle(), self._loop))
+        done, _ = await asyncio.wait({alive}, timeout=self._grace_s)
+        if not done:
+            alive.cancel()
+            raise StuckError
+
+    async def events(self, iterate: Callable[[], AsyncIterator[Event]], limit_s: float) -> AsyncIterator[Timed[Event]]:
+        """The events of one turn, each with the clock reading at which the system yielded it.
+
+        The system is asked for its next event only after the caller has asked for it, so what the caller does with an
+        event (storing a job id) is done before the system goes on.
+
+        Raises:
+            TimeoutError: ``limit_s`` seconds after the first request; the iterator has been closed.
+            StuckError: likewise, but the system did not react.
+            Exception: whatever the system raised.
+        """
+        iterator: AsyncIterator[Event] | None = None
+        deadline = time.monotonic() + limit_s
+        clock = self._clock
+
+        async def step() -> Timed[Event] | None:
+            nonlocal iterator
+            if iterator is None:
+                iterator = aiter(iterate())
+            try:
+                event = await anext(iterator)
+            except StopAsyncIteration:
+                return None
+            return Timed(clock(), event)
+
+        async def close() -> None:
+            aclose = getattr(iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+        stuck = False
+        try:
+            while True:
+                timed = await self.call(step, max(0.0, deadline - time.monotonic()))
+                if timed is None:
+                    return
+                yield timed
+        except StuckError:
+            stuck = True
+            raise
+        finally:
+            if not stuck:
+                # A failure while closing says nothing about the answer, which is already known.
+                with contextlib.suppress(Exception):
+                    await self.call(close, self._grace_s)
+
+    async def stop(self) -> None:
+        """Stop the system and its thread; a system that does not let itself be stopped is abandoned."""
+        loop = self._loop
+        if loop is None:
+            return
+        if self._system is not None:
+            with contextlib.suppress(Exception):
+                await self.call(self._system.stop, self._grace_s * 2)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Let the thread end if it can; it is a daemon and never keeps the harness from ending."""
+        loop, self._loop, self._system = self._loop, None, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+    async def restart(self) -> None:
+        """Replace a stuck system by a fresh one on a fresh thread."""
+        await self.abandon()
+        await self.start()
+
+
+async def _idle() -> None:
+    return None
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        if pending:
+            loop.run_until_complete(asyncio.wait(pending, timeout=1.0))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
