@@ -1,0 +1,126 @@
+"""What an HTML report is made from: one :class:`ReportData`, filled from a run's ledger and given to ``write_report``.
+
+Records of the other rooms are taken as they are (exchanges, transcripts, verdicts, the table). Everything that follows from
+them (totals, outcome counts, latencies, disagreement) is worked out by the report and is not asked for here. All text is
+treated as hostile; nobody needs to clean it beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interbench.personas import Persona
+from interbench.records import Exchange, Transcript, Verdict
+from interbench.scenarios import Scenario
+
+if TYPE_CHECKING:
+    from interbench.report.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeFacts:
+    """Who gave the scores."""
+
+    label: str
+    """``Judge.label``."""
+    comparable: bool = True
+    """``Judge.comparable``; False puts a notice above every figure."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """``Judge.identity()``, as frozen in the manifest."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """``Judge.summary()``: tokens computed and reused, calls ... ; empty if the judge counts nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriberFacts:
+    """Who heard the clips."""
+
+    label: str
+    """``Transcriber.label``, e.g. ``given``."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Identity and, if there was one, the ear check (word error rate)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFacts:
+    """One system under test."""
+
+    name: str
+    """As in exchanges, verdicts and the table, e.g. ``puppet:drift``."""
+    version: str = ""
+    description: str = ""
+    """One sentence."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Capabilities and settings worth showing."""
+    intact: str | None = None
+    """For a controlled defect: the name of the system it was derived from."""
+    lowers: tuple[str, ...] = ()
+    """For a controlled defect: keys of the dimensions in which it must score below ``intact``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedScenario:
+    """One scenario of the run."""
+
+    scenario: Scenario
+    persona: Persona | None
+    user_audio: tuple[Path | None, ...] = ()
+    """Per turn, in order, the user's speech as an absolute path; None (or a shorter tuple) where there is none. A file in
+    the media root is linked; one elsewhere (the installed scenario set) is copied into the report."""
+    portrait: Path | None = None
+    """The persona's reference image, treated like ``user_audio``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One scenario as played by one system: all the ledger holds of it, complete or not."""
+
+    system: str
+    scenario: str
+    exchanges: tuple[Exchange, ...] = ()
+    """At most one per turn, in any order; a turn without one is shown as not yet played. ``Exchange.clip`` is relative to
+    the media root; a clip that is gone or lies outside is shown as such and not linked."""
+    transcripts: Mapping[int, Transcript] = field(default_factory=dict)
+    """By 1-based turn."""
+    verdicts: tuple[Verdict, ...] = ()
+    """All samples, by the judge of :attr:`ReportData.judge` only. A dimension without one is shown as not yet judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """A run, ready to be shown."""
+
+    title: str
+    """Headline, e.g. the run folder's name."""
+    created: str
+    """When the run began, ISO 8601 with offset, e.g. ``2026-01-31T14:05:00+00:00``."""
+    finished: str | None
+    """When its last record was written; None if nothing was recorded."""
+    versions: Mapping[str, str]
+    """interbench, Python, packages, git revision."""
+    host: Mapping[str, Any]
+    """Operating system, processor, memory, GPU ..."""
+    scenario_set: str
+    """Name or path of the set, as given."""
+    scenario_digest: str
+    """SHA-256 of the set as played."""
+    judge: JudgeFacts
+    transcriber: TranscriberFacts
+    systems: tuple[SystemFacts, ...]
+    """In the order of the table; colours follow it. Every system of ``conversations`` is among them."""
+    scenarios: tuple[PlayedScenario, ...]
+    """Those of the plan, in its order, also where nobody has played them yet."""
+    conversations: tuple[Conversation, ...]
+    """At most one per system and scenario; a pair without one is shown as not yet played."""
+    table: Table
+    """As ``interbench table`` prints it."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The run's frozen settings, secrets masked."""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    """Further figures over the whole run to be shown under costs (budget caps, GPU hours ...). What exchanges cost is
+    added up by the report."""
+    notes: tuple[str, ...] = ()
+    """Plain sentences for the top of the report, e.g. that the run is not finished or the ear check was poor."""
