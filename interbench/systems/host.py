@@ -12,7 +12,7 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -52,6 +52,8 @@ class Host:
         self._grace_s = grace_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._system: AvatarSystem | None = None
+        self.generation = 0
+        """Counts restarts: a conversation opened in an earlier generation is gone."""
 
     @property
     def system(self) -> AvatarSystem:
@@ -110,7 +112,9 @@ class Host:
             alive.cancel()
             raise StuckError
 
-    async def events(self, iterate: Callable[[], AsyncIterator[Event]], limit_s: float) -> AsyncIterator[Timed[Event]]:
+    async def events(
+        self, iterate: Callable[[], AsyncIterator[Event]], limit_s: float
+    ) -> AsyncGenerator[Timed[Event], None]:
         """The events of one turn, each with the clock reading at which the system yielded it.
 
         The system is asked for its next event only after the caller has asked for it, so what the caller does with an
@@ -175,6 +179,7 @@ class Host:
     async def restart(self) -> None:
         """Replace a stuck system by a fresh one on a fresh thread."""
         await self.abandon()
+        self.generation += 1
         await self.start()
 
 

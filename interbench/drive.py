@@ -1,0 +1,481 @@
+"""Plays one scenario against one system, turn by turn. The harness's clock lives here.
+
+Rules:
+
+* The clock of a turn starts when the request is handed to the system and is read when each event arrives.
+* Every turn ends in one :class:`~interbench.records.Outcome`. A system that raises, ends without a final event or hands
+  back something that is not a playable clip has *failed* that turn; one that takes longer than the deadline has *timed
+  out*.
+* A failed, blocked or timed-out turn does not end the conversation: later turns are played, with the failed one in
+  their history (``after_failure="stop"`` marks them *not played* instead). After *retired*, they are always not played.
+* A conversation that was interrupted goes on where it stood if the system can restore it; otherwise it is played again
+  from its first turn, because answers of two half conversations are not one conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from interbench.errors import MediaError, ResumeUnsupportedError, StoreError, UsageError
+from interbench.media import MediaPool, first_frame_time
+from interbench.personas import Persona
+from interbench.records import Exchange, Outcome, Timings
+from interbench.scenarios import Scenario
+from interbench.store import Key, Run, Staged
+from interbench.systems.base import (
+    Blocked,
+    Completed,
+    Conversation,
+    Event,
+    Failed,
+    Final,
+    FirstFrame,
+    JsonValue,
+    Media,
+    PastTurn,
+    Progress,
+    Reference,
+    ReplyText,
+    Retired,
+    Submitted,
+    TimedOut,
+    TurnRequest,
+)
+from interbench.systems.host import Clock, Host, StuckError, Timed
+
+MAX_STREAM_BYTES = 2 * 2**30
+"""A streamed answer larger than this is refused; a file is held to the media worker's limit."""
+MAX_EVENTS_KEPT = 200
+MAX_TEXT = 20_000
+"""Characters of reply text, messages and notes that are kept of one turn."""
+Listener = Callable[[str, Key, str], None]
+"""Called with what happened (``turn``, ``progress``, ``done``), where, and a note: for progress bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriveSettings:
+    """What makes two drives comparable."""
+
+    seed: int = 0
+    deadline_s: float = 600.0
+    after_failure: Literal["continue", "stop"] = "continue"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Everything that one scenario needs to be played."""
+
+    scenario: Scenario
+    persona: Persona
+    audio: tuple[Path | None, ...]
+    portrait: Path | None
+    references: tuple[Reference, ...]
+
+
+@dataclass(slots=True)
+class _Observed:
+    """What is known of a turn while it is being answered."""
+
+    events: list[tuple[float, str, str]] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    arrivals: list[tuple[int, float]] = field(default_factory=list)
+    accepted_s: float | None = None
+    first_frame_s: float | None = None
+    final: Final | None = None
+    final_s: float = 0.0
+    stream: Path | None = None
+
+    def note(self, at: float, kind: str, text: str = "") -> None:
+        if len(self.events) < MAX_EVENTS_KEPT:
+            self.events.append((round(at, 6), kind, text[:500]))
+
+
+def turn_seed(run_seed: int, scenario: str, turn: int) -> int:
+    """Seed of one turn, the same for every system; 31 bits."""
+    digest = hashlib.sha256(f"{run_seed}/{scenario}/{turn}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class Driver:
+    """Plays conversations of one system.
+
+    Args:
+        label: what the system is called in this run.
+        host: the started system.
+        run: the run folder, open for writing.
+        media: where clips are checked.
+        settings: what makes drives comparable.
+        on_event: for progress bars.
+        clock: monotonic seconds; the host must have been given the same.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        host: Host,
+        run: Run,
+        media: MediaPool,
+        settings: DriveSettings,
+        *,
+        on_event: Listener = lambda kind, key, note: None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._label = label
+        self._host = host
+        self._run = run
+        self._media = media
+        self._settings = settings
+        self._on_event = on_event
+        self._clock = clock
+        self._restarting = asyncio.Lock()
+
+    async def play(self, part: Part) -> AsyncIterator[Exchange]:
+        """Play what the ledger does not yet hold; yields each exchange once it is recorded."""
+        scenario = part.scenario.id
+        for staged in self._run.staged(self._label, scenario):
+            finished = await self._finish_staged(staged)
+            if finished is not None:
+                yield finished
+        done = self._run.exchanges(self._label, scenario)
+        if len(done) == len(part.scenario.turns):
+            return
+        conversation = None
+        try:
+            conversation, done, problem = await self._open(part, done)
+            for index in range(len(done) + 1, len(part.scenario.turns) + 1):
+                key = Key(self._label, scenario, index)
+                self._on_event("turn", key, "")
+                reason = problem or self._not_played_because(done)
+                if reason:
+                    exchange = Exchange(self._label, scenario, index, Outcome.NOT_PLAYED, "not_played", reason)
+                    if problem and not done:
+                        exchange = dataclasses.replace(exchange, outcome=Outcome.FAILED, code="not_opened")
+                    self._run.record(exchange, self._run.conversation_state(self._label, scenario))
+                else:
+                    assert conversation is not None
+                    exchange, stuck = await self._turn(part, conversation, key, done)
+                    if stuck:
+                        problem = f"the system stopped reacting in turn {index} and was restarted"
+                        conversation = None
+                done.append(exchange)
+                self._on_event("done", key, exchange.outcome.value)
+                yield exchange
+        finally:
+            if conversation is not None:
+                with contextlib.suppress(Exception):
+                    await self._host.call(conversation.close, 10.0)
+
+    async def _open(self, part: Part, done: list[Exchange]) -> tuple[Conversation | None, list[Exchange], str]:
+        """A conversation that stands after ``done``; or why there is none."""
+        limit = self._settings.deadline_s
+        try:
+            conversation = await self._host.call(lambda: self._host.system.open(part.persona), limit)
+            if not done:
+                return conversation, done, ""
+            history = self._history(part, done)
+            state = self._run.conversation_state(self._label, part.scenario.id)
+            try:
+                if self._host.system.capabilities.state in ("session", "kv_cache") and (
+                    type(conversation).restore is Conversation.restore
+                ):
+                    raise ResumeUnsupportedError("its memory lives in the system alone")
+                await self._host.call(lambda: conversation.restore(history, state), limit)
+            except ResumeUnsupportedError:
+                self._run.discard(self._label, part.scenario.id)
+                return conversation, [], ""
+            return conversation, done, ""
+        except StuckError:
+            await self._restart()
+            return None, done, "the conversation could not be opened: the system does not react"
+        except TimeoutError:
+            return None, done, f"the conversation could not be opened within {limit:g} s"
+        except Exception as error:
+            return None, done, f"the conversation could not be opened: {_describe(error)}"
+
+    def _not_played_because(self, done: Sequence[Exchange]) -> str:
+        for exchange in done:
+            if exchange.outcome is Outcome.RETIRED:
+                return f"the system was found retired in turn {exchange.turn}"
+            if self._settings.after_failure == "stop" and not exchange.completed:
+                return f"turn {exchange.turn} was not completed and after_failure is stop"
+        return ""
+
+    def _history(self, part: Part, done: Sequence[Exchange]) -> tuple[PastTurn, ...]:
+        return tuple(
+            PastTurn(
+                index=exchange.turn,
+                user_text=part.scenario.turns[exchange.turn - 1].text,
+                user_audio=part.audio[exchange.turn - 1],
+                outcome=exchange.outcome.value,
+                reply_text=exchange.reply_text,
+                clip=None if exchange.clip is None else self._run.path / exchange.clip,
+            )
+            for exchange in done
+        )
+
+    async def _turn(
+        self, part: Part, conversation: Conversation, key: Key, done: Sequence[Exchange]
+    ) -> tuple[Exchange, bool]:
+        """Play one turn and record it. The flag says that the system got stuck and was restarted."""
+        turn = part.scenario.turns[key.turn - 1]
+        capabilities = self._host.system.capabilities
+        request = TurnRequest(
+            scenario=part.scenario.id,
+            index=key.turn,
+            text=turn.text,
+            audio=part.audio[key.turn - 1],
+            history=self._history(part, done),
+            portrait=part.portrait,
+            seed=turn_seed(self._settings.seed, part.scenario.id, key.turn),
+            workdir=self._run.workdir(key).resolve(),
+            deadline_s=self._settings.deadline_s,
+            reference=part.references[key.turn - 1] if capabilities.needs_reference else None,
+        )
+        jobs = [job for job in self._run.open_jobs(key.system, key.scenario) if job.key.turn == key.turn]
+        if jobs and not capabilities.resumes_jobs:
+            job = jobs[-1].job_id
+            message = f"job {job} was submitted before an interruption and this system can't take it up again"
+            exchange = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, "interrupted", message)
+            self._run.record(exchange, self._run.conversation_state(key.system, key.scenario))
+            return exchange, False
+
+        def iterate() -> AsyncIterator[Event]:
+            return conversation.resume(request, jobs[-1].job_id) if jobs else conversation.respond(request)
+
+        observed, stuck = await self._observe(iterate, key, request)
+        state: JsonValue = None
+        if not stuck:
+            with contextlib.suppress(Exception):
+                state = conversation.state()
+        exchange = self._exchange(key, observed, resumed=bool(jobs))
+        if isinstance(observed.final, Completed):
+            exchange = await self._accept(key, observed, exchange, request.workdir, state)
+        else:
+            self._run.record(exchange, state)
+        return exchange, stuck
+
+    async def _observe(
+        self, iterate: Callable[[], AsyncIterator[Event]], key: Key, request: TurnRequest
+    ) -> tuple[_Observed, bool]:
+        """Listen to one turn until its end, whatever the system does."""
+        observed = _Observed()
+        start = self._clock()
+        stuck = False
+        with contextlib.ExitStack() as files:
+            sink: BinaryIO | None = None
+            try:
+                events = self._host.events(iterate, self._settings.deadline_s)
+                async with contextlib.aclosing(events):
+                    async for timed in events:
+                        if isinstance(timed.value, Media) and sink is None:
+                            observed.stream = request.workdir / "stream.mp4"
+                            sink = files.enter_context(observed.stream.open("wb"))
+                        self._take(observed, key, timed, timed.at - start, sink)
+                        if observed.final is not None:
+                            break
+            except TimeoutError:
+                observed.final = TimedOut(f"no complete answer within {self._settings.deadline_s:g} s")
+            except StuckError:
+                observed.final = TimedOut(
+                    f"no complete answer within {self._settings.deadline_s:g} s, and the system no longer reacts"
+                )
+                stuck = True
+            except StoreError:
+                raise
+            except Exception as error:
+                observed.final = Failed(_code_of(error), _describe(error))
+        if observed.final is None:
+            observed.final = Failed("no_final_event", "the system ended its answer without saying how")
+        if not observed.final_s:
+            observed.final_s = self._clock() - start
+        if stuck:
+            await self._restart()
+        return observed, stuck
+
+    def _take(self, observed: _Observed, key: Key, timed: Timed[Event], at: float, sink: BinaryIO | None) -> None:
+        """Note one event."""
+        match timed.value:
+            case Submitted(job_id, detail):
+                self._run.submitted(key, job_id, detail)
+                observed.accepted_s = at if observed.accepted_s is None else observed.accepted_s
+                observed.note(at, "submitted", job_id)
+            case Progress(fraction, note):
+                observed.note(at, "progress", note if fraction is None else f"{fraction:.0%} {note}".strip())
+                self._on_event("progress", key, note if fraction is None else f"{fraction:.0%}")
+            case ReplyText(text):
+                observed.text.append(str(text))
+                observed.note(at, "text", f"{len(str(text))} characters")
+            case FirstFrame():
+                observed.first_frame_s = at if observed.first_frame_s is None else observed.first_frame_s
+                observed.note(at, "first_frame")
+            case Media(data):
+                assert sink is not None
+                total = (observed.arrivals[-1][0] if observed.arrivals else 0) + len(data)
+                if total > MAX_STREAM_BYTES:
+                    raise MediaError("too_large", f"the answer is longer than {MAX_STREAM_BYTES} bytes")
+                sink.write(data)
+                observed.arrivals.append((total, at))
+            case Completed() | Blocked() | Failed() | Retired() | TimedOut() as final:
+                observed.final, observed.final_s = final, at
+                observed.note(at, type(final).__name__.lower())
+            case other:
+                raise UsageError(f"the system yielded a {type(other).__name__}, which is not an event")
+
+    def _exchange(self, key: Key, observed: _Observed, *, resumed: bool) -> Exchange:
+        """The record of a turn, before its clip (if any) has been checked."""
+        final = observed.final
+        assert final is not None
+        outcome, code, message = _outcome(final)
+        text = "".join(observed.text)
+        timings = Timings(
+            complete_s=observed.final_s,
+            first_frame_s=observed.first_frame_s if observed.first_frame_s is not None else observed.final_s,
+            accepted_s=observed.accepted_s,
+            resolution_s=self._host_resolution(),
+            resumed=resumed,
+        )
+        return Exchange(
+            system=key.system,
+            scenario=key.scenario,
+            turn=key.turn,
+            outcome=outcome,
+            code=code[:200],
+            message=message[:MAX_TEXT],
+            timings=timings,
+            reply_text=text[:MAX_TEXT] if observed.text else None,
+            cost_usd=final.cost_usd if isinstance(final, Completed) else None,
+            detail=_plain(final.detail),
+            events=tuple(observed.events),
+        )
+
+    def _host_resolution(self) -> float:
+        with contextlib.suppress(RuntimeError):
+            return self._host.system.capabilities.poll_period_s or 0.0
+        return 0.0
+
+    async def _accept(
+        self, key: Key, observed: _Observed, exchange: Exchange, workdir: Path, state: JsonValue
+    ) -> Exchange:
+        """Stage, check, adopt and record a clip that the system says is complete."""
+        final = observed.final
+        assert isinstance(final, Completed)
+        try:
+            path = _inside(final.path, observed.stream, workdir)
+        except MediaError as error:
+            failed = _refused(exchange, error)
+            self._run.record(failed, state)
+            return failed
+        staged = Staged(exchange, self._run.path / path.relative_to(self._run.path.resolve()), state)
+        self._run.stage(staged.exchange, staged.path, state)
+        return await self._check(staged, observed.arrivals)
+
+    async def _finish_staged(self, staged: Staged) -> Exchange | None:
+        """Take up a clip whose check was interrupted; None if its file is gone and it has to be made again."""
+        key = Key(staged.exchange.system, staged.exchange.scenario, staged.exchange.turn)
+        final_path = self._run.clip_path(key, staged.path.suffix.lower())
+        if not staged.path.exists() and final_path.exists():
+            staged = dataclasses.replace(staged, path=final_path)
+        if not staged.path.exists():
+            self._run.unstage(key)
+            return None
+        return await self._check(staged, ())
+
+    async def _check(self, staged: Staged, arrivals: Sequence[tuple[int, float]]) -> Exchange:
+        exchange = staged.exchange
+        key = Key(exchange.system, exchange.scenario, exchange.turn)
+        try:
+            facts = await self._media.inspect(staged.path)
+        except MediaError as error:
+            exchange = _refused(exchange, error)
+        else:
+            assert exchange.timings is not None
+            if arrivals:
+                # What the client could show is read off the media itself; a system's own word may be early.
+                first = first_frame_time(arrivals, facts)
+                exchange = dataclasses.replace(
+                    exchange, timings=dataclasses.replace(exchange.timings, first_frame_s=first)
+                )
+            clip = self._run.adopt(key, staged.path)
+            exchange = dataclasses.replace(exchange, clip=self._run.relative(clip), facts=facts)
+        self._run.record(exchange, staged.state)
+        return exchange
+
+    async def _restart(self) -> None:
+        async with self._restarting:
+            with contextlib.suppress(Exception):
+                await self._host.restart()
+
+
+def _outcome(final: Final) -> tuple[Outcome, str, str]:
+    match final:
+        case Completed():
+            return Outcome.COMPLETED, "", ""
+        case Blocked(code, message):
+            return Outcome.BLOCKED, str(code), str(message)
+        case Failed(code, message):
+            return Outcome.FAILED, str(code), str(message)
+        case Retired(message):
+            return Outcome.RETIRED, "retired", str(message)
+        case TimedOut(message):
+            return Outcome.TIMED_OUT, "timed_out", str(message)
+
+
+def _refused(exchange: Exchange, error: MediaError) -> Exchange:
+    return dataclasses.replace(
+        exchange, outcome=Outcome.FAILED, code=f"media_{error.code}", message=str(error), clip=None, facts=None
+    )
+
+
+def _inside(path: Path | None, stream: Path | None, workdir: Path) -> Path:
+    """The clip that a system handed back, if it is a regular file in the turn's own folder.
+
+    Raises:
+        MediaError: it lies elsewhere, is a link, or is no file.
+    """
+    if path is None:
+        if stream is None:
+            raise MediaError("missing", "the system says it is complete but sent neither a file nor media")
+        return stream
+    path = Path(path)
+    absolute = path if path.is_absolute() else workdir / path
+    lexical = Path(os.path.normpath(absolute))
+    try:
+        real = lexical.parent.resolve(strict=True) / lexical.name
+        info = real.lstat()
+    except OSError:
+        raise MediaError("missing", f"the system says it wrote {absolute.name!r}, but there is no such file") from None
+    if not real.is_relative_to(workdir):
+        raise MediaError("outside", "the system handed back a file outside its working folder; it was not opened")
+    if stat.S_ISLNK(info.st_mode):
+        raise MediaError("symlink", "the system handed back a symbolic link; it was not followed")
+    if not stat.S_ISREG(info.st_mode):
+        raise MediaError("not_a_file", "the system handed back something that is not a regular file")
+    return real
+
+
+def _code_of(error: Exception) -> str:
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) else "exception"
+
+
+def _describe(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _plain(detail: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """A provider's data as plain JSON; what is not JSON is kept as its text."""
+    import json
+
+    plain: dict[str, Any] = json.loads(json.dumps(dict(detail), default=str))
+    return plain
