@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import stat
 import time
@@ -95,6 +96,11 @@ class _Observed:
     final_s: float = 0.0
     stream: Path | None = None
 
+    def take_text(self, text: str) -> None:
+        if sum(map(len, self.text)) + len(text) > MAX_TEXT:
+            raise UsageError(f"the system reports more than {MAX_TEXT} characters of text for one turn")
+        self.text.append(text)
+
     def note(self, at: float, kind: str, text: str = "") -> None:
         if len(self.events) < MAX_EVENTS_KEPT:
             self.events.append((round(at, 6), kind, text[:500]))
@@ -151,10 +157,13 @@ class Driver:
             return
         conversation = None
         try:
+            generation = self._host.generation
             conversation, done, problem = await self._open(part, done)
             for index in range(len(done) + 1, len(part.scenario.turns) + 1):
                 key = Key(self._label, scenario, index)
                 self._on_event("turn", key, "")
+                if conversation is not None and self._host.generation != generation:
+                    problem, conversation = "the system stopped reacting and was restarted", None
                 reason = problem or self._not_played_because(done)
                 if reason:
                     exchange = Exchange(self._label, scenario, index, Outcome.NOT_PLAYED, "not_played", reason)
@@ -163,10 +172,7 @@ class Driver:
                     self._run.record(exchange, self._run.conversation_state(self._label, scenario))
                 else:
                     assert conversation is not None
-                    exchange, stuck = await self._turn(part, conversation, key, done)
-                    if stuck:
-                        problem = f"the system stopped reacting in turn {index} and was restarted"
-                        conversation = None
+                    exchange = await self._turn(part, conversation, key, done)
                 done.append(exchange)
                 self._on_event("done", key, exchange.outcome.value)
                 yield exchange
@@ -223,10 +229,8 @@ class Driver:
             for exchange in done
         )
 
-    async def _turn(
-        self, part: Part, conversation: Conversation, key: Key, done: Sequence[Exchange]
-    ) -> tuple[Exchange, bool]:
-        """Play one turn and record it. The flag says that the system got stuck and was restarted."""
+    async def _turn(self, part: Part, conversation: Conversation, key: Key, done: Sequence[Exchange]) -> Exchange:
+        """Play one turn and record it."""
         turn = part.scenario.turns[key.turn - 1]
         capabilities = self._host.system.capabilities
         request = TurnRequest(
@@ -247,7 +251,7 @@ class Driver:
             message = f"job {job} was submitted before an interruption and this system can't take it up again"
             exchange = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, "interrupted", message)
             self._run.record(exchange, self._run.conversation_state(key.system, key.scenario))
-            return exchange, False
+            return exchange
 
         def iterate() -> AsyncIterator[Event]:
             return conversation.resume(request, jobs[-1].job_id) if jobs else conversation.respond(request)
@@ -262,7 +266,7 @@ class Driver:
             exchange = await self._accept(key, observed, exchange, request.workdir, state)
         else:
             self._run.record(exchange, state)
-        return exchange, stuck
+        return exchange
 
     async def _observe(
         self, iterate: Callable[[], AsyncIterator[Event]], key: Key, request: TurnRequest
@@ -313,7 +317,7 @@ class Driver:
                 observed.note(at, "progress", note if fraction is None else f"{fraction:.0%} {note}".strip())
                 self._on_event("progress", key, note if fraction is None else f"{fraction:.0%}")
             case ReplyText(text):
-                observed.text.append(str(text))
+                observed.take_text(str(text))
                 observed.note(at, "text", f"{len(str(text))} characters")
             case FirstFrame():
                 observed.first_frame_s = at if observed.first_frame_s is None else observed.first_frame_s
@@ -352,7 +356,7 @@ class Driver:
             code=code[:200],
             message=message[:MAX_TEXT],
             timings=timings,
-            reply_text=text[:MAX_TEXT] if observed.text else None,
+            reply_text=text if observed.text else None,
             cost_usd=final.cost_usd if isinstance(final, Completed) else None,
             detail=_plain(final.detail),
             events=tuple(observed.events),
@@ -408,6 +412,9 @@ class Driver:
             clip = self._run.adopt(key, staged.path)
             exchange = dataclasses.replace(exchange, clip=self._run.relative(clip), facts=facts)
         self._run.record(exchange, staged.state)
+        if exchange.completed:
+            # What a failed turn left behind (logs, half a file) stays for whoever looks into the failure.
+            self._run.clear_work(key)
         return exchange
 
     async def _restart(self) -> None:
@@ -475,7 +482,5 @@ def _describe(error: Exception) -> str:
 
 def _plain(detail: Mapping[str, JsonValue]) -> dict[str, Any]:
     """A provider's data as plain JSON; what is not JSON is kept as its text."""
-    import json
-
     plain: dict[str, Any] = json.loads(json.dumps(dict(detail), default=str))
     return plain

@@ -229,9 +229,16 @@ class Run:
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
 
+    def _work_path(self, key: Key) -> Path:
+        return self.path / "work" / slug(key.system) / key.scenario / str(key.turn)
+
+    def clear_work(self, key: Key) -> None:
+        """Remove a turn's unfinished files."""
+        shutil.rmtree(self._work_path(key), ignore_errors=True)
+
     def workdir(self, key: Key) -> Path:
         """A fresh, empty folder for one turn's unfinished files."""
-        path = self.path / "work" / slug(key.system) / key.scenario / str(key.turn)
+        path = self._work_path(key)
         with _explained(self.path):
             if path.exists():
                 shutil.rmtree(path)
