@@ -6,14 +6,16 @@ float32; video runs at 16 frames per second, so one frame is 1000 samples and 3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from livetalk.config import AUDIO_RATE, VIDEO_FPS, video_frames
+from livetalk.config import AUDIO_RATE, VIDEO_FPS, SpeechConfig, video_frames
 from livetalk.errors import AudioError
 
 Samples = npt.NDArray[np.float32]
@@ -45,6 +47,20 @@ class SpeechEncoder:
         self.field, self.hop = 1, 1
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
             self.field, self.hop = (self.field - 1) * stride + kernel, self.hop * stride
+
+    @classmethod
+    def from_state(
+        cls,
+        config: SpeechConfig,
+        state: Mapping[str, Tensor],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> SpeechEncoder:
+        """Build from tensors under the names of `reference_shapes`, without a second copy of the weights."""
+        model = empty_model(config)
+        model.load_state_dict({key: state[key].to(device=device, dtype=dtype) for key in state}, assign=True)
+        return cls(model)
 
     @property
     def channels(self) -> int:
@@ -279,3 +295,35 @@ class _RunningStatistics:
 
     def _column(self, values: Tensor) -> Tensor:
         return values.to(self._encoder.device, self._encoder.dtype)[:, None]
+
+
+def empty_model(config: SpeechConfig) -> Wav2Vec2Model:
+    """transformers' module of these dimensions without memory behind its weights."""
+    overrides = {
+        **config.overrides,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        # Masking is for training; without it the model has no mask embedding to load.
+        "apply_spec_augment": False,
+        "mask_time_prob": 0.0,
+        "mask_feature_prob": 0.0,
+        "attn_implementation": "sdpa",
+    }
+    with torch.device("meta"):
+        return Wav2Vec2Model(Wav2Vec2Config(**overrides))
+
+
+def reference_shapes(config: SpeechConfig) -> dict[str, tuple[int, ...]]:
+    """Name to shape of every tensor needed, as transformers names them today (`current_name` translates older files)."""
+    return {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
+
+
+def current_name(key: str) -> str | None:
+    """Name of a published file's tensor today; None if this encoder does not need it (spec 1)."""
+    key = key.removeprefix("wav2vec2.")
+    if key.startswith("lm_head.") or key == "masked_spec_embed":
+        return None
+    weight_norm = "pos_conv_embed.conv."
+    return key.replace(f"{weight_norm}weight_g", f"{weight_norm}parametrizations.weight.original0").replace(
+        f"{weight_norm}weight_v", f"{weight_norm}parametrizations.weight.original1"
+    )

@@ -72,7 +72,7 @@ class TextEncoder:
     @torch.inference_mode()
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids and mask [B, length] to [B, length, dim], padding rows zero."""
-        return self.raw(ids, mask) * mask.to(self.device).unsqueeze(-1)
+        return self.raw(ids, mask).masked_fill(mask.to(self.device).unsqueeze(-1) == 0, 0.0)
 
     @torch.inference_mode()
     def raw(self, ids: Tensor, mask: Tensor) -> Tensor:
