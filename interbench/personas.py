@@ -29,24 +29,34 @@ class Voice(BaseModel):
     rate: int = Field(165, ge=80, le=300, description="Words per minute.")
 
 
+HairStyle = Literal[
+    "bald", "buzz", "crop", "side_part", "curls", "afro", "pixie", "bob", "long", "wavy", "bun", "ponytail", "hijab"
+]
+ClothesStyle = Literal["shirt", "blazer", "sweater", "turtleneck", "hoodie", "tee", "blouse", "cardigan", "apron"]
+Accessory = Literal["glasses", "round_glasses", "studs", "hoops", "necklace"]
+FacialHair = Literal["none", "stubble", "moustache", "goatee", "beard"]
+FaceShape = Literal["oval", "round", "square", "heart", "long"]
+Backdrop = Literal["plain", "office", "bookshelf", "window", "kitchen", "studio", "living_room", "cafe", "garden"]
+
+
 class Look(BaseModel):
     """How the drawn portrait of a persona looks; read only by the puppet."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     skin: Colour = "#e8b894"
-    hair: Colour = "#3b2a20"
-    hair_style: str = "short"
-    eyes: Colour = "#4a6a8a"
-    brows: Colour | None = None
+    hair: Colour = Field("#3b2a20", description="Of the scarf, where the hair style is `hijab`.")
+    hair_style: HairStyle = "crop"
+    eyes: Colour = "#5a4632"
+    brows: Colour | None = Field(None, description="Derived from the hair if absent.")
     lips: Colour = "#b5605a"
     clothes: Colour = "#3f5f7f"
-    clothes_style: str = "shirt"
-    accessory: str = "none"
-    facial_hair: str = "none"
-    face_shape: str = "oval"
-    backdrop: str = "plain"
-    backdrop_colour: Colour = "#d9dfe5"
+    clothes_style: ClothesStyle = "shirt"
+    accessories: tuple[Accessory, ...] = ()
+    facial_hair: FacialHair = "none"
+    face_shape: FaceShape = "oval"
+    backdrop: Backdrop = "plain"
+    backdrop_colour: Colour = "#cfd8df"
 
 
 class Persona(BaseModel):
@@ -63,7 +73,7 @@ class Persona(BaseModel):
     biography: str = Field("", max_length=2000, description="Who they are; for systems with a language model.")
     voice: Voice = Voice()
     portrait: str | None = Field(None, description="Reference image, a path relative to the scenario set.")
-    look: Look = Look()
+    look: Look | None = Field(None, description="Read only by the puppet, which makes one up if there is none.")
 
     @field_validator("appearance")
     @classmethod

@@ -226,7 +226,6 @@ def _run(library: ctypes.CDLL, text: str, voice: Voice, pitch_range: int, word_g
         total = 0
         too_long = False
 
-        @_Callback
         def collect(wav: Any, count: int, events: Any) -> int:
             nonlocal total, too_long
             if wav and count > 0:
@@ -243,7 +242,8 @@ def _run(library: ctypes.CDLL, text: str, voice: Voice, pitch_range: int, word_g
             too_long = total > max_s * rate
             return int(too_long)
 
-        library.espeak_SetSynthCallback(collect)
+        callback = _Callback(collect)
+        library.espeak_SetSynthCallback(callback)
         language, plus, variant = voice.variant.partition("+")
         if library.espeak_SetVoiceByName(f"{_languages()[language]}{plus}{variant}".encode()) != 0:
             raise SpeechError(f"The synthesizer refuses the voice {voice.variant!r}.")
@@ -348,9 +348,9 @@ class SynthesizerCommand:
             try:
                 done = subprocess.run(argv, capture_output=True, timeout=self.timeout_s, stdin=subprocess.DEVNULL)
             except FileNotFoundError as error:
-                raise SpeechError(f"The synthesizer command {argv[0]!r} is not installed or not on the PATH.") from error
+                raise SpeechError(f"The synthesizer command {argv[0]!r} is not on the PATH; install it.") from error
             except subprocess.TimeoutExpired as error:
-                raise SpeechError(f"The synthesizer command {argv[0]!r} took more than {self.timeout_s:g} s.") from error
+                raise SpeechError(f"The synthesizer command {argv[0]!r} took over {self.timeout_s:g} s.") from error
             if done.returncode != 0 or not out.is_file():
                 words = done.stderr.decode(errors="replace").strip()[-500:] or "it said nothing"
                 raise SpeechError(
@@ -404,7 +404,7 @@ def resample(speech: Speech, rate: int = 16_000) -> Speech:
 
 
 def trim(speech: Speech, *, keep_s: float = 0.1, floor_db: float = -45.0) -> Speech:
-    """Without the silence at both ends, but for ``keep_s`` seconds; silence is what lies ``floor_db`` below the peak."""
+    """Without the silence at both ends but for ``keep_s`` seconds; silence lies ``floor_db`` below the peak."""
     loud = np.flatnonzero(np.abs(speech.samples) > np.abs(speech.samples).max(initial=0.0) * 10 ** (floor_db / 20))
     if not loud.size:
         return speech
