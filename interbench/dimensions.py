@@ -85,7 +85,7 @@ _BY_KEY = {dimension.key: dimension for dimension in DIMENSIONS}
 
 
 def dimension(key: str) -> Dimension:
-    """The dimension called ``key``, e.g. ``"MVC"``. Raises :class:`~interbench.errors.UsageError` for any other text."""
+    """The dimension called ``key``, e.g. ``MVC``. Raises :class:`~interbench.errors.UsageError` for any other text."""
     try:
         return _BY_KEY[key]
     except KeyError:

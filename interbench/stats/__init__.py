@@ -1,0 +1,40 @@
+"""Statistics: pooling raw scores to percentiles, intervals, paired comparisons, coverage, frozen pools.
+
+Nothing here knows of run folders, systems or judges; it takes :class:`Scores` and gives figures.
+"""
+
+from interbench.stats.bootstrap import LEVEL, bootstrap_means, interval, replicates_for
+from interbench.stats.comparison import Comparison, PairedDifference, compare, holm, permutation_test
+from interbench.stats.coverage import Coverage, Expected, measure_coverage
+from interbench.stats.pooling import Moments, Pool, make_pool, moments, percentiles, system_means
+from interbench.stats.read_csv import read_scores
+from interbench.stats.reference import JudgeLabel, Reference
+from interbench.stats.scores import KEYS, Cells, ScoreRecord, Scores
+
+__all__ = [
+    "KEYS",
+    "LEVEL",
+    "Cells",
+    "Comparison",
+    "Coverage",
+    "Expected",
+    "JudgeLabel",
+    "Moments",
+    "PairedDifference",
+    "Pool",
+    "Reference",
+    "ScoreRecord",
+    "Scores",
+    "bootstrap_means",
+    "compare",
+    "holm",
+    "interval",
+    "make_pool",
+    "measure_coverage",
+    "moments",
+    "percentiles",
+    "permutation_test",
+    "read_scores",
+    "replicates_for",
+    "system_means",
+]
