@@ -1,0 +1,303 @@
+"""Speech in, frames out, block by block; denoising and decoding overlapped."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from livetalk.config import AUDIO_RATE, FRAMES_PER_BLOCK, VIDEO_FPS, StreamConfig, block_frames, video_frames
+from livetalk.errors import SessionError
+from livetalk.model.audio import lead_in
+from livetalk.model.block import BlockGenerator, Observer
+from livetalk.model.dit import CausalDiT
+
+SAMPLES_PER_FRAME = AUDIO_RATE // VIDEO_FPS
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+class NoiseSource(Protocol):
+    """Where the noise of a session comes from."""
+
+    def draw(self, block: int, out: Tensor) -> None:
+        """Fill `out` [steps,3,16,h,w]: what the block starts from, then the draw of every re-noising."""
+
+
+class FrameDecoder(Protocol):
+    """A streaming video decoder (`livetalk.vae.VAEStream`)."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[1,16,k,h,w] to uint8 frames [T,H,W,3]; state persists from call to call."""
+
+    def reset(self) -> None:
+        """Forget the stream."""
+
+
+class SpeechFeatures(Protocol):
+    """Speech features of one utterance as its audio arrives (`livetalk.encoders.speech.SpeechStream`)."""
+
+    def push(self, samples: np.ndarray) -> None:
+        """Take 16 kHz mono float32 samples."""
+
+    def close(self) -> None:
+        """No more samples will come."""
+
+    def ready(self, first_frame: int, last_frame: int) -> bool:
+        """Whether the features of these video frames can be had."""
+
+    def features(self, first_frame: int, last_frame: int) -> Tensor:
+        """[frames, channels], both ends included."""
+
+
+class SeededNoise:
+    """Noise from a seed; the same on the same kind of device."""
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.seed = seed
+        self._generator = torch.Generator(device).manual_seed(seed)
+
+    def draw(self, block: int, out: Tensor) -> None:
+        out.normal_(generator=self._generator)
+
+
+class GivenNoise:
+    """Noise laid out as in the fixtures: `noise` [1,F,16,h,w] and `step_noise` [blocks,steps−1,3,16,h,w]."""
+
+    def __init__(self, noise: Tensor, step_noise: Tensor) -> None:
+        self._noise = noise[0].unflatten(0, (-1, FRAMES_PER_BLOCK))
+        self._step_noise = step_noise
+
+    def draw(self, block: int, out: Tensor) -> None:
+        if block >= len(self._noise):
+            raise SessionError(f"Noise was given for {len(self._noise)} blocks; block {block} has none.")
+        out[0].copy_(self._noise[block])
+        if len(out) > 1:
+            out[1:].copy_(self._step_noise[block])
+
+
+@dataclass(frozen=True)
+class FrameBlock:
+    """One block of finished video."""
+
+    index: int
+    first_frame: int  # of the session
+    frames: Tensor  # uint8 [T,H,W,3] on the host; T is 9 for the session's first block, then 12
+    latents: Tensor  # [3,16,h,w] on the model's device
+    seconds: float  # from the block's speech features being there to its frames being on the host
+
+
+def generate_latents(
+    dit: CausalDiT,
+    *,
+    noise: Tensor,
+    step_noise: Tensor,
+    reference: Tensor,
+    audio: Tensor,
+    context: Tensor,
+    stream: StreamConfig,
+    timesteps: Sequence[float] | None = None,
+    observe: Observer | None = None,
+) -> Tensor:
+    """A clip's latents in one call, with all noise given (spec 8).
+
+    Args:
+        noise: [1,F,16,h,w].
+        step_noise: [blocks,steps−1,3,16,h,w].
+        reference: [1,16,1,h,w].
+        audio: conditions [P,F,d], or [P,F,1,1,d] as in the fixtures.
+        context: [1,T,text_dim].
+        timesteps: what the network is shown at each step; by default the schedule rounded to bfloat16.
+        observe: called after every pass.
+
+    Returns:
+        [1,F,16,h,w].
+    """
+    count = noise.shape[1]
+    if count % FRAMES_PER_BLOCK:
+        raise ValueError(f"{count} latent frames are not a whole number of blocks of {FRAMES_PER_BLOCK}")
+    generator = BlockGenerator(dit, stream.for_clip(count), timesteps=timesteps, observe=observe)
+    generator.start(context, reference)
+    source = GivenNoise(noise, step_noise)
+    audio = audio.flatten(2, -1).to(dit.device)
+    draws = torch.empty_like(generator.noise)
+    blocks = []
+    for b in range(count // FRAMES_PER_BLOCK):
+        source.draw(b, draws)
+        blocks.append(generator.denoise(audio[:, FRAMES_PER_BLOCK * b : FRAMES_PER_BLOCK * (b + 1)], draws))
+        generator.clean()
+    return torch.cat(blocks)[None]
+
+
+def split_features(features: Tensor) -> Iterator[Tensor]:
+    """A clip's speech features [4F−3, C] block by block: 9 rows, then 12 each."""
+    for block in itertools.count():
+        first, last = block_frames(block)
+        if last >= len(features):
+            if first < len(features):
+                raise ValueError(f"{len(features)} video frames do not fill a whole number of blocks")
+            return
+        yield features[first : last + 1]
+
+
+class Performer:
+    """One session of video: `start` it, then draw blocks of frames from `perform` or `blocks`.
+
+    With `overlap`, block b is decoded while its clean pass and block b+1 are computed: on a CUDA device on a second
+    stream (or a second device, where the decoder lives), on a CPU in a second thread. Without it frames still come out
+    before the clean pass. Both give the same frames.
+    """
+
+    def __init__(
+        self,
+        dit: CausalDiT,
+        decoder: FrameDecoder,
+        stream: StreamConfig,
+        *,
+        overlap: bool = True,
+        graphs: bool | None = None,
+        decode_device: torch.device | str | None = None,
+    ) -> None:
+        """`graphs` replays blocks as CUDA graphs, by default wherever CUDA is; `decode_device` is the decoder's."""
+        self.dit, self.decoder, self.stream, self.overlap = dit, decoder, stream, overlap
+        device = dit.device
+        self.generator = BlockGenerator(dit, stream, graphs=device.type == "cuda" if graphs is None else graphs)
+        self._decode_device = torch.device(decode_device) if decode_device is not None else device
+        self._render_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._decode_stream = torch.cuda.Stream(self._decode_device) if self._decode_device.type == "cuda" else None
+        self._noise: NoiseSource | None = None
+        self._draws = torch.empty_like(self.generator.noise)
+
+    @property
+    def next_block(self) -> int:
+        """Index of the block that comes next in the session."""
+        return self.generator.block + 1
+
+    def start(self, context: Tensor, reference: Tensor, noise: NoiseSource) -> None:
+        """Begin a session.
+
+        Args:
+            context: text rows [1,T,text_dim].
+            reference: latent of the picture [1,16,1,h,w].
+            noise: where the session's noise comes from.
+        """
+        if self._render_stream is not None:
+            self._render_stream.wait_stream(torch.cuda.current_stream(self.dit.device))
+        with self._on(self._render_stream):
+            self.generator.start(context, reference)
+        self.decoder.reset()
+        self._noise = noise
+
+    def warm_up(self, blocks: int | None = None) -> None:
+        """Compile, capture and allocate everything a session needs, by running one on zeros; then `start` the real one."""
+        config, stream = self.dit.config, self.stream
+        context = torch.zeros((1, 512, config.text_dim), dtype=self.dit.dtype, device=self.dit.device)
+        reference = torch.zeros((1, config.out_dim, 1, stream.latent_height, stream.latent_width))
+        self.start(context, reference, SeededNoise(0, self.dit.device))
+        wanted = -(-stream.window // FRAMES_PER_BLOCK) + 2 if blocks is None else blocks
+        silence = torch.zeros((video_frames(FRAMES_PER_BLOCK * wanted), config.audio_feat_dim))
+        for _ in self.blocks(split_features(silence)):
+            pass
+
+    def perform(self, audio: Iterable[np.ndarray], speech: SpeechFeatures) -> Iterator[FrameBlock]:
+        """Frames for one utterance, each block as soon as its audio and look-ahead have come.
+
+        Args:
+            audio: chunks of 16 kHz mono float32 samples; the iterator may block until the next one comes.
+            speech: a fresh stream, whose video frame 0 is the session's next frame. It is closed when `audio` ends, and
+                the last block is completed as the stream does it (with silence).
+        """
+        return self.blocks(self._heard(audio, speech))
+
+    def blocks(self, features: Iterable[Tensor]) -> Iterator[FrameBlock]:
+        """Frames for ready-made features: [9,C] for the session's first block, [12,C] for every later one."""
+        if self._noise is None:
+            raise SessionError("The session has not been started; call start() with its text, picture and noise first.")
+        rendered = self._render(features)
+        return _pipelined(rendered, self._decode) if self.overlap else map(self._decode, rendered)
+
+    def _heard(self, audio: Iterable[np.ndarray], speech: SpeechFeatures) -> Iterator[Tensor]:
+        chunks, samples, ended = iter(audio), 0, False
+        origin = block_frames(self.next_block)[0]
+        for block in itertools.count(self.next_block):
+            first, last = (frame - origin for frame in block_frames(block))
+            while not ended and not speech.ready(first, last):
+                chunk = next(chunks, None)
+                if chunk is None:
+                    speech.close()
+                    ended = True
+                else:
+                    speech.push(chunk)
+                    samples += len(chunk)
+            if ended and first * SAMPLES_PER_FRAME >= samples:
+                return
+            yield speech.features(first, last)
+
+    def _render(self, features: Iterable[Tensor]) -> Iterator[_Rendered]:
+        """Clean latents of block after block; the clean pass comes after they have been handed on."""
+        assert self._noise is not None
+        for rows in features:
+            began = time.perf_counter()
+            block = self.next_block
+            expected = block_frames(block)[1] - block_frames(block)[0] + 1
+            if len(rows) != expected:
+                raise SessionError(f"Block {block} needs the features of {expected} video frames; {len(rows)} came.")
+            with torch.inference_mode(), self._on(self._render_stream):
+                rows = rows.to(self.dit.device, non_blocking=True)
+                audio = self.dit.embed_audio(lead_in(rows) if block == 0 else rows)
+                self._noise.draw(block, self._draws)
+                latents = self.generator.denoise(audio, self._draws)
+                ready = self._render_stream.record_event() if self._render_stream is not None else None
+            yield _Rendered(block, latents, ready, began)
+            with self._on(self._render_stream):
+                self.generator.clean()
+
+    @torch.inference_mode()
+    def _decode(self, rendered: _Rendered) -> FrameBlock:
+        latents = rendered.latents
+        with self._on(self._decode_stream):
+            if rendered.ready is not None and self._decode_stream is not None:
+                self._decode_stream.wait_event(rendered.ready)
+                if latents.device == self._decode_device:
+                    latents.record_stream(self._decode_stream)
+            elif rendered.ready is not None:
+                rendered.ready.synchronize()
+            moved = latents.to(self._decode_device, non_blocking=True)
+            frames = self.decoder.decode(moved.transpose(0, 1)[None])
+            if self._decode_stream is not None:
+                host = torch.empty(frames.shape, dtype=torch.uint8, pin_memory=True)
+                frames = host.copy_(frames, non_blocking=True)
+                self._decode_stream.synchronize()  # this thread only; the other stream goes on
+        first = block_frames(rendered.block)[0]
+        return FrameBlock(rendered.block, first, frames, latents, time.perf_counter() - rendered.began)
+
+    @staticmethod
+    def _on(stream: torch.cuda.Stream | None) -> AbstractContextManager[object]:
+        return torch.cuda.stream(stream) if stream is not None else nullcontext()
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    block: int
+    latents: Tensor
+    ready: torch.cuda.Event | None
+    began: float
+
+
+def _pipelined(source: Iterator[_A], finish: Callable[[_A], _B]) -> Iterator[_B]:
+    """`map(finish, source)` with the next item drawn while the last is finished, each in a thread of its own."""
+    end = object()
+    with ThreadPoolExecutor(1, "livetalk-render") as drawing, ThreadPoolExecutor(1, "livetalk-decode") as finishing:
+        upcoming = drawing.submit(next, source, end)
+        while (item := upcoming.result()) is not end:
+            upcoming = drawing.submit(next, source, end)
+            yield finishing.submit(finish, item).result()  # type: ignore[arg-type]
