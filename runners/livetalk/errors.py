@@ -19,3 +19,7 @@ class CheckpointError(LiveTalkError):
 
 class FixtureError(LiveTalkError):
     """A fixture folder is incomplete, damaged, or laid out otherwise than expected."""
+
+
+class SessionError(LiveTalkError):
+    """A session was asked for something its settings cannot give, or in the wrong order."""
