@@ -1,0 +1,103 @@
+"""The transcription stage: clips in as soon as they exist, transcripts into the ledger, in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from interbench.asr.base import Transcriber, Utterance
+from interbench.errors import MediaError, TranscriberError
+from interbench.media import MediaPool
+from interbench.records import Exchange, Transcript
+from interbench.store import Key, Run
+
+
+class TranscriptionStage:
+    """Takes completed exchanges and records their transcripts, never blocking whoever hands them over.
+
+    Args:
+        transcriber: started by the stage.
+        run: the run folder, open for writing.
+        media: decodes the sound of clips.
+    """
+
+    def __init__(self, transcriber: Transcriber, run: Run, media: MediaPool) -> None:
+        self._transcriber = transcriber
+        self._run = run
+        self._media = media
+        self._queue: asyncio.Queue[tuple[Exchange, asyncio.Future[Transcript]]] = asyncio.Queue()
+        self._consumer: asyncio.Task[None] | None = None
+        self.key = ""
+        """Under which the transcripts are kept."""
+
+    async def __aenter__(self) -> Self:
+        await self._transcriber.start()
+        self.key = self._run.identify("transcriber", self._transcriber.label, self._transcriber.identity())
+        self._consumer = asyncio.create_task(self._consume())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._consumer is not None:
+            self._consumer.cancel()
+            await asyncio.wait({self._consumer})
+        await self._transcriber.stop()
+
+    @property
+    def label(self) -> str:
+        return self._transcriber.label
+
+    def submit(self, exchange: Exchange) -> asyncio.Future[Transcript]:
+        """Queue a completed exchange; the future ends with its transcript, which is then in the ledger."""
+        future: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((exchange, future))
+        return future
+
+    async def _consume(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < self._transcriber.batch_size and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                transcripts = await self._transcribe([exchange for exchange, _ in batch])
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), transcript in zip(batch, transcripts, strict=True):
+                if not future.done():
+                    future.set_result(transcript)
+
+    async def _transcribe(self, exchanges: list[Exchange]) -> list[Transcript]:
+        utterances = [await self._utterance(exchange) for exchange in exchanges]
+        transcripts = await self._transcriber.transcribe(utterances)
+        if len(transcripts) != len(utterances):
+            raise TranscriberError(
+                f"The transcriber {self._transcriber.label!r} gave {len(transcripts)} transcripts for "
+                f"{len(utterances)} clips; this is a defect of the transcriber."
+            )
+        for exchange, transcript in zip(exchanges, transcripts, strict=True):
+            self._run.record_transcript(Key(exchange.system, exchange.scenario, exchange.turn), self.key, transcript)
+        return transcripts
+
+    async def _utterance(self, exchange: Exchange) -> Utterance:
+        samples = None
+        if self._transcriber.needs_audio and exchange.clip is not None:
+            try:
+                samples = await self._media.audio(self._run.path / exchange.clip)
+            except MediaError as error:
+                raise TranscriberError(
+                    f"The sound of {exchange.clip} can't be decoded any more ({error}). Has the file been changed since "
+                    f"it was recorded? Restore it, or take the turn back with --retry."
+                ) from error
+        return Utterance(
+            key=f"{exchange.system}/{exchange.scenario}/{exchange.turn}",
+            samples=samples,
+            facts=exchange.facts,
+            reported_text=exchange.reply_text,
+        )

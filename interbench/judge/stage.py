@@ -1,0 +1,110 @@
+"""The judging stage: complete conversations in, verdicts into the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Any, Self
+
+from interbench.dimensions import DIMENSIONS
+from interbench.judge.base import Judge, JudgeTask
+from interbench.records import Missing, PlayedConversation, Verdict
+from interbench.store import Run, identity_key
+
+
+def conversation_digest(conversation: PlayedConversation) -> str:
+    """Hash of everything a judge may base a verdict on: scenario, outcomes, clips, transcripts."""
+    turns: list[dict[str, Any]] = [
+        {
+            "turn": turn.index,
+            "outcome": turn.outcome.value,
+            "clip": None if turn.facts is None else turn.facts.sha256,
+            "transcript": None if turn.transcript is None else turn.transcript.text,
+            "error": None if turn.transcript is None else turn.transcript.error,
+        }
+        for turn in conversation.turns
+    ]
+    return identity_key({"scenario": conversation.scenario.digest(), "turns": turns})
+
+
+class JudgingStage:
+    """Gives every conversation its verdicts.
+
+    Args:
+        judge: started by the stage.
+        run: the run folder, open for writing.
+        repeats: judgements of every dimension.
+    """
+
+    def __init__(self, judge: Judge, run: Run, repeats: int) -> None:
+        self._judge = judge
+        self._run = run
+        self._repeats = repeats
+        self._slots = asyncio.Semaphore(judge.max_conversations)
+        self.key = ""
+        """Under which the verdicts are kept."""
+
+    async def __aenter__(self) -> Self:
+        await self._judge.start()
+        identity = {**self._judge.identity(), "comparable": self._judge.comparable}
+        self.key = self._run.identify("judge", self._judge.label, identity)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._judge.stop()
+
+    @property
+    def judge(self) -> Judge:
+        return self._judge
+
+    def pending(self, conversation: PlayedConversation) -> list[JudgeTask]:
+        """Verdicts that the ledger does not hold, or holds as missing for a passing reason."""
+        digest = conversation_digest(conversation)
+        held = {
+            (verdict.dimension, verdict.sample)
+            for seen, verdict in self._run.verdicts(self.key, conversation.system, conversation.scenario.id)
+            if seen == digest and not verdict.retryable
+        }
+        wanted = [(d.key, sample) for sample in range(self._repeats) for d in DIMENSIONS]
+        return [JudgeTask(dimension, sample) for dimension, sample in wanted if (dimension, sample) not in held]
+
+    async def give(self, conversation: PlayedConversation) -> list[Verdict]:
+        """Judge what is pending; every verdict is in the ledger as soon as it is known."""
+        tasks = self.pending(conversation)
+        if not tasks:
+            return []
+        digest = conversation_digest(conversation)
+        given: list[Verdict] = []
+        reason = conversation.why_incomplete()
+        if reason:
+            for task in tasks:
+                given.append(_missing(conversation, task, Missing.INCOMPLETE, reason))
+                self._run.record_verdict(given[-1], self.key, digest)
+            return given
+        open_tasks = {(task.dimension, task.sample): task for task in tasks}
+        async with self._slots:
+            verdicts = self._judge.judge(conversation, tasks)
+            async with contextlib.aclosing(verdicts):  # type: ignore[type-var]
+                async for verdict in verdicts:
+                    if open_tasks.pop((verdict.dimension, verdict.sample), None) is None:
+                        continue
+                    given.append(verdict)
+                    self._run.record_verdict(verdict, self.key, digest)
+        for task in open_tasks.values():
+            given.append(_missing(conversation, task, Missing.SERVER_ERROR, "the judge ended without a verdict"))
+            self._run.record_verdict(given[-1], self.key, digest)
+        return given
+
+
+def _missing(conversation: PlayedConversation, task: JudgeTask, missing: Missing, reason: str) -> Verdict:
+    return Verdict(
+        conversation.system,
+        conversation.scenario.id,
+        task.dimension,
+        task.sample,
+        missing=missing,
+        reasons=reason,
+    )
