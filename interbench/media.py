@@ -120,10 +120,10 @@ class MediaPool:
             return await asyncio.to_thread(np.fromfile, target, np.float32)
 
     async def frames(self, path: Path, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """``count`` frames evenly spaced by time, scaled to ``size`` (width, height): RGB ``[count, height, width, 3]``.
+        """``count`` frames evenly spaced by time, scaled to ``size`` (width, height).
 
-        Frame ``k`` is the one on screen at ``(k + 0.5) / count`` of the picture's duration, so a clip of fewer frames
-        gives some of them repeatedly.
+        RGB ``[count, height, width, 3]``. Frame ``k`` is the one on screen at ``(k + 0.5) / count`` of the picture's
+        duration, so a clip of fewer frames gives some of them repeatedly.
         """
         width, height = size
         if not (count >= 1 and width >= 1 and height >= 1):
