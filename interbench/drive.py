@@ -22,7 +22,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -145,7 +145,7 @@ class Driver:
         self._clock = clock
         self._restarting = asyncio.Lock()
 
-    async def play(self, part: Part) -> AsyncIterator[Exchange]:
+    async def play(self, part: Part) -> AsyncGenerator[Exchange, None]:
         """Play what the ledger does not yet hold; yields each exchange once it is recorded."""
         scenario = part.scenario.id
         for staged in self._run.staged(self._label, scenario):

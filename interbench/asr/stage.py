@@ -92,8 +92,8 @@ class TranscriptionStage:
                 samples = await self._media.audio(self._run.path / exchange.clip)
             except MediaError as error:
                 raise TranscriberError(
-                    f"The sound of {exchange.clip} can't be decoded any more ({error}). Has the file been changed since "
-                    f"it was recorded? Restore it, or take the turn back with --retry."
+                    f"The sound of {exchange.clip} can't be decoded any more ({error}). Has the file been changed "
+                    f"since it was recorded? Restore it."
                 ) from error
         return Utterance(
             key=f"{exchange.system}/{exchange.scenario}/{exchange.turn}",

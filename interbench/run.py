@@ -1,0 +1,416 @@
+"""The stages of a run as a pipeline over one run folder.
+
+A conversation goes on to the next stage as soon as it is complete, while others are still being played. Every stage
+asks the ledger what is still to do, so the same invocation after a kill goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from interbench.asr.base import Transcriber
+from interbench.asr.stage import TranscriptionStage
+from interbench.config import Settings, mask
+from interbench.data import data_path
+from interbench.dimensions import DIMENSIONS
+from interbench.drive import Driver, DriveSettings, Part
+from interbench.errors import InterbenchError, SystemLoadError, UsageError
+from interbench.judge.base import Judge
+from interbench.judge.stage import JudgingStage
+from interbench.manifest import merge, read_manifest, write_manifest
+from interbench.media import MediaPool
+from interbench.progress import Progress
+from interbench.records import Exchange, Outcome, PlayedConversation, PlayedTurn
+from interbench.scenario_set import ScenarioSet, load_set
+from interbench.scenarios import Scenario
+from interbench.store import Key, Run
+from interbench.systems.base import AvatarSystem, JsonValue, Reference
+from interbench.systems.host import Host
+from interbench.systems.registry import SystemSpec
+
+Stage = Literal["drive", "transcribe", "judge"]
+ALL_STAGES: tuple[Stage, ...] = ("drive", "transcribe", "judge")
+_OFF_TOPIC = "The recipe calls for two cups of flour, a pinch of salt, and about forty minutes in a moderate oven."
+"""What the off-topic defect says where a set has a single scenario and so no other conversation to borrow from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is asked to do."""
+
+    settings: Settings
+    set: ScenarioSet
+    parts: tuple[Part, ...]
+    systems: tuple[SystemSpec, ...]
+    factories: Mapping[str, Callable[[], AvatarSystem]]
+    """By system label."""
+
+    @property
+    def clips(self) -> int:
+        return len(self.systems) * sum(len(part.scenario.turns) for part in self.parts)
+
+    @property
+    def verdicts(self) -> int:
+        return len(self.systems) * len(self.parts) * len(DIMENSIONS) * self.settings.repeats
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an invocation did."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    transcripts: int = 0
+    verdicts: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
+    unplayed: int = 0
+    """Conversations that could not be judged because they were not played to their end yet."""
+    judge: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_plan(settings: Settings) -> Plan:
+    """Load the scenarios and find the systems.
+
+    Raises:
+        InterbenchError: anything that can be known to be wrong before the first clip.
+    """
+    whole = load_set(settings.scenarios, personas=settings.personas)
+    chosen = whole.select(settings.only, categories=settings.categories, limit=settings.limit)
+    specs = tuple(SystemSpec.parse(text, settings.system) for text in settings.systems)
+    if not specs:
+        raise UsageError(
+            "There is no system to test; name at least one with --systems (see `interbench list systems`)."
+        )
+    labels = [spec.label for spec in specs]
+    for label, count in Counter(labels).items():
+        if count > 1:
+            raise UsageError(f"The system {label!r} is named twice; give one of them another label: other={label}.")
+    for label in settings.system:
+        if label not in labels:
+            raise UsageError(f"There are options for the system {label!r}, but it is not among those to test.")
+    parts = tuple(_part(chosen, whole, scenario) for scenario in chosen.scenarios)
+    return Plan(settings, chosen, parts, specs, {spec.label: spec.factory() for spec in specs})
+
+
+def _part(chosen: ScenarioSet, whole: ScenarioSet, scenario: Scenario) -> Part:
+    others = [other for other in whole.scenarios if other.id != scenario.id and other.category != scenario.category]
+    others = others or [other for other in whole.scenarios if other.id != scenario.id]
+    references = []
+    for index, turn in enumerate(scenario.turns, start=1):
+        # Which other conversation is borrowed from depends on the whole set alone, never on --limit.
+        pick = int.from_bytes(hashlib.sha256(f"{scenario.id}/{index}".encode()).digest()[:4], "big")
+        other = others[pick % len(others)] if others else None
+        context = [point for point in turn.key_points if point.needs]
+        references.append(
+            Reference(
+                reply=turn.reply,
+                mood=turn.reply_mood,
+                off_topic_reply=_OFF_TOPIC if other is None else other.turns[pick % len(other.turns)].reply,
+                context_points=tuple(phrase for point in context for phrase in (point.accept or (point.text,))),
+                leans_on=tuple(lean.turn for lean in turn.leans_on),
+                key_points=tuple(point.accept or (point.text,) for point in turn.key_points),
+            )
+        )
+    return Part(
+        scenario=scenario,
+        persona=chosen.personas[scenario.persona],
+        audio=tuple(chosen.audio_path(scenario, index) for index in range(1, len(scenario.turns) + 1)),
+        portrait=chosen.portrait_path(scenario.persona),
+        references=tuple(references),
+    )
+
+
+async def execute(
+    plan: Plan,
+    *,
+    transcriber: Transcriber,
+    judge: Judge,
+    progress: Progress,
+    stages: Iterable[Stage] = ALL_STAGES,
+) -> Summary:
+    """Do what the plan asks for and the ledger does not hold.
+
+    Raises:
+        InterbenchError: something that stops the run; what is done so far is in the ledger.
+    """
+    wanted = frozenset(stages)
+    with Run(plan.settings.out, write=True) as run:
+        pipeline = _Pipeline(plan, run, progress, wanted)
+        try:
+            await pipeline.go(transcriber, judge)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        return pipeline.summary
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception that tells the user most."""
+    leaves: list[BaseException] = []
+
+    def collect(error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                collect(inner)
+        else:
+            leaves.append(error)
+
+    collect(group)
+    return next((leaf for leaf in leaves if isinstance(leaf, InterbenchError)), leaves[0])
+
+
+class _Pipeline:
+    def __init__(self, plan: Plan, run: Run, progress: Progress, stages: frozenset[Stage]) -> None:
+        self.plan = plan
+        self.run = run
+        self.progress = progress
+        self.stages = stages
+        self.summary = Summary()
+
+    async def go(self, transcriber: Transcriber, judge: Judge) -> None:
+        settings = self.plan.settings
+        self._write_manifest({})
+        if "drive" in self.stages:
+            self._take_back()
+        async with contextlib.AsyncExitStack() as stack:
+            media = await stack.enter_async_context(MediaPool(size=min(2, settings.concurrency)))
+            ear = gavel = None
+            if "judge" in self.stages or "transcribe" in self.stages:
+                ear = await stack.enter_async_context(TranscriptionStage(transcriber, self.run, media))
+            if "judge" in self.stages:
+                gavel = await stack.enter_async_context(JudgingStage(judge, self.run, settings.repeats))
+            self._announce(ear, gavel)
+            everywhere = asyncio.Semaphore(settings.concurrency)
+            async with asyncio.TaskGroup() as group:
+                for spec in self.plan.systems:
+                    group.create_task(self._system(spec, media, ear, gavel, everywhere))
+            if gavel is not None:
+                self.summary.judge = dict(judge.summary())
+
+    def _write_manifest(self, systems: Mapping[str, Mapping[str, Any]]) -> None:
+        plan, settings = self.plan, self.plan.settings
+        manifest = merge(
+            read_manifest(self.run.manifest_path),
+            settings=settings.public(),
+            frozen=asdict(self._drive_settings()),
+            scenarios={part.scenario.id: part.scenario.digest() for part in plan.parts},
+            personas={part.persona.id: _digest(part.persona.model_dump_json()) for part in plan.parts},
+            systems=systems,
+            prompts=_folder_digest(data_path("prompts")),
+        )
+        write_manifest(self.run.manifest_path, manifest)
+
+    def _drive_settings(self) -> DriveSettings:
+        settings = self.plan.settings
+        return DriveSettings(settings.seed, settings.deadline_s, settings.after_failure)
+
+    def _take_back(self) -> None:
+        """Forget the turns the user wants played again, and what was played after them."""
+        retry = set(self.plan.settings.retry)
+        if not retry:
+            return
+        first: dict[tuple[str, str], int] = {}
+        labels = {spec.label for spec in self.plan.systems}
+        ids = {part.scenario.id for part in self.plan.parts}
+        for exchange in self.run.exchanges():
+            if exchange.outcome.value in retry and exchange.system in labels and exchange.scenario in ids:
+                pair = (exchange.system, exchange.scenario)
+                first[pair] = min(first.get(pair, exchange.turn), exchange.turn)
+        for (system, scenario), turn in first.items():
+            self.run.discard(system, scenario, from_turn=turn)
+
+    def _announce(self, ear: TranscriptionStage | None, gavel: JudgingStage | None) -> None:
+        turns = sum(len(part.scenario.turns) for part in self.plan.parts)
+        held = self._recorded()
+        if "drive" in self.stages:
+            self.progress.total("drive", self.plan.clips)
+            for _ in range(sum(held.values())):
+                self.progress.advance("drive")
+        if ear is not None:
+            self.progress.total("transcribe", len(self.plan.systems) * turns)
+        if gavel is not None:
+            self.progress.total("judge", self.plan.verdicts)
+
+    def _recorded(self) -> Counter[str]:
+        ids = {part.scenario.id for part in self.plan.parts}
+        labels = {spec.label for spec in self.plan.systems}
+        return Counter(
+            exchange.system
+            for exchange in self.run.exchanges()
+            if exchange.system in labels and exchange.scenario in ids
+        )
+
+    async def _system(
+        self,
+        spec: SystemSpec,
+        media: MediaPool,
+        ear: TranscriptionStage | None,
+        gavel: JudgingStage | None,
+        everywhere: asyncio.Semaphore,
+    ) -> None:
+        """Play all scenarios against one system, and hand each conversation on."""
+        pending = self._recorded()[spec.label] < sum(len(part.scenario.turns) for part in self.plan.parts)
+        host: Host | None = None
+        try:
+            if pending and "drive" in self.stages:
+                host = await self._start(spec)
+                driver = Driver(spec.label, host, self.run, media, self._drive_settings(), on_event=self._on_event)
+                limit = host.system.capabilities.max_concurrency or self.plan.settings.concurrency
+                own = asyncio.Semaphore(limit)
+                async with asyncio.TaskGroup() as group:
+                    for part in self.plan.parts:
+                        group.create_task(self._conversation(spec, part, driver, own, everywhere, ear, gavel))
+            else:
+                async with asyncio.TaskGroup() as group:
+                    for part in self.plan.parts:
+                        group.create_task(self._after(spec, part, ear, gavel, {}))
+        finally:
+            if host is not None:
+                await host.stop()
+
+    async def _start(self, spec: SystemSpec) -> Host:
+        host = Host(self.plan.factories[spec.label])
+        try:
+            await host.start()
+        except InterbenchError:
+            await host.stop()
+            raise
+        except Exception as error:
+            await host.stop()
+            raise SystemLoadError(
+                f"The system {spec.label!r} can't be started: {type(error).__name__}: {error}"
+            ) from error
+        system = host.system
+        facts = {
+            "spec": spec.spec,
+            "version": system.version,
+            "settings": _public(system.settings()),
+            "capabilities": capabilities_json(system),
+            "description": _first_line(type(system)),
+        }
+        self._write_manifest({spec.label: facts})
+        return host
+
+    def _on_event(self, kind: str, key: Key, note: str) -> None:
+        if kind == "done":
+            self.progress.advance("drive", str(key))
+
+    async def _conversation(
+        self,
+        spec: SystemSpec,
+        part: Part,
+        driver: Driver,
+        own: asyncio.Semaphore,
+        everywhere: asyncio.Semaphore,
+        ear: TranscriptionStage | None,
+        gavel: JudgingStage | None,
+    ) -> None:
+        heard: dict[int, asyncio.Future[Any]] = {}
+        async with own, everywhere, contextlib.aclosing(driver.play(part)) as exchanges:
+            async for exchange in exchanges:
+                self.summary.outcomes[exchange.outcome.value] += 1
+                if ear is not None and exchange.completed:
+                    heard[exchange.turn] = ear.submit(exchange)
+        await self._after(spec, part, ear, gavel, heard)
+
+    async def _after(
+        self,
+        spec: SystemSpec,
+        part: Part,
+        ear: TranscriptionStage | None,
+        gavel: JudgingStage | None,
+        heard: dict[int, asyncio.Future[Any]],
+    ) -> None:
+        """Transcribe and judge a conversation that has been played; ``heard`` are transcripts already under way."""
+        if ear is None:
+            return
+        exchanges = self.run.exchanges(spec.label, part.scenario.id)
+        known = self.run.transcripts(ear.key, spec.label, part.scenario.id)
+        for exchange in exchanges:
+            done = known.get(Key(spec.label, part.scenario.id, exchange.turn))
+            if exchange.completed and exchange.turn not in heard and (done is None or done.error is not None):
+                heard[exchange.turn] = ear.submit(exchange)
+        for index in range(1, len(exchanges) + 1):
+            if index in heard:
+                await heard[index]
+                self.summary.transcripts += 1
+            self.progress.advance("transcribe")
+        if gavel is None:
+            return
+        conversation = played(self.run, part.scenario, spec.label, ear.key, ear.label)
+        if conversation is None:
+            self.summary.unplayed += 1
+            return
+        verdicts = await gavel.give(conversation)
+        for verdict in verdicts:
+            self.summary.verdicts += 1
+            if verdict.missing is not None:
+                self.summary.missing[verdict.missing.value] += 1
+        for _ in range(len(DIMENSIONS) * self.plan.settings.repeats):
+            self.progress.advance("judge")
+
+
+def played(run: Run, scenario: Scenario, system: str, transcriber: str, label: str) -> PlayedConversation | None:
+    """A conversation as the ledger holds it; None if it was not played to its end."""
+    exchanges = {exchange.turn: exchange for exchange in run.exchanges(system, scenario.id)}
+    if len(exchanges) < len(scenario.turns):
+        return None
+    transcripts = run.transcripts(transcriber, system, scenario.id)
+    turns = []
+    for index, turn in enumerate(scenario.turns, start=1):
+        exchange: Exchange = exchanges[index]
+        turns.append(
+            PlayedTurn(
+                index=index,
+                user_text=turn.text,
+                user_mood=turn.mood,
+                outcome=exchange.outcome,
+                message=exchange.message,
+                clip=None if exchange.clip is None else (run.path / exchange.clip).resolve(),
+                facts=exchange.facts,
+                transcript=transcripts.get(Key(system, scenario.id, index))
+                if exchange.outcome is Outcome.COMPLETED
+                else None,
+            )
+        )
+    return PlayedConversation(system, scenario, tuple(turns), label)
+
+
+def capabilities_json(system: AvatarSystem | type[AvatarSystem]) -> dict[str, JsonValue]:
+    """A system's capabilities as JSON types, unset ones left out."""
+    result: dict[str, JsonValue] = {}
+    for name, value in asdict(system.capabilities).items():
+        if value in (None, "", ()):
+            continue
+        if isinstance(value, frozenset):
+            value = sorted(value)
+        elif not isinstance(value, (bool, int, float, str, list, tuple)):
+            value = str(value)
+        result[name] = value
+    return result
+
+
+def _public(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
+    masked: dict[str, Any] = mask(dict(settings))
+    return masked
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
