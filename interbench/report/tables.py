@@ -1,0 +1,477 @@
+"""The result table in the shape of the paper's Table 2: a row per system, the speed columns, the nine dimensions.
+
+Figures are computed by :mod:`interbench.stats`; here they are put side by side, marked and written as Markdown, CSV,
+LaTeX, JSON or for the terminal. ``docs/statistics.md`` documents the JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from interbench.errors import UsageError
+from interbench.published import PUBLISHED, SOURCE, PublishedRow
+from interbench.report.grid import DASH, Cell, Grid, Mark, rank_marks, to_latex, to_markdown
+from interbench.report.terminal import to_rich
+from interbench.stats import (
+    KEYS,
+    LEVEL,
+    Coverage,
+    Expected,
+    JudgeLabel,
+    Pool,
+    Reference,
+    Scores,
+    bootstrap_means,
+    interval,
+    make_pool,
+    measure_coverage,
+    percentiles,
+    read_scores,
+    replicates_for,
+    system_means,
+)
+
+if TYPE_CHECKING:
+    import rich.console
+
+Format = Literal["md", "csv", "latex", "json"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SCHEMA = "interbench.table/1"
+FEWEST_REPLICATES = 40
+"""Below this a percentile interval has no tails to read off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """The speed columns of one system; None where it was not measured."""
+
+    latency_s: float | None
+    """Median over turns, from the user's turn being complete to the first frame being available, in seconds."""
+    fps: float | None
+    """Throughput in frames per second."""
+    n: int
+    """Turns these come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One system in one dimension; what can't be had is None."""
+
+    percentile: float | None
+    """Mean over conversations, 0 to 100."""
+    lo: float | None
+    hi: float | None
+    mean: float | None
+    """Mean raw score."""
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class Row:
+    system: str
+    speed: Speed | None
+    figures: Mapping[str, Figure]
+    """All nine dimensions, by key."""
+
+    @property
+    def scored(self) -> int:
+        return sum(figure.coverage.scored for figure in self.figures.values())
+
+    @property
+    def expected(self) -> int:
+        return sum(figure.coverage.expected for figure in self.figures.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How the intervals were made."""
+
+    replicates: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything a rendering needs."""
+
+    rows: tuple[Row, ...]
+    pool: Pool
+    """What the percentiles are relative to."""
+    judge: JudgeLabel | None
+    """None if the scores came without the name of their judge."""
+    reference: Reference | None
+    """The frozen pool, if one was given; ``pool`` is then its."""
+    resampling: Resampling | None
+    """None if no intervals were asked for."""
+    published: tuple[PublishedRow, ...]
+    """Quoted beneath; neither pooled nor marked."""
+
+    def to_reference(self) -> Reference:
+        """This table's pool as a file to be; the same reference again if one was used."""
+        return self.reference or Reference.from_pool(self.pool, self.judge)
+
+
+def table_from_csv(
+    paths: Sequence[Path],
+    *,
+    judge: JudgeLabel | None = None,
+    reference: Reference | None = None,
+    intervals: bool = True,
+    replicates: int | None = None,
+    seed: int = 0,
+    published: bool = False,
+) -> Table:
+    """The table of long CSV files (see :func:`interbench.stats.read_scores`).
+
+    A CSV states no plan, so that every system is expected on every scenario that occurs in the files, in all nine
+    dimensions.
+    """
+    scores = read_scores(paths)
+    return build_table(
+        scores,
+        expected=Expected.from_scores(scores),
+        judge=judge,
+        reference=reference,
+        intervals=intervals,
+        replicates=replicates,
+        seed=seed,
+        published=published,
+    )
+
+
+def build_table(
+    scores: Scores,
+    *,
+    expected: Expected,
+    speeds: Mapping[str, Speed] | None = None,
+    judge: JudgeLabel | None = None,
+    reference: Reference | None = None,
+    intervals: bool = True,
+    replicates: int | None = None,
+    seed: int = 0,
+    published: bool = False,
+) -> Table:
+    """Pool ``scores`` (all by one ``judge``) and set every system of the plan on a row.
+
+    ``replicates`` None means as many as the size of the pool allows, see :func:`interbench.stats.replicates_for`. A
+    system gets no interval in a dimension where fewer than two of its conversations are scored.
+
+    Raises :class:`~interbench.errors.ScoresError` for scores outside the plan,
+    :class:`~interbench.errors.ReferencePoolError` for a reference of another judge,
+    :class:`~interbench.errors.UsageError` for fewer than 40 replicates.
+    """
+    if replicates is not None and replicates < FEWEST_REPLICATES:
+        raise UsageError(
+            f"{replicates} replicates are too few for a 95 % interval; ask for {FEWEST_REPLICATES} or more, or leave "
+            "intervals out."
+        )
+    coverage = measure_coverage(scores, expected)
+    cells = scores.cells.select(scores.cells.scored)
+    if reference is not None:
+        reference.check(judge, [KEYS[d] for d in np.unique(cells.dimension)])
+    pool = make_pool(scores) if reference is None else reference.pool
+    systems = len(scores.systems)
+    means = system_means(percentiles(cells, pool), cells, systems)
+    raw = system_means(cells.value, cells, systems)
+
+    resampling = None
+    low = high = np.full(means.shape, np.nan)
+    if intervals:
+        resampling = Resampling(replicates_for(len(cells.value)) if replicates is None else replicates, seed)
+        if len(cells.value):
+            replicated = bootstrap_means(
+                cells,
+                len(scores.scenarios),
+                pool,
+                cells.system,
+                systems,
+                replicates=resampling.replicates,
+                seed=seed,
+                frozen=reference is not None,
+            )
+            low, high = interval(replicated)
+
+    index = {name: number for number, name in enumerate(scores.systems)}
+
+    def figure(system: str, key: str) -> Figure:
+        covered = coverage[system][key]
+        if not covered.scored:
+            return Figure(None, None, None, None, covered)
+        at = index[system], KEYS.index(key)
+        lo, hi = (float(low[at]), float(high[at])) if intervals and covered.scored >= 2 else (None, None)
+        return Figure(float(means[at]), lo, hi, float(raw[at]), covered)
+
+    return Table(
+        rows=tuple(
+            Row(system, (speeds or {}).get(system), {key: figure(system, key) for key in KEYS})
+            for system in expected.scenarios
+        ),
+        pool=pool,
+        judge=judge,
+        reference=reference,
+        resampling=resampling,
+        published=PUBLISHED if published else (),
+    )
+
+
+def render(table: Table, format: Format, *, precision: int = 2, intervals: bool = False) -> str:  # noqa: A002
+    """The table as text that ends in a newline.
+
+    ``precision`` digits and ``intervals`` are for ``md`` and ``latex``; ``csv`` and ``json`` carry everything in full
+    precision. Raises :class:`~interbench.errors.UsageError` for an unknown format or a precision outside 0 to 15.
+    """
+    match format:
+        case "csv":
+            return _csv(table)
+        case "json":
+            return json.dumps(to_json(table), indent=2, allow_nan=False) + "\n"
+        case "md":
+            return to_markdown(_grid(table, precision, intervals))
+        case "latex":
+            return to_latex(_grid(table, precision, intervals))
+        case _:
+            raise UsageError(f"{format!r} is not a format of tables; choose one of {', '.join(FORMATS)}.")
+
+
+def render_rich(
+    table: Table, *, precision: int = 2, intervals: bool = False, width: int | None = None
+) -> rich.console.RenderableType:
+    """The table for a terminal of ``width`` columns; where it is too wide it gets a column per system instead.
+
+    Raises :class:`~interbench.errors.UsageError` for a precision outside 0 to 15.
+    """
+    return to_rich(_grid(table, precision, intervals), width)
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """The JSON document, schema ``interbench.table/1`` (``docs/statistics.md``)."""
+    marks = _marks(table)
+
+    def figure(figure: Figure, mark: Mark | None) -> dict[str, Any]:
+        return {
+            "percentile": figure.percentile,
+            "lo": figure.lo,
+            "hi": figure.hi,
+            "mean": figure.mean,
+            "scored": figure.coverage.scored,
+            "expected": figure.coverage.expected,
+            "missing": dict(figure.coverage.missing),
+            "missing_samples": figure.coverage.samples_missing,
+            "mark": mark,
+        }
+
+    return {
+        "schema": SCHEMA,
+        "judge": table.judge.model_dump() if table.judge else None,
+        "pool": {
+            "frozen": table.reference is not None,
+            "systems": list(table.pool.systems),
+            "scenarios": list(table.pool.scenarios),
+            "dimensions": {key: {"mu": m.mu, "sigma": m.sigma, "n": m.n} for key, m in table.pool.moments.items()},
+        },
+        "intervals": {
+            "level": LEVEL,
+            "method": "percentile bootstrap over scenarios",
+            "replicates": table.resampling.replicates,
+            "seed": table.resampling.seed,
+        }
+        if table.resampling
+        else None,
+        "systems": [
+            {
+                "system": row.system,
+                "fps": row.speed.fps if row.speed else None,
+                "latency_s": row.speed.latency_s if row.speed else None,
+                "turns": row.speed.n if row.speed else 0,
+                "scored": row.scored,
+                "expected": row.expected,
+                "dimensions": {key: figure(row.figures[key], marks[key][number]) for key in KEYS},
+            }
+            for number, row in enumerate(table.rows)
+        ],
+        "published": [
+            {
+                "system": row.system,
+                "quoted_from": SOURCE,
+                "fps": row.fps,
+                "latency_s": row.latency_s,
+                "dimensions": {key: {"percentile": row.percentiles[key]} for key in KEYS},
+            }
+            for row in table.published
+        ],
+        "notes": list(notes(table)),
+    }
+
+
+def who_judged(judge: JudgeLabel | None) -> str:
+    """The sentence that goes with every figure of that judge."""
+    if judge is None:
+        return "The scores came without the name of their judge."
+    text = f"Judge: {judge.name}" + (f" ({judge.identity})." if judge.identity else ".")
+    if not judge.comparable:
+        text += (
+            f" {judge.name} works offline: its figures are not comparable with those of a vision-language model (VLM) "
+            "judge."
+        )
+    return text
+
+
+def notes(table: Table) -> tuple[str, ...]:
+    """What a reader must know beside the figures, one sentence or two each."""
+    return tuple(
+        note
+        for note in (
+            _pool_note(table),
+            _judge_note(table),
+            _interval_note(table),
+            _flat_note(table),
+            _missing_note(table),
+            _published_note(table),
+        )
+        if note
+    )
+
+
+def _grid(table: Table, precision: int, intervals: bool) -> Grid:
+    if not 0 <= precision <= 15:
+        raise UsageError(f"A precision of {precision} digits can't be shown; choose 0 to 15.")
+
+    def number(value: float | None) -> str:
+        return DASH if value is None else f"{value:.{precision}f}"
+
+    def shown(figure: Figure) -> str:
+        return f"[{number(figure.lo)}, {number(figure.hi)}]" if intervals and figure.lo is not None else ""
+
+    marks = _marks(table)
+    measured = tuple(
+        (
+            Cell(row.system),
+            Cell(number(row.speed.fps if row.speed else None), marks["fps"][index]),
+            Cell(number(row.speed.latency_s if row.speed else None), marks["latency_s"][index]),
+            *(Cell(number(row.figures[key].percentile), marks[key][index], shown(row.figures[key])) for key in KEYS),
+            Cell(f"{row.scored}/{row.expected}"),
+        )
+        for index, row in enumerate(table.rows)
+    )
+    quoted = tuple(
+        (
+            Cell(f"{row.system} (quoted)"),
+            Cell(number(row.fps)),
+            Cell(number(row.latency_s)),
+            *(Cell(number(row.percentiles[key])) for key in KEYS),
+            Cell(DASH),
+        )
+        for row in table.published
+    )
+    sections = (measured, quoted) if quoted else (measured,)
+    return Grid(("System", "FPS", "Latency s", *KEYS, "Coverage"), sections, notes(table))
+
+
+def _marks(table: Table) -> dict[str, list[Mark | None]]:
+    """By column, one per measured row."""
+    speeds = [row.speed for row in table.rows]
+    return {
+        "fps": rank_marks([speed.fps if speed else None for speed in speeds]),
+        "latency_s": rank_marks([speed.latency_s if speed else None for speed in speeds], highest=False),
+        **{key: rank_marks([row.figures[key].percentile for row in table.rows]) for key in KEYS},
+    }
+
+
+def _csv(table: Table) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    details = ("lo", "hi", "mean", "scored", "expected")
+    writer.writerow(
+        ["system", "fps", "latency_s", *KEYS, "scored", "expected", "source", "judge"]
+        + [f"{key}_{detail}" for key in KEYS for detail in details]
+    )
+    for row in table.rows:
+        figures = [row.figures[key] for key in KEYS]
+        writer.writerow(
+            [row.system, row.speed.fps if row.speed else None, row.speed.latency_s if row.speed else None]
+            + [figure.percentile for figure in figures]
+            + [row.scored, row.expected, "measured", table.judge.name if table.judge else None]
+            + [
+                value
+                for figure in figures
+                for value in (figure.lo, figure.hi, figure.mean, figure.coverage.scored, figure.coverage.expected)
+            ]
+        )
+    for quoted in table.published:
+        writer.writerow(
+            [quoted.system, quoted.fps, quoted.latency_s]
+            + [quoted.percentiles[key] for key in KEYS]
+            + [None, None, f"quoted from {SOURCE}", None]
+            + [None] * (len(KEYS) * len(details))
+        )
+    return out.getvalue()
+
+
+def _pool_note(table: Table) -> str:
+    systems, scenarios = table.pool.systems, len(table.pool.scenarios)
+    if not systems:
+        return "Nothing is scored, so there is no pool."
+    named = ", ".join(systems[:12]) + (f" and {len(systems) - 12} more" if len(systems) > 12 else "")
+    frozen = "Percentiles are relative to a frozen pool" if table.reference else "Percentiles are relative to the pool"
+    return f"{frozen} of {_count(len(systems), 'system')} ({named}) on {_count(scenarios, 'scenario')}."
+
+
+def _judge_note(table: Table) -> str:
+    judge, frozen_by = table.judge, table.reference.judge if table.reference else table.judge
+    text = who_judged(judge)
+    if table.reference and (judge is None) != (frozen_by is None):
+        other = f"was made by {frozen_by.name}" if frozen_by else "came without the name of its judge"
+        text += f" The frozen pool {other}; that both are the same judge could not be checked."
+    return text
+
+
+def _interval_note(table: Table) -> str:
+    if not table.resampling:
+        return ""
+    return (
+        f"95 % intervals: bootstrap over scenarios, {table.resampling.replicates} replicates, seed "
+        f"{table.resampling.seed}."
+    )
+
+
+def _flat_note(table: Table) -> str:
+    flat = [key for key, m in table.pool.moments.items() if m.sigma == 0]
+    return f"Without spread in the pool, so that everyone gets 50: {', '.join(flat)}." if flat else ""
+
+
+def _missing_note(table: Table) -> str:
+    reasons: Counter[str] = Counter()
+    samples = 0
+    for row in table.rows:
+        for figure in row.figures.values():
+            reasons.update(figure.coverage.missing)
+            samples += figure.coverage.samples_missing
+    text = ""
+    if reasons:
+        listed = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in reasons.most_common())
+        text = f"Missing verdicts, counted in the coverage: {listed}."
+    if samples:
+        text += f" {_count(samples, 'repeated judgement')} without a score left out of averages."
+    return text.strip()
+
+
+def _published_note(table: Table) -> str:
+    if not table.published:
+        return ""
+    return (
+        f"Rows marked (quoted) are the published ones of {SOURCE}, relative to the paper's own pool; they are neither "
+        "reproduced nor pooled here."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
