@@ -29,9 +29,8 @@ from typing import Any, BinaryIO, Literal
 
 from interbench.errors import MediaError, ResumeUnsupportedError, StoreError, UsageError
 from interbench.media import MediaPool, first_frame_time
-from interbench.personas import Persona
+from interbench.parts import Part
 from interbench.records import Exchange, Outcome, Timings
-from interbench.scenarios import Scenario
 from interbench.store import Key, Run, Staged
 from interbench.systems.base import (
     Blocked,
@@ -45,7 +44,6 @@ from interbench.systems.base import (
     Media,
     PastTurn,
     Progress,
-    Reference,
     ReplyText,
     Retired,
     Submitted,
@@ -70,17 +68,6 @@ class DriveSettings:
     seed: int = 0
     deadline_s: float = 600.0
     after_failure: Literal["continue", "stop"] = "continue"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Everything that one scenario needs to be played."""
-
-    scenario: Scenario
-    persona: Persona
-    audio: tuple[Path | None, ...]
-    portrait: Path | None
-    references: tuple[Reference, ...]
 
 
 @dataclass(slots=True)

@@ -116,6 +116,7 @@ def merge(
     frozen: Mapping[str, Any],
     scenarios: Mapping[str, str],
     personas: Mapping[str, str],
+    plan: Mapping[str, Sequence[str]],
     systems: Mapping[str, Mapping[str, Any]],
     prompts: str,
 ) -> dict[str, Any]:
@@ -150,6 +151,10 @@ def merge(
         "frozen": dict(frozen),
         "scenarios": {**old.get("scenarios", {}), **scenarios},
         "personas": {**old.get("personas", {}), **personas},
+        "plan": {
+            label: list(dict.fromkeys([*old.get("plan", {}).get(label, []), *plan.get(label, [])]))
+            for label in [*old.get("plan", {}), *(label for label in plan if label not in old.get("plan", {}))]
+        },
         "systems": {**old.get("systems", {}), **{label: dict(facts) for label, facts in systems.items()}},
         "prompts": prompts,
         "settings": dict(settings),

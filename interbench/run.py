@@ -17,28 +17,27 @@ from typing import Any, Literal
 
 from interbench.asr.base import Transcriber
 from interbench.asr.stage import TranscriptionStage
-from interbench.config import Settings, mask
+from interbench.config import Settings, load_settings, mask
 from interbench.data import data_path
 from interbench.dimensions import DIMENSIONS
-from interbench.drive import Driver, DriveSettings, Part
-from interbench.errors import InterbenchError, SystemLoadError, UsageError
+from interbench.drive import Driver, DriveSettings
+from interbench.errors import InterbenchError, StoreError, SystemLoadError, UsageError
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
 from interbench.manifest import merge, read_manifest, write_manifest
 from interbench.media import MediaPool
+from interbench.parts import Part, make_parts
 from interbench.progress import Progress
 from interbench.records import Exchange, Outcome, PlayedConversation, PlayedTurn
-from interbench.scenario_set import ScenarioSet, load_set
+from interbench.scenario_set import load_set
 from interbench.scenarios import Scenario
 from interbench.store import Key, Run
-from interbench.systems.base import AvatarSystem, JsonValue, Reference
+from interbench.systems.base import AvatarSystem, JsonValue
 from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
 
 Stage = Literal["drive", "transcribe", "judge"]
 ALL_STAGES: tuple[Stage, ...] = ("drive", "transcribe", "judge")
-_OFF_TOPIC = "The recipe calls for two cups of flour, a pinch of salt, and about forty minutes in a moderate oven."
-"""What the off-topic defect says where a set has a single scenario and so no other conversation to borrow from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,6 @@ class Plan:
     """What a run is asked to do."""
 
     settings: Settings
-    set: ScenarioSet
     parts: tuple[Part, ...]
     systems: tuple[SystemSpec, ...]
     factories: Mapping[str, Callable[[], AvatarSystem]]
@@ -94,36 +92,26 @@ def make_plan(settings: Settings) -> Plan:
     for label in settings.system:
         if label not in labels:
             raise UsageError(f"There are options for the system {label!r}, but it is not among those to test.")
-    parts = tuple(_part(chosen, whole, scenario) for scenario in chosen.scenarios)
-    return Plan(settings, chosen, parts, specs, {spec.label: spec.factory() for spec in specs})
+    return Plan(settings, make_parts(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
 
 
-def _part(chosen: ScenarioSet, whole: ScenarioSet, scenario: Scenario) -> Part:
-    others = [other for other in whole.scenarios if other.id != scenario.id and other.category != scenario.category]
-    others = others or [other for other in whole.scenarios if other.id != scenario.id]
-    references = []
-    for index, turn in enumerate(scenario.turns, start=1):
-        # Which other conversation is borrowed from depends on the whole set alone, never on --limit.
-        pick = int.from_bytes(hashlib.sha256(f"{scenario.id}/{index}".encode()).digest()[:4], "big")
-        other = others[pick % len(others)] if others else None
-        context = [point for point in turn.key_points if point.needs]
-        references.append(
-            Reference(
-                reply=turn.reply,
-                mood=turn.reply_mood,
-                off_topic_reply=_OFF_TOPIC if other is None else other.turns[pick % len(other.turns)].reply,
-                context_points=tuple(phrase for point in context for phrase in (point.accept or (point.text,))),
-                leans_on=tuple(lean.turn for lean in turn.leans_on),
-                key_points=tuple(point.accept or (point.text,) for point in turn.key_points),
-            )
+def resume_plan(path: Path, changes: Mapping[str, Any]) -> Plan:
+    """The plan of an existing run folder, for stages after the drive: nothing but the folder is needed.
+
+    Args:
+        path: the run folder.
+        changes: settings to replace (judge, transcriber, repeats, concurrency).
+    """
+    with Run(path, write=False) as run:
+        manifest = read_manifest(run.manifest_path)
+        parts = run.parts()
+    if manifest is None:
+        raise StoreError(
+            f"{path} has no manifest.json, so nothing was planned there yet; give it to `interbench run` first."
         )
-    return Part(
-        scenario=scenario,
-        persona=chosen.personas[scenario.persona],
-        audio=tuple(chosen.audio_path(scenario, index) for index in range(1, len(scenario.turns) + 1)),
-        portrait=chosen.portrait_path(scenario.persona),
-        references=tuple(references),
-    )
+    settings = load_settings({**manifest["settings"], **changes, "out": path})
+    specs = tuple(SystemSpec(label, label, {}) for label in manifest["plan"])
+    return Plan(settings, parts, specs, {})
 
 
 async def execute(
@@ -175,6 +163,8 @@ class _Pipeline:
     async def go(self, transcriber: Transcriber, judge: Judge) -> None:
         settings = self.plan.settings
         self._write_manifest({})
+        for part in self.plan.parts:
+            self.run.record_part(part)
         if "drive" in self.stages:
             self._take_back()
         async with contextlib.AsyncExitStack() as stack:
@@ -184,6 +174,7 @@ class _Pipeline:
                 ear = await stack.enter_async_context(TranscriptionStage(transcriber, self.run, media))
             if "judge" in self.stages:
                 gavel = await stack.enter_async_context(JudgingStage(judge, self.run, settings.repeats))
+            self._note_makers(ear, gavel)
             self._announce(ear, gavel)
             everywhere = asyncio.Semaphore(settings.concurrency)
             async with asyncio.TaskGroup() as group:
@@ -191,6 +182,7 @@ class _Pipeline:
                     group.create_task(self._system(spec, media, ear, gavel, everywhere))
             if gavel is not None:
                 self.summary.judge = dict(judge.summary())
+                self._amend_manifest(judge_summary=self.summary.judge)
 
     def _write_manifest(self, systems: Mapping[str, Mapping[str, Any]]) -> None:
         plan, settings = self.plan, self.plan.settings
@@ -200,10 +192,21 @@ class _Pipeline:
             frozen=asdict(self._drive_settings()),
             scenarios={part.scenario.id: part.scenario.digest() for part in plan.parts},
             personas={part.persona.id: _digest(part.persona.model_dump_json()) for part in plan.parts},
+            plan={spec.label: [part.scenario.id for part in plan.parts] for spec in plan.systems},
             systems=systems,
             prompts=_folder_digest(data_path("prompts")),
         )
         write_manifest(self.run.manifest_path, manifest)
+
+    def _note_makers(self, ear: TranscriptionStage | None, gavel: JudgingStage | None) -> None:
+        """Say in the manifest whose transcripts and verdicts are the run's current ones."""
+        if ear is not None:
+            self._amend_manifest(transcriber=ear.key)
+        if gavel is not None:
+            self._amend_manifest(judge=gavel.key)
+
+    def _amend_manifest(self, **entries: Any) -> None:
+        write_manifest(self.run.manifest_path, {**(read_manifest(self.run.manifest_path) or {}), **entries})
 
     def _drive_settings(self) -> DriveSettings:
         settings = self.plan.settings

@@ -32,6 +32,7 @@ from typing import Any, Self, TypeVar
 from pydantic import TypeAdapter
 
 from interbench.errors import RunLockedError, StoreError
+from interbench.parts import Part
 from interbench.records import Exchange, Transcript, Verdict
 from interbench.systems.base import JsonValue
 
@@ -49,6 +50,7 @@ CREATE TABLE conversations (
 CREATE TABLE jobs (
     system TEXT, scenario TEXT, turn INTEGER, job_id TEXT, detail TEXT NOT NULL, open INTEGER NOT NULL,
     PRIMARY KEY (system, scenario, turn, job_id));
+CREATE TABLE parts (scenario TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE identities (key TEXT PRIMARY KEY, kind TEXT NOT NULL, label TEXT NOT NULL, identity TEXT NOT NULL);
 CREATE TABLE transcripts (
     system TEXT, scenario TEXT, turn INTEGER, transcriber TEXT, record TEXT NOT NULL,
@@ -59,6 +61,7 @@ CREATE TABLE verdicts (
     PRIMARY KEY (system, scenario, dimension, sample, judge, conversation));
 """
 
+_PART = TypeAdapter(Part)
 _EXCHANGE = TypeAdapter(Exchange)
 _TRANSCRIPT = TypeAdapter(Transcript)
 _VERDICT = TypeAdapter(Verdict)
@@ -226,6 +229,21 @@ class Run:
                 self.db.execute("ROLLBACK")
                 raise
             self.db.execute("COMMIT")
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def record_part(self, part: Part) -> None:
+        """Keep a scenario as it is played, so that later stages need nothing but this folder."""
+        values = (part.scenario.id, _PART.dump_json(part).decode())
+        self._execute(
+            "INSERT INTO parts VALUES (?, ?) ON CONFLICT (scenario) DO UPDATE SET record = excluded.record", values
+        )
+
+    def parts(self) -> tuple[Part, ...]:
+        """The scenarios of the run, in the order in which they were planned."""
+        return tuple(
+            self._parse(_PART, record) for (record,) in self._execute("SELECT record FROM parts ORDER BY rowid")
+        )
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,273 @@
+"""From run folders to tables and reports: reads the ledger, judges nothing, writes nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interbench.dimensions import DIMENSIONS
+from interbench.errors import UsageError
+from interbench.judge.stage import conversation_digest
+from interbench.manifest import read_manifest
+from interbench.parts import Part
+from interbench.records import Exchange, Transcript, Verdict
+from interbench.report.model import (
+    Conversation,
+    JudgeFacts,
+    PlayedScenario,
+    ReportData,
+    SystemFacts,
+    TranscriberFacts,
+)
+from interbench.report.tables import Speed, Table, build_table
+from interbench.run import played
+from interbench.stats import Expected, JudgeLabel, Reference, Scores
+from interbench.store import Key, Run, identity_key
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecords:
+    """Everything a run folder holds by one transcriber and one judge."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    parts: tuple[Part, ...]
+    exchanges: tuple[Exchange, ...]
+    transcripts: Mapping[Key, Transcript]
+    verdicts: tuple[Verdict, ...]
+    """Those that were given on the conversations as they are now."""
+    judge: JudgeLabel | None
+    judge_identity: Mapping[str, Any]
+    transcriber: str | None
+    transcriber_identity: Mapping[str, Any]
+
+    @property
+    def plan(self) -> Mapping[str, Sequence[str]]:
+        """Scenario ids by system."""
+        plan: Mapping[str, Sequence[str]] = self.manifest["plan"]
+        return plan
+
+
+def read_run(path: Path, judge: str | None = None) -> RunRecords:
+    """Read a run folder.
+
+    Args:
+        path: the folder.
+        judge: label, or the beginning of the key, of the judge whose verdicts are wanted; None means the run's last one.
+
+    Raises:
+        StoreError: it is no run folder or can't be read.
+        UsageError: that judge has left no verdicts here.
+    """
+    with Run(path, write=False) as run:
+        manifest = read_manifest(run.manifest_path)
+        if manifest is None:
+            raise UsageError(
+                f"{path} has no manifest.json: nothing was planned there yet. Give it to `interbench run`."
+            )
+        judges = run.identities("judge")
+        key = _choose(judges, judge, manifest.get("judge"), path)
+        transcribers = run.identities("transcriber")
+        ear = manifest.get("transcriber")
+        label, identity = judges.get(key, ("", {})) if key else ("", {})
+        parts = run.parts()
+        by_id = {part.scenario.id: part.scenario for part in parts}
+        digests: dict[tuple[str, str], str] = {}
+        if ear is not None:
+            ear_label = transcribers[ear][0]
+            for system, scenarios in manifest["plan"].items():
+                for scenario in scenarios:
+                    conversation = played(run, by_id[scenario], system, ear, ear_label)
+                    if conversation is not None:
+                        digests[system, scenario] = conversation_digest(conversation)
+        verdicts = run.verdicts(key) if key else []
+        return RunRecords(
+            path=path,
+            manifest=manifest,
+            parts=parts,
+            exchanges=tuple(run.exchanges()),
+            transcripts=run.transcripts(ear) if ear else {},
+            verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen),
+            judge=JudgeLabel(name=label, identity=key[:12], comparable=bool(identity.get("comparable", True)))
+            if key
+            else None,
+            judge_identity=identity,
+            transcriber=transcribers[ear][0] if ear else None,
+            transcriber_identity=transcribers[ear][1] if ear else {},
+        )
+
+
+def _choose(
+    judges: Mapping[str, tuple[str, Mapping[str, Any]]], wanted: str | None, current: str | None, path: Path
+) -> str | None:
+    if wanted is None:
+        return current
+    matching = [key for key, (label, _) in judges.items() if label == wanted or key.startswith(wanted)]
+    if len(matching) == 1:
+        return matching[0]
+    held = ", ".join(f"{label} ({key[:12]})" for key, (label, _) in judges.items()) or "none"
+    if matching:
+        raise UsageError(f"Several judges in {path} are called {wanted!r}; name one by its key. Judges there: {held}.")
+    raise UsageError(f"No judge called {wanted!r} has left verdicts in {path}. Judges there: {held}.")
+
+
+def speeds(exchanges: Sequence[Exchange]) -> dict[str, Speed]:
+    """The speed columns by system: over completed turns that were not taken up after an interruption.
+
+    Latency is the median time to first frame; frames per second are all frames over all time to complete.
+    """
+    by_system: dict[str, list[Exchange]] = {}
+    for exchange in exchanges:
+        if exchange.completed and exchange.timings is not None and not exchange.timings.resumed:
+            by_system.setdefault(exchange.system, []).append(exchange)
+    result = {}
+    for system, timed in by_system.items():
+        timings = [exchange.timings for exchange in timed if exchange.timings is not None]
+        frames = sum(exchange.facts.frames for exchange in timed if exchange.facts is not None)
+        total = sum(timing.complete_s for timing in timings)
+        result[system] = Speed(
+            latency_s=statistics.median(timing.first_frame_s for timing in timings),
+            fps=frames / total if total > 0 else None,
+            n=len(timings),
+        )
+    return result
+
+
+def collect_table(
+    runs: Sequence[RunRecords],
+    *,
+    reference: Reference | None = None,
+    intervals: bool = True,
+    replicates: int | None = None,
+    seed: int = 0,
+    published: bool = False,
+) -> Table:
+    """One table over one or several runs.
+
+    Raises:
+        UsageError: the runs were judged or transcribed by different ones, or share a system's label.
+    """
+    scores, expected, judge = collect_scores(runs)
+    return build_table(
+        scores,
+        expected=expected,
+        speeds=speeds([exchange for run in runs for exchange in run.exchanges]),
+        judge=judge,
+        reference=reference,
+        intervals=intervals,
+        replicates=replicates,
+        seed=seed,
+        published=published,
+    )
+
+
+def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeLabel | None]:
+    """Scores, plan and judge of one or several runs; raises as :func:`collect_table`."""
+    first = runs[0]
+    plan: dict[str, Sequence[str]] = {}
+    for run in runs:
+        if run.judge is None:
+            raise UsageError(f"{run.path} has no verdicts yet; judge it first: interbench judge {run.path}")
+        if first.judge is not None and not run.judge.same_as(first.judge):
+            raise UsageError(
+                f"{first.path} was judged by {first.judge.name} ({first.judge.identity}) and {run.path} by "
+                f"{run.judge.name} ({run.judge.identity}). Scores of two judges never stand in one table: judge one of "
+                f"the runs again with the other's judge, or choose one with --judge."
+            )
+        if run.transcriber_identity != first.transcriber_identity:
+            raise UsageError(
+                f"{first.path} was transcribed by {first.transcriber} and {run.path} by {run.transcriber}, with other "
+                f"settings or another model, so their scores are not comparable. Transcribe and judge one of them again."
+            )
+        for system, scenarios in run.plan.items():
+            if system in plan:
+                raise UsageError(
+                    f"The system {system!r} is in more than one of these runs. Give it another label in one of them "
+                    f"(--systems label={system})."
+                )
+            plan[system] = scenarios
+    scores = Scores.from_records([verdict for run in runs for verdict in run.verdicts])
+    return scores, Expected(plan, tuple(dimension.key for dimension in DIMENSIONS)), first.judge
+
+
+def collect_report(run: RunRecords, table: Table) -> ReportData:
+    """Everything the HTML report shows."""
+    manifest = run.manifest
+    invocations = manifest.get("invocations", [])
+    last = invocations[-1] if invocations else {}
+    return ReportData(
+        title=run.path.resolve().name,
+        created=manifest["created"],
+        finished=last.get("at") if run.exchanges else None,
+        versions=last.get("versions", {}),
+        host=last.get("host", {}),
+        scenario_set=str(manifest["settings"]["scenarios"]),
+        scenario_digest=_set_digest(manifest),
+        judge=JudgeFacts(
+            label=run.judge.name if run.judge else "not judged",
+            comparable=run.judge.comparable if run.judge else True,
+            identity=run.judge_identity,
+            summary=manifest.get("judge_summary", {}),
+        ),
+        transcriber=TranscriberFacts(run.transcriber or "not transcribed", run.transcriber_identity),
+        systems=tuple(_system_facts(label, manifest) for label in run.plan),
+        scenarios=tuple(PlayedScenario(part.scenario, part.persona, part.audio, part.portrait) for part in run.parts),
+        conversations=_conversations(run),
+        table=table,
+        settings=manifest["settings"],
+        notes=_notes(run),
+    )
+
+
+def _set_digest(manifest: Mapping[str, Any]) -> str:
+    return identity_key({"scenarios": manifest["scenarios"], "personas": manifest["personas"]})
+
+
+def _system_facts(label: str, manifest: Mapping[str, Any]) -> SystemFacts:
+    facts = manifest["systems"].get(label, {})
+    return SystemFacts(
+        name=label,
+        version=str(facts.get("version", "")),
+        description=str(facts.get("description", "")),
+        settings={**facts.get("settings", {}), **facts.get("capabilities", {})},
+        intact=facts.get("intact"),
+        lowers=tuple(facts.get("lowers", ())),
+    )
+
+
+def _conversations(run: RunRecords) -> tuple[Conversation, ...]:
+    exchanges: dict[tuple[str, str], list[Exchange]] = {}
+    for exchange in run.exchanges:
+        exchanges.setdefault((exchange.system, exchange.scenario), []).append(exchange)
+    verdicts: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in run.verdicts:
+        verdicts.setdefault((verdict.system, verdict.scenario), []).append(verdict)
+    transcripts: dict[tuple[str, str], dict[int, Transcript]] = {}
+    for key, transcript in run.transcripts.items():
+        transcripts.setdefault((key.system, key.scenario), {})[key.turn] = transcript
+    return tuple(
+        Conversation(
+            system=system,
+            scenario=scenario,
+            exchanges=tuple(exchanges.get((system, scenario), ())),
+            transcripts=transcripts.get((system, scenario), {}),
+            verdicts=tuple(verdicts.get((system, scenario), ())),
+        )
+        for system, scenarios in run.plan.items()
+        for scenario in scenarios
+    )
+
+
+def _notes(run: RunRecords) -> tuple[str, ...]:
+    notes = []
+    turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
+    planned = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios)
+    if len(run.exchanges) < planned:
+        notes.append(f"This run is not finished: {len(run.exchanges)} of {planned} turns were played.")
+    resumed = sum(exchange.timings.resumed for exchange in run.exchanges if exchange.timings is not None)
+    if resumed:
+        notes.append(f"{resumed} turns were taken up after an interruption; their times are not in the speed columns.")
+    return tuple(notes)
