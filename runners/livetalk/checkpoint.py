@@ -180,8 +180,9 @@ class StateFile(Mapping[str, Tensor]):
     """Tensors of a file, read when asked for."""
 
     def __init__(
-        self, shapes: Shapes, read: Callable[[str], Tensor], names: Mapping[str, str] | None = None
+        self, path: Path, shapes: Shapes, read: Callable[[str], Tensor], names: Mapping[str, str] | None = None
     ) -> None:
+        self.path = path
         self._read = read
         self._names = dict(names or {key: key for key in shapes})
         self.shapes: Shapes = {name: shapes[key] for name, key in self._names.items()}
@@ -190,7 +191,7 @@ class StateFile(Mapping[str, Tensor]):
         """The same file under other names; tensors whose new name is None are left out."""
         renamed = {rename(name): key for name, key in self._names.items()}
         names = {name: key for name, key in renamed.items() if name is not None}
-        return StateFile({key: self.shapes[name] for name, key in self._names.items()}, self._read, names)
+        return StateFile(self.path, {key: self.shapes[name] for name, key in self._names.items()}, self._read, names)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._read(self._names[name])
@@ -233,7 +234,7 @@ def _open_safetensors(path: Path, device: torch.device | str) -> StateFile:
         ) from error
     others = {key: part.get_dtype() for key, part in slices.items() if part.get_dtype() not in ("F32", "BF16", "F16")}
     _refuse_dtypes(path, others)
-    return StateFile({key: tuple(part.get_shape()) for key, part in slices.items()}, handle.get_tensor)
+    return StateFile(path, {key: tuple(part.get_shape()) for key, part in slices.items()}, handle.get_tensor)
 
 
 def _open_torch(path: Path) -> StateFile:
@@ -256,7 +257,7 @@ def _open_torch(path: Path) -> StateFile:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} is not a plain table of tensors; a training checkpoint must be unpacked first.")
     _refuse_dtypes(path, {key: str(value.dtype) for key, value in state.items() if value.dtype not in _FLOATS})
-    return StateFile({key: tuple(value.shape) for key, value in state.items()}, state.__getitem__)
+    return StateFile(path, {key: tuple(value.shape) for key, value in state.items()}, state.__getitem__)
 
 
 def check(path: Path, found: Shapes, expected: Shapes, what: str) -> None:

@@ -168,10 +168,14 @@ class VAEStream:
         return out
 
 
+def to_unit(frames: Tensor) -> Tensor:
+    """Decoded frames of any shape to float32 in [0, 1]."""
+    return frames.float().clamp(-1.0, 1.0).mul(0.5).add(0.5).clamp(0.0, 1.0)
+
+
 def to_uint8(frames: Tensor) -> Tensor:
-    """[1, 3, T, H, W] to [T, H, W, 3]: clamped in float32, then truncated, not rounded, as released."""
-    unit = frames[0].float().clamp(-1.0, 1.0).mul(0.5).add(0.5).clamp(0.0, 1.0)
-    return unit.mul(255.0).to(torch.uint8).permute(1, 2, 3, 0).contiguous()
+    """[1, 3, T, H, W] to [T, H, W, 3]; truncated, not rounded, as released."""
+    return to_unit(frames[0]).mul(255.0).to(torch.uint8).permute(1, 2, 3, 0).contiguous()
 
 
 def empty_module(config: VAEConfig) -> AutoencoderKLWan:

@@ -131,3 +131,9 @@ def original_names(config: TextConfig) -> dict[str, str]:
         }
         names.update({f"blocks.{block}.{part}.weight": f"{ours}.weight" for part, ours in parts.items()})
     return names
+
+
+def position_buckets(relative: Tensor, buckets: int) -> Tensor:
+    """Relative-position bucket of each offset (key minus query), as the encoder's attention takes it."""
+    attention = empty_model(TextConfig(num_layers=1, num_buckets=buckets)).encoder.block[0].layer[0].SelfAttention
+    return attention._relative_position_bucket(relative)
