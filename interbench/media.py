@@ -156,20 +156,12 @@ class MediaPool:
             raise MediaError(error.code, f"{path}: {error}") from None
 
 
-def probe_audio(path: Path) -> SoundFacts:
-    """What is in the sound file ``path``. Blocks; for many files :func:`probe_audio_files` is faster.
-
-    Raises:
-        MediaError: the file can't be read to its end as sound; ``no_audio`` if it has no audio track.
-    """
-    (result,) = probe_audio_files([path])
-    if isinstance(result, MediaError):
-        raise result
-    return result
-
-
 def probe_audio_files(paths: Sequence[Path], limits: Limits | None = None) -> list[SoundFacts | MediaError]:
-    """What is in each sound file, or why it can't be read. One worker process serves as many of them as it survives."""
+    """What is in each sound file, or why it can't be read; blocks.
+
+    One worker process serves as many of them as it survives. The errors have the codes of :class:`MediaPool`, and
+    ``no_audio`` for a file without an audio track.
+    """
     limits = limits or Limits()
     results: list[SoundFacts | MediaError] = []
     while rest := paths[len(results) :]:

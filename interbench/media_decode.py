@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.reformatter import Interpolation
@@ -58,11 +59,11 @@ class Task:
             "max_streams": str(4 * self.limits.streams),
         }
         container = av.open(view, "r", format=self.kind, options=options)
-        if len(container.streams) > self.limits.streams:
+        if (streams := len(container.streams)) > self.limits.streams:
             container.close()
             raise MediaFaultError(
                 "too_many_streams",
-                f"it has {len(container.streams)} streams and {self.limits.streams} are accepted. Write one picture "
+                f"it has {streams} streams and {self.limits.streams} are accepted. Write one picture "
                 "and one sound track.",
             )
         return container
@@ -74,11 +75,7 @@ class Task:
         if stream is None or self.kind in _AUDIO_ONLY:
             raise MediaFaultError("no_video", "it has no picture track. A clip must show the avatar.")
         codec = stream.codec_context
-        if codec.name not in _VIDEO_DECODERS:
-            raise MediaFaultError(
-                "undecodable",
-                f"its picture is coded as {codec.name!r}, which is not accepted. Use H.264 (or VP9, AV1).",
-            )
+        _require_decoder(codec, _VIDEO_DECODERS, "picture", "H.264 (or VP9, AV1)")
         self.check_picture(codec.width, codec.height)
         codec.thread_count = 1
         codec.options = {"max_pixels": str(self.limits.pixels)}
@@ -88,10 +85,7 @@ class Task:
         if not container.streams.audio:
             return None
         stream = container.streams.audio[0]
-        if stream.codec_context.name not in _AUDIO_DECODERS:
-            raise MediaFaultError(
-                "undecodable", f"its sound is coded as {stream.codec_context.name!r}, which is not accepted. Use AAC."
-            )
+        _require_decoder(stream.codec_context, _AUDIO_DECODERS, "sound", "AAC")
         stream.codec_context.thread_count = 1
         return stream
 
@@ -212,6 +206,12 @@ class _Sound:
     def _put(self, samples: npt.NDArray[np.float32]) -> None:
         self._pieces.append(samples)
         self._written += len(samples)
+
+
+def _require_decoder(codec: CodecContext | None, accepted: frozenset[str], what: str, better: str) -> None:
+    name = "something unknown" if codec is None else codec.name
+    if name not in accepted:
+        raise MediaFaultError("undecodable", f"its {what} is coded as {name}, which is not accepted. Use {better}.")
 
 
 def _decode_clip(task: Task) -> tuple[_Picture, _Sound | None, str]:

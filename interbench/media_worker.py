@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import av
-
 from interbench import media_decode
 from interbench.media import Limits
 from interbench.media_container import FileView, MediaFaultError, demuxer
@@ -83,7 +81,9 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
             raise
         except MemoryError:
             raise MediaFaultError(
-                "memory", f"decoding it takes more than {limits.memory_bytes >> 20} MiB. Deliver smaller frames."
+                "memory",
+                f"decoding it takes more than {limits.memory_bytes >> 20} MiB. Deliver smaller frames; if they "
+                "are small, its tables are damaged or hostile.",
             ) from None
         except OSError as error:
             # Those of FFmpeg are OSErrors as well; only writing what is handed over meets these two.
@@ -92,13 +92,15 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
                     "no_space", f"what was decoded can't be handed over ({error}). Free space."
                 ) from None
             raise _undecodable(error) from None
-        except (av.FFmpegError, ValueError, ArithmeticError, EOFError, RuntimeError) as error:
+        except Exception as error:
+            # What a library raises over foreign data is the data's doing; the message still names it.
             raise _undecodable(error) from None
 
 
 def _undecodable(error: Exception) -> MediaFaultError:
+    reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     return MediaFaultError(
-        "undecodable", f"decoding fails ({error}). Play it in another program, write it with another encoder."
+        "undecodable", f"decoding fails ({reason}). Play it in another program, write it with another encoder."
     )
 
 
