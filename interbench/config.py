@@ -86,7 +86,7 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, values in (
-        (str(file), _from_file(file)),
+        (str(file), read_settings_file(file)),
         ("the environment", _from_environment(os.environ)),
         ("the command line", {name: value for name, value in flags.items() if value is not None}),
     ):
@@ -109,7 +109,8 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
     return f"The setting {where!r} in {origin.get(field, 'the settings')} is wrong: {first['msg']}."
 
 
-def _from_file(file: Path | None) -> dict[str, Any]:
+def read_settings_file(file: Path | None) -> dict[str, Any]:
+    """The settings that stand in a TOML file, unchecked."""
     if file is None:
         return {}
     try:

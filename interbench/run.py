@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from interbench.asr.base import Transcriber
 from interbench.asr.stage import TranscriptionStage
-from interbench.config import Settings, load_settings, mask
+from interbench.config import Settings, load_settings, mask, read_settings_file
 from interbench.data import data_path
 from interbench.dimensions import DIMENSIONS
 from interbench.drive import Driver, DriveSettings
@@ -37,6 +37,7 @@ from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
 
 Stage = Literal["drive", "transcribe", "judge"]
+_LATER_SETTINGS = ("judge", "judge_options", "transcriber", "transcriber_options", "repeats", "concurrency")
 ALL_STAGES: tuple[Stage, ...] = ("drive", "transcribe", "judge")
 
 
@@ -95,12 +96,13 @@ def make_plan(settings: Settings) -> Plan:
     return Plan(settings, make_parts(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
 
 
-def resume_plan(path: Path, changes: Mapping[str, Any]) -> Plan:
+def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any]) -> Plan:
     """The plan of an existing run folder, for stages after the drive: nothing but the folder is needed.
 
     Args:
         path: the run folder.
-        changes: settings to replace (judge, transcriber, repeats, concurrency).
+        file: a settings file whose judge and transcriber settings replace the run's.
+        changes: settings that replace both (judge, transcriber, repeats); None keeps what is there.
     """
     with Run(path, write=False) as run:
         manifest = read_manifest(run.manifest_path)
@@ -109,7 +111,18 @@ def resume_plan(path: Path, changes: Mapping[str, Any]) -> Plan:
         raise StoreError(
             f"{path} has no manifest.json, so nothing was planned there yet; give it to `interbench run` first."
         )
-    settings = load_settings({**manifest["settings"], **changes, "out": path})
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name, value in list(given.items()):
+        # Options belong to the judge or transcriber that they were given with.
+        if value != manifest["settings"].get(name) and f"{name}_options" in Settings.model_fields:
+            given[f"{name}_options"] = {}
+    later = read_settings_file(file)
+    if unusable := [name for name in later if name not in _LATER_SETTINGS]:
+        raise UsageError(
+            f"The setting {unusable[0]!r} in {file} is about playing; an existing run can only be given "
+            f"{', '.join(_LATER_SETTINGS)}."
+        )
+    settings = load_settings({**manifest["settings"], **later, **given, "out": path})
     specs = tuple(SystemSpec(label, label, {}) for label in manifest["plan"])
     return Plan(settings, parts, specs, {})
 
@@ -180,7 +193,7 @@ class _Pipeline:
             async with asyncio.TaskGroup() as group:
                 for spec in self.plan.systems:
                     group.create_task(self._system(spec, media, ear, gavel, everywhere))
-            if gavel is not None:
+            if self.summary.verdicts:
                 self.summary.judge = dict(judge.summary())
                 self._amend_manifest(judge_summary=self.summary.judge)
 

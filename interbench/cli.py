@@ -1,0 +1,297 @@
+"""The command line: verbs only. Each calls one function elsewhere; imports are lazy so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from interbench.run import Stage
+
+app = typer.Typer(
+    name="interbench",
+    help="Benchmark for multi-turn conversations with video avatars.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class What(enum.StrEnum):
+    systems = "systems"
+    scenarios = "scenarios"
+    judges = "judges"
+    dimensions = "dimensions"
+
+
+class Format(enum.StrEnum):
+    terminal = "terminal"
+    md = "md"
+    csv = "csv"
+    latex = "latex"
+    json = "json"
+
+
+class AfterFailure(enum.StrEnum):
+    go_on = "continue"
+    stop = "stop"
+
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder. [default: runs/default]")]
+Scenarios = Annotated[
+    str | None,
+    typer.Option(help="starter, all, a folder, a JSON Lines file, or a Hub id (org/name). [default: starter]"),
+]
+Only = Annotated[list[str] | None, typer.Option(help="Scenario id or pattern (travel-*); may be repeated.")]
+Categories = Annotated[list[str] | None, typer.Option("--category", help="Category; may be repeated.")]
+Limit = Annotated[int | None, typer.Option(help="At most this many scenarios.")]
+Personas = Annotated[Path | None, typer.Option(help="A folder with photographs or personas of your own.")]
+Systems = Annotated[
+    str | None,
+    typer.Option(
+        "--systems",
+        "-s",
+        help="Comma-separated: name, name:variant, module:Class, or label= any of these. "
+        "[default: the puppet and four of its defects]",
+    ),
+]
+Transcriber = Annotated[
+    str | None,
+    typer.Option(help="given, funasr, or the URL of an endpoint. [default: funasr if installed, else given]"),
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(help="signals, or the URL(s) of an OpenAI-compatible server, comma-separated. [default: signals]"),
+]
+Repeats = Annotated[int | None, typer.Option(help="Judgements of every dimension. [default: 1]")]
+Concurrency = Annotated[int | None, typer.Option(help="Conversations played at the same time. [default: 2]")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]")]
+Deadline = Annotated[float | None, typer.Option("--deadline", help="Seconds per turn. [default: 600]")]
+After = Annotated[
+    AfterFailure | None, typer.Option(help="What a failed turn means for later ones. [default: continue]")
+]
+Retry = Annotated[
+    str | None, typer.Option(help="Play turns with these outcomes again: failed,timed_out,blocked,retired,not_played.")
+]
+Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings; flags come before it.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+def _list(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _play(options: dict[str, Any], stages: tuple[Stage, ...]) -> None:
+    """What ``run`` and ``drive`` have in common; ``options`` are the arguments of the verb by name."""
+    from interbench.commands import execute_and_report, print_plan
+    from interbench.config import load_settings
+    from interbench.run import make_plan
+
+    config, dry_run, quiet = (options.pop(name) for name in ("config", "dry_run", "quiet"))
+    for name in ("systems", "retry"):
+        options[name] = _list(options[name])
+    plan = make_plan(load_settings(options, config))
+    if dry_run:
+        print_plan(plan)
+    else:
+        execute_and_report(plan, stages, quiet=quiet)
+
+
+def _go_on(folder: Path, config: Path | None, changes: dict[str, Any], stages: tuple[Stage, ...], quiet: bool) -> None:
+    """What ``transcribe`` and ``judge`` have in common."""
+    from interbench.commands import execute_and_report
+    from interbench.run import resume_plan
+
+    execute_and_report(resume_plan(folder, config, changes), stages, quiet=quiet)
+
+
+@app.command()
+def run(
+    out: Out = None,
+    scenarios: Scenarios = None,
+    only: Only = None,
+    categories: Categories = None,
+    limit: Limit = None,
+    personas: Personas = None,
+    systems: Systems = None,
+    transcriber: Transcriber = None,
+    judge: Judge = None,
+    repeats: Repeats = None,
+    concurrency: Concurrency = None,
+    seed: Seed = None,
+    deadline_s: Deadline = None,
+    after_failure: After = None,
+    retry: Retry = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Play, transcribe, judge, and print the table. The same command again goes on where it was."""
+    _play(dict(locals()), ("drive", "transcribe", "judge"))
+
+
+@app.command()
+def drive(
+    out: Out = None,
+    scenarios: Scenarios = None,
+    only: Only = None,
+    categories: Categories = None,
+    limit: Limit = None,
+    personas: Personas = None,
+    systems: Systems = None,
+    concurrency: Concurrency = None,
+    seed: Seed = None,
+    deadline_s: Deadline = None,
+    after_failure: After = None,
+    retry: Retry = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Play the scenarios only."""
+    _play(dict(locals()), ("drive",))
+
+
+@app.command()
+def transcribe(folder: RunFolder, transcriber: Transcriber = None, config: Config = None, quiet: Quiet = False) -> None:
+    """Transcribe what has been played."""
+    _go_on(folder, config, {"transcriber": transcriber}, ("transcribe",), quiet)
+
+
+@app.command()
+def judge(
+    folder: RunFolder,
+    judge: Judge = None,
+    repeats: Repeats = None,
+    transcriber: Transcriber = None,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Judge what has been played, transcribing what is not yet."""
+    changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
+    _go_on(folder, config, changes, ("transcribe", "judge"), quiet)
+
+
+@app.command()
+def table(
+    sources: Annotated[list[Path], typer.Argument(help="Run folders, or CSV files system,scenario,dimension,score.")],
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
+    precision: Annotated[int, typer.Option(help="Digits after the point (md, latex, terminal).")] = 2,
+    intervals: Annotated[bool, typer.Option(help="Show 95 % intervals (md, latex, terminal).")] = True,
+    compare: Annotated[
+        str | None, typer.Option(help="Two systems, comma-separated: print their paired comparison instead.")
+    ] = None,
+    reference: Annotated[Path | None, typer.Option(help="Pool with this frozen pool; see --write-reference.")] = None,
+    write_reference: Annotated[
+        Path | None, typer.Option(help="Write this table's pool to a file, to be used with --reference.")
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    with_published: Annotated[bool, typer.Option("--with-published", help="Quote the paper's rows beneath.")] = False,
+) -> None:
+    """Pool scores to percentiles and print the table."""
+    from interbench.commands import print_table
+
+    print_table(
+        sources,
+        form=format_.value,
+        precision=precision,
+        intervals=intervals,
+        compare=_list(compare),
+        reference=reference,
+        write_reference=write_reference,
+        judge=judge,
+        seed=seed,
+        published=with_published,
+    )
+
+
+@app.command()
+def report(
+    folder: RunFolder,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to. [default: FOLDER/report]")] = None,
+    portable: Annotated[bool, typer.Option(help="Copy the media into the report, so that it can be moved.")] = False,
+    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+) -> None:
+    """Write the HTML report of a run."""
+    from interbench.commands import make_report
+
+    typer.echo(make_report(folder, out, portable=portable, judge=judge))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[What, typer.Argument(help="What to list.")],
+    scenarios: Annotated[str, typer.Option(help="Which scenario set.")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List systems, scenarios, judges or dimensions."""
+    from interbench import listing
+
+    listing.show(what.value, scenarios=scenarios, as_json=as_json)
+
+
+@app.command()
+def validate(
+    source: Annotated[str, typer.Argument(help="A scenario set: starter, all, a folder, a file, or a Hub id.")] = "all",
+    personas: Personas = None,
+) -> None:
+    """Check a scenario set and name every defect with file, line and field."""
+    from interbench.commands import print_defects
+
+    raise typer.Exit(print_defects(source, personas))
+
+
+@app.command("check-system")
+def check_system(
+    system: Annotated[str, typer.Argument(help="name, name:variant or module:Class.")],
+    config: Config = None,
+    deadline_s: Annotated[float, typer.Option("--deadline", help="Seconds per turn.")] = 120.0,
+    keep: Annotated[Path | None, typer.Option(help="Keep the clips in this folder.")] = None,
+) -> None:
+    """Try out an adapter and say in plain words what is wrong with it."""
+    from interbench.commands import print_conformance
+
+    raise typer.Exit(print_conformance(system, config, deadline_s, keep))
+
+
+def _version(show: bool) -> None:
+    if show:
+        from interbench import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    return
+
+
+def main() -> None:
+    """Run the command line; errors of ours are printed as one paragraph, without a traceback."""
+    from interbench.errors import InterbenchError
+
+    try:
+        app()
+    except InterbenchError as error:
+        sys.stderr.write(f"interbench: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interbench: interrupted; the same command again goes on from here.\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever reads our output has gone (`interbench table ... | head`): nothing is left to say, nor to whom.
+        sys.stderr.close()
+        sys.exit(141)
