@@ -139,7 +139,7 @@ def test_number_of_replicates_falls_with_the_pool():
 
 
 def test_intervals_cover_the_truth():
-    """Simulated systems whose true mean percentile is known from a pool of 40,000 scenarios; nominal coverage is 95 %."""
+    """Simulated systems whose true mean percentile is known from 40,000 scenarios; nominal coverage is 95 %."""
 
     def draw(rng: np.random.Generator, scenarios: int) -> np.ndarray:
         difficulty = rng.normal(0, 1, scenarios)
