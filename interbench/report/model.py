@@ -18,6 +18,7 @@ from interbench.scenarios import Scenario
 
 if TYPE_CHECKING:
     from interbench.report.tables import Table
+    from interbench.stats import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,9 @@ class ReportData:
     conversations: tuple[Conversation, ...]
     """At most one per system and scenario; a pair without one is shown as not yet played."""
     table: Table
-    """As ``interbench table`` prints it."""
+    """As ``interbench table`` prints it, with intervals."""
+    comparisons: tuple[Comparison, ...] = ()
+    """``interbench.stats.compare`` of any pairs worth showing: usually all of them, each pair once."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The run's frozen settings, secrets masked."""
     usage: Mapping[str, Any] = field(default_factory=dict)
@@ -124,3 +127,13 @@ class ReportData:
     added up by the report."""
     notes: tuple[str, ...] = ()
     """Plain sentences for the top of the report, e.g. that the run is not finished or the ear check was poor."""
+
+    def __post_init__(self) -> None:
+        names = [system.name for system in self.systems]
+        known = set(names)
+        if len(known) < len(names):
+            raise ValueError("Two systems of the report have the same name.")
+        named = {c.system for c in self.conversations} | {r.system for r in self.table.rows}
+        named |= {name for c in self.comparisons for name in (c.a, c.b)}
+        if unknown := sorted(named - known):
+            raise ValueError(f"The report speaks of systems it does not list: {', '.join(unknown)}.")

@@ -1,0 +1,345 @@
+"""What the report's first page says: figures of a :class:`ReportData`, put in the order in which the template shows them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from interbench.dimensions import DIMENSIONS
+from interbench.records import Exchange
+from interbench.report.grid import Mark, rank_marks
+from interbench.report.model import ReportData, SystemFacts
+from interbench.report.payload import OUTCOMES, plain, real_time_factor, words
+from interbench.report.plots import PERCENTILES, Radar, StripPlot, radar, strip_plot
+from interbench.report.tables import Figure, Row, notes
+from interbench.stats import Coverage, PairedDifference
+
+FEWEST_SPOKES = 3
+"""A radar needs as many dimensions; fewer make no outline."""
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class FigureCell:
+    figure: Figure
+    mark: Mark | None
+    why: str
+    """Why the figure is missing or not whole, for people; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    slot: int
+    row: Row
+    fps_mark: Mark | None
+    latency_mark: Mark | None
+    cells: tuple[FigureCell, ...]
+    """In the order of the dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class DotMark:
+    slot: int
+    y: float
+    x: float
+    lo: float | None
+    hi: float | None
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class DotRow:
+    """One dimension of the dot plot."""
+
+    key: str
+    name: str
+    marks: tuple[DotMark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    slot: int
+    system: str
+    turns: int
+    counts: Mapping[str, int]
+    """By outcome, in the order of ``OUTCOMES``; only those that occur."""
+
+    @property
+    def stretches(self) -> list[tuple[str, int, float, float]]:
+        """(outcome, count, start, width) of the bar, in percent."""
+        start, bar = 0.0, []
+        for outcome, count in self.counts.items():
+            width = 100 * count / self.turns
+            bar.append((outcome, count, round(start, 3), round(width, 3)))
+            start += width
+        return bar
+
+
+@dataclass(frozen=True, slots=True)
+class DefectCheck:
+    """Whether one controlled defect is seen by the judge in one dimension."""
+
+    slot: int
+    intact_slot: int
+    system: str
+    intact: str
+    description: str
+    dimension: str
+    name: str
+    defect_percentile: float | None
+    intact_percentile: float | None
+
+    @property
+    def lowered(self) -> bool | None:
+        if self.defect_percentile is None or self.intact_percentile is None:
+            return None
+        return self.defect_percentile < self.intact_percentile
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedPair:
+    """Cells in the order of the dimensions; ``winner`` is the slot whose colour a clear difference gets."""
+
+    a: int
+    b: int
+    cells: tuple[tuple[PairedDifference, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    slot: int
+    system: str
+    clips: int
+    video_s: float
+    priced: int
+    """Turns whose cost is known."""
+    usd: float | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    slots: Mapping[str, int]
+    lede: str
+    systems: tuple[SystemFacts, ...]
+    results: tuple[ResultRow, ...]
+    notes: tuple[str, ...]
+    dots: tuple[DotRow, ...]
+    radars: tuple[Radar, ...]
+    radar_keys: tuple[str, ...]
+    speeds: tuple[StripPlot, ...]
+    outcomes: tuple[OutcomeRow, ...]
+    outcome_names: tuple[str, ...]
+    pairs: tuple[ComparedPair, ...]
+    pair_note: str
+    defects: tuple[DefectCheck, ...]
+    costs: tuple[CostRow, ...]
+    usage: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+def make_overview(data: ReportData) -> Overview:
+    """Work out everything the first page shows."""
+    slots = {system.name: index for index, system in enumerate(data.systems)}
+    exchanges = [exchange for conversation in data.conversations for exchange in conversation.exchanges]
+    measured = tuple(d.key for d in DIMENSIONS if any(r.figures[d.key].percentile is not None for r in data.table.rows))
+    outcomes = _outcomes(data, slots)
+    return Overview(
+        slots=slots,
+        lede=_lede(data),
+        systems=data.systems,
+        results=_results(data, slots),
+        notes=notes(data.table),
+        dots=_dots(data, slots, measured),
+        radars=_radars(data, slots, measured) if len(measured) >= FEWEST_SPOKES else (),
+        radar_keys=measured,
+        speeds=_speeds(data, exchanges),
+        outcomes=outcomes,
+        outcome_names=tuple(name for name in OUTCOMES if any(name in row.counts for row in outcomes)),
+        pairs=tuple(_pair(comparison.a, comparison.b, comparison.dimensions, slots) for comparison in data.comparisons),
+        pair_note=_pair_note(data),
+        defects=_defects(data, slots),
+        costs=_costs(data, slots, exchanges),
+        usage=plain({**data.judge.summary, **data.usage}),
+        settings=plain(data.settings),
+    )
+
+
+def _lede(data: ReportData) -> str:
+    turns = sum(len(entry.scenario.turns) for entry in data.scenarios)
+    return (
+        f"{_count(len(data.systems), 'system')} on {_count(len(data.scenarios), 'scenario')} with "
+        f"{_count(turns, 'turn')}, judged by {data.judge.label}, {day(data.created)}."
+    )
+
+
+def day(moment: str | None) -> str:
+    """``31 January 2026, 14:05 UTC`` from ISO 8601; the text itself if it is something else."""
+    try:
+        when = dt.datetime.fromisoformat(moment or "")
+    except ValueError:
+        return moment or "–"
+    zone = when.strftime(" %Z") if when.tzinfo else ""
+    return f"{when.day} {when:%B %Y, %H:%M}{zone}"
+
+
+def _results(data: ReportData, slots: Mapping[str, int]) -> tuple[ResultRow, ...]:
+    rows = data.table.rows
+    fps = rank_marks([row.speed.fps if row.speed else None for row in rows])
+    latency = rank_marks([row.speed.latency_s if row.speed else None for row in rows], highest=False)
+    marks = {d.key: rank_marks([row.figures[d.key].percentile for row in rows]) for d in DIMENSIONS}
+    return tuple(
+        ResultRow(
+            slots[row.system],
+            row,
+            fps[index],
+            latency[index],
+            tuple(
+                FigureCell(row.figures[d.key], marks[d.key][index], why_missing(row.figures[d.key].coverage))
+                for d in DIMENSIONS
+            ),
+        )
+        for index, row in enumerate(rows)
+    )
+
+
+def why_missing(coverage: Coverage) -> str:
+    """``2 of 6 missing: refused 2``; empty if nothing is missing."""
+    lost = coverage.expected - coverage.scored
+    reasons = ", ".join(f"{words(reason)} {count}" for reason, count in coverage.missing.items())
+    return f"{lost} of {coverage.expected} missing: {reasons}" if lost else ""
+
+
+def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> tuple[DotRow, ...]:
+    def mark(index: int, row: Row, key: str) -> DotMark | None:
+        figure = row.figures[key]
+        if figure.percentile is None:
+            return None
+        lo, hi = (None if end is None else PERCENTILES.x(end) for end in (figure.lo, figure.hi))
+        span = "" if figure.lo is None or figure.hi is None else f", 95 % interval {figure.lo:.1f} to {figure.hi:.1f}"
+        says = f"{row.system}: {figure.percentile:.1f}{span}"
+        return DotMark(slots[row.system], 9.0 + 13.0 * index, PERCENTILES.x(figure.percentile), lo, hi, says)
+
+    return tuple(
+        DotRow(d.key, d.name, tuple(m for i, row in enumerate(data.table.rows) if (m := mark(i, row, d.key))))
+        for d in DIMENSIONS
+        if d.key in measured
+    )
+
+
+def _radars(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> tuple[Radar, ...]:
+    return tuple(
+        radar(slots[row.system], row.system, measured, [row.figures[key].percentile for key in measured])
+        for row in data.table.rows
+    )
+
+
+def _speeds(data: ReportData, exchanges: list[Exchange]) -> tuple[StripPlot, ...]:
+    first: dict[str, list[float]] = {system.name: [] for system in data.systems}
+    factor: dict[str, list[float]] = {system.name: [] for system in data.systems}
+    resumed = 0
+    for exchange in exchanges:
+        if not exchange.completed or exchange.timings is None:
+            continue
+        if exchange.timings.resumed:
+            resumed += 1
+            continue
+        if math.isfinite(exchange.timings.first_frame_s):
+            first[exchange.system].append(exchange.timings.first_frame_s)
+        value = real_time_factor(exchange.timings, exchange.facts)
+        if value is not None and math.isfinite(value):
+            factor[exchange.system].append(value)
+    resolution = max((e.timings.resolution_s for e in exchanges if e.timings), default=0.0)
+    note = "From the user's turn being complete to the first frame being available; a file counts from its arrival."
+    if resolution:
+        note += f" Polled systems may be late by up to {resolution:g} s."
+    if resumed:
+        note += f" {_count(resumed, 'turn')} taken up after an interruption left out."
+    plots = (
+        strip_plot("Time to first frame", "s", note, first),
+        strip_plot(
+            "Real-time factor",
+            "×",
+            "Time to complete over playback duration; left of the line is faster than playback.",
+            factor,
+            reference=1.0,
+        ),
+    )
+    return tuple(plot for plot in plots if plot is not None)
+
+
+def _outcomes(data: ReportData, slots: Mapping[str, int]) -> tuple[OutcomeRow, ...]:
+    turns = {entry.scenario.id: len(entry.scenario.turns) for entry in data.scenarios}
+    planned = sum(turns.values())
+    seen: dict[str, Counter[str]] = {system.name: Counter() for system in data.systems}
+    for conversation in data.conversations:
+        seen[conversation.system].update(exchange.outcome.value for exchange in conversation.exchanges)
+    rows = []
+    for system in data.systems:
+        counts = seen[system.name]
+        counts["pending"] = planned - counts.total()
+        rows.append(
+            OutcomeRow(slots[system.name], system.name, planned, {name: counts[name] for name in OUTCOMES if counts[name]})
+        )
+    return tuple(rows) if planned else ()
+
+
+def _pair(a: str, b: str, dimensions: tuple[PairedDifference, ...], slots: Mapping[str, int]) -> ComparedPair:
+    def winner(cell: PairedDifference) -> int | None:
+        if cell.difference is None or cell.p_holm is None or cell.p_holm >= SIGNIFICANT:
+            return None
+        return slots[a] if cell.difference > 0 else slots[b]
+
+    return ComparedPair(slots[a], slots[b], tuple((cell, winner(cell)) for cell in dimensions))
+
+
+def _pair_note(data: ReportData) -> str:
+    if not data.comparisons:
+        return ""
+    first = data.comparisons[0]
+    kind = "all" if first.exact else "random"
+    return (
+        "Mean percentile of the first less that of the second, over the scenarios where both are scored, with a 95 % "
+        f"interval (bootstrap over scenarios, {first.replicates} replicates) and a two-sided p ({kind} "
+        f"{first.permutations} exchanges of labels within scenarios), corrected for the dimensions after Holm. Coloured "
+        f"where that p is below {SIGNIFICANT:g}, in the colour of the better system."
+    )
+
+
+def _defects(data: ReportData, slots: Mapping[str, int]) -> tuple[DefectCheck, ...]:
+    rows = {row.system: row for row in data.table.rows}
+    return tuple(
+        DefectCheck(
+            slots[system.name],
+            slots[system.intact],
+            system.name,
+            system.intact,
+            system.description,
+            d.key,
+            d.name,
+            rows[system.name].figures[d.key].percentile,
+            rows[system.intact].figures[d.key].percentile,
+        )
+        for system in data.systems
+        if system.intact in slots and system.intact in rows and system.name in rows
+        for d in DIMENSIONS
+        if d.key in system.lowers
+    )
+
+
+def _costs(data: ReportData, slots: Mapping[str, int], exchanges: list[Exchange]) -> tuple[CostRow, ...]:
+    rows = []
+    for system in data.systems:
+        own = [exchange for exchange in exchanges if exchange.system == system.name]
+        prices = [exchange.cost_usd for exchange in own if exchange.cost_usd is not None]
+        lengths = [exchange.facts.duration_s for exchange in own if exchange.facts]
+        usd = math.fsum(prices) if prices else None
+        rows.append(CostRow(slots[system.name], system.name, len(lengths), math.fsum(lengths), len(prices), usd))
+    return tuple(rows)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
