@@ -80,7 +80,7 @@ def demuxer(file: FileView) -> str:
         return "ogg"
     if len(head) > _TS_PACKET and head[0] == head[_TS_PACKET] == 0x47:
         return "mpegts"
-    if head.startswith(b"ID3") or (len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6)):
+    if head.startswith(b"ID3") or (len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2):
         return "mp3"
     raise MediaFaultError(
         "not_media",

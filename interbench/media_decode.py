@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,44 +107,52 @@ class Task:
 
 
 @dataclass(slots=True)
-class _Picture:
-    """What decoding the picture track shows, frame by frame."""
+class _Showing:
+    """When frames are shown. Seconds on the file's own timestamps."""
 
     task: Task
-    frames: int = 0
-    start: float | None = None
-    end: float = 0.0
-    tail: float = 0.0
-    """How long the last frame stays, as its packet says; 0 if it doesn't."""
+    times: list[float] = field(default_factory=list)
+    start: float = 0.0
+    last: float = 0.0
+    stay: float = 0.0
+    """How long the first packet says its frame stays."""
+
+    def add(self, time: float) -> None:
+        self.start, self.last = (min(self.start, time), max(self.last, time)) if self.times else (time, time)
+        self.times.append(time)
+        self.task.check_time(self.last - self.start)
+
+    def add_stay(self, packet: av.Packet[Any]) -> None:
+        if not self.stay and packet.duration and packet.time_base is not None:
+            self.stay = float(packet.duration * packet.time_base)
+
+    def end(self) -> float:
+        """End of the last frame's stay, taken to be as long as that of frames usually is.
+
+        Packets with reordered frames carry durations in the order of decoding, which don't belong to their frames.
+        """
+        if len(self.times) > 1:
+            return self.last + float(np.median(np.diff(np.sort(self.times))))
+        self.task.check_time(self.stay)
+        return self.last + (self.stay or 0.04)
+
+
+@dataclass(slots=True)
+class _Picture:
+    """What decoding the picture track shows."""
+
+    showing: _Showing
     width: int = 0
     height: int = 0
     first: av.VideoFrame | None = None
     packet_ends: list[int] = field(default_factory=list)
 
-    def packet(self, packet: av.Packet[Any]) -> None:
-        if packet.pts is None or packet.time_base is None:
-            return
-        time = float(packet.pts * packet.time_base)
-        if time >= self.end or not self.tail:
-            self.tail = float((packet.duration or 0) * packet.time_base)
-            self.task.check_time(self.tail)
-
     def frame(self, frame: av.VideoFrame, fallback_fps: float) -> None:
-        time = frame.time if frame.time is not None else (self.start or 0.0) + self.frames / fallback_fps
-        if self.start is None:
-            self.first, self.start, self.end = frame, time, time
-            self.width, self.height = frame.width, frame.height
-        self.task.check_picture(frame.width, frame.height)
-        self.start, self.end = min(self.start, time), max(self.end, time)
-        self.task.check_time(self.end - self.start)
-        self.frames += 1
-
-    def stop(self) -> float:
-        """End of the last frame's showing."""
-        if self.tail:
-            return self.end + self.tail
-        spacing = (self.end - (self.start or 0.0)) / (self.frames - 1) if self.frames > 1 else 0.04
-        return self.end + spacing
+        if self.first is None:
+            self.first, self.width, self.height = frame, frame.width, frame.height
+        self.showing.task.check_picture(frame.width, frame.height)
+        untimed = self.showing.start + len(self.showing.times) / fallback_fps
+        self.showing.add(untimed if frame.time is None else frame.time)
 
 
 class _Sound:
@@ -184,7 +193,7 @@ class _Sound:
     def samples(self, origin: float) -> npt.NDArray[np.float32]:
         """All of it, on a clock that starts at ``origin``."""
         self._flush()
-        lead = max((self.start or 0.0) - origin, 0.0)
+        lead = 0.0 if self.start is None else max(self.start - origin, 0.0)
         self._task.check_time(lead)
         silence = np.zeros(round(lead * AUDIO_RATE), np.float32)
         samples: npt.NDArray[np.float32] = np.concatenate([silence, *self._pieces]).clip(-1.0, 1.0)
@@ -221,31 +230,32 @@ def _decode_clip(task: Task) -> tuple[_Picture, _Sound | None, str]:
         video, audio = task.picture(container), task.sound(container)
         codec = video.codec_context.name
         fallback_fps = float(video.average_rate or 25) or 25.0
-        picture, sound = _Picture(task), None if audio is None else _Sound(task)
+        picture, sound = _Picture(_Showing(task)), None if audio is None else _Sound(task)
         declared = None if container.duration is None else container.duration / av.time_base
         for packet in container.demux(*(stream for stream in (video, audio) if stream is not None)):
             _refuse_corrupt(packet)
             if packet.pos is not None and len(picture.packet_ends) < _FIRST_FRAME_GUESSES:
                 picture.packet_ends.append(packet.pos + packet.size)
             if packet.stream is video:
-                picture.packet(packet)
+                picture.showing.add_stay(packet)
                 for image in video.decode(packet):
                     picture.frame(image, fallback_fps)
             elif audio is not None and sound is not None:
                 for piece in audio.decode(packet):
                     sound.frame(piece)
-    if picture.start is None:
+    if picture.first is None:
         raise truncated("its picture track holds no frame that can be decoded")
-    end = picture.stop()
-    if sound is not None and sound.start is not None:
-        end = max(end, sound.start + sound.seconds())
-    _require_length(declared, end - _origin(picture, sound), task.kind)
+    origin, end = _span(picture, sound)
+    _require_length(declared, end - origin, task.kind)
     return picture, sound, codec
 
 
-def _origin(picture: _Picture, sound: _Sound | None) -> float:
-    starts = [picture.start, None if sound is None else sound.start]
-    return min(start for start in starts if start is not None)
+def _span(picture: _Picture, sound: _Sound | None) -> tuple[float, float]:
+    """First and last moment of a clip in seconds on the file's own timestamps."""
+    start, end = picture.showing.start, picture.showing.end()
+    if sound is None or sound.start is None:
+        return start, end
+    return min(start, sound.start), max(end, sound.start + sound.seconds())
 
 
 def _refuse_corrupt(packet: av.Packet[Any]) -> None:
@@ -262,29 +272,23 @@ def _require_length(declared: float | None, found: float, kind: str) -> None:
 def inspect(task: Task) -> dict[str, Any]:
     """Answer with the :class:`ClipFacts` of a clip."""
     picture, sound, codec = _decode_clip(task)
-    assert picture.start is not None
-    origin = _origin(picture, sound)
-    picture_s = picture.stop() - picture.start
-    end = picture.stop()
-    start_s, audio_s = None, 0.0
-    if sound is not None:
-        audio_s = sound.seconds()
-        start_s = _first_audible(sound.samples(origin))
-        end = max(end, (sound.start or origin) + audio_s)
-    if end - origin <= 0:
+    origin, end = _span(picture, sound)
+    if end <= origin:
         raise MediaFaultError("undecodable", "its playback duration is zero. Write proper timestamps.")
+    frames, picture_s = len(picture.showing.times), picture.showing.end() - picture.showing.start
+    start_s = None if sound is None else _first_audible(sound.samples(origin))
     facts = ClipFacts(
         sha256=_sha256(task.file),
         bytes=task.file.size,
         duration_s=round(end - origin, 6),
-        frames=picture.frames,
-        fps=round(picture.frames / picture_s, 6) if picture_s > 0 else 0.0,
+        frames=frames,
+        fps=round(frames / picture_s, 6) if picture_s > 0 else 0.0,
         width=picture.width,
         height=picture.height,
         video_codec=codec,
         has_audio=sound is not None,
         audible=start_s is not None,
-        audio_s=round(audio_s, 6),
+        audio_s=0.0 if sound is None else round(sound.seconds(), 6),
         speech_start_s=start_s,
         first_frame_bytes=_first_frame_bytes(task, picture),
     )
@@ -343,9 +347,13 @@ def audio(task: Task, out: Path) -> dict[str, Any]:
             _refuse_corrupt(packet)
             for frame in stream.decode(packet):
                 sound.frame(frame)
-        starts = [float(s.start_time * s.time_base) for s in container.streams.video if s.start_time and s.time_base]
-    samples = sound.samples(min([*starts, sound.start or 0.0]))
-    samples.tofile(out)
+        pictures = [
+            float(video.start_time * video.time_base)
+            for video in container.streams.video
+            if video.start_time is not None and video.time_base is not None
+        ]
+    samples = sound.samples(min([*pictures, sound.start or 0.0]))
+    out.write_bytes(samples.tobytes())
     return {"samples": len(samples)}
 
 
@@ -358,46 +366,43 @@ def frames(task: Task, count: int, width: int, height: int, out: Path) -> dict[s
     require_complete(task.file, task.kind)
     start, end = _picture_span(task)
     wanted = [start + (k + 0.5) / count * (end - start) for k in range(count)]
-    taken = 0
-    with out.open("wb") as target, task.open() as container:
-        video = task.picture(container)
-        shown: av.VideoFrame | None = None
-        pixels = b""
-
-        def take() -> None:
-            nonlocal taken, pixels
-            assert shown is not None
-            pixels = pixels or _rgb(shown, width, height)
+    converted, pixels = None, b""
+    with out.open("wb") as target:
+        for frame in _on_screen(task, wanted):
+            if frame is not converted:
+                converted, pixels = frame, _rgb(frame, width, height)
             target.write(pixels)
-            taken += 1
-
-        for frame in container.decode(video):
-            task.check_picture(frame.width, frame.height)
-            time = start if frame.time is None else frame.time
-            while shown is not None and taken < count and wanted[taken] < time:
-                take()
-            shown, pixels = frame, b""
-            if taken == count:
-                break
-        if shown is None:
-            raise truncated("its picture track holds no frame that can be decoded")
-        while taken < count:
-            take()
     return {}
 
 
 def _picture_span(task: Task) -> tuple[float, float]:
     """First and last moment of the picture in seconds, from the packets' timestamps."""
-    first, last = None, 0.0
+    showing = _Showing(task)
     with task.open() as container:
-        video = task.picture(container)
-        for packet in container.demux(video):
+        for packet in container.demux(task.picture(container)):
             if packet.pts is not None and packet.time_base is not None and not packet.is_discard:
-                time = float(packet.pts * packet.time_base)
-                first = time if first is None else min(first, time)
-                last = max(last, time + float((packet.duration or 0) * packet.time_base))
-                task.check_time(last - first)
-    return (0.0, 0.0) if first is None else (first, last)
+                showing.add_stay(packet)
+                showing.add(float(packet.pts * packet.time_base))
+    return showing.start, showing.end()
+
+
+def _on_screen(task: Task, wanted: list[float]) -> Iterator[av.VideoFrame]:
+    """For each of the ascending times ``wanted`` the frame shown then: the last one that is not later."""
+    shown: av.VideoFrame | None = None
+    given = 0
+    with task.open() as container:
+        for frame in container.decode(task.picture(container)):
+            task.check_picture(frame.width, frame.height)
+            while shown is not None and given < len(wanted) and frame.time is not None and wanted[given] < frame.time:
+                yield shown
+                given += 1
+            if given == len(wanted):
+                return
+            shown = frame
+    if shown is None:
+        raise truncated("its picture track holds no frame that can be decoded")
+    for _ in wanted[given:]:
+        yield shown
 
 
 def _rgb(frame: av.VideoFrame, width: int, height: int) -> bytes:
