@@ -154,9 +154,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         if self.latent_height % 2 or self.latent_width % 2 or min(self.latent_height, self.latent_width) < 2:
-            raise ValueError(
-                f"the latent size {self.latent_height}×{self.latent_width} must be even in both directions"
-            )
+            raise ValueError(f"the latent size {self.latent_height}×{self.latent_width} must be even both ways")
         if self.position not in ("absolute", "bounded"):
             raise ValueError(f"position mode {self.position!r} is unknown; use 'absolute' or 'bounded'")
         if self.steps < 1:

@@ -74,7 +74,7 @@ class GivenNoise:
     """Noise laid out as in the fixtures: `noise` [1,F,16,h,w] and `step_noise` [blocks,steps−1,3,16,h,w]."""
 
     def __init__(self, noise: Tensor, step_noise: Tensor) -> None:
-        self._noise = noise[0].unflatten(0, (-1, FRAMES_PER_BLOCK))
+        self._noise = noise[0].view(-1, FRAMES_PER_BLOCK, *noise.shape[2:])
         self._step_noise = step_noise
 
     def draw(self, block: int, out: Tensor) -> None:
@@ -172,8 +172,8 @@ class Performer:
         device = dit.device
         self.generator = BlockGenerator(dit, stream, graphs=device.type == "cuda" if graphs is None else graphs)
         self._decode_device = torch.device(decode_device) if decode_device is not None else device
-        self._render_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._decode_stream = torch.cuda.Stream(self._decode_device) if self._decode_device.type == "cuda" else None
+        self._render_stream = _cuda_stream(device)
+        self._decode_stream = _cuda_stream(self._decode_device)
         self._noise: NoiseSource | None = None
         self._draws = torch.empty_like(self.generator.noise)
 
@@ -198,7 +198,7 @@ class Performer:
         self._noise = noise
 
     def warm_up(self, blocks: int | None = None) -> None:
-        """Compile, capture and allocate everything a session needs, by running one on zeros; then `start` the real one."""
+        """Compile, capture and allocate what a session needs, by running one on zeros; then `start` the real one."""
         config, stream = self.dit.config, self.stream
         context = torch.zeros((1, 512, config.text_dim), dtype=self.dit.dtype, device=self.dit.device)
         reference = torch.zeros((1, config.out_dim, 1, stream.latent_height, stream.latent_width))
@@ -283,6 +283,11 @@ class Performer:
     @staticmethod
     def _on(stream: torch.cuda.Stream | None) -> AbstractContextManager[object]:
         return torch.cuda.stream(stream) if stream is not None else nullcontext()
+
+
+def _cuda_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """A stream of its own on a CUDA device."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     out = F.scaled_dot_product_attention(
         q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], attn_mask=mask
     )
-    return out[0].transpose(0, 1)
+    attended: Tensor = out[0].transpose(0, 1)
+    return attended
 
 
 def _pinned_sdpa(name: str) -> AttentionKernel:
@@ -49,7 +50,8 @@ def _flash_attention_3() -> AttentionKernel:
 
     def kernel(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = flash_attn_func(q[None], k[None], v[None])
-        return (out[0] if isinstance(out, tuple) else out)[0]  # some releases return (out, lse)
+        batch: Tensor = out[0] if isinstance(out, tuple) else out  # some releases return (out, lse)
+        return batch[0]
 
     return kernel
 
@@ -79,22 +81,28 @@ def available_kernels(device: torch.device, dtype: torch.dtype) -> list[str]:
     return [*fa3, *(["sdpa", *fa2] if hopper else [*fa2, "sdpa"]), *pinned, "math"]
 
 
-def attention_kernel(name: str, device: torch.device, dtype: torch.dtype) -> AttentionKernel:
-    """The kernel called `name`, or the best available for "auto".
+def choose_kernel(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """`name`, or for "auto" the best kernel that can run here.
 
     Raises:
         ValueError: the name is unknown or the kernel cannot run with this device and dtype.
     """
     available = available_kernels(device, dtype)
     if name == "auto":
-        name = available[0]
+        return available[0]
     if name not in KERNELS:
         raise ValueError(f"attention kernel {name!r} is unknown; choose auto or one of {', '.join(KERNELS)}")
     if name not in available:
         raise ValueError(
-            f"attention kernel {name!r} cannot run on {device.type} with {dtype}; available here: {', '.join(available)}. "
-            "FlashAttention comes with the extra interbench[flash]."
+            f"attention kernel {name!r} cannot run on {device.type} with {dtype}; available here: "
+            f"{', '.join(available)}. FlashAttention comes with the extra interbench[flash]."
         )
+    return name
+
+
+def attention_kernel(name: str, device: torch.device, dtype: torch.dtype) -> AttentionKernel:
+    """The kernel that `choose_kernel` gives for `name`."""
+    name = choose_kernel(name, device, dtype)
     if name == "fa3":
         return _flash_attention_3()
     if name == "fa2":

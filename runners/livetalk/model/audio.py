@@ -32,5 +32,5 @@ class AudioCondition(nn.Module):
 
 
 def lead_in(features: Tensor) -> Tensor:
-    """Repeat the first row so that a clip's 4F−3 video frames become 4F rows: latent frame 0 sees frame 0 four times."""
+    """Make a clip's 4F−3 rows 4F by repeating the first: latent frame 0 sees video frame 0 four times."""
     return torch.cat((features[:1].expand(TEMPORAL_STRIDE - 1, -1), features))

@@ -20,8 +20,9 @@ class BlockGenerator:
     """Latents of one session, block by block.
 
     Call `start`, then `denoise` and `clean` in turn. The clean latents are there after `denoise`; `clean` only prepares
-    the cache for the next block, and is made up for if it was left out. Everything that changes between blocks is copied into static buffers, so that with
-    `graphs` a whole block replays as one CUDA graph (one capture per cache length).
+    the cache for the next block, and is made up for if it was left out. Everything that changes between blocks is
+    copied into static buffers, so that with `graphs` a whole block replays as one CUDA graph (one capture per cache
+    length).
     """
 
     def __init__(

@@ -37,9 +37,7 @@ class AnchoredKVCache:
         self, config: DiTConfig, stream: StreamConfig, *, dtype: torch.dtype, device: torch.device | str
     ) -> None:
         if stream.window == -1:
-            raise ValueError(
-                "a cache needs a finite window; StreamConfig.for_clip makes one for a clip of known length"
-            )
+            raise ValueError("a cache needs a finite window; StreamConfig.for_clip makes one for a known length")
         self.stream = stream
         n = stream.tokens_per_frame
         shape = (config.num_layers, config.num_heads, stream.window * n, config.head_dim)
@@ -85,7 +83,8 @@ class AnchoredKVCache:
         elif end > self.positions:
             raise SessionError(
                 f"The session has reached latent frame {start}, and absolute positions end at {self.positions} "
-                f"({self.positions // FRAMES_PER_BLOCK} blocks). Start a new session, or use bounded positions, which have no end."
+                f"({self.positions // FRAMES_PER_BLOCK} blocks). Start a new session, or use bounded positions, "
+                "which have no end."
             )
         self._turn_back(shift - self._shift)
         self.start, self.end, self._shift = start, end, shift

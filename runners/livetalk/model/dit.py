@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from livetalk.config import FRAMES_PER_BLOCK, DiTConfig, StreamConfig
-from livetalk.model.attention import attention_kernel
+from livetalk.model.attention import attention_kernel, choose_kernel
 from livetalk.model.audio import AudioCondition, lead_in
 from livetalk.model.cache import AnchoredKVCache
 from livetalk.model.layers import Layer, modulate
@@ -66,6 +66,7 @@ class CausalDiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
+        self.attention = ""  # name of the kernel in use
         dim, taps = config.dim, PATCH[1] * PATCH[2]
         self.patch_x = nn.Linear(config.out_dim * taps, dim, bias=False)
         self.patch_y = nn.Linear(config.cond_dim * taps, dim)
@@ -75,7 +76,7 @@ class CausalDiT(nn.Module):
         self.time_out = nn.Linear(dim, dim)
         self.time_projection = nn.Linear(dim, 6 * dim)
         self.audio = AudioCondition(config)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.layers = cast("Sequence[Layer]", nn.ModuleList(Layer(config) for _ in range(config.num_layers)))
         self.head_modulation = nn.Parameter(torch.empty(2, dim))
         self.head = nn.Linear(dim, config.out_dim * taps)
 
@@ -122,9 +123,16 @@ class CausalDiT(nn.Module):
 
     def use_attention(self, name: str) -> CausalDiT:
         """Choose the attention kernel by name, "auto" for the best that is installed."""
-        kernel = attention_kernel(name, self.device, self.dtype)
+        self.attention = choose_kernel(name, self.device, self.dtype)
+        kernel = attention_kernel(self.attention, self.device, self.dtype)
         for layer in self.layers:
             layer.attend = kernel
+        return self
+
+    def compile_layers(self, mode: str = "max-autotune-no-cudagraphs") -> CausalDiT:
+        """Compile the layer once; all layers share the code. Graphs are captured around whole blocks, not here."""
+        for layer in self.layers:
+            layer.compile(mode=mode, dynamic=False)
         return self
 
     def new_cache(self, stream: StreamConfig) -> AnchoredKVCache:
@@ -179,7 +187,7 @@ class CausalDiT(nn.Module):
         tokens = self._run(x, image, audio, time, text, cache, self.layers[:-1])
         last = len(self.layers) - 1
         tokens = self._hear(tokens, audio, last)
-        self.layers[last].store(tokens, time.layers[last], cache.rotation, cache.layer(last))  # type: ignore[operator]
+        self.layers[last].store(tokens, time.layers[last], cache.rotation, cache.layer(last))
 
     def forward_clip(
         self, x: Tensor, timesteps: Tensor, y: Tensor, features: Tensor, context: Tensor, *, window: int = -1
@@ -222,9 +230,9 @@ class CausalDiT(nn.Module):
         time: Modulation,
         text: TextCondition,
         cache: AnchoredKVCache,
-        layers: Any,
+        layers: Sequence[Layer],
     ) -> Tensor:
-        tokens = self.patch_x(patchify(x)) + image
+        tokens: Tensor = self.patch_x(patchify(x)) + image
         for i, layer in enumerate(layers):
             tokens = self._hear(tokens, audio, i)
             tokens = layer(tokens, time.layers[i], cache.rotation, text.k[i], text.v[i], cache.layer(i))
@@ -241,7 +249,7 @@ class CausalDiT(nn.Module):
 
 
 def block_causal_mask(frames: int, tokens_per_frame: int, window: int, device: torch.device | str) -> Tensor:
-    """[F·n, F·n], True where a query may look: all before the end of its block, at most `window` frames back from it."""
+    """[F·n, F·n], True where a query may look: all before its block's end, at most `window` frames back from it."""
     frame = torch.arange(frames, device=device).repeat_interleave(tokens_per_frame)
     end = ((frame // FRAMES_PER_BLOCK + 1) * FRAMES_PER_BLOCK).clamp(max=frames)[:, None]
     allowed = frame[None] < end

@@ -66,16 +66,12 @@ class Layer(nn.Module):
     def text_keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-attention keys and values [T,H,D] of the embedded text [T,d], stored head by head."""
         k, v = self.cross_kv(text).chunk(2, dim=-1)
-        k, v = (
-            self._heads(x).transpose(0, 1).contiguous().transpose(0, 1) for x in (self._rms(k, self.cross_norm_k), v)
-        )
-        return k, v
+        heads = [self._heads(x).transpose(0, 1).contiguous() for x in (self._rms(k, self.cross_norm_k), v)]
+        return heads[0].transpose(0, 1), heads[1].transpose(0, 1)
 
     def store(self, x: Tensor, modulation: Tensor, rotation: Tensor, cache: LayerCache) -> None:
         """Only write this layer's keys and values: all that the last layer of a clean pass is needed for."""
-        dim = x.shape[-1]
-        u = modulate(x, modulation[1], modulation[0], self.eps)
-        k, v = F.linear(u, self.self_qkv.weight[dim:], self.self_qkv.bias[dim:]).chunk(2, dim=-1)
+        _, k, v = self.self_qkv(modulate(x, modulation[1], modulation[0], self.eps)).chunk(3, dim=-1)
         self._write(k, v, rotation, cache)
 
     def _write(self, k: Tensor, v: Tensor, rotation: Tensor, cache: LayerCache) -> None:

@@ -51,7 +51,7 @@ def token_rotation(frames: Tensor, spatial: Tensor) -> Tensor:
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotate adjacent channel pairs of x [..., width] by rotation [..., width/2, 2] in float32; dtype of x."""
-    pairs = x.float().unflatten(-1, (-1, 2))
+    pairs = x.float().view(*x.shape[:-1], -1, 2)
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
         # One vectorised pass; the compiler has no complex kernels and fuses the real form instead.
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))

@@ -58,24 +58,35 @@ def shape_digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return hashlib.md5(",".join(sorted(words)).encode(), usedforsecurity=False).hexdigest()
 
 
-def random_state(
-    config: DiTConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+def random_tensors(
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Tensor]:
-    """Random weights under the published names, scaled so that activations neither vanish nor explode.
+    """Random weights under published names, scaled so that activations neither vanish nor explode.
 
-    Nothing is zero-initialised: every path of the network carries signal.
+    Nothing is zero-initialised: every path of a network carries signal.
     """
     generator = torch.Generator(device).manual_seed(seed)
     state = {}
-    for name, shape in reference_shapes(config).items():
+    for name, shape in shapes.items():
         values = torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-        if name.endswith(("norm_q.weight", "norm_k.weight", "norm3.weight", "norm_out.weight")):
-            values = 1 + 0.1 * values
-        elif name.endswith("modulation"):
-            values = values / math.sqrt(config.dim)
-        elif name.endswith("bias"):
+        if name.endswith("bias"):
             values = 0.02 * values
+        elif name.endswith("modulation"):
+            values = values / math.sqrt(shape[-1])
+        elif max(shape) == math.prod(shape):  # one value per channel: the weight of a norm
+            values = 1 + 0.1 * values
         else:
             values = values / math.sqrt(math.prod(shape[1:]))
         state[name] = values.to(dtype)
     return state
+
+
+def random_state(
+    config: DiTConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """A random checkpoint of the transformer."""
+    return random_tensors(reference_shapes(config), seed=seed, dtype=dtype, device=device)
