@@ -83,8 +83,7 @@ def load_dit(
         CheckpointError: the file is missing, damaged or another model.
     """
     config = config or DiTConfig()
-    state = open_state(path, device)
-    check(path, state.shapes, reference_shapes(config), "a LiveTalk transformer")
+    state = check_dit(path, config, device)
     return CausalDiT.from_state(config, state, dtype=dtype, device=device)
 
 
@@ -102,8 +101,7 @@ def load_vae(
         CheckpointError: the file is missing, damaged or another model.
     """
     config = config or VAEConfig()
-    state = open_state(path, device)
-    check(path, state.shapes, vae_module.reference_shapes(config), "the Wan 2.1 VAE")
+    state = check_vae(path, config, device)
     return WanVAE.from_state(config, state, dtype=dtype, device=device, channels_last=channels_last)
 
 
@@ -124,12 +122,11 @@ def load_text_encoder(
         CheckpointError: the file or the tokenizer is missing, damaged or another model's.
     """
     config = config or TextConfig()
-    state = open_state(path, device)
-    check(path, state.shapes, text_module.reference_shapes(config), "the UMT5 text encoder")
+    state = check_text_encoder(path, config, device)
     return TextEncoder.from_state(config, state, load_tokenizer(tokenizer, config), dtype=dtype, device=device)
 
 
-def load_tokenizer(folder: Path, config: TextConfig) -> Any:
+def load_tokenizer(folder: Path, config: TextConfig | None = None) -> Any:
     """The tokenizer files of UMT5, read from disk only.
 
     Raises:
@@ -143,10 +140,11 @@ def load_tokenizer(folder: Path, config: TextConfig) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"The folder {folder} holds no readable tokenizer ({_first_line(error)}).") from error
-    if len(tokenizer) > config.vocab_size:
+    vocabulary = (config or TextConfig()).vocab_size
+    if len(tokenizer) > vocabulary:
         raise CheckpointError(
-            f"The tokenizer in {folder} knows {len(tokenizer)} tokens, the text encoder only {config.vocab_size}: they do "
-            "not belong together."
+            f"The tokenizer in {folder} knows {len(tokenizer)} tokens, the text encoder only {vocabulary}: they do not "
+            "belong together."
         )
     return tokenizer
 
@@ -159,6 +157,30 @@ def load_speech_encoder(
     Raises:
         CheckpointError: files are missing or damaged, or the model is of another kind.
     """
+    config, state = check_speech_encoder(folder, device)
+    try:
+        return SpeechEncoder.from_state(config, state, dtype=dtype, device=device)
+    except ValueError as error:
+        raise CheckpointError(f"{folder} cannot be used: {error}.") from error
+
+
+def check_dit(path: Path, config: DiTConfig | None = None, device: torch.device | str = "cpu") -> StateFile:
+    """Open the transformer's file and check its names and shapes, without reading a tensor."""
+    return _checked(path, reference_shapes(config or DiTConfig()), "a LiveTalk transformer", device)
+
+
+def check_vae(path: Path, config: VAEConfig | None = None, device: torch.device | str = "cpu") -> StateFile:
+    """Open the VAE's file and check its names and shapes, without reading a tensor."""
+    return _checked(path, vae_module.reference_shapes(config or VAEConfig()), "the Wan 2.1 VAE", device)
+
+
+def check_text_encoder(path: Path, config: TextConfig | None = None, device: torch.device | str = "cpu") -> StateFile:
+    """Open the text encoder's file and check its names and shapes, without reading a tensor."""
+    return _checked(path, text_module.reference_shapes(config or TextConfig()), "the UMT5 text encoder", device)
+
+
+def check_speech_encoder(folder: Path, device: torch.device | str = "cpu") -> tuple[SpeechConfig, StateFile]:
+    """Read a wav2vec2 folder's configuration and check its weights' names and shapes, without reading a tensor."""
     try:
         config = SpeechConfig.from_manifest(json.loads((folder / "config.json").read_text("utf-8")))
         expected = speech_module.reference_shapes(config)
@@ -170,10 +192,13 @@ def load_speech_encoder(
     path = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
     state = open_state(path, device).renamed(speech_module.current_name)
     check(path, state.shapes, expected, "a wav2vec2-base speech encoder")
-    try:
-        return SpeechEncoder.from_state(config, state, dtype=dtype, device=device)
-    except ValueError as error:
-        raise CheckpointError(f"{folder} cannot be used: {error}.") from error
+    return config, state
+
+
+def _checked(path: Path, expected: Shapes, what: str, device: torch.device | str) -> StateFile:
+    state = open_state(path, device)
+    check(path, state.shapes, expected, what)
+    return state
 
 
 class StateFile(Mapping[str, Tensor]):

@@ -287,3 +287,33 @@ def _check_contents(case: Case, parameters: Mapping[str, Any]) -> None:
         shape = list(case._tensors[name].shape)
         if shape != entry["shape"]:
             raise FixtureError(f"tensor {name!r} has shape {shape}, the manifest says {entry['shape']}")
+
+
+def as_text(results: list[CaseResult]) -> str:
+    """One row per case: name, largest absolute difference, limit, pass; beside it what the figure does not say."""
+    rows = [("case", "difference", "limit", "result", "")]
+    for result in results:
+        worst = result.worst
+        figures = (f"{worst.value:.2e}", f"{worst.limit:g}") if worst else ("-", "-")
+        rows.append((result.name, *figures, "pass" if result.passed else "FAIL", _notes(result)))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+    failed = [result.name for result in results if not result.passed]
+    summary = f"{len(failed)} of {len(results)} cases failed: {', '.join(failed)}" if failed else f"all {len(results)} pass"
+    return "\n".join([line.rstrip() for line in lines] + [summary])
+
+
+def _notes(result: CaseResult) -> str:
+    if result.problem is not None:
+        return f"not run: {result.problem}" if not result.measurements else f"not finished: {result.problem}"
+    notes = [f"{len(result.measurements)} compared"]
+    if result.worst is not None:
+        notes.append(f"largest at {result.worst.name}")
+    notes += [f"{m.name} {m.value:.2g} (limit {m.limit:g})" for m in result.measurements if not m.main]
+    failed = [m.name for m in result.measurements if not m.passed]
+    if failed:
+        notes.append(f"beyond the limit: {', '.join(failed[:4])}{', …' if len(failed) > 4 else ''}")
+    if result.not_compared:
+        count = len(result.not_compared)
+        notes.append(f"{count} tensors of the file not compared: {', '.join(result.not_compared[:4])}")
+    return "; ".join(notes)

@@ -1,0 +1,288 @@
+"""The command line: verbs only. Each calls one function elsewhere; imports are lazy so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(
+    name="livetalk",
+    help="A talking avatar, rendered block by block in real time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DEFAULT_PROMPT = (
+    "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that follow "
+    "every word."
+)
+
+
+class SizeName(enum.StrEnum):
+    large = "1.3B"
+    mid = "mid"
+    tiny = "tiny"
+
+
+class Position(enum.StrEnum):
+    absolute = "absolute"
+    bounded = "bounded"
+
+
+class Speech(enum.StrEnum):
+    auto = "auto"
+    whole = "whole"
+    windows = "windows"
+
+
+class Precision(enum.StrEnum):
+    auto = "auto"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    float32 = "float32"
+
+
+Checkpoints = Annotated[
+    Path,
+    typer.Option(envvar="LIVETALK_CHECKPOINTS", help="Folder of the published checkpoints, as `livetalk download` fills it."),
+]
+Device = Annotated[str, typer.Option(help="cuda, cuda:1, cpu; auto is a GPU if there is one.")]
+ModelSize = Annotated[SizeName, typer.Option(help="1.3B is the published model; mid and tiny have random weights.")]
+Dtype = Annotated[Precision, typer.Option(help="auto is bfloat16 on a GPU and float32 on a CPU.")]
+Attention = Annotated[str, typer.Option(help="auto, fa3, fa2, sdpa, cudnn, flash or math.")]
+
+
+@app.command()
+def generate(
+    image: Annotated[Path, typer.Option(help="Portrait: PNG, JPEG, WebP and others.")],
+    audio: Annotated[Path, typer.Option(help="Speech: WAV, FLAC, MP3, M4A and others, any rate, any length.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 to write.")],
+    prompt: Annotated[str, typer.Option(help="What the video shows.")] = DEFAULT_PROMPT,
+    seed: Annotated[int, typer.Option(help="Seed of the noise; the same seed gives the same video.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.0625, help="Length; beyond the audio's end, silence. [default: the audio's length]")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Latent frames attended to, the current block included.")] = 15,
+    sink: Annotated[int, typer.Option(help="First latent frames kept for ever as identity anchors.")] = 9,
+    steps: Annotated[int, typer.Option(min=1, max=50, help="Denoising steps per block; the model was distilled for 4.")] = 4,
+    position: Annotated[
+        Position, typer.Option(help="absolute is the release, up to 255 s; bounded has no end.")
+    ] = Position.absolute,
+    speech: Annotated[
+        Speech, typer.Option(help="Speech features of the whole clip, as released, or in windows; auto is whole up to 60 s.")
+    ] = Speech.auto,
+    size: ModelSize = SizeName.large,
+    dtype: Dtype = Precision.auto,
+    device: Device = "auto",
+    text_device: Annotated[
+        str | None, typer.Option(help="Where the prompt is encoded, e.g. cpu to spare 12 GB of GPU memory.")
+    ] = None,
+    attention: Attention = "auto",
+    checkpoints: Checkpoints = Path("pretrained_checkpoints"),
+) -> None:
+    """Make a talking clip from a picture, speech and a prompt."""
+    from dataclasses import replace
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    from livetalk.audio import read_audio
+    from livetalk.checkpoint import CheckpointFiles
+    from livetalk.config import size as named_size
+    from livetalk.generate import generate_clip, plan_clip
+    from livetalk.pipeline import load_models, random_models
+
+    chosen = named_size(size)
+    try:
+        stream = replace(chosen.stream, window=window, sink=sink, steps=steps, position=position.value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    target, precision = _device(device, size), Precision(dtype)
+    console = Console(stderr=True)
+    plan = plan_clip(len(read_audio(audio)), stream, seconds)  # refuse before gigabytes are loaded
+    with console.status("Loading the models"):
+        if size is SizeName.large:
+            models = load_models(
+                CheckpointFiles.under(checkpoints),
+                chosen,
+                dtype=_dtype(precision, target),
+                device=target,
+                text_device=text_device,
+                attention=attention,
+            )
+        else:
+            models = random_models(chosen, dtype=_dtype(precision, target), device=target)
+    if models.random:
+        console.print(
+            f"The weights of size {size.value} are random: the clip shows that everything runs, and nothing else.",
+            style="yellow",
+        )
+    columns = (SpinnerColumn(), TextColumn("blocks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("blocks", total=plan.blocks)
+        report = generate_clip(
+            models,
+            stream,
+            image=image,
+            audio=audio,
+            prompt=prompt,
+            output=output,
+            seed=seed,
+            seconds=seconds,
+            speech=speech.value,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    typer.echo(
+        f"{report.path}: {report.frames} frames, {report.seconds:.2f} s at {stream.width}x{stream.height}; "
+        f"weights: {report.weights}; speech features: {report.speech}; {report.frames_per_second:.1f} frames/s, first "
+        f"frames after {report.first_frame_seconds:.2f} s"
+    )
+
+
+@app.command()
+def parity(
+    folder: Annotated[Path, typer.Argument(help="Fixture folder with manifest.json, weights and cases.")],
+    device: Annotated[str, typer.Option(help="cpu or a CUDA device; on a GPU, TF32 is turned off.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Every comparison, as JSON.")] = False,
+) -> None:
+    """Compare this implementation with results of the published code, case by case."""
+    from livetalk import parity as parity_module
+
+    results = parity_module.run(folder, device)
+    if as_json:
+        typer.echo(json.dumps([result.as_dict() for result in results], indent=1))
+    else:
+        typer.echo(parity_module.as_text(results))
+    if not all(result.passed for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    size: ModelSize = SizeName.large,
+    device: Device = "auto",
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks measured, after the window has filled.")] = 10,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder of the published checkpoints. [default: random weights, same arithmetic]")
+    ] = None,
+    dtype: Dtype = Precision.auto,
+    attention: Attention = "auto",
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="torch.compile. [default: on a GPU]")
+    ] = None,
+    float8: Annotated[bool, typer.Option("--float8", help="8-bit linear layers: faster, not the release's numbers.")] = False,
+    window: Annotated[int | None, typer.Option(help="Latent frames attended to.")] = None,
+    sink: Annotated[int | None, typer.Option(help="Latent frames kept as anchors.")] = None,
+    position: Position = Position.bounded,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure milliseconds per block, frames per second, time to first frame and memory."""
+    from livetalk.bench import bench as run
+
+    target = _device(device, size)
+    precision = None if dtype is Precision.auto else _dtype(dtype, target)
+    try:
+        text = run(
+            size.value,
+            target,
+            blocks,
+            weights,
+            as_json=as_json,
+            dtype=precision,
+            attention=attention,
+            compiled=compiled,
+            float8=float8,
+            window=window,
+            sink=sink,
+            position=position.value,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    typer.echo(text)
+
+
+@app.command()
+def download(
+    to: Annotated[Path, typer.Option(envvar="LIVETALK_CHECKPOINTS", help="Folder to fill.")] = Path("pretrained_checkpoints"),
+    revision: Annotated[
+        list[str] | None, typer.Option(help="REPOSITORY=COMMIT instead of the pinned one; may be repeated.")
+    ] = None,
+    needed_only: Annotated[
+        bool, typer.Option("--needed-only", help="Leave out OmniAvatar-1.3B, which generation does not read.")
+    ] = False,
+) -> None:
+    """Fetch the published checkpoints from the Hugging Face hub; run it again to go on after an interruption."""
+    from livetalk.download import download as fetch
+
+    revisions = {}
+    for entry in revision or []:
+        name, separator, commit = entry.partition("=")
+        if not (name and separator and commit):
+            raise typer.BadParameter(f"{entry!r} is not of the form REPOSITORY=COMMIT")
+        revisions[name] = commit
+    fetch(to, revisions=revisions, needed_only=needed_only, announce=typer.echo)
+    typer.echo(f"All there. `livetalk doctor --checkpoints {to}` checks the files.")
+
+
+@app.command()
+def doctor(
+    checkpoints: Checkpoints = Path("pretrained_checkpoints"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check GPU, memory, disk, packages, codecs and files; exit status 1 if something is missing."""
+    from dataclasses import asdict
+
+    from livetalk.doctor import examine, ready
+
+    findings = examine(checkpoints)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.level:<8} {finding.subject:<16} {finding.detail}")
+    if not ready(findings):
+        raise typer.Exit(1)
+
+
+def _device(name: str, size: SizeName) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() and size is SizeName.large else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise typer.BadParameter(f"{name} cannot be used: torch sees no CUDA device here")
+    return name
+
+
+def _dtype(precision: Precision, device: str) -> torch.dtype:
+    import torch
+
+    if precision is Precision.auto:
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    dtype: Any = getattr(torch, precision.value)
+    return dtype  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are printed as one paragraph, without a traceback."""
+    from livetalk.errors import LiveTalkError
+
+    try:
+        app()
+    except LiveTalkError as error:
+        typer.echo(f"livetalk: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

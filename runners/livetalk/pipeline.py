@@ -1,0 +1,102 @@
+"""The models of one checkpoint, or of a named size with random weights, and what they need to be told."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from livetalk import vae as vae_module
+from livetalk.checkpoint import CheckpointFiles, load_dit, load_speech_encoder, load_text_encoder, load_vae
+from livetalk.config import Size
+from livetalk.encoders import speech as speech_module
+from livetalk.encoders import text as text_module
+from livetalk.encoders.speech import SpeechEncoder
+from livetalk.encoders.text import TextEncoder
+from livetalk.model import CausalDiT, random_state, random_tensors
+from livetalk.vae import WanVAE
+
+
+@dataclass(frozen=True)
+class Models:
+    """All networks of one run on one device. The text encoder, the largest, is built for a prompt and given back."""
+
+    dit: CausalDiT
+    vae: WanVAE
+    speech: SpeechEncoder
+    text: Callable[[], TextEncoder]
+    weights: str  # where they are from, for people
+    random: bool
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """[1, rows, dim]; the encoder's memory is free again afterwards."""
+        encoder = self.text()
+        context = encoder(prompt)
+        del encoder
+        gc.collect()
+        if context.is_cuda:
+            torch.cuda.empty_cache()
+        return context
+
+
+def load_models(
+    files: CheckpointFiles,
+    size: Size,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    text_device: torch.device | str | None = None,
+    attention: str = "auto",
+) -> Models:
+    """The published weights. `text_device` is where prompts are encoded, by default where everything else is.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or another model.
+    """
+    return Models(
+        dit=load_dit(files.dit, size.dit, dtype=dtype, device=device).use_attention(attention),
+        vae=load_vae(files.vae, size.vae, dtype=dtype, device=device, channels_last=torch.device(device).type == "cuda"),
+        speech=load_speech_encoder(files.speech, dtype=dtype, device=device),
+        text=lambda: load_text_encoder(
+            files.text_encoder, files.tokenizer, size.text, dtype=torch.bfloat16, device=text_device or device
+        ),
+        weights=str(files.dit),
+        random=False,
+    )
+
+
+def random_models(
+    size: Size, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Models:
+    """The same networks with random weights: every part runs, the pictures mean nothing."""
+
+    dit = random_state(size.dit, seed=seed)
+    vae = random_tensors(vae_module.reference_shapes(size.vae), seed=seed)
+    speech = random_tensors(speech_module.reference_shapes(size.speech), seed=seed)
+    text = random_tensors(text_module.reference_shapes(size.text), seed=seed)
+    return Models(
+        dit=CausalDiT.from_state(size.dit, dit, dtype=dtype, device=device),
+        vae=WanVAE.from_state(size.vae, vae, dtype=dtype, device=device),
+        speech=SpeechEncoder.from_state(size.speech, speech, dtype=dtype, device=device),
+        text=lambda: TextEncoder.from_state(size.text, text, ByteTokenizer(), dtype=dtype, device=device),
+        weights=f"random (size {size.name}, weight seed {seed})",
+        random=True,
+    )
+
+
+class ByteTokenizer:
+    """A tokenizer without files for text encoders with random weights: the bytes of UTF-8, then `</s>`."""
+
+    _PAD, _END, _FIRST_BYTE = 0, 1, 3
+
+    def __call__(self, texts: list[str], *, max_length: int, **_: Any) -> dict[str, Tensor]:
+        """As a transformers tokenizer called with padding to `max_length` and truncation."""
+        ids = torch.full((len(texts), max_length), self._PAD)
+        for row, text in zip(ids, texts, strict=True):
+            tokens = [self._FIRST_BYTE + byte for byte in text.encode()][: max_length - 1] + [self._END]
+            row[: len(tokens)] = torch.tensor(tokens)
+        return {"input_ids": ids, "attention_mask": (ids != self._PAD).long()}
