@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from interbench.errors import MediaError, ResumeUnsupportedError, StoreError, UsageError
+from interbench.errors import InterbenchError, MediaError, ResumeUnsupportedError, StoreError
 from interbench.media import MediaPool, first_frame_time
 from interbench.parts import Part
 from interbench.records import Exchange, Outcome, Timings
@@ -70,6 +70,14 @@ class DriveSettings:
     after_failure: Literal["continue", "stop"] = "continue"
 
 
+class ProtocolError(InterbenchError):
+    """A system does not keep to the seam; ``code`` is kept in the record."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @dataclass(slots=True)
 class _Observed:
     """What is known of a turn while it is being answered."""
@@ -85,7 +93,7 @@ class _Observed:
 
     def take_text(self, text: str) -> None:
         if sum(map(len, self.text)) + len(text) > MAX_TEXT:
-            raise UsageError(f"the system reports more than {MAX_TEXT} characters of text for one turn")
+            raise ProtocolError("too_much_text", f"the system reports more than {MAX_TEXT} characters for one turn")
         self.text.append(text)
 
     def note(self, at: float, kind: str, text: str = "") -> None:
@@ -274,13 +282,11 @@ class Driver:
                         self._take(observed, key, timed, timed.at - start, sink)
                         if observed.final is not None:
                             break
-            except TimeoutError:
-                observed.final = TimedOut(f"no complete answer within {self._settings.deadline_s:g} s")
-            except StuckError:
-                observed.final = TimedOut(
-                    f"no complete answer within {self._settings.deadline_s:g} s, and the system no longer reacts"
-                )
-                stuck = True
+            except (TimeoutError, StuckError) as error:
+                stuck = isinstance(error, StuckError)
+                more = ", and the system no longer reacts" if stuck else ""
+                observed.final = TimedOut(f"no complete answer within {self._settings.deadline_s:g} s{more}")
+                observed.final_s = self._settings.deadline_s
             except StoreError:
                 raise
             except Exception as error:
@@ -320,7 +326,7 @@ class Driver:
                 observed.final, observed.final_s = final, at
                 observed.note(at, type(final).__name__.lower())
             case other:
-                raise UsageError(f"the system yielded a {type(other).__name__}, which is not an event")
+                raise ProtocolError("not_an_event", f"the system yielded a {type(other).__name__}, not an event")
 
     def _exchange(self, key: Key, observed: _Observed, *, resumed: bool) -> Exchange:
         """The record of a turn, before its clip (if any) has been checked."""
@@ -464,6 +470,8 @@ def _code_of(error: Exception) -> str:
 
 def _describe(error: Exception) -> str:
     text = str(error).strip()
+    if isinstance(error, InterbenchError):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

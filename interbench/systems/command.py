@@ -60,7 +60,7 @@ class CommandSystem(AvatarSystem):
         if isinstance(argv, str) or not argv:
             raise SystemLoadError(
                 "A command system needs its command as a list, e.g. in the settings file: "
-                '[systems.mine] spec = "command", argv = ["python", "render.py", "{text}", "{output}"].'
+                '[system.mine] spec = "command", argv = ["python", "render.py", "{text}", "{output}"].'
             )
         for argument in argv:
             for name in _FIELD.findall(argument):

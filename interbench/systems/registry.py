@@ -105,7 +105,7 @@ class SystemSpec:
 
     @classmethod
     def parse(cls, text: str, options: Mapping[str, Mapping[str, Any]] | None = None) -> SystemSpec:
-        """Read ``text``; ``options`` are the ``[systems.LABEL]`` tables of the settings, which may hold ``spec``."""
+        """Read ``text``; ``options`` are the ``[system.LABEL]`` tables of the settings, which may hold ``spec``."""
         label, equals, spec = text.partition("=")
         table = dict((options or {}).get(label.strip(), {}))
         configured = table.pop("spec", None)

@@ -1,0 +1,5 @@
+"""``python -m interbench``."""
+
+from interbench.cli import main
+
+main()
