@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,15 +23,16 @@ def to_rich(grid: Grid, width: int | None = None) -> RenderableType:
     A grid that needs more than ``width`` columns is turned on its side and, where even that is too wide, cut into
     several.
     """
-    grids = [grid] if width is None or _width(grid) <= width else _turned(grid, width)
-    return Group(*map(_table, grids), *(Text(visible(note), style="dim") for note in grid.notes))
+    grids = [grid] if width is None or _needed(_least_widths(grid)) <= width else _turned(grid, width)
+    return Group(*(_table(grid, width) for grid in grids), *(Text(visible(note), style="dim") for note in grid.notes))
 
 
-def _table(grid: Grid) -> Table:
+def _table(grid: Grid, width: int | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for index, (name, least) in enumerate(zip(grid.header, _least_widths(grid), strict=True)):
+    # Widths are fixed here: left to itself, rich takes columns from figures before it folds names.
+    for index, (name, columns) in enumerate(zip(grid.header, _widths(grid, width), strict=True)):
         justify: Literal["left", "right"] = "right" if index else "left"
-        table.add_column(Text(visible(name)), justify=justify, overflow="fold", min_width=least)
+        table.add_column(Text(visible(name)), justify=justify, overflow="fold", width=columns)
     for section in grid.sections:
         for row in section:
             table.add_row(*map(_text, row))
@@ -54,23 +56,43 @@ def _turned(grid: Grid, width: int) -> list[Grid]:
     done: list[Grid] = []
     taken: list[tuple[Cell, ...]] = []
     for row in (row for section in grid.sections for row in section):
-        if taken and _width(turned([*taken, row])) > width:
+        if taken and _needed(_least_widths(turned([*taken, row]))) > width:
             done.append(turned(taken))
             taken = []
         taken.append(row)
     return [*done, turned(taken)]
 
 
-def _width(grid: Grid) -> int:
-    return sum(least + _GAP for least in _least_widths(grid)) + 1
+def _needed(widths: list[int]) -> int:
+    return sum(width + _GAP for width in widths) + 1
+
+
+def _widths(grid: Grid, width: int | None) -> list[int]:
+    """What the columns get: their least width, and from the left what is spare until nothing folds."""
+    widths = _least_widths(grid)
+    spare = None if width is None else max(0, width - _needed(widths))
+    for index, full in enumerate(_full_widths(grid)):
+        more = full - widths[index] if spare is None else min(full - widths[index], spare)
+        widths[index] += more
+        spare = None if spare is None else spare - more
+    return widths
 
 
 def _least_widths(grid: Grid) -> list[int]:
-    """Of every column. Figures are never broken; a long name in the header or the first column folds."""
+    """Figures are never broken; a long name in the header or the first column folds."""
+    full = _full_widths(grid)
+    contents = _content_widths(grid)
+    words = [max(map(cell_len, visible(name).split()), default=0) for name in grid.header]
+    return [min(full[0], 16), *(max(min(word, 10), c) for word, c in zip(words[1:], contents[1:], strict=True))]
+
+
+def _full_widths(grid: Grid) -> list[int]:
+    return [max(cell_len(visible(name)), c) for name, c in zip(grid.header, _content_widths(grid), strict=True)]
+
+
+def _content_widths(grid: Grid) -> list[int]:
     rows = [row for section in grid.sections for row in section]
-    widths = []
-    for index, name in enumerate(grid.header):
-        heading = max(map(len, visible(name).split()), default=0)
-        content = max((len(text) for row in rows for text in (visible(row[index].text), row[index].aside)), default=0)
-        widths.append(max(min(heading, 10), content) if index else min(max(heading, content), 16))
-    return widths
+    return [
+        max((cell_len(text) for row in rows for text in (visible(row[index].text), row[index].aside)), default=0)
+        for index in range(len(grid.header))
+    ]

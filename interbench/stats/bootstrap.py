@@ -16,7 +16,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from scipy.special import ndtr
 
 from interbench.stats.pooling import FLAT, Pool, standardise
@@ -101,6 +100,8 @@ class _Levels:
     def __init__(
         self, z: Floats, scenario: Ints, scenarios: int, group: Ints, groups: int, *, exact: bool, frozen: bool
     ) -> None:
+        from scipy.sparse import csr_matrix  # slow to import, and only intervals need it
+
         levels, level = np.unique(z, return_inverse=True)
         share = np.ones(len(z))
         if not exact and len(levels) > _QUANTILES:

@@ -79,16 +79,17 @@ class _File:
         if not data.strip():
             raise ScoresError(f"{name} is empty; it should begin with the header {','.join(REQUIRED)}.")
         try:
-            text = data.decode("utf-8")
+            if not data.isascii():
+                data.decode("utf-8")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise ScoresError(f"{name}, line {line}: not UTF-8 text; save the file as CSV in UTF-8.") from error
-        if "\0" in text:
-            line = text.count("\n", 0, text.index("\0")) + 1
+        if b"\0" in data:
+            line = data.count(b"\n", 0, data.index(b"\0")) + 1
             raise ScoresError(f"{name}, line {line}: holds a NUL byte, so it is not a CSV text file.")
         if not data.endswith((b"\n", b"\r")):
             data += b"\n"
-        header_lines, header = next(_rows(text, name), (1, []))
+        header_lines, header = next(_rows(data, name), (1, []))
         header = [cell.strip() for cell in header]
         for column in UNDERSTOOD:
             if header.count(column) > 1:
@@ -102,9 +103,10 @@ class _File:
         return cls(name, data, columns, len(header), header_lines)
 
 
-def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(data: bytes, name: str) -> Iterator[tuple[int, list[str]]]:
     """(line the row begins on, cells) of every row that isn't blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
+    reader = csv.reader(text, strict=True, skipinitialspace=True)
     line = 1
     try:
         for row in reader:
@@ -118,7 +120,7 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
 def _read_carefully(file: _File) -> tuple[Scores, list[int]]:
     """The scores, and the line each row begins on."""
     at = file.columns
-    rows = _rows(file.data.decode(), file.name)
+    rows = _rows(file.data, file.name)
     next(rows)
     builder, lines = ScoresBuilder(), []
     for line, row in rows:
@@ -215,11 +217,11 @@ def _read_fast(file: _File) -> Scores | None:
 
 def _regular(file: _File) -> bool:
     """Whether every row has as many cells as the header and holds nothing that parsers understand differently."""
-    data = file.data.replace(b"\r\n", b"\n")
+    data = file.data.replace(b"\r\n", b"\n") if b"\r" in file.data else file.data
     if b"\r" in data or any(word in data for word in _TRUTHS):
         return False
     if b'"' in data:
-        widths = {len(row) for _, row in _rows(data.decode(), file.name)}
+        widths = {len(row) for _, row in _rows(data, file.name)}
         return widths == {file.width}
     raw = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(raw == ord("\n"))
