@@ -226,7 +226,9 @@ class Run:
             try:
                 yield self.db
             except BaseException:
-                self.db.execute("ROLLBACK")
+                # A full disk makes SQLite roll back by itself.
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
                 raise
             self.db.execute("COMMIT")
 
