@@ -356,3 +356,18 @@ class Flaky(Good):
 class Fails(Scripted):
     async def answer(self, turn: TurnRequest) -> AsyncIterator[Event]:
         yield Failed("processing_error", "try later", transient=True)
+
+
+class Sleeps(Scripted):
+    """Blocks its event loop for a moment in every turn."""
+
+    async def answer(self, turn: TurnRequest) -> AsyncIterator[Event]:
+        time.sleep(1.0)  # noqa: ASYNC251 - what a careless adapter does
+        yield Completed(write_clip(turn.workdir / "a.mp4"))
+
+
+class Leaks(Good):
+    """Puts its key where everyone can read it."""
+
+    def settings(self) -> Mapping[str, JsonValue]:
+        return {"api_key": "sk-123"}

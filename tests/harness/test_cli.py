@@ -1,0 +1,143 @@
+"""The verbs as a person at a terminal meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import harness_kit
+import pytest
+
+VERBS = ("run", "drive", "transcribe", "judge", "table", "report", "list", "validate", "check-system")
+
+
+def cli(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "interbench", *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def scenarios(tmp_path: Path) -> str:
+    return str(harness_kit.write_set(tmp_path / "set"))
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
+    shown = cli("--help")
+    assert shown.returncode == 0
+    for verb in VERBS:
+        assert verb in shown.stdout
+        assert cli(verb, "--help").returncode == 0
+    code = (
+        "import sys\nfrom interbench import cli\nsys.argv = ['interbench', '--help']\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'pandas', 'scipy', 'av', 'pydantic', 'httpx', 'jinja2', 'PIL', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_stages_one_by_one_give_what_run_gives(tmp_path: Path, scenarios: str) -> None:
+    common = ("--scenarios", scenarios, "--systems", "it=harness_kit:Good", "--quiet")
+    assert cli("run", "--out", "whole", *common, cwd=tmp_path).returncode == 0
+    for arguments in (
+        ("drive", "--out", "parts", *common),
+        ("transcribe", "parts", "--quiet"),
+        ("judge", "parts", "--quiet"),
+        ("report", "parts"),
+    ):
+        done = cli(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    tables = []
+    for folder in ("whole", "parts"):
+        table = json.loads(cli("table", folder, "--format", "json", cwd=tmp_path).stdout)
+        tables.append([system["dimensions"] for system in table["systems"]])
+    assert tables[0] == tables[1] and len(tables[0]) == 1
+    assert (tmp_path / "parts" / "report" / "index.html").is_file()
+
+
+def test_a_dry_run_prints_the_plan_and_does_nothing(tmp_path: Path, scenarios: str) -> None:
+    done = cli("run", "--dry-run", "--scenarios", scenarios, "--systems", "a=harness_kit:Good,b=harness_kit:Raises",
+               "--repeats", "3", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0
+    assert "clips        12" in done.stdout and "108 judge calls" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_second_judge_table_is_never_mixed_with_the_first(tmp_path: Path) -> None:
+    csv = tmp_path / "scores.csv"
+    csv.write_text("system,scenario,dimension,score\na,s,SR,5\nb,s,SR,7\n")
+    (tmp_path / "run").mkdir()
+    done = cli("table", "run", "scores.csv", cwd=tmp_path)
+    assert done.returncode == 2 and "not both" in done.stderr
+
+
+def test_changed_settings_are_refused_with_the_difference(tmp_path: Path, scenarios: str) -> None:
+    common = ("drive", "--out", "run", "--scenarios", scenarios, "--systems", "it=harness_kit:Good", "--quiet")
+    assert cli(*common, "--limit", "1", cwd=tmp_path).returncode == 0
+    changed = cli(*common, "--limit", "1", "--seed", "7", cwd=tmp_path)
+    assert changed.returncode == 1
+    assert "setting 'seed' was 0 and is now 7" in changed.stderr
+    assert cli(*common, cwd=tmp_path).returncode == 0  # growing by a scenario is no change
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("run", "--systems", "pupet"), 2, "no system 'pupet'"),
+        (("run", "--scenarios", "nowhere"), 2, "no scenario set 'nowhere'"),
+        (("run", "--config", "gone.toml"), 2, "no settings file"),
+        (("run", "--systems", "puppet,puppet"), 2, "named twice"),
+        (("run", "--judge", "magic"), 2, "no judge 'magic'"),
+        (("run", "--transcriber", "magic"), 2, "no transcriber 'magic'"),
+        (("table", "gone"), 2, "gone"),
+        (("report", "."), 1, "is not a run folder"),
+        (("judge", "."), 1, "is not a run folder"),
+        (("frobnicate",), 2, "No such command"),
+    ],
+)
+def test_errors_are_one_paragraph_without_a_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    done = cli(*arguments, cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_lists(tmp_path: Path) -> None:
+    systems = {row["name"]: row for row in json.loads(cli("list", "systems", "--json").stdout)}
+    assert {"puppet", "puppet:amnesiac", "puppet:drift", "command", "worker"} <= set(systems)
+    assert systems["puppet"]["capabilities"]["fps"] == 25
+    dimensions = [row["key"] for row in json.loads(cli("list", "dimensions", "--json").stdout)]
+    assert dimensions == ["EA", "NI", "MVC", "CN", "SR", "IC", "LC", "CU", "OIE"]
+    assert "signals" in cli("list", "judges").stdout
+    assert "places-eiffel-tower" in cli("list", "scenarios").stdout
+
+
+def test_validate_says_where_a_set_is_wrong(tmp_path: Path) -> None:
+    folder = harness_kit.write_set(tmp_path / "set", count=2)
+    good = cli("validate", str(folder))
+    assert good.returncode == 0 and "2 scenarios, 6 turns, no defects" in good.stdout
+    lines = (folder / "scenarios.jsonl").read_text().splitlines()
+    broken = json.loads(lines[1])
+    broken["turns"][1]["leans_on"] = [{"turn": 3, "carry": "the future"}]
+    broken["colour"] = "blue"
+    (folder / "scenarios.jsonl").write_text(lines[0] + "\n" + json.dumps(broken) + "\n")
+    bad = cli("validate", str(folder))
+    assert bad.returncode == 1
+    assert "scenarios.jsonl:2" in bad.stdout and "colour" in bad.stdout
+
+
+def test_a_full_pipe_reader_that_leaves_is_no_error(tmp_path: Path, scenarios: str) -> None:
+    assert cli("run", "--out", "run", "--scenarios", scenarios, "--systems", "it=harness_kit:Good", "--quiet",
+               cwd=tmp_path).returncode == 0  # fmt: skip
+    shell = f"{sys.executable} -m interbench table run --format json | head -c 1"
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "{" and "Traceback" not in done.stderr
