@@ -1,0 +1,124 @@
+"""The bundled system under test: a drawn person who speaks the scenario's reference reply."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+
+import interbench
+from interbench.errors import SystemLoadError
+from interbench.personas import Persona
+from interbench.speech import speakable
+from interbench.systems.base import (
+    AvatarSystem,
+    Capabilities,
+    Completed,
+    Conversation,
+    Event,
+    Failed,
+    JsonValue,
+    ReplyText,
+    TurnRequest,
+)
+from interbench.systems.puppet.defects import DEFECTS
+from interbench.systems.puppet.motion import FPS
+from interbench.systems.puppet.render import MAX_REPLY_S
+from interbench.worker import WorkerDiedError, WorkerError, WorkerPool, WorkerTimeoutError, python_worker
+
+_START_LIMIT_S = 60.0
+
+
+class Puppet(AvatarSystem):
+    """A talking avatar that runs on a CPU: its mouth follows the phonemes of a speech synthesizer.
+
+    Args:
+        variant: a controlled defect (see :meth:`variants`); None is the intact puppet.
+        workers: how many clips are rendered at the same time; by default as many as there are cores, at most two.
+    """
+
+    capabilities = Capabilities(
+        inputs=frozenset({"text"}),
+        output="file",
+        state="history",
+        reports_text=True,
+        needs_reference=True,
+        max_duration_s=MAX_REPLY_S,
+        sizes=((512, 512),),
+        fps=float(FPS),
+        face_policy="any",
+        seedable=True,
+        price_usd_per_s=0.0,
+        status="Bundled; a test subject that speaks the scenario's own reference replies.",
+    )
+
+    def __init__(self, variant: str | None = None, workers: int | None = None) -> None:
+        if variant is not None and variant not in DEFECTS:
+            raise SystemLoadError(f"The puppet has no variant {variant!r}; it has: {', '.join(DEFECTS)}.")
+        if workers is not None and workers < 1:
+            raise SystemLoadError(f"The puppet needs at least one worker, not {workers}.")
+        self.variant = variant
+        self._workers = workers or min(2, os.cpu_count() or 1)
+        self._pool: WorkerPool | None = None
+
+    @classmethod
+    def variants(cls) -> Mapping[str, str]:
+        return {defect.name: defect.description for defect in DEFECTS.values()}
+
+    @property
+    def version(self) -> str:
+        return interbench.__version__
+
+    def settings(self) -> Mapping[str, JsonValue]:
+        return {"variant": self.variant}
+
+    async def start(self) -> None:
+        pool = self._workers_pool()
+        await asyncio.gather(*(pool.call({}, _START_LIMIT_S) for _ in range(self._workers)))
+
+    async def stop(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def open(self, persona: Persona) -> Conversation:
+        return _PuppetConversation(self._workers_pool(), persona, self.variant)
+
+    def _workers_pool(self) -> WorkerPool:
+        if self._pool is None:
+            self._pool = WorkerPool(python_worker("interbench.systems.puppet.worker"), self._workers)
+        return self._pool
+
+
+class _PuppetConversation(Conversation):
+    def __init__(self, pool: WorkerPool, persona: Persona, variant: str | None) -> None:
+        self._pool = pool
+        self._persona = persona
+        self._defect = None if variant is None else DEFECTS[variant]
+
+    async def respond(self, turn: TurnRequest) -> AsyncIterator[Event]:
+        reference = turn.reference
+        if reference is None:
+            yield Failed("no_reference", "The puppet speaks the scenario's reference reply, and this turn has none.")
+            return
+        rewrite = None if self._defect is None else self._defect.rewrite
+        text = speakable(reference.reply if rewrite is None else rewrite(turn, reference))
+        yield ReplyText(text)
+        path = turn.workdir / "reply.mp4"
+        request = {
+            "path": str(path),
+            "persona": self._persona.model_dump(mode="json"),
+            "text": text,
+            "mood": reference.mood,
+            "seed": turn.seed,
+            "turn": turn.index,
+            "variant": None if self._defect is None else self._defect.name,
+        }
+        try:
+            clip = await self._pool.call(request, turn.deadline_s)
+        except (WorkerTimeoutError, WorkerDiedError) as error:
+            yield Failed(error.code, f"The puppet's worker gave no clip: {error}", transient=True)
+        except WorkerError as error:
+            yield Failed(error.code, str(error))
+        else:
+            yield Completed(path, detail=clip)

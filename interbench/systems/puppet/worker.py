@@ -1,0 +1,36 @@
+"""The process that renders: one JSON line in, one JSON line out, until standard input closes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from interbench.personas import Persona
+from interbench.systems.puppet.defects import DEFECTS, Staging
+from interbench.systems.puppet.render import render
+from interbench.worker import serve
+
+
+def handle(request: dict[str, Any]) -> dict[str, Any]:
+    """Render the clip that ``request`` asks for; an empty request only answers, which shows that all is loaded."""
+    if not request:
+        return {}
+    variant = request["variant"]
+    clip = render(
+        Path(request["path"]),
+        Persona.model_validate(request["persona"]),
+        request["text"],
+        mood=request["mood"],
+        seed=request["seed"],
+        turn=request["turn"],
+        staging=Staging() if variant is None else DEFECTS[variant].staging,
+    )
+    return asdict(clip)
+
+
+if __name__ == "__main__":
+    # Rendering yields to the processes that keep time.
+    os.nice(5)
+    serve(handle)
