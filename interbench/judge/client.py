@@ -1,0 +1,439 @@
+"""One OpenAI-compatible judge server: requests, streams, and every way in which they fail, told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from interbench.errors import JudgeError
+from interbench.judge.schedule import Throttle
+from interbench.records import Missing
+from interbench.remote import Secret, excerpt, retry_after
+
+MAX_ANSWER = 100_000
+"""Characters of an answer; what is longer is cut off, and treated as such."""
+_MAX_BODY = 32 * 2**20
+_OVERFLOW = re.compile(
+    r"context (?:length|window)|max_model_len|maximum model length|(?:prompt|input) is too long", re.I
+)
+_FORGOTTEN = re.compile(r"cache miss for", re.I)
+_BUSY = frozenset({429, 503})
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request may take and how often it is tried again."""
+
+    timeout_s: float = 600.0
+    """One attempt, from sending to the end of the answer."""
+    attempts: int = 8
+    """Times that a request may fail on a server that can be reached."""
+    outage_s: float = 300.0
+    """How long a server that can't be reached, or that asks to wait, is waited for."""
+    first_wait_s: float = 1.0
+    """Doubles with each failure, up to ``longest_wait_s``, unless the server says how long to wait."""
+    longest_wait_s: float = 30.0
+
+
+class Failure(Exception):  # noqa: N818 - not an error of the harness: it becomes a verdict's reason for missing
+    """A request has no answer. ``missing`` is the typed reason."""
+
+    def __init__(self, missing: Missing, message: str, *, status: int | None = None, forgotten: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
+        self.status = status
+        self.forgotten = forgotten
+        """The server no longer has a video that was sent by reference."""
+
+
+class _Unreachable(Exception):  # noqa: N818
+    """No connection: the server is down or restarting."""
+
+
+class _Busy(Exception):  # noqa: N818
+    """429 or 503."""
+
+    def __init__(self, message: str, wait_s: float | None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered to one chat request."""
+
+    text: str
+    finish_reason: str | None
+    refusal: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    prompt_ids: list[int] | None
+    """The expanded prompt, if it was asked for and the server knows how."""
+    logprobs: tuple[tuple[tuple[str, float], ...], ...]
+    """Per generated token the (token, natural log-probability) pairs that were asked for."""
+    seconds: float
+
+
+class Server:
+    """One server. Use as an async context manager.
+
+    Args:
+        url: base address, without ``/v1``.
+        secret: the key, if any.
+        throttle: limits the requests in flight here.
+        patience: see :class:`Patience`.
+        sleep: how to wait.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        secret: Secret,
+        throttle: Throttle,
+        patience: Patience,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.url = url
+        self.throttle = throttle
+        self.retries = 0
+        self._secret = secret
+        self._patience = patience
+        self._sleep = sleep
+        # A client per request in flight: the cost of a shared pool grows with the number of its connections.
+        self._idle: list[httpx.AsyncClient] = []
+        self._clients: list[httpx.AsyncClient] = []
+        self._tls = httpx.create_ssl_context() if url.startswith("https") else False
+        self._resume_at = 0.0
+        self._down_since: float | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        clients, self._clients, self._idle = self._clients, [], []
+        for client in clients:
+            await client.aclose()
+
+    async def get(self, path: str) -> dict[str, Any] | None:
+        """A JSON object, or None if the server has no such page.
+
+        Raises:
+            JudgeError: the server can't be reached, or refuses the key.
+        """
+        return await self._once("GET", path, None)
+
+    async def post(self, path: str, body: bytes) -> dict[str, Any] | None:
+        """Like :meth:`get`, with a JSON request; a request the server rejects raises :class:`JudgeError` too."""
+        return await self._once("POST", path, body)
+
+    async def chat(
+        self,
+        body: bytes,
+        *,
+        begun: Callable[[list[int] | None], None],
+        first: bool = False,
+        fail_on_500: bool = False,
+    ) -> Answer:
+        """The answer to a chat request, with retries.
+
+        Args:
+            body: the JSON request. With ``"stream": true``, ``begun`` is called at the first piece of the answer.
+            first: the request begins a conversation.
+            begun: called when the answer begins, with the expanded prompt if the server shows it. May raise.
+            fail_on_500: a 500 is not worth a second try.
+
+        Raises:
+            Failure: there is no answer; typed.
+            JudgeError: the server refuses the key or knows neither the model nor the path.
+        """
+        tries, wait = 0, self._patience.first_wait_s
+        waited = 0.0
+        while True:
+            await self._pause()
+            try:
+                async with self.throttle.slot(first=first):
+                    answer = await self._attempt(body, begun)
+                self.throttle.answered(answer.seconds, first=first)
+                return answer
+            except _Busy as busy:
+                self.throttle.overloaded()
+                tries += 1
+                asked = wait if busy.wait_s is None else busy.wait_s
+                if tries >= self._patience.attempts or waited + asked > self._patience.outage_s:
+                    longer = "" if busy.wait_s is None else f" and asks to wait {busy.wait_s:.0f} s"
+                    raise Failure(Missing.RATE_LIMITED, f"{busy}{longer}; {tries} attempt(s) made") from None
+                if busy.wait_s is not None:
+                    self._resume_at = max(self._resume_at, self._now() + busy.wait_s)
+            except _Unreachable as down:
+                if self._down_since is None:
+                    self._down_since = self._now()
+                asked = wait
+                if self._now() + asked - self._down_since > self._patience.outage_s:
+                    raise Failure(
+                        Missing.SERVER_ERROR,
+                        f"the server {self.url} can't be reached ({down}), waited up to {self._patience.outage_s:g} s",
+                    ) from None
+            except Failure as failure:
+                final = failure.forgotten or (fail_on_500 and failure.status == 500)
+                if final or failure.missing not in (Missing.SERVER_ERROR, Missing.TIMED_OUT):
+                    raise
+                tries += 1
+                asked = wait
+                if tries >= self._patience.attempts or waited + asked > self._patience.outage_s:
+                    raise Failure(
+                        failure.missing, f"{failure}; {tries} attempt(s) made", status=failure.status
+                    ) from None
+            self.retries += 1
+            await self._sleep(asked)
+            waited += asked
+            wait = min(2 * wait, self._patience.longest_wait_s)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _pause(self) -> None:
+        """Wait until the server, having named a time, may be asked again."""
+        if (left := self._resume_at - self._now()) > 0:
+            await self._sleep(left)
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._idle:
+            return self._idle.pop()
+        client = httpx.AsyncClient(
+            verify=self._tls,
+            timeout=None,  # noqa: S113 - every use is under asyncio.timeout
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=3.0),
+            headers={"content-type": "application/json", **self._secret.headers()},
+        )
+        self._clients.append(client)
+        return client
+
+    async def _attempt(self, body: bytes, begun: Callable[[list[int] | None], None]) -> Answer:
+        started = self._now()
+        client = self._client()
+        try:
+            async with asyncio.timeout(self._patience.timeout_s):
+                request = client.build_request("POST", f"{self.url}/v1/chat/completions", content=body)
+                response = await client.send(request, stream=True)
+                try:
+                    self._down_since = None
+                    if response.status_code != 200:
+                        raise self._refused(response, await _read(response))
+                    if "event-stream" in response.headers.get("content-type", ""):
+                        return await self._streamed(response, begun, started)
+                    answer = _whole(await _read(response), self._now() - started)
+                finally:
+                    await response.aclose()
+            begun(answer.prompt_ids)
+            return answer
+        except TimeoutError:
+            raise Failure(Missing.TIMED_OUT, f"no complete answer within {self._patience.timeout_s:g} s") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _Unreachable(type(error).__name__) from None
+        except httpx.HTTPError as error:
+            raise Failure(Missing.SERVER_ERROR, f"the connection broke ({type(error).__name__})") from None
+        finally:
+            self._idle.append(client)
+
+    async def _streamed(
+        self, response: httpx.Response, begun: Callable[[list[int] | None], None], started: float
+    ) -> Answer:
+        pieces: list[str] = []
+        refusal: list[str] = []
+        usage: Mapping[str, Any] = {}
+        finish: str | None = None
+        length, has_begun, ended = 0, False, False
+        prompt_ids: list[int] | None = None
+        async with contextlib.aclosing(_events(response)) as events:
+            async for event in events:
+                if event == "[DONE]":
+                    ended = True
+                    break
+                chunk = _object(event)
+                if "error" in chunk:
+                    raise Failure(Missing.SERVER_ERROR, f"the server broke the answer off: {self._said(chunk)}")
+                usage = chunk.get("usage") or usage
+                prompt_ids = chunk.get("prompt_token_ids") or prompt_ids
+                for choice in (chunk.get("choices") or [])[:1]:
+                    delta = choice.get("delta") or {}
+                    pieces.append(_text(delta.get("content")))
+                    refusal.append(delta.get("refusal") or "")
+                    finish = choice.get("finish_reason") or finish
+                    length += len(pieces[-1])
+                    if not has_begun:
+                        has_begun = True
+                        begun(prompt_ids)
+                if length > MAX_ANSWER:
+                    finish = "length"
+                    break
+        if finish is None and not ended:
+            raise Failure(Missing.SERVER_ERROR, "the stream ended before the answer did")
+        if not has_begun:
+            begun(prompt_ids)
+        text = "".join(pieces)[:MAX_ANSWER]
+        return _answer(text, finish, "".join(refusal) or None, usage, prompt_ids, (), self._now() - started)
+
+    def _refused(self, response: httpx.Response, body: bytes) -> Exception:
+        """What an HTTP status other than 200 means."""
+        status = response.status_code
+        try:
+            said = self._said(_object(body.decode(errors="replace")))
+        except Failure:
+            said = self._secret.redact(excerpt([body.decode(errors="replace")]))
+        message = f"the server answered {status}: {said}" if said else f"the server answered {status}"
+        if status in _BUSY:
+            return _Busy(message, retry_after(response.headers.get("retry-after")))
+        if status in (401, 403):
+            return JudgeError(self._key_trouble(status))
+        if status == 404:
+            return JudgeError(f"The judge's server {self.url} knows neither this model nor this path: {said}")
+        if status >= 500:
+            return Failure(Missing.SERVER_ERROR, message, status=status)
+        if _FORGOTTEN.search(said):
+            return Failure(Missing.SERVER_ERROR, message, status=status, forgotten=True)
+        if _OVERFLOW.search(said):
+            return Failure(Missing.CONTEXT_OVERFLOW, message, status=status)
+        return Failure(Missing.REQUEST_REJECTED, message, status=status)
+
+    def _key_trouble(self, status: int) -> str:
+        named = self._secret.variable
+        hint = (
+            f"check the key in the environment variable {named}"
+            if named
+            else "name the environment variable that holds its key"
+        )
+        return f"The judge's server {self.url} refused access ({status}): {hint}."
+
+    def _said(self, answer: Mapping[str, Any]) -> str:
+        """The message in a server's error object, without the key, on one line."""
+        error = answer.get("error")
+        inner = error.get("message") if isinstance(error, Mapping) else error
+        texts = [text for text in (inner, answer.get("message"), answer.get("detail")) if isinstance(text, str)]
+        return self._secret.redact(excerpt(texts))
+
+    async def _once(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
+        client = self._client()
+        try:
+            async with asyncio.timeout(self._patience.timeout_s):
+                response = await client.request(method, f"{self.url}{path}", content=body)
+        except (TimeoutError, httpx.HTTPError) as error:
+            raise JudgeError(
+                f"The judge's server {self.url} can't be reached ({type(error).__name__}). Start it, e.g. with "
+                f"`interbench judge-server`, wait until it is healthy, or check the address."
+            ) from None
+        finally:
+            self._idle.append(client)
+        if response.status_code in (404, 405, 501):
+            return None
+        if response.status_code in (401, 403):
+            raise JudgeError(self._key_trouble(response.status_code))
+        try:
+            answer = _object(response.text)
+        except Failure:
+            if path != "/v1/models":
+                return None
+            raise JudgeError(
+                f"The server at {self.url} does not answer like an OpenAI-compatible server ({response.status_code} "
+                f"for {path}); check the address."
+            ) from None
+        if response.status_code != 200:
+            raise JudgeError(
+                f"The judge's server {self.url} answered {response.status_code} to {path}: {self._said(answer)}"
+            )
+        return answer
+
+
+async def _read(response: httpx.Response) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.aiter_bytes():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MAX_BODY:
+            raise Failure(Missing.CUT_OFF, f"the answer is larger than {_MAX_BODY // 2**20} MiB")
+    return b"".join(pieces)
+
+
+async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
+    """The ``data`` of server-sent events."""
+    unfinished, size = bytearray(), 0
+    async for piece in response.aiter_bytes():
+        size += len(piece)
+        if size > _MAX_BODY:
+            raise Failure(Missing.CUT_OFF, f"the answer is larger than {_MAX_BODY // 2**20} MiB")
+        unfinished += piece
+        if b"\n" not in piece:
+            continue
+        *lines, unfinished = unfinished.split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].decode(errors="replace").strip()
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Failure(Missing.SERVER_ERROR, "the server's answer is not a JSON object")
+    return value
+
+
+def _whole(body: bytes, seconds: float) -> Answer:
+    answer = _object(body.decode(errors="replace"))
+    try:
+        choice = answer["choices"][0]
+        message = choice["message"]
+        text = _text(message.get("content"))
+        finish = choice.get("finish_reason")
+        if len(text) > MAX_ANSWER:
+            text, finish = text[:MAX_ANSWER], "length"
+        tokens = (choice.get("logprobs") or {}).get("content") or ()
+        logprobs = tuple(
+            tuple((str(top["token"]), float(top["logprob"])) for top in token["top_logprobs"]) for token in tokens
+        )
+        usage = answer.get("usage") or {}
+        prompt_ids = answer.get("prompt_token_ids")
+        return _answer(text, finish, message.get("refusal"), usage, prompt_ids, logprobs, seconds)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise Failure(Missing.SERVER_ERROR, "the server's answer is not a chat completion") from None
+
+
+def _text(content: object) -> str:
+    """The text of a message, which some servers give as a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    return ""
+
+
+def _answer(
+    text: str,
+    finish_reason: str | None,
+    refusal: str | None,
+    usage: Mapping[str, Any],
+    prompt_ids: list[int] | None,
+    logprobs: tuple[tuple[tuple[str, float], ...], ...],
+    seconds: float,
+) -> Answer:
+    details = usage.get("prompt_tokens_details") or {}
+    counts = (usage.get("prompt_tokens"), details.get("cached_tokens"), usage.get("completion_tokens"))
+    prompt, cached, completion = (count if isinstance(count, int) else None for count in counts)
+    return Answer(text, finish_reason, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds)
