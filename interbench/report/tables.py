@@ -31,12 +31,12 @@ from interbench.stats import (
     Reference,
     Scores,
     bootstrap_means,
+    choose_replicates,
     interval,
     make_pool,
     measure_coverage,
     percentiles,
     read_scores,
-    replicates_for,
     system_means,
 )
 
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 Format = Literal["md", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 SCHEMA = "interbench.table/1"
-FEWEST_REPLICATES = 40
-"""Below this a percentile interval has no tails to read off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +167,6 @@ def build_table(
     :class:`~interbench.errors.ReferencePoolError` for a reference of another judge,
     :class:`~interbench.errors.UsageError` for fewer than 40 replicates.
     """
-    if replicates is not None and replicates < FEWEST_REPLICATES:
-        raise UsageError(
-            f"{replicates} replicates are too few for a 95 % interval; ask for {FEWEST_REPLICATES} or more, or leave "
-            "intervals out."
-        )
     coverage = measure_coverage(scores, expected)
     cells = scores.cells.select(scores.cells.scored)
     if reference is not None:
@@ -186,7 +179,7 @@ def build_table(
     resampling = None
     low = high = np.full(means.shape, np.nan)
     if intervals:
-        resampling = Resampling(replicates_for(len(cells.value)) if replicates is None else replicates, seed)
+        resampling = Resampling(choose_replicates(replicates, len(cells.value), seed), seed)
         if len(cells.value):
             replicated = bootstrap_means(
                 cells,

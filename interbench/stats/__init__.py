@@ -3,7 +3,7 @@
 Nothing here knows of run folders, systems or judges; it takes :class:`Scores` and gives figures.
 """
 
-from interbench.stats.bootstrap import LEVEL, bootstrap_means, interval, replicates_for
+from interbench.stats.bootstrap import LEVEL, bootstrap_means, choose_replicates, interval, replicates_for
 from interbench.stats.comparison import Comparison, PairedDifference, compare, holm, permutation_test
 from interbench.stats.coverage import Coverage, Expected, measure_coverage
 from interbench.stats.pooling import Moments, Pool, make_pool, moments, percentiles, system_means
@@ -26,6 +26,7 @@ __all__ = [
     "ScoreRecord",
     "Scores",
     "bootstrap_means",
+    "choose_replicates",
     "compare",
     "holm",
     "interval",

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from scipy.special import ndtr
 
+from interbench.errors import UsageError
 from interbench.stats.pooling import FLAT, Pool, standardise
 from interbench.stats.scores import KEYS, Cells, Floats, Ints
 
@@ -25,11 +27,32 @@ LEVEL = 0.95
 """Confidence level of every interval."""
 MOST, FEWEST = 2000, 200
 """Replicates for a pool of ordinary size, and for one of a million scores or more."""
+_ENOUGH_FOR_TAILS = 40
 _WORK = 200_000_000
+"""Replicates times scores above which there are fewer than ``MOST`` replicates."""
 _EXACT_WORK = 30_000_000
+"""Replicates times scores up to which continuous scores are not put on the grid."""
 _CHUNK = 1_000_000
+"""Numbers per array, so that working arrays stay in the cache."""
 _GRID = 128
 _QUANTILES = 1024
+"""The grid has a point every sigma / ``_GRID`` where there are scores, and one at each of so many quantiles."""
+
+
+def choose_replicates(asked: int | None, cells: int, seed: int) -> int:
+    """The number ``asked`` for, or what suits a pool of so many scored cells.
+
+    Raises :class:`~interbench.errors.UsageError` for fewer than 40, which leave no tails to read off, and for a
+    negative seed.
+    """
+    if asked is not None and asked < _ENOUGH_FOR_TAILS:
+        raise UsageError(
+            f"{asked} replicates are too few for a 95 % interval; ask for {_ENOUGH_FOR_TAILS} or more, or leave "
+            "intervals out."
+        )
+    if seed < 0:
+        raise UsageError(f"The seed {seed} is negative; choose 0 or more.")
+    return replicates_for(cells) if asked is None else asked
 
 
 def replicates_for(cells: int) -> int:
@@ -52,8 +75,7 @@ def bootstrap_means(
 
     ``cells`` are the scored cells of ``scenarios`` scenarios and ``pool`` is theirs. ``group`` says per cell which mean
     it belongs to (usually its system), -1 for cells that only shape the pool. With ``frozen`` the given pool's moments
-    hold in
-    every replicate. The result has shape (replicates, groups, 9).
+    hold in every replicate. The result has shape (replicates, groups, 9).
     """
     z = standardise(cells, pool)
     exact = replicates * len(z) <= _EXACT_WORK
@@ -100,8 +122,6 @@ class _Levels:
     def __init__(
         self, z: Floats, scenario: Ints, scenarios: int, group: Ints, groups: int, *, exact: bool, frozen: bool
     ) -> None:
-        from scipy.sparse import csr_matrix  # slow to import, and only intervals need it
-
         levels, level = np.unique(z, return_inverse=True)
         share = np.ones(len(z))
         if not exact and len(levels) > _QUANTILES:

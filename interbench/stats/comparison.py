@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interbench.errors import ScoresError
-from interbench.stats.bootstrap import bootstrap_means, interval, replicates_for
+from interbench.stats.bootstrap import bootstrap_means, choose_replicates, interval
 from interbench.stats.pooling import Pool, make_pool, percentiles
 from interbench.stats.reference import JudgeLabel, Reference
 from interbench.stats.scores import KEYS, Cells, Floats, Scores
@@ -71,7 +71,8 @@ def compare(
     two systems are exchangeable within each scenario, and exchanging them there (in all dimensions at once) leaves the
     pool as it is. With random permutations p = (1 + as extreme) / (1 + permutations).
 
-    Raises :class:`~interbench.errors.ScoresError` for a system without any row, or one compared with itself.
+    Raises :class:`~interbench.errors.ScoresError` for a system without any row, or one compared with itself, and
+    :class:`~interbench.errors.UsageError` for fewer than 40 replicates.
     """
     for name in (a, b):
         if name not in scores.systems:
@@ -86,7 +87,7 @@ def compare(
     both = ~(np.isnan(values[0]) | np.isnan(values[1]))
     scenarios = both.sum(axis=0)
 
-    replicates = replicates_for(len(cells.value)) if replicates is None else replicates
+    replicates = choose_replicates(replicates, len(cells.value), seed)
     group = np.full(len(cells.value), -1, np.int32)
     for index, name in enumerate((a, b)):
         group[(cells.system == scores.systems.index(name)) & both[cells.scenario, cells.dimension]] = index

@@ -192,6 +192,8 @@ def test_intervals_on_request(table, make_scores):
     assert without.rows[1].figures["EA"].percentile == lone.rows[1].figures["EA"].percentile
     with pytest.raises(UsageError, match="too few"):
         build_table(scores, expected=Expected.from_scores(scores), replicates=39)
+    with pytest.raises(UsageError, match="negative"):
+        compare(scores, "a", "b", seed=-1)
 
 
 def test_seed_and_replicates_are_followed(make_scores):
