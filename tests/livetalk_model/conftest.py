@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from livetalk.config import DiTConfig
+from livetalk.config import DiTConfig, StreamConfig
 from livetalk.model import CausalDiT
+from livetalk.model.block import BlockGenerator
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -54,3 +57,61 @@ def close() -> Callable[..., None]:
         assert difference <= limit, f"differs by {difference:.2e}, limit {limit:.0e}"
 
     return check
+
+
+@pytest.fixture(scope="session")
+def published_loop() -> type:
+    """The published loop's way of working, as the benchmark re-states it."""
+    path = Path(__file__).parents[2] / "benchmarks" / "livetalk_published_loop.py"
+    spec = importlib.util.spec_from_file_location("livetalk_published_loop", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PublishedLoop
+
+
+@dataclass(frozen=True)
+class Session:
+    """Inputs of one random session on the golden network."""
+
+    stream: StreamConfig
+    context: Tensor
+    reference: Tensor
+    audio: Tensor  # [P,F,d]
+    noise: Tensor  # [blocks,steps,3,16,h,w]
+
+
+@pytest.fixture
+def session(golden_config: DiTConfig) -> Callable[..., Session]:
+    def make(blocks: int, seed: int = 0, **settings: Any) -> Session:
+        stream = StreamConfig(latent_height=4, latent_width=4, **settings)
+        draw = torch.Generator().manual_seed(seed)
+
+        def random(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=draw)
+
+        return Session(
+            stream,
+            random(1, 8, golden_config.text_dim),
+            random(1, 16, 1, 4, 4),
+            random(golden_config.audio_injections, 3 * blocks, golden_config.dim),
+            random(blocks, stream.steps, 3, 16, 4, 4),
+        )
+
+    return make
+
+
+@pytest.fixture
+def run_session(golden_dit: CausalDiT) -> Callable[[Session], Tensor]:
+    """Latents [blocks,3,16,h,w] of a session."""
+
+    def run(session: Session) -> Tensor:
+        generator = BlockGenerator(golden_dit, session.stream)
+        generator.start(session.context, session.reference)
+        latents = []
+        for b, noise in enumerate(session.noise):
+            latents.append(generator.denoise(session.audio[:, 3 * b : 3 * b + 3], noise))
+            generator.clean()
+        return torch.stack(latents)
+
+    return run
