@@ -187,7 +187,7 @@ class SpeechStream:
         if start < self._origin:
             raise ValueError(f"the audio of frames {first_frame} to {last_frame} is no longer kept; requests move forward")
         self._gather(start)
-        window = self._samples[: self._end(end) - start]
+        window = self._samples[start - self._origin : self._end(end) - self._origin]
         self._statistics.extend(self._samples, self._origin, min(self._end(end), self._total))
         self._last = last_frame
         silence = np.zeros(self._end(end) - start - len(window), np.float32)
