@@ -104,20 +104,18 @@ class Anatomy:
         """0 up to 40 years, 1 from 75 on."""
         return min(1.0, max(0.0, (self.age - 40) / 35))
 
-    def face(self, jaw_drop: float = 0.0) -> str:
-        """Outline of the face from crown to chin, the chin lowered by ``jaw_drop`` pixels."""
-        right = self._half(jaw_drop, 1)
-        left = self._half(jaw_drop, -1)
+    def face(self) -> str:
+        """Outline of the face from crown to chin."""
+        right, left = self._half(1), self._half(-1)
         return f"M {CX:g} {CROWN_Y:g} {right[0]} {left[1]} Z"
 
-    def _half(self, drop: float, side: int) -> tuple[str, str]:
+    def _half(self, side: int) -> tuple[str, str]:
         """One side of the outline, downwards and upwards."""
 
         def x(value: float) -> float:
             return CX + side * value
 
-        jaw_y, chin_y = 303 + 0.45 * drop, self.chin_y + drop
-        jaw = self.jaw - 0.12 * drop
+        jaw, jaw_y, chin_y = self.jaw, 303, self.chin_y
         nodes = [
             (x(0), CROWN_Y),
             (x(52), CROWN_Y),
@@ -127,7 +125,7 @@ class Anatomy:
             (x(self.cheek), 222),
             (x(self.cheek - 1), 243),
             (x(self.cheek - 3), 270),
-            (x(jaw + 5), 288 + 0.3 * drop),
+            (x(jaw + 5), 288),
             (x(jaw - 5), jaw_y),
             (x(jaw - 11), jaw_y + 16),
             (x(self.chin + 19), chin_y - 7),

@@ -1,4 +1,4 @@
-"""The head without its moving parts: skull, ears, skin, nose, folds and beard. The chin follows the jaw."""
+"""The head without its moving parts: skull, ears, skin, nose, folds and beard."""
 
 # fmt: off
 from __future__ import annotations
@@ -11,24 +11,24 @@ from interbench.systems.puppet.figure.palette import darker, lighter, luminance,
 from interbench.systems.puppet.figure.svg import Drawing, points
 
 
-def draw_head(d: Drawing, a: Anatomy, drop: float, hair_shadow: tuple[str, ...]) -> None:
-    """Ears and face. ``drop``: jaw in pixels; ``hair_shadow``: outlines that cast a shadow on the skin."""
+def draw_head(d: Drawing, a: Anatomy, hair_shadow: tuple[str, ...]) -> None:
+    """Ears and face. ``hair_shadow``: outlines that cast a shadow on the skin."""
     if a.look.hair_style != "hijab":
         _ear(d, a, left=True)
         with d.mirrored():
             _ear(d, a, left=False)
-    skin, face = a.skin, a.face(drop)
+    skin, face = a.skin, a.face()
     d.path(face, d.linear(CX - 80, 120, CX + 86, 340, (0, skin.light), (0.38, skin.base), (0.75, skin.base),
         (1, skin.shade)))
     with d.group(clip=d.clip(face)):
-        _volumes(d, a, drop)
+        _volumes(d, a)
         for outline in hair_shadow:
             with d.group(transform="translate(3 9)"):
                 d.path(outline, skin.deep, blur=6, opacity=0.5)
         _sockets(d, a)
-        _folds(d, a, drop)
+        _folds(d, a)
         if a.look.facial_hair != "none":
-            _beard(d, a, drop)
+            _beard(d, a)
         # The edge turns away from the light.
         d.path(face, stroke=skin.deep, width=7, blur=4, opacity=0.5)
     _nose(d, a)
@@ -50,7 +50,7 @@ def _ear(d: Drawing, a: Anatomy, *, left: bool) -> None:
     d.path(hollow, skin.deep, opacity=0.35)
 
 
-def _volumes(d: Drawing, a: Anatomy, drop: float) -> None:
+def _volumes(d: Drawing, a: Anatomy) -> None:
     """Light from the upper left: planes of the face, blush, forehead."""
     skin = a.skin
     side = points("M _ 120 C _ 170 _ 210 _ 236 C _ 280 _ 310 _ 350 L _ 380 L _ 380 L _ 120 Z", CX + 70, CX + 58,
@@ -65,11 +65,11 @@ def _volumes(d: Drawing, a: Anatomy, drop: float) -> None:
         tilt=20)
     d.ellipse(CX + 46, 247, 19, 10, d.radial(CX + 46, 247, 19, 10, (0, skin.glow, 0.3), (1, skin.glow, 0)))
     # Chin, the hollow above it, and the shade under the jaw.
-    chin_y = a.chin_y + drop - 17
+    chin_y = a.chin_y - 17
     d.ellipse(CX - 3, chin_y, 19, 12, d.radial(CX - 3, chin_y, 19, 12, (0, skin.glow, 0.5), (1, skin.glow, 0)))
-    hollow_y = MOUTH_Y + 21 + drop * 0.85
+    hollow_y = MOUTH_Y + 21
     d.ellipse(CX, hollow_y, 22, 6.5, d.radial(CX, hollow_y, 22, 6.5, (0, skin.deep, 0.42), (1, skin.deep, 0)))
-    d.ellipse(CX, a.chin_y + drop + 4, 56, 15, d.radial(CX, a.chin_y + drop + 4, 56, 15, (0, skin.deep, 0.5),
+    d.ellipse(CX, a.chin_y + 4, 56, 15, d.radial(CX, a.chin_y + 4, 56, 15, (0, skin.deep, 0.5),
         (1, skin.deep, 0)))
 
 
@@ -115,14 +115,14 @@ def _nose(d: Drawing, a: Anatomy) -> None:
     d.ellipse(CX - 4, 256, 4.5, 3.4, skin.glow, opacity=0.55)
 
 
-def _folds(d: Drawing, a: Anatomy, drop: float) -> None:
+def _folds(d: Drawing, a: Anatomy) -> None:
     """What the years draw: folds from nose to mouth, crow's feet, lines on the forehead."""
     skin, old = a.skin, a.old
     fold = 0.14 + 0.5 * old
     for side in (-1, 1):
         line = points("M _ _ C _ _ _ _ _ _", *(CX + side * (a.nose_half + 4), NOSE_Y - 2),
             *(CX + side * (a.nose_half + 15), NOSE_Y + 8), *(CX + side * (a.mouth_half + 10), MOUTH_Y - 8),
-            *(CX + side * (a.mouth_half + 9), MOUTH_Y + 6 + drop * 0.4))
+            *(CX + side * (a.mouth_half + 9), MOUTH_Y + 6))
         d.path(line, stroke=skin.deep, width=3.2, blur=1.6, opacity=fold)
         if old > 0.25:
             d.path(line, stroke=skin.deep, width=1.1, opacity=0.35 * old)
@@ -142,11 +142,11 @@ def _folds(d: Drawing, a: Anatomy, drop: float) -> None:
             CX + 40 - index * 3, y + 2), stroke=skin.deep, width=1.4, blur=0.6, opacity=0.36 * old)
 
 
-def _beard(d: Drawing, a: Anatomy, drop: float) -> None:
+def _beard(d: Drawing, a: Anatomy) -> None:
     """Stubble, goatee or full beard: a soft ground with hairs on it. The moustache is drawn with the mouth."""
     hair = a.look.hair
     kind = a.look.facial_hair
-    chin_y = a.chin_y + drop
+    chin_y = a.chin_y
     rng = random.Random(7)  # noqa: S311 - decoration
     if kind == "moustache":
         return
@@ -157,8 +157,8 @@ def _beard(d: Drawing, a: Anatomy, drop: float) -> None:
             "C", 60, 284, 72, 268, edge, top - 22, "C", 110, 330, 60, chin_y + 22, 0, chin_y + 22,
             "C", -60, chin_y + 22, -110, 330, -edge, top - 22, "Z")
     else:
-        area = outline("M", -36, 288, "C", -20, 280, 20, 280, 36, 288, "C", 44, 312 + drop, 40, chin_y + 4, 0, chin_y + 10,
-            "C", -40, chin_y + 4, -44, 312 + drop, -36, 288, "Z")
+        area = outline("M", -36, 288, "C", -20, 280, 20, 280, 36, 288, "C", 44, 312, 40, chin_y + 4, 0, chin_y + 10,
+            "C", -40, chin_y + 4, -44, 312, -36, 288, "Z")
     strength = 0.26 if kind == "stubble" else 0.93
     soft = 6.0 if kind == "stubble" else 3.2
     ground = mix(hair, a.skin.shade, 0.35) if kind == "stubble" else hair
@@ -178,5 +178,5 @@ def _beard(d: Drawing, a: Anatomy, drop: float) -> None:
             dx, dy = (x - CX) * 0.05, rng.uniform(6, 11)
             d.path(points("M _ _ q _ _ _ _", x, y, dx * 0.2, dy * 0.6, dx + rng.uniform(-2, 2), dy),
                 stroke=rng.choice((glint, darker(hair, 0.4))), width=1.1, opacity=0.34)
-    hollow_y = MOUTH_Y + 19 + drop * 0.85
+    hollow_y = MOUTH_Y + 19
     d.ellipse(CX, hollow_y, 17, 4, d.radial(CX, hollow_y, 17, 4, (0, a.skin.base, 0.55), (1, a.skin.base, 0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ BREATH_RISE = 2.4
 """How far shoulders rise with a breath, in pixels."""
 _TOP_BOX = Box(182, 172, 148, 78)
 """Eyes and brows, over which a fringe or glasses may lie."""
-_LOWER_BOX = Box(120, 256, 272, 160)
-"""What of the face moves with the jaw."""
 _MARGIN = 16
 _PIVOT_Y = 352.0
 _Drawn = TypeVar("_Drawn")
+_Patch = tuple[tuple[int, int, int, int], tuple[float, ...]]
+"""A rectangle of the result and the corners of its source: upper left, lower left, lower right, upper right."""
 _CLOSED, _STRAIGHT, _LEVEL = Mouth(), Eyes(), Brows()
 
 
@@ -71,7 +72,7 @@ class Figure:
         self._anatomy = a = Anatomy.of(persona, look)
         self._kept: dict[Hashable, object] = {}
         self._behind = _rasterise(lambda d: hair.draw_behind(d, a), PICTURE)
-        self._face = _rasterise(lambda d: head.draw_head(d, a, 0.0, hair.shadows(a)), PICTURE)
+        self._face = _rasterise(lambda d: head.draw_head(d, a, hair.shadows(a)), PICTURE)
         self._front = _rasterise(lambda d: _draw_front(d, a), PICTURE)
         whole = Image.alpha_composite(Image.alpha_composite(self._behind, self._face), self._front)
         left, top, right, bottom = whole.getbbox() or (0, 0, SIZE, SIZE)
@@ -87,7 +88,7 @@ class Figure:
     def frame(self, pose: Pose) -> Image.Image:
         """The picture, RGB, 512 by 512."""
         canvas = self._breathing(round(pose.breath * BREATH_RISE * 4)).copy()
-        local = self._head(2 * round(mouth_drop(pose.mouth) / 2)).copy()
+        local = self._head(round(mouth_drop(pose.mouth))).copy()
         for sprite in (self._mouth(pose.mouth), self._brows(pose.brows), self._eyes(pose.eyes), *self._fronts):
             local.paste(sprite.pixels, sprite.at, sprite.mask)
         mesh = _mesh(self._grid, self._box, self._cells, pose)
@@ -120,18 +121,31 @@ class Figure:
 
     def _head(self, drop: int) -> Image.Image:
         def draw() -> Image.Image:
-            a, face = self._anatomy, self._face
-            if drop:
-                lower = _rasterise(lambda d: head.draw_head(d, a, float(drop), hair.shadows(a)), _LOWER_BOX)
-                face = face.copy()
-                face.paste(lower, (_LOWER_BOX.x, _LOWER_BOX.y))
-            bare = Image.alpha_composite(self._behind, face)
-            whole = Image.alpha_composite(bare, self._front)
+            face = self._face.crop(_corners(self._box))
+            face = face.transform(face.size, Image.Transform.MESH, self._stretch(drop), Image.Resampling.BILINEAR)
+            bare = Image.alpha_composite(self._behind.crop(_corners(self._box)), face)
+            whole = Image.alpha_composite(bare, self._front.crop(_corners(self._box)))
             for box in (_TOP_BOX, MOUTH_BOX):
-                whole.paste(bare.crop(_corners(box)), _corners(box))
-            return whole.crop(_corners(self._box)).convert("RGBa")
+                x, y = box.x - self._box.x, box.y - self._box.y
+                corners = (x, y, x + box.width, y + box.height)
+                whole.paste(bare.crop(corners), corners)
+            return whole.convert("RGBa")
 
         return self._keep(("head", drop), draw)
+
+    def _stretch(self, drop: int) -> list[_Patch]:
+        """Strips of the face that make the chin sink: none above the lips, all of it below the lower lip."""
+        edges = [0.0, *(float(y - self._box.y) for y in range(288, 331, 6)), float(self._box.height)]
+
+        def source(y: float) -> float:
+            share = min(1.0, max(0.0, (y + self._box.y - 288) / 42))
+            return y - drop * share * share * (3 - 2 * share)
+
+        width = self._box.width
+        return [
+            ((0, int(top), width, int(low)), (0, source(top), 0, source(low), width, source(low), width, source(top)))
+            for top, low in itertools.pairwise(edges)
+        ]
 
     def _breathing(self, step: int) -> Image.Image:
         def draw() -> Image.Image:
@@ -145,13 +159,13 @@ class Figure:
 
     def _mouth(self, mouth: Mouth) -> _Sprite:
         exact = Mouth(
-            open=_step(mouth.open, 14),
-            spread=_step(mouth.spread, 4),
-            smile=_step(mouth.smile, 4),
-            press=_step(mouth.press, 2),
-            tuck=_step(mouth.tuck, 2),
+            open=_step(mouth.open, 12),
+            spread=_step(mouth.spread, 3),
+            smile=_step(mouth.smile, 3),
+            press=_step(mouth.press, 1),
+            tuck=_step(mouth.tuck, 1),
             teeth=_step(mouth.teeth, 2),
-            tongue=_step(mouth.tongue, 2) if mouth.open > 0.1 else 0.0,
+            tongue=_step(mouth.tongue, 1) if mouth.open > 0.1 else 0.0,
         )
         return self._keep(exact, lambda: self._feature(lambda d: draw_mouth(d, self._anatomy, exact), MOUTH_BOX))
 
@@ -214,7 +228,7 @@ def _covered(whole: Image.Image, grid: npt.NDArray[np.float64]) -> list[tuple[in
 
 def _mesh(
     grid: npt.NDArray[np.float64], box: Box, cells: list[tuple[int, int]], pose: Pose
-) -> list[tuple[tuple[int, int, int, int], tuple[float, ...]]]:
+) -> list[_Patch]:
     """Where each cell of the warped head comes from: a turn about the neck, and a dome that turns the face in depth."""
     x, y = grid[..., 0], grid[..., 1]
     angle = math.radians(pose.tilt)

@@ -166,10 +166,10 @@ class Drawing:
             f'rx="{number(radius)}" fill="{fill}" opacity="{number(opacity)}"/>'
         )
 
-    def rasterise(self, box: Box = PICTURE) -> Image.Image:
-        """The pixels inside ``box``, RGBA."""
+    def rasterise(self, box: Box = PICTURE, *, shrink: int = 1) -> Image.Image:
+        """The pixels inside ``box``, RGBA; one for every ``shrink`` of the drawing's in each direction."""
         svg = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{box.width}" height="{box.height}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{box.width // shrink}" height="{box.height // shrink}" '
             f'viewBox="{box.x} {box.y} {box.width} {box.height}"><defs>{"".join(self._defs)}</defs>'
             f"{''.join(self._body)}</svg>"
         )
