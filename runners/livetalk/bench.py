@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livetalk import checkpoint, cost
+from livetalk import cost
 from livetalk import vae as vae_module
+from livetalk.checkpoint import CheckpointFiles
 from livetalk.config import (
     AUDIO_RATE,
     FRAMES_PER_BLOCK,
@@ -36,10 +37,13 @@ from livetalk.model import CausalDiT, random_state, random_tensors
 from livetalk.model.block import BlockGenerator
 from livetalk.model.float8 import use_float8
 from livetalk.performer import Performer, SeededNoise
+from livetalk.pipeline import load_models
 from livetalk.vae import WanVAE
 
 #: Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15).
 REACHABLE = {"H100": 790e12, "H200": 790e12}
+#: Blocks left out of each measurement: the first has the reference frame, and the first two compile and capture.
+WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -189,11 +193,11 @@ def measure(
     step_ms = _step_times(dit, stream, context, reference, blocks, clock)
     denoise_ms, clean_ms, decode_ms = _stage_times(dit, vae, stream, context, reference, blocks, clock)
     performer = Performer(dit, vae.decoder_stream(), stream)
-    performer.warm_up()
+    performer.warm_up(None if on_cuda else 2)  # only graphs need every length of the window
     frames_per_second = _steady_rate(performer, context, reference, blocks)
     first_ms = _first_frames(performer, speech, context, reference, min(blocks, 5))
 
-    steady = _filling_blocks(stream)
+    steady = stream.window  # any block with a full window
     block_flop = cost.dit_block(chosen.dit, stream, steady)
     decode_flop = cost.decode_block(chosen.vae, stream, steady)
     rate, source = _arithmetic_rate(target, dtype)
@@ -244,25 +248,20 @@ def _device(name: str) -> torch.device:
 def _models(
     chosen: Size, weights: Path | None, dtype: torch.dtype, device: torch.device, attention: str
 ) -> tuple[CausalDiT, WanVAE, SpeechEncoder]:
+    if weights is not None:
+        if chosen.name != "1.3B":
+            raise ValueError(f"Size {chosen.name} has no published weights; leave --weights out, or choose 1.3B.")
+        files = CheckpointFiles.under(Path(weights))
+        models = load_models(files, chosen, dtype=dtype, device=device, attention=attention)
+        return models.dit, models.vae, models.speech
+    # Not pipeline.random_models: drawn on the device, and without the text encoder's 23 GB.
+    drawn = random_state(chosen.dit, dtype=dtype, device=device)
+    dit = CausalDiT.from_state(chosen.dit, drawn, dtype=dtype, device=device, attention=attention)
+    kernels = random_tensors(vae_module.reference_shapes(chosen.vae), dtype=dtype, device=device)
     channels_last = device.type == "cuda"
-    if weights is None:
-        dit = CausalDiT.from_state(
-            chosen.dit,
-            random_state(chosen.dit, dtype=dtype, device=device),
-            dtype=dtype,
-            device=device,
-            attention=attention,
-        )
-        kernels = random_tensors(vae_module.reference_shapes(chosen.vae))
-        vae = WanVAE.from_state(chosen.vae, kernels, dtype=dtype, device=device, channels_last=channels_last)
-        ears = random_tensors(speech_module.reference_shapes(chosen.speech))
-        return dit, vae, SpeechEncoder.from_state(chosen.speech, ears, dtype=dtype, device=device)
-    if chosen.name != "1.3B":
-        raise ValueError(f"Size {chosen.name} has no published weights; leave --weights out, or choose 1.3B.")
-    files = checkpoint.CheckpointFiles.under(weights)
-    dit = checkpoint.load_dit(files.dit, dtype=dtype, device=device).use_attention(attention)
-    vae = checkpoint.load_vae(files.vae, dtype=dtype, device=device, channels_last=channels_last)
-    return dit, vae, checkpoint.load_speech_encoder(files.speech, dtype=dtype, device=device)
+    vae = WanVAE.from_state(chosen.vae, kernels, dtype=dtype, device=device, channels_last=channels_last)
+    ears = random_tensors(speech_module.reference_shapes(chosen.speech), device=device)
+    return dit, vae, SpeechEncoder.from_state(chosen.speech, ears, dtype=dtype, device=device)
 
 
 def _conditions(chosen: Size, stream: StreamConfig, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -272,9 +271,9 @@ def _conditions(chosen: Size, stream: StreamConfig, dtype: torch.dtype, device: 
     return context.to(device, dtype), reference.to(device)
 
 
-def _filling_blocks(stream: StreamConfig) -> int:
-    """Blocks until every later one attends to a full window."""
-    return -(-stream.window // FRAMES_PER_BLOCK)
+def _fill(generator: BlockGenerator) -> None:
+    """Let a session begin with a full window; what the cache holds makes no difference to time."""
+    generator.cache.end = FRAMES_PER_BLOCK * -(-generator.stream.window // FRAMES_PER_BLOCK)
 
 
 class _Clock:
@@ -320,15 +319,16 @@ def _step_times(
 
     generator = BlockGenerator(dit, stream, observe=observe)
     generator.start(context, reference)
+    _fill(generator)
     per_block = []
     clock.zero()
-    for b in range(_filling_blocks(stream) + blocks):
+    for b in range(WARM_UP + blocks):
         audio, noise = _inputs(generator)
         marks.clear()
         marks.append(clock.mark())
         generator.denoise(audio, noise)
         generator.clean()
-        if b >= _filling_blocks(stream):
+        if b >= WARM_UP:
             times = [mark() for mark in marks]
             per_block.append([after - before for before, after in itertools.pairwise(times)][: stream.steps])
     return [statistics.median(step) for step in zip(*per_block, strict=True)]
@@ -340,10 +340,10 @@ def _stage_times(
     generator = BlockGenerator(dit, stream, graphs=dit.device.type == "cuda")
     decoder = vae.decoder_stream()
     generator.start(context, reference)
+    _fill(generator)
     per_block = []
     clock.zero()
-    # Two blocks more than the window: the first at each cache length compiles and captures.
-    for b in range(_filling_blocks(stream) + 2 + blocks):
+    for b in range(WARM_UP + blocks):
         audio, noise = _inputs(generator)
         marks = [clock.mark()]
         latents = generator.denoise(audio, noise)
@@ -352,7 +352,7 @@ def _stage_times(
         marks.append(clock.mark())
         decoder.decode(latents.transpose(0, 1)[None])
         marks.append(clock.mark())
-        if b >= _filling_blocks(stream) + 2:
+        if b >= WARM_UP:
             times = [mark() for mark in marks]
             per_block.append([after - before for before, after in itertools.pairwise(times)])
     denoise, clean, decode = (statistics.median(stage) for stage in zip(*per_block, strict=True))
@@ -363,18 +363,18 @@ def _steady_rate(performer: Performer, context: Tensor, reference: Tensor, block
     """Frames per second over the measured blocks."""
     dit = performer.dit
     performer.start(context, reference, SeededNoise(0, dit.device))
-    filling = _filling_blocks(performer.stream)
+    _fill(performer.generator)
 
     def features() -> Iterator[Tensor]:
-        for b in range(filling + 1 + blocks):
+        for b in range(WARM_UP + 1 + blocks):
             first, last = block_frames(b)
             yield torch.randn((last - first + 1, dit.config.audio_feat_dim))
 
     began, frames = 0.0, 0
     for block in performer.blocks(features()):
-        if block.index == filling:
+        if block.index == WARM_UP:
             began = time.perf_counter()
-        elif block.index > filling:
+        elif block.index > WARM_UP:
             frames += len(block.frames)
     return frames / (time.perf_counter() - began)
 

@@ -40,7 +40,7 @@ def test_absolute_positions_end_with_a_clear_error(golden_dit):
     for _ in range(341):
         cache.begin_block()
     assert cache.end == 1023
-    with pytest.raises(SessionError, match="absolute positions end at 1024.*bounded"):
+    with pytest.raises(SessionError, match=r"absolute positions end at 1024.*bounded"):
         cache.begin_block()
 
 
@@ -85,9 +85,7 @@ def test_bounded_positions_are_those_of_a_contiguous_window(
         def _attend(self, q, k, v):
             if k.shape[1] == given.context.shape[1]:  # cross-attention
                 return super()._attend(q, k, v)
-            return super()._attend(
-                self._rotate(q, self._query), self._rotate(k, self._turned[: k.shape[1]]), v
-            )
+            return super()._attend(self._rotate(q, self._query), self._rotate(k, self._turned[: k.shape[1]]), v)
 
     given = session(10, window=window, sink=sink, position="bounded")
     loop = Contiguous(golden_config, {k: v.float() for k, v in golden_state.items()}, given.stream)

@@ -169,5 +169,5 @@ def test_wrong_settings_are_refused(golden_dit, settings, message):
     ],
 )
 def test_impossible_streams_are_refused(settings):
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         StreamConfig(**settings)

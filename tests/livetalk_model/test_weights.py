@@ -19,16 +19,15 @@ def test_the_fixtures_have_these_names_and_shapes(golden_config, golden_state):
 
 
 def test_every_tensor_is_read_once(golden_config, golden_state):
-    class Reads(dict):
-        names: list[str] = []
+    names = []
 
+    class Reads(dict):
         def __getitem__(self, name):
-            self.names.append(name)
+            names.append(name)
             return super().__getitem__(name)
 
-    state = Reads(golden_state)
-    CausalDiT.from_state(golden_config, state)
-    assert sorted(state.names) == sorted(golden_state)
+    CausalDiT.from_state(golden_config, Reads(golden_state))
+    assert sorted(names) == sorted(golden_state)
 
 
 def test_weights_go_to_the_asked_dtype(golden_config, golden_state):

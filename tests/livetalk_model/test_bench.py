@@ -1,0 +1,55 @@
+import json
+import math
+
+import pytest
+from livetalk.bench import bench, measure
+
+
+@pytest.fixture(scope="module")
+def report():
+    return measure("tiny", "cpu", 1, window=6, sink=3)
+
+
+def test_every_stage_is_measured(report):
+    assert len(report.step_ms) == 4
+    figures = [
+        *report.step_ms,
+        report.denoise_ms,
+        report.clean_ms,
+        report.decode_ms,
+        report.frames_per_second,
+        report.realtime_factor,
+        report.first_frames_ms,
+        report.peak_memory_bytes,
+        report.bound_share,
+    ]
+    assert all(math.isfinite(figure) and figure > 0 for figure in figures)
+    assert (report.size, report.weights, report.device, report.dtype) == ("tiny", "random", "cpu", "float32")
+
+
+def test_the_bound_is_the_counted_arithmetic_at_the_stated_rate(report):
+    seconds = (report.block_tflop + report.decode_tflop) / report.bound_tflops
+    assert report.bound_frames_per_second == pytest.approx(12 / seconds)
+    assert report.bound_share == pytest.approx(report.frames_per_second / report.bound_frames_per_second)
+
+
+def test_json_holds_every_figure_and_the_table_names_them(report):
+    assert json.loads(report.to_json())["clean_ms"] == report.clean_ms
+    text = report.to_text()
+    for word in ("steps", "clean pass", "decode", "steady", "first frames", "peak memory", "bound"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("huge", "cpu", 1), "unknown"),
+        (("tiny", "cpu", 0), "at least one block"),
+        (("tiny", "cuda", 1), "No CUDA device"),
+        (("tiny", "cpu", 1, "somewhere"), "no published weights"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(monkeypatch, arguments, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        bench(*arguments)
