@@ -178,7 +178,11 @@ class Server:
                     longer = "" if busy.wait_s is None else f" and asks to wait {busy.wait_s:.0f} s"
                     raise Failure(Missing.RATE_LIMITED, f"{busy}{longer}; {tries} attempt(s) made") from None
                 if busy.wait_s is not None:
+                    # Holds for every request to this server; the next round waits for it.
                     self._resume_at = max(self._resume_at, self._now() + busy.wait_s)
+                    self.retries += 1
+                    waited += asked
+                    continue
             except _Unreachable as down:
                 if self._down_since is None:
                     self._down_since = self._now()

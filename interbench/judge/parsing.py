@@ -28,7 +28,7 @@ _REFUSAL = re.compile(
     r"|i['’]?m (?:unable|not able)\b|unfortunately, i (?:can|am)|as an ai\b)",
     re.IGNORECASE,
 )
-_OPENS_QUOTATION = re.compile(r"""["“”«»`\n]|(?<!\w)['‘’]""")
+_OPENS_QUOTATION = re.compile(r"""["“”«»`]|(?<!\w)['‘’]""")
 _CONTEXT = 24
 """Characters before a box that must agree with the conversation for the box to be a quotation."""
 
@@ -147,7 +147,7 @@ def _is_quotation(text: str, box: re.Match[str], quoted: Sequence[str]) -> bool:
     end = len(text) if content is None else box.end() + len(content) + 1
     window = text[max(0, box.start() - _CONTEXT) : box.start()]
     before = _OPENS_QUOTATION.split(window)[-1]
-    directly = before == "" and window != "" and window[-1] != "\n"
+    directly = window != "" and before == ""
     if len(before.strip()) < 3 and not directly:
         return False
     passage = _squeezed(before + text[box.start() : end])

@@ -278,7 +278,8 @@ class Sitting:
             try:
                 return await send("file")
             except Failure as failure:
-                if self._link.media == "file" or failure.status not in (400, 500):
+                refused = failure.missing in (Missing.REQUEST_REJECTED, Missing.SERVER_ERROR)
+                if self._link.media == "file" or not refused or failure.status not in (400, 500):
                     raise
                 if self._link.reads_files is None:
                     self._link.reads_files = False
