@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -9,6 +10,19 @@ from interbench.keypoints import CONTENT_SHARE, containment, says
 from interbench.systems.base import Reference, TurnRequest
 
 _SENTENCE = re.compile(r"[^.!?…]+(?:[.!?…]+[\"'”’)\]]*|$)(?=\s|$)|\S[^.!?…]*[.!?…]\S*")
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_DANGLING = _set(
+    "a an the in of on at to by for from with and or but so that which who as than is are was were be it's he she it "
+    "they you i we his her its their your my any no not"
+)
+"""Words that a sentence does not end with."""
+_SUBORDINATORS = _set("if when what whatever who whoever that because as where whether once how")
+_MARKS = ".,;:!?–—"
 _CLAUSE_END = re.compile(r"[,;:–—]\s+")
 
 _FORGETFUL = (
@@ -16,21 +30,22 @@ _FORGETFUL = (
     "Sorry, I've lost track of what we said earlier.",
     "I'm afraid I don't recall anything you told me before.",
 )
+_AFTERTHOUGHT = "And by the way:"
 _ASK_AGAIN = "Could you tell me again what you mean?"
 
 # Auxiliary -> its negation. Of several in a sentence the first decides.
 _NEGATIONS = {
     "is": "is not", "are": "are not", "was": "was not", "were": "were not", "am": "am not", "can": "cannot",
     "could": "could not", "will": "will not", "would": "would not", "should": "should not", "must": "must not",
-    "has": "has not", "have": "have not", "had": "had not", "does": "does not", "do": "do not", "did": "did not",
+    "has": "has not", "have": "have not", "had": "had not", "does": "does not",
     "may": "may not", "might": "might not",
-    "it's": "it's not", "that's": "that's not", "there's": "there is no", "he's": "he's not", "she's": "she's not",
+    "it's": "it's not", "that's": "that's not", "there's": "there is not", "he's": "he's not", "she's": "she's not",
     "they're": "they're not", "we're": "we're not", "you're": "you're not", "i'm": "I'm not",
     "i'll": "I will not", "you'll": "you will not", "it'll": "it will not", "they'll": "they will not",
     "i've": "I have not", "you've": "you have not", "they've": "they have not",
     "isn't": "is", "aren't": "are", "wasn't": "was", "weren't": "were", "can't": "can", "cannot": "can",
-    "couldn't": "could", "won't": "will", "wouldn't": "would", "shouldn't": "should", "don't": "do",
-    "doesn't": "does", "didn't": "did", "hasn't": "has", "haven't": "have",
+    "couldn't": "could", "won't": "will", "wouldn't": "would",
+    "shouldn't": "should", "doesn't": "does", "didn't": "did", "hasn't": "has", "haven't": "have",
 }  # fmt: skip
 
 
@@ -56,8 +71,10 @@ def forget(turn: TurnRequest, reference: Reference) -> str:
     # A phrase may run over two sentences; the ones before the last go first, because answers build up on their start.
     while kept and any(_tells(phrase, " ".join(kept)) for phrase in reference.context_points):
         kept.pop(0)
-    opening = _FORGETFUL[turn.index % len(_FORGETFUL)]
-    return " ".join([opening, *kept]) if kept else f"{opening} {_ASK_AGAIN}"
+    told = [f"{opening} {' '.join(kept) or _ASK_AGAIN}" for opening in _FORGETFUL]
+    # An opening must not say by accident what it claims to have forgotten.
+    harmless = [text for text in told if not any(_tells(phrase, text) for phrase in reference.context_points)]
+    return (harmless or told)[turn.index % len(harmless or told)]
 
 
 def answer_another(turn: TurnRequest, reference: Reference) -> str:
@@ -67,45 +84,71 @@ def answer_another(turn: TurnRequest, reference: Reference) -> str:
 
 
 def answer_in_part(turn: TurnRequest, reference: Reference) -> str:
-    """The longest beginning of the reply that tells at most half of the key points, and at most 60 % of its words."""
+    """A beginning of the reply, of 20 to 60 % of its words, that tells at most half of the key points.
+
+    If no beginning tells so few, the one that tells fewest. It ends with a sentence if possible, else with a clause,
+    else within one; of several the longest.
+    """
     del turn
     reply = reference.reply.strip()
     words = reply.split()
-    if len(words) < 2:
-        return reply
-    allowed = len(reference.key_points) // 2 if len(reference.key_points) > 1 else 0
-    limit = max(1, int(0.6 * len(words)))
+    ends = [
+        *((3, len(part.split())) for part in itertools.accumulate(sentences(reply), lambda all_, one: f"{all_} {one}")),
+        *((2, len(reply[: found.start()].split())) for found in _CLAUSE_END.finditer(reply)),
+        *((1, count) for count in range(1, len(words))),
+    ]
+    allowed = len(reference.key_points) // 2
 
-    def fits(start: str) -> bool:
+    def merit(end: tuple[int, int]) -> tuple[int, int, int]:
+        kind, count = end
+        start = " ".join(words[:count])
         told = sum(any(_tells(phrase, start) for phrase in point) for point in reference.key_points)
-        return told <= allowed and len(start.split()) <= limit
+        return -max(0, told - allowed), kind, count
 
-    parts = sentences(reply)
-    for count in range(len(parts) - 1, 0, -1):
-        if fits(start := " ".join(parts[:count])):
-            return start
-    for end in reversed([found.start() for found in _CLAUSE_END.finditer(reply)]):
-        if fits(start := reply[:end]):
-            return f"{start}."
-    for count in range(limit, 1, -1):
-        if fits(start := " ".join(words[:count])):
-            return f"{start.rstrip(',;:–—')}."
-    return f"{words[0].rstrip(',;:–—')}."
+    fitting = [(kind, count) for kind, count in ends if 0.2 * len(words) <= count <= 0.6 * len(words)]
+    if not fitting:
+        return reply
+    kind, count = max(fitting, key=merit)
+    start = words[:count]
+    if kind == 3:
+        return " ".join(start)
+    while len(start) > 1 and start[-1].casefold().strip(_MARKS) in _DANGLING:
+        start.pop()
+    return f"{' '.join(start).rstrip(_MARKS)}."
 
 
 def negated(sentence: str) -> str:
-    """The opposite of a statement: its first auxiliary turned round, or said to be untrue."""
+    """The opposite of a statement: its first auxiliary turned round, or, without one, said to be false."""
     words = sentence.split()
+    index = _auxiliary(words)
+    if index is None:
+        return f"This is false: {sentence}"
+    word, following = words[index], words[index + 1 :]
+    if following and following[0].casefold() in ("not", "never"):
+        return _as_statement(" ".join([*words[: index + 1], *following[1:]]))
+    bare = _bare(word)
+    if bare == "there's" and following and following[0].casefold() in ("a", "an", "no"):
+        turned = "there is" if following[0].casefold() == "no" else "there is no"
+        following = following[1:]
+    else:
+        turned = _NEGATIONS[bare]
+    tail = word[len(word.rstrip(_MARKS)) :]
+    return _as_statement(" ".join([*words[:index], turned + tail, *following]))
+
+
+def _bare(word: str) -> str:
+    return word.casefold().replace("’", "'").strip('.,;:!?"“”()')
+
+
+def _auxiliary(words: Sequence[str]) -> int | None:
+    """Where the first auxiliary of a main clause stands; one that opens a sentence opens a question or a command."""
+    subordinate = False
     for index, word in enumerate(words):
-        bare = word.casefold().replace("’", "'").strip('.,;:!?"“”()')
-        if bare in _NEGATIONS and (index > 0 or "'" in bare):
-            turned = _NEGATIONS[bare]
-            tail = word[len(word.rstrip('.,;:!?"”)')) :]
-            following = words[index + 1 :]
-            if bare == "there's" and following and following[0].casefold() in ("a", "an"):
-                following = following[1:]
-            return _as_statement(" ".join([*words[:index], turned + tail, *following]))
-    return _as_statement(f"It is not true that {_lower_first(sentence)}")
+        bare = _bare(word)
+        if bare in _NEGATIONS and not subordinate and (index > 0 or "'" in bare):
+            return index
+        subordinate = (subordinate or bare in _SUBORDINATORS) and not word.endswith((",", ";", ":"))
+    return None
 
 
 def _as_statement(sentence: str) -> str:
@@ -122,19 +165,26 @@ def _lower_first(sentence: str) -> str:
     return f"{first.casefold() if is_common else first} {rest}".strip()
 
 
-def _claim(texts: Sequence[str]) -> str | None:
-    """The most telling statement: the longest sentence that is no question."""
-    statements = [part for text in texts for part in sentences(text) if not part.rstrip("\"'”’)").endswith("?")]
-    return max(statements, key=lambda part: len(part.split()), default=None)
+def _claim(text: str) -> str | None:
+    """The sentence that is most plainly a statement of fact; None if all are questions."""
+
+    def merit(sentence: str) -> tuple[int, int]:
+        words = sentence.split()
+        plain = 2 * (_auxiliary(words) is not None)
+        personal = _bare(words[0]) in ("i", "i'm", "i'll", "i've", "let", "please", "oh", "sorry")
+        return plain + any(char.isdigit() for char in sentence) - 2 * personal, min(len(words), 20)
+
+    statements = [part for part in sentences(text) if not part.rstrip("\"'”’)").endswith("?")]
+    return max(statements, key=merit, default=None)
 
 
 def contradict(turn: TurnRequest, reference: Reference) -> str:
     """The reply, and then the opposite of what was said in the turn before (of the reply itself on the first turn)."""
     earlier = [past.reply_text for past in turn.history if past.reply_text]
-    claim = _claim(earlier[-1:] or [reference.reply])
+    claim = _claim(earlier[-1].partition(_AFTERTHOUGHT)[0] if earlier else reference.reply)
     if claim is None:
         return reference.reply
-    return f"{reference.reply.strip()} And by the way: {_lower_first(negated(claim))}"
+    return f"{reference.reply.strip()} {_AFTERTHOUGHT} {_lower_first(negated(claim))}"
 
 
 def announce(turn: TurnRequest, reference: Reference) -> str:

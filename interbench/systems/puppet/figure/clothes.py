@@ -247,7 +247,7 @@ def _lapels(d: Drawing, a: Anatomy, colour: str, v_y: float, *, notch: bool) -> 
 
 
 def _blazer(d: Drawing, a: Anatomy) -> None:
-    linen = "#f1ece4" if luminance(a.look.clothes) < 0.62 else mix(a.look.clothes, "#ffffff", 0.7)
+    linen = "#f1ece4" if luminance(a.look.clothes) < 0.62 else "#41586b"
     if a.feminine > 0.7:
         _open_front(d, a, linen, 438)
         _lapels(d, a, a.look.clothes, 500, notch=True)

@@ -169,7 +169,7 @@ def mouth_drop(mouth: Mouth) -> float:
 def draw_mouth(d: Drawing, a: Anatomy, m: Mouth) -> None:
     skin, lips = a.skin, a.look.lips
     pucker, wide = max(0.0, -m.spread), max(0.0, m.spread)
-    half = a.mouth_half * (1 + 0.13 * wide - 0.36 * pucker + 0.13 * max(0.0, m.smile) - 0.06 * m.open)
+    half = a.mouth_half * (1 + 0.13 * wide - 0.31 * pucker + 0.13 * max(0.0, m.smile) - 0.06 * m.open)
     corner_y = MOUTH_Y - 4.6 * m.smile + 5.0 * m.open
     gap = m.open * 27
     seam_y = MOUTH_Y + 0.8 + 1.6 * m.smile
@@ -245,7 +245,7 @@ def _inside(d: Drawing, a: Anatomy, m: Mouth, cavity: str, up_in: float, low_in:
             d.path(points("M _ _ Q _ _ _ _ L _ _ Q _ _ _ _ Z", CX - half * 0.55, low_in - 1.5, CX, low_in - 7.5,
                 CX + half * 0.55, low_in - 1.5, CX + half * 0.5, low_in + 3, CX, low_in + 1, CX - half * 0.5,
                 low_in + 3), "#e5ddd4", opacity=0.85)
-        edge = up_in + 1.5 + min(8.5, 2.2 + gap * 0.42) * max(m.teeth, 0.35 + 0.65 * m.tuck)
+        edge = up_in + 1.5 + min(8.5, 2.2 + gap * 0.42) * max(m.teeth, 0.12 + 0.88 * m.tuck)
         row = points("M _ _ L _ _ L _ _ C _ _ _ _ _ _ C _ _ _ _ _ _ Z", CX - half * 0.8, up_in - 5, CX + half * 0.8,
             up_in - 5, CX + half * 0.78, edge - 2.8, CX + half * 0.5, edge, CX + 8, edge + 0.4, CX, edge + 0.4,
             CX - 8, edge + 0.4, CX - half * 0.5, edge, CX - half * 0.78, edge - 2.8)

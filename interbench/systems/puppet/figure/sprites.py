@@ -226,9 +226,7 @@ def _covered(whole: Image.Image, grid: npt.NDArray[np.float64]) -> list[tuple[in
     ]
 
 
-def _mesh(
-    grid: npt.NDArray[np.float64], box: Box, cells: list[tuple[int, int]], pose: Pose
-) -> list[_Patch]:
+def _mesh(grid: npt.NDArray[np.float64], box: Box, cells: list[tuple[int, int]], pose: Pose) -> list[_Patch]:
     """Where each cell of the warped head comes from: a turn about the neck, and a dome that turns the face in depth."""
     x, y = grid[..., 0], grid[..., 1]
     angle = math.radians(pose.tilt)
