@@ -28,7 +28,7 @@ TOLERANCE = 2.0
 """Differences up to this are compression and noise."""
 MOST_MOTION = 8.0
 """How much of a difference motion within the clips can excuse at most."""
-SCALE = 20.0
+SCALE = 12.0
 """Difference at which similarity has fallen to 1/e."""
 BLANK = 1.5
 """A frame whose colours deviate less than this from its mean colour shows nothing."""
