@@ -18,13 +18,15 @@ def _list(text: str) -> list[str]:
 
 
 _ARTICLES = frozenset({"a", "an", "the"})
-_STOP_WORDS = _list(
-    "i you he she it we they me him her us them my your his its our their mine yours this that these those who "
-    "whom which what where when why how be am is are was were been being do does did doing have has had having "
-    "will would shall should can could may might must not no and or but if so than then as of at by for from in "
-    "into on onto to with about over under up down out off just very too also there here all any some each both "
-    "more most such only own same again once oh ah um uh hm hmm well okay ok yes let get got go going like really "
-    "quite 1"
+_FUNCTION_WORDS = frozenset(
+    _list(
+        "i you he she it we they me him her us them my your his its our their mine yours this that these those who "
+        "whom which what where when why how be am is are was were been being do does did doing have has had having "
+        "will would shall should can could may might must not no and or but if so than then as of at by for from in "
+        "into on onto to with about over under up down out off just very too also there here all any some each both "
+        "more most such only own same again once oh ah um uh hm hmm well okay ok yes let get got go going like really "
+        "quite 1"
+    )
 )
 _CONTRACTIONS = (
     (re.compile(r"\bcan'?t\b"), "can not"),
@@ -104,7 +106,7 @@ _IRREGULAR = {
         "find": "found",
         "foot": "feet",
         "give": "gave given",
-        "go": "goes went gone",
+        "go": "goes going went gone",
         "grow": "grew grown",
         "keep": "kept",
         "know": "knew known",
@@ -134,7 +136,7 @@ _IRREGULAR = {
     for form in forms.split()
 }
 
-_TOKEN = re.compile(r"\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![a-z\d])|[a-z]+|\d+")
+_TOKEN = re.compile(r"\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![a-z\d])|[a-z]+|\d+|[,.;:!?]")
 _DIGITS = re.compile(r"\d+(\.\d+)?")
 _ORDINAL_DIGITS = re.compile(r"(\d+)(?:st|nd|rd|th)")
 
@@ -154,12 +156,15 @@ def words(text: str) -> tuple[str, ...]:
     for pattern, replacement in _CONTRACTIONS:
         plain = pattern.sub(replacement, plain)
     plain = plain.replace("'", "")
-    return tuple(_stem(token) for token in _numbers(_TOKEN.findall(plain)) if token not in _ARTICLES)
+    # Punctuation is kept until the numbers are read: "thirty, four" are two, "thirty-four" is one.
+    return tuple(
+        _stem(token) for token in _numbers(_TOKEN.findall(plain)) if token[0].isalnum() and token not in _ARTICLES
+    )
 
 
 def content_words(text: str) -> frozenset[str]:
     """The normalised words of ``text`` that carry meaning: no pronouns, auxiliaries, prepositions or filler."""
-    return frozenset(words(text)) - _STOP
+    return frozenset(words(text)) - _FUNCTION_WORDS
 
 
 def _numbers(tokens: Sequence[str]) -> Iterator[str]:
@@ -238,6 +243,8 @@ def _below_thousand(tokens: Sequence[str]) -> tuple[int, float, bool]:
             return used + length, value * 100 + low, False
         if second in ("oh", "o") and 0 < _SMALL.get(third, 0) < 10:
             return 3, value * 100 + _SMALL[third], False
+    if tokens[used : used + 3] == ["and", "a", "half"] and tokens[used + 3 : used + 4] and tokens[used + 3] in _SCALES:
+        return used + 3, value + 0.5, False
     return used, value, False
 
 
@@ -259,8 +266,8 @@ def _below_hundred(tokens: Sequence[str]) -> tuple[int, float, bool]:
 
 @lru_cache(maxsize=65536)
 def _stem(word: str) -> str:
-    """A light stem: no plural, no past or continuous form, American spelling, no final e. Numbers stay as they are."""
-    if word[:1].isdigit() or len(word) <= 3:
+    """A light stem: no plural, no past or continuous form, American spelling. Function words and numbers stay."""
+    if word[0].isdigit() or len(word) <= 3 or word in _FUNCTION_WORDS:
         return word
     if word in _IRREGULAR:
         return _stem(_IRREGULAR[word])
@@ -276,7 +283,11 @@ def _stem(word: str) -> str:
     for suffix in ("ing", "ed"):
         root = stem.removesuffix(suffix)
         if root != stem and len(root) >= 3 and re.search("[aeiouy]", root):
-            stem = root[:-1] if root[-1] == root[-2] and root[-1] not in "aeiouls" else root
+            if root[-1] == root[-2] and root[-1] not in "aeiouls":
+                stem = root[:-1]
+            else:
+                # "making" is make, but "eating" is eat and "boxing" is box.
+                stem = root + "e" if re.fullmatch("[^aeiou][aeiou][^aeiouwxy]", root) else root
             break
     if stem.endswith("tre"):
         stem = stem[:-3] + "ter"
@@ -284,7 +295,5 @@ def _stem(word: str) -> str:
         stem = stem[:-3] + "or"
     elif stem.endswith(("ise", "yse")) and len(stem) >= 6:
         stem = stem[:-2] + "ze"
-    return stem.removesuffix("e") if len(stem) > 3 else stem
-
-
-_STOP = frozenset(_stem(word) for word in _STOP_WORDS)
+    # Long words lose their final e, because their other forms have lost it above; short ones would merge with others.
+    return stem.removesuffix("e") if len(stem) > 4 else stem
