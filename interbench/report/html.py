@@ -50,10 +50,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 def write_report(data: ReportData, out: Path, *, media_root: Path, portable: bool = False) -> Path:
     """Write the report as the folder ``out`` and return the path of its ``index.html``.
 
-    Media are linked relative to the report where they lie in ``media_root`` (the run folder), and copied into it (as hard
-    links where the file system can) where they do not; with ``portable`` all of them are, so that the folder can be moved
-    on its own. The folder is written beside its place and renamed into it: a reader never sees half a report, and an
-    earlier report is replaced whole.
+    Media are linked relative to the report where they lie in ``media_root`` (the run folder), and copied into it (as
+    hard links where the file system can) where they do not; with ``portable`` all of them are, so that the folder can
+    be moved on its own. The folder is written beside its place and renamed into it: a reader never sees half a report,
+    and an earlier report is replaced whole.
 
     Raises:
         StoreError: ``out`` is something other than a report, or can't be written.
@@ -67,14 +67,16 @@ def write_report(data: ReportData, out: Path, *, media_root: Path, portable: boo
             _put(staging, out)
     except OSError as error:
         raise StoreError(
-            f"The report can't be written to {out} ({error.strerror or error}). Make room or choose another folder, and run "
-            "the command again; the run itself is untouched."
+            f"The report can't be written to {out} ({error.strerror or error}). Make room or name another folder, then "
+            "run the command again; the run itself is untouched."
         ) from error
     return out / "index.html"
 
 
 def _write(data: ReportData, folder: Path, links: Links) -> None:
-    (folder / MARKER).write_text("Written by interbench; replaced whole when the report is made again.\n", encoding="utf-8")
+    (folder / MARKER).write_text(
+        "Written by interbench; replaced whole when the report is made again.\n", encoding="utf-8"
+    )
     shutil.copytree(_HERE / "static", folder / "static")
     for format_ in FORMATS:
         text = render(data.table, format_, intervals=True)
@@ -110,7 +112,14 @@ def _environment() -> Environment:
         finalize=_clean,
     )
     environment.filters.update(
-        day=overview.day, fixed=_fixed, probability=_probability, words=payload.words, nested=_nested, pretty=_pretty
+        day=overview.day,
+        fixed=_fixed,
+        probability=_probability,
+        words=payload.words,
+        nested=_nested,
+        pretty=_pretty,
+        figure=_figure,
+        clean=_clean,
     )
     environment.globals.update(percentiles=PERCENTILES, ring=ring, spokes=spokes, table_files=_EXTENSIONS, dash=DASH)
     return environment
@@ -137,6 +146,15 @@ def _nested(value: Any) -> bool:
     return isinstance(value, dict | list | tuple)
 
 
+def _figure(value: Any) -> str:
+    """A fact of any type for people."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _pretty(value: Any) -> str:
     return json.dumps(payload.plain(value), indent=2, ensure_ascii=False)
 
@@ -161,7 +179,7 @@ def _staging(out: Path) -> Iterator[Path]:
 
 
 def _put(staging: Path, out: Path) -> None:
-    """Move ``staging`` to ``out``. A folder can't replace a full one in a single step, so the old one steps aside first."""
+    """Move ``staging`` to ``out``. A folder can't replace a full one in one step, so the old one steps aside first."""
     if not out.exists():
         staging.rename(out)
         return

@@ -1,8 +1,8 @@
 """What an HTML report is made from: one :class:`ReportData`, filled from a run's ledger and given to ``write_report``.
 
-Records of the other rooms are taken as they are (exchanges, transcripts, verdicts, the table). Everything that follows from
-them (totals, outcome counts, latencies, disagreement) is worked out by the report and is not asked for here. All text is
-treated as hostile; nobody needs to clean it beforehand.
+Records of the other rooms are taken as they are (exchanges, transcripts, verdicts, the table). Everything that follows
+from them (totals, outcome counts, latencies, disagreement) is worked out by the report and is not asked for here. All
+text is treated as hostile; nobody needs to clean it beforehand.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class PlayedScenario:
     scenario: Scenario
     persona: Persona | None
     user_audio: tuple[Path | None, ...] = ()
-    """Per turn, in order, the user's speech as an absolute path; None (or a shorter tuple) where there is none. A file in
-    the media root is linked; one elsewhere (the installed scenario set) is copied into the report."""
+    """Per turn, in order, the user's speech as an absolute path; None (or a shorter tuple) where there is none. A file
+    in the media root is linked; one elsewhere (the installed scenario set) is copied into the report."""
     portrait: Path | None = None
     """The persona's reference image, treated like ``user_audio``."""
 
@@ -82,12 +82,12 @@ class Conversation:
     system: str
     scenario: str
     exchanges: tuple[Exchange, ...] = ()
-    """At most one per turn, in any order; a turn without one is shown as not yet played. ``Exchange.clip`` is relative to
-    the media root; a clip that is gone or lies outside is shown as such and not linked."""
+    """At most one per turn, in any order; a turn without one is shown as not yet played. ``Exchange.clip`` is relative
+    to the media root; a clip that is gone or lies outside is shown as such and not linked."""
     transcripts: Mapping[int, Transcript] = field(default_factory=dict)
     """By 1-based turn."""
     verdicts: tuple[Verdict, ...] = ()
-    """All samples, by the judge of :attr:`ReportData.judge` only. A dimension without one is shown as not yet judged."""
+    """All samples, by the judge of :attr:`ReportData.judge` only. A dimension without one counts as not yet judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class ReportData:
     scenarios: tuple[PlayedScenario, ...]
     """Those of the plan, in its order, also where nobody has played them yet."""
     conversations: tuple[Conversation, ...]
-    """At most one per system and scenario; a pair without one is shown as not yet played."""
+    """One per planned pair of system and scenario, played or not; a pair without one is shown as not planned."""
     table: Table
     """As ``interbench table`` prints it, with intervals."""
     comparisons: tuple[Comparison, ...] = ()
@@ -135,5 +135,7 @@ class ReportData:
             raise ValueError("Two systems of the report have the same name.")
         named = {c.system for c in self.conversations} | {r.system for r in self.table.rows}
         named |= {name for c in self.comparisons for name in (c.a, c.b)}
+        scenarios = {entry.scenario.id for entry in self.scenarios}
+        named |= {c.scenario for c in self.conversations if c.scenario not in scenarios}
         if unknown := sorted(named - known):
-            raise ValueError(f"The report speaks of systems it does not list: {', '.join(unknown)}.")
+            raise ValueError(f"The report speaks of systems or scenarios it does not list: {', '.join(unknown)}.")

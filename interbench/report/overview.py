@@ -1,4 +1,4 @@
-"""What the report's first page says: figures of a :class:`ReportData`, put in the order in which the template shows them."""
+"""What the report's first page says: the figures of a :class:`ReportData`, in the order the template shows them."""
 
 from __future__ import annotations
 
@@ -123,11 +123,12 @@ class CostRow:
 @dataclass(frozen=True)
 class Overview:
     slots: Mapping[str, int]
-    lede: str
+    extent: str
     systems: tuple[SystemFacts, ...]
     results: tuple[ResultRow, ...]
     notes: tuple[str, ...]
-    dots: tuple[DotRow, ...]
+    dots: Mapping[str, tuple[DotRow, ...]]
+    """By group of dimensions."""
     radars: tuple[Radar, ...]
     radar_keys: tuple[str, ...]
     speeds: tuple[StripPlot, ...]
@@ -149,7 +150,7 @@ def make_overview(data: ReportData) -> Overview:
     outcomes = _outcomes(data, slots)
     return Overview(
         slots=slots,
-        lede=_lede(data),
+        extent=_extent(data),
         systems=data.systems,
         results=_results(data, slots),
         notes=notes(data.table),
@@ -168,12 +169,10 @@ def make_overview(data: ReportData) -> Overview:
     )
 
 
-def _lede(data: ReportData) -> str:
+def _extent(data: ReportData) -> str:
     turns = sum(len(entry.scenario.turns) for entry in data.scenarios)
-    return (
-        f"{_count(len(data.systems), 'system')} on {_count(len(data.scenarios), 'scenario')} with "
-        f"{_count(turns, 'turn')}, judged by {data.judge.label}, {day(data.created)}."
-    )
+    systems, scenarios = _count(len(data.systems), "system"), _count(len(data.scenarios), "scenario")
+    return f"{systems} on {scenarios} with {_count(turns, 'turn')}"
 
 
 def day(moment: str | None) -> str:
@@ -213,7 +212,7 @@ def why_missing(coverage: Coverage) -> str:
     return f"{lost} of {coverage.expected} missing: {reasons}" if lost else ""
 
 
-def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> tuple[DotRow, ...]:
+def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> dict[str, tuple[DotRow, ...]]:
     def mark(index: int, row: Row, key: str) -> DotMark | None:
         figure = row.figures[key]
         if figure.percentile is None:
@@ -223,11 +222,12 @@ def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...])
         says = f"{row.system}: {figure.percentile:.1f}{span}"
         return DotMark(slots[row.system], 9.0 + 13.0 * index, PERCENTILES.x(figure.percentile), lo, hi, says)
 
-    return tuple(
-        DotRow(d.key, d.name, tuple(m for i, row in enumerate(data.table.rows) if (m := mark(i, row, d.key))))
-        for d in DIMENSIONS
-        if d.key in measured
-    )
+    grouped: dict[str, tuple[DotRow, ...]] = {}
+    for d in DIMENSIONS:
+        if d.key in measured:
+            marks = tuple(m for i, row in enumerate(data.table.rows) if (m := mark(i, row, d.key)))
+            grouped[d.group] = (*grouped.get(d.group, ()), DotRow(d.key, d.name, marks))
+    return grouped
 
 
 def _radars(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> tuple[Radar, ...]:
@@ -273,18 +273,16 @@ def _speeds(data: ReportData, exchanges: list[Exchange]) -> tuple[StripPlot, ...
 
 def _outcomes(data: ReportData, slots: Mapping[str, int]) -> tuple[OutcomeRow, ...]:
     turns = {entry.scenario.id: len(entry.scenario.turns) for entry in data.scenarios}
-    planned = sum(turns.values())
     seen: dict[str, Counter[str]] = {system.name: Counter() for system in data.systems}
     for conversation in data.conversations:
-        seen[conversation.system].update(exchange.outcome.value for exchange in conversation.exchanges)
-    rows = []
-    for system in data.systems:
-        counts = seen[system.name]
-        counts["pending"] = planned - counts.total()
-        rows.append(
-            OutcomeRow(slots[system.name], system.name, planned, {name: counts[name] for name in OUTCOMES if counts[name]})
-        )
-    return tuple(rows) if planned else ()
+        outcomes = [exchange.outcome.value for exchange in conversation.exchanges]
+        seen[conversation.system].update(outcomes)
+        seen[conversation.system]["pending"] += turns[conversation.scenario] - len(outcomes)
+    return tuple(
+        OutcomeRow(slots[name], name, counts.total(), {key: counts[key] for key in OUTCOMES if counts[key]})
+        for name, counts in seen.items()
+        if counts.total()
+    )
 
 
 def _pair(a: str, b: str, dimensions: tuple[PairedDifference, ...], slots: Mapping[str, int]) -> ComparedPair:
@@ -300,11 +298,11 @@ def _pair_note(data: ReportData) -> str:
     if not data.comparisons:
         return ""
     first = data.comparisons[0]
-    kind = "all" if first.exact else "random"
+    tried = f"all {first.permutations}" if first.exact else f"{first.permutations} random"
     return (
         "Mean percentile of the first less that of the second, over the scenarios where both are scored, with a 95 % "
-        f"interval (bootstrap over scenarios, {first.replicates} replicates) and a two-sided p ({kind} "
-        f"{first.permutations} exchanges of labels within scenarios), corrected for the dimensions after Holm. Coloured "
+        f"interval (bootstrap over scenarios, {first.replicates} replicates) and a two-sided p ({tried} "
+        f"exchanges of labels within scenarios), corrected for the dimensions after Holm. Coloured "
         f"where that p is below {SIGNIFICANT:g}, in the colour of the better system."
     )
 

@@ -1,4 +1,4 @@
-"""The data of the conversation viewer: a small index of all scenarios, and one shard per scenario with everything said of it."""
+"""The data of the conversation viewer: a small index of all scenarios, and per scenario one shard with all of it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def percentile_in(pool: Pool) -> Percentile:
 def script(name: str, payload: Json) -> str:
     """A script that hands ``payload`` to the viewer under ``name``.
 
-    The payload travels as one string literal that the viewer parses as JSON, so it is data in every browser, whatever its
-    keys and texts are (``__proto__``, ``</script>``, U+2028, lone surrogates ...). The script is pure ASCII.
+    The payload travels as one string literal that the viewer parses as JSON, so it is data in every browser, whatever
+    its keys and texts are (``__proto__``, ``</script>``, U+2028, lone surrogates ...). The script is pure ASCII.
     """
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     literal = text.replace("\\", "\\\\").replace("'", "\\'").replace("<", "\\x3c").replace(">", "\\x3e")
@@ -73,9 +73,15 @@ def index_payload(data: ReportData, percentile: Percentile) -> Json:
 
 
 def _cell(conversation: Conversation | None, entry: PlayedScenario, percentile: Percentile) -> Json:
-    """One conversation in brief. Lists over dimensions follow their order; null stands for no score."""
-    exchanges = {e.turn: e for e in conversation.exchanges} if conversation else {}
-    samples = samples_by_dimension(conversation.verdicts if conversation else ())
+    """One conversation in brief; one that is not planned has no outcomes.
+
+    Lists over dimensions follow their order; null stands for no score.
+    """
+    if conversation is None:
+        nothing = [None] * len(DIMENSIONS)
+        return {"outcomes": [], "scores": nothing, "percentiles": nothing, "spread": nothing}
+    exchanges = {e.turn: e for e in conversation.exchanges}
+    samples = samples_by_dimension(conversation.verdicts)
     scores = [_scores(samples[d.key]) for d in DIMENSIONS]
     means = [mean(values) for values in scores]
     return {
@@ -132,6 +138,7 @@ def shard_payload(data: ReportData, index: int, links: Links) -> Json:
 
 
 def _conversation(conversation: Conversation | None, turns: int, stem: str, links: Links) -> Json | None:
+    """``None`` for a pair that is not planned; in its turns ``None`` for one that has not been played yet."""
     if conversation is None:
         return None
     exchanges = {e.turn: e for e in conversation.exchanges}
@@ -141,9 +148,7 @@ def _conversation(conversation: Conversation | None, turns: int, stem: str, link
             _turn(exchanges[n], conversation.transcripts.get(n), f"{stem}-{n}", links) if n in exchanges else None
             for n in range(1, turns + 1)
         ],
-        "verdicts": [
-            [_verdict(v) for v in sorted(samples[d.key], key=lambda v: v.sample)] for d in DIMENSIONS
-        ],
+        "verdicts": [[_verdict(v) for v in sorted(samples[d.key], key=lambda v: v.sample)] for d in DIMENSIONS],
     }
 
 
@@ -237,7 +242,7 @@ def mean(values: list[float]) -> float | None:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """``value`` as JSON knows it: other types by their text, as are numbers that JSON has no sign for and very deep nests."""
+    """``value`` as JSON knows it. Other types, numbers that JSON has no sign for and very deep nests become text."""
     if value is None or isinstance(value, bool | str | int):
         return value
     if isinstance(value, float):

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_MOST_TICKS = 10
+_LEAST = 1e-6
+"""Smaller values are drawn as this: no clock read here tells them from nought."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -28,11 +32,10 @@ class Axis:
 
     @classmethod
     def around(cls, values: Sequence[float]) -> Axis:
-        """Holds all ``values`` (finite, not negative): from 0, or logarithmic where they span more than a factor of 20."""
-        high = max(values, default=1.0) or 1.0
-        positive = [v for v in values if v > 0]
-        if positive and len(positive) == len(values) and high / min(positive) > 20:
-            return cls(_step_below(min(positive)), _step_above(high), log=True)
+        """Holds all ``values`` (finite, not negative): from 0, or logarithmic where they span more than 20 to 1."""
+        low, high = max(min(values), _LEAST), max(*values, _LEAST)
+        if min(values) > 0 and high / low > 20:
+            return cls(_step_below(low), _step_above(high), log=True)
         return cls(0.0, high * 1.04)
 
     def x(self, value: float) -> float:
@@ -44,13 +47,15 @@ class Axis:
         return round(100 * share, 3)
 
     def ticks(self) -> tuple[Tick, ...]:
-        """Round numbers, about five of them."""
+        """Round numbers, a handful of them."""
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            steps = (1,) if len(decades) > 4 else (1, 2, 5)
-            marks = [s * 10.0**d for d in decades for s in steps if self.low <= s * 10.0**d <= self.high * 1.0001]
+            finest = [step * 10.0**d for d in decades for step in (1, 2, 5)]
+            marks = [v for v in finest if self.low * 0.9999 <= v <= self.high * 1.0001]
+            if len(marks) > _MOST_TICKS:
+                marks = [v for v in marks if v in {10.0**d for d in decades[:: 1 + len(decades) // _MOST_TICKS]}]
         else:
-            step = _round_step((self.high - self.low) / 5)
+            step = _round_step((self.high - self.low) / 4)
             first = math.ceil(self.low / step)
             marks = [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
         return tuple(Tick(self.x(value), f"{value:.6g}") for value in marks)
@@ -162,7 +167,7 @@ def ring(keys: Sequence[str], percentile: float) -> str:
 
 
 def radar(slot: int, system: str, keys: Sequence[str], values: Sequence[float | None]) -> Radar:
-    """``values`` are percentiles, None where there is none: the outline is then broken there, not drawn through zero."""
+    """``values`` are percentiles; where one is None the outline is broken, not drawn through zero."""
     at = [None if v is None else _polar(i, len(keys), v) for i, v in enumerate(values)]
     complete = all(point is not None for point in at)
     pieces: list[str] = []
@@ -186,7 +191,7 @@ def _polar(index: int, count: int, radius: float) -> tuple[float, float]:
 
 def _round_step(rough: float) -> float:
     magnitude = 10.0 ** math.floor(math.log10(rough))
-    return next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * 0.999)
+    return next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= rough * 0.999)
 
 
 def _step_below(value: float) -> float:

@@ -43,8 +43,8 @@ REPLY = (
     "From the top you look straight along the Champs-Élysées."
 )
 REASONS = (
-    "The avatar names the year and the height and then answers what was asked. Its second answer takes up the avenue from "
-    "the first one without being told again.\n\nThe face stays the same throughout, but the light changes between clips."
+    "The avatar names the year and the height and then answers what was asked. Its second answer takes up the avenue "
+    "from the first one without being told again.\n\nThe face stays the same throughout, but the light changes."
 )
 
 
@@ -75,9 +75,7 @@ def write_clip(path: Path, tint: tuple[int, int, int], frames: int = FRAMES) -> 
         container.mux(sound.encode(None))
     seconds = frames / FPS
     size = path.stat().st_size
-    return ClipFacts(
-        "ab" * 32, size, seconds, frames, float(FPS), SIZE, SIZE, "h264", True, True, seconds, 0.0, size
-    )
+    return ClipFacts("ab" * 32, size, seconds, frames, float(FPS), SIZE, SIZE, "h264", True, True, seconds, 0.0, size)
 
 
 def write_voice(path: Path) -> None:
@@ -93,8 +91,9 @@ def write_voice(path: Path) -> None:
 class Factory:
     """Makes runs below ``root``: the media root is ``root / "run"``, the scenario set ``root / "set"``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clips: list[tuple[Path, ClipFacts]]) -> None:
         self.root = root
+        self.clips = clips
         self.run = root / "run"
 
     def __call__(
@@ -115,13 +114,22 @@ class Factory:
         def text(honest: str) -> str:
             return honest if hostile is None else hostile
 
-        facts = [
-            write_clip(self.run / "media" / f"{n} räk#?%smörgås.mp4", TINTS[n % len(TINTS)]) for n in range(len(systems))
-        ]
+        def unicode(honest: str) -> str:
+            """Scenario files refuse lone surrogates; systems don't."""
+            return text(honest).replace("\ud800", "")
+
+        (self.run / "media").mkdir(parents=True, exist_ok=True)
+        facts = []
+        for n in range(len(systems)):
+            clip, of_clip = self.clips[n]
+            shutil.copyfile(clip, self.run / "media" / f"{n} räk#?%smörgås.mp4")
+            facts.append(of_clip)
         write_voice(self.root / "set" / "audio" / "user.wav")
         played = tuple(
             PlayedScenario(
-                self._scenario(n, turns, text), self._persona(text), (self.root / "set" / "audio" / "user.wav",) * turns
+                self._scenario(n, turns, unicode),
+                self._persona(unicode),
+                (self.root / "set" / "audio" / "user.wav",) * turns,
             )
             for n in range(scenarios)
         )
@@ -134,7 +142,7 @@ class Factory:
         )
         verdicts = [verdict for conversation in conversations for verdict in conversation.verdicts]
         scores = Scores.from_records(verdicts)
-        label = JudgeLabel(name=text("signals") if offline else "Qwen3-VL-30B-A3B-Instruct", comparable=not offline)
+        label = JudgeLabel(name=unicode("signals") if offline else "Qwen3-VL-30B-A3B-Instruct", comparable=not offline)
         table = build_table(
             scores,
             expected=Expected.product(systems, [entry.scenario.id for entry in played]),
@@ -278,15 +286,31 @@ class Factory:
         return Conversation(system, scenario.id, tuple(exchanges), transcripts, tuple(verdicts))
 
 
+def write_clips(folder: Path) -> list[tuple[Path, ClipFacts]]:
+    """One clip for each of the systems a run can have."""
+    return [(path := folder / f"{n}.mp4", write_clip(path, tint)) for n, tint in enumerate(TINTS)]
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, ClipFacts]]:
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
 @pytest.fixture
-def factory(tmp_path: Path) -> Factory:
-    return Factory(tmp_path)
+def factory(tmp_path: Path, clips: list[tuple[Path, ClipFacts]]) -> Factory:
+    return Factory(tmp_path, clips)
 
 
-CHROMIUM_FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-quic"
-).split()
+CHROMIUM_FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
 
 
 def find_chromium() -> str | None:

@@ -40,10 +40,13 @@
     return el(kind ? `span.tag.${kind}` : "span.tag", {}, quoted(content));
   }
 
+  /** The data say null for a turn that has not been played yet, and nothing for one that nobody asked for. */
+  const unplayed = (turn) => (turn === undefined ? "Not planned" : "Not yet played");
+
   /** What a player shows when there is nothing to play. */
   interbench.absence = (turn) => {
     const [headline, why] = !turn
-      ? ["Not yet played", ""]
+      ? [unplayed(turn), ""]
       : turn.outcome !== "completed"
         ? [words(turn.outcome), [turn.code && words(turn.code), turn.message].filter(Boolean).join(": ")]
         : ["No clip", turn.clip?.problem || "No clip is recorded for this turn."];
@@ -106,7 +109,7 @@
 
   /** One system's answer in one turn. */
   interbench.reply = (turn) => {
-    if (!turn) return el("div.reply", {}, el("p.muted", {}, "Not yet played."));
+    if (!turn) return el("div.reply", {}, el("p.muted", {}, `${unplayed(turn)}.`));
     const trouble = turn.outcome === "completed" ? null : el("div", {}, el("div.tags", {}, tag(words(turn.outcome), "bad"), turn.code ? tag(words(turn.code)) : null), text(turn.message));
     return el("div.reply", {}, trouble, ...transcript(turn), times(turn), particulars(turn));
   };
@@ -128,6 +131,7 @@
 
   /** A dimension's samples in one line: score, and `standing`, its percentile in the pool, as bar and figure. */
   interbench.score = (samples, key, standing) => {
+    if (!samples) return el("div.score.none", {}, "– not planned");
     const scored = samples.filter((sample) => sample.score !== null);
     if (!scored.length) {
       return el("div.score.none", {}, "– ", samples.length ? quoted(samples[0].missing) : "not yet judged");
@@ -151,7 +155,7 @@
   };
 
   /** The judge's words on one dimension of one conversation. */
-  interbench.reasons = (samples) => el("div", {}, samples.map((sample) =>
+  interbench.reasons = (samples) => el("div", {}, !samples?.length ? el("p.muted.small", {}, samples ? "Not yet judged." : "Not planned.") : samples.map((sample) =>
     el("div.sample", {},
       samples.length > 1 || sample.expected !== null || sample.missing
         ? el("div.tags", {},

@@ -68,7 +68,7 @@ const interbench = (() => {
     }
   }
 
-  const THEMES = { "": "Theme: system", light: "Theme: light", dark: "Theme: dark" };
+  const THEMES = { "": "Theme: auto", light: "Theme: light", dark: "Theme: dark" };
 
   function applyTheme(theme) {
     if (theme) document.documentElement.dataset.theme = theme;

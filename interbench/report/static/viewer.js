@@ -201,7 +201,7 @@
       el("div.chapter", {}, el("h2", {}, "Conversation")),
       ...shard.turns.map((turn, place) => said(turn, place)),
       el("div.chapter", {}, el("h2", {}, "Verdicts"), el("button.quiet", { type: "button", id: "open-all", onclick: toggleAll }, "Open all")),
-      el("p.small.muted", {}, `By ${visible(index.judge)}. Bars and P show where a score stands in the pool, as a percentile.`),
+      el("p.small.muted", {}, "By ", quoted(index.judge), ". Bars and P show where a score stands in the pool, as a percentile."),
       ...index.dimensions.flatMap((dimension, place) => verdicts(dimension, place)),
     );
     drawAll();
@@ -211,7 +211,7 @@
   function said(turn, place) {
     const node = row("said",
       interbench.userTurn(turn, place + 1, { onShow: () => goTo(place + 1), onVoice: (href) => playAlone(href) }),
-      state.systems.map((system) => interbench.reply(shard.systems[system]?.turns[place] ?? null)));
+      state.systems.map((system) => interbench.reply(shard.systems[system]?.turns[place])));
     node.dataset.turn = place + 1;
     return node;
   }
@@ -223,10 +223,10 @@
   }
 
   function verdicts(dimension, place) {
-    const samples = state.systems.map((system) => shard.systems[system]?.verdicts[place] ?? []);
+    const samples = state.systems.map((system) => shard.systems[system]?.verdicts[place]);
     const panel = el("div.row.reasons", { id: `reasons-${dimension.key}` },
       el("p.question.first", {}, dimension.question),
-      samples.map((of) => (of.length ? interbench.reasons(of) : el("p.muted.small", {}, "Not yet judged."))));
+      samples.map((of) => interbench.reasons(of)));
     const button = el("button.dimension", { type: "button", "aria-controls": panel.id, onclick: () => toggleReasons(dimension.key) },
       dimension.name, el("small", {}, dimension.key));
     button.dataset.dimension = dimension.key;
@@ -285,7 +285,7 @@
   async function showTurn(turn) {
     state.turn = turn;
     keep();
-    const players = state.systems.map((system) => player(shard.systems[system]?.turns[turn - 1] ?? null, system));
+    const players = state.systems.map((system) => player(shard.systems[system]?.turns[turn - 1], system));
     document.querySelectorAll("#stage .player").forEach((figure, lane) => figure.replaceChildren(players[lane].frame));
     const href = shard.turns[turn - 1].audio?.href;
     const voice = href && address(href) ? new Audio(address(href)) : null;
