@@ -148,8 +148,8 @@ def plot(results: Sequence[dict]) -> str:
                 f'<circle cx="{point.split(",")[0]}" cy="{point.split(",")[1]}" r="3" fill="{colour}"/>'
                 for point in line.split()
             ]
-            if index == 0:
-                y = 26 + 16 * number
+            if index == 1:
+                y = 46 + 16 * number
                 parts.append(f'<text x="{x0 + panel - 4:.1f}" y="{y}" text-anchor="end" fill="{colour}">'
                              f'{result["encoder"]}</text>')  # fmt: skip
     parts.append(f'<text x="{margin}" y="18">relative feature error against the whole clip</text>')

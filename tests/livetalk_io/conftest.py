@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,11 +28,6 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 GOLDEN = Path(__file__).parents[1] / "livetalk_model" / "golden"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # transformers' weight norm and swig-built extensions warn at import under some versions of Python.
-    config.addinivalue_line("filterwarnings", "ignore:builtin type [Ss]wig.*:DeprecationWarning")
 
 
 @pytest.fixture(scope="session")
@@ -115,10 +111,9 @@ class TinyCheckpoints:
     size: Size
 
 
-@pytest.fixture
-def checkpoints(tmp_path: Path, tiny: Size) -> TinyCheckpoints:
-    """A folder as `livetalk download` would fill it, of size tiny."""
-    root = tmp_path / "checkpoints"
+@pytest.fixture(scope="session")
+def pristine_checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny: Size) -> Path:
+    root = tmp_path_factory.mktemp("pristine")
     files = CheckpointFiles.under(root)
     for path in (files.dit, files.text_encoder, files.tokenizer / "x", files.speech / "x"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +123,15 @@ def checkpoints(tmp_path: Path, tiny: Size) -> TinyCheckpoints:
     torch.save(text, files.text_encoder)
     write_tokenizer(files.tokenizer, tiny.text.vocab_size)
     write_speech(files.speech, tiny)
-    return TinyCheckpoints(root, files, tiny)
+    return root
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, pristine_checkpoints: Path, tiny: Size) -> TinyCheckpoints:
+    """A folder as `livetalk download` would fill it, of size tiny, for a test to spoil."""
+    root = tmp_path / "checkpoints"
+    shutil.copytree(pristine_checkpoints, root)
+    return TinyCheckpoints(root, CheckpointFiles.under(root), tiny)
 
 
 def write_tokenizer(folder: Path, vocabulary: int) -> None:
