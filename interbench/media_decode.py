@@ -196,7 +196,7 @@ class _Sound:
         lead = 0.0 if self.start is None else max(self.start - origin, 0.0)
         self._task.check_time(lead)
         silence = np.zeros(round(lead * AUDIO_RATE), np.float32)
-        samples: npt.NDArray[np.float32] = np.concatenate([silence, *self._pieces]).clip(-1.0, 1.0)
+        samples: npt.NDArray[np.float32] = np.nan_to_num(np.concatenate([silence, *self._pieces])).clip(-1.0, 1.0)
         return samples
 
     def seconds(self) -> float:
@@ -210,7 +210,7 @@ class _Sound:
 
     def _take(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
-            self._put(np.nan_to_num(frame.to_ndarray()[0]))
+            self._put(frame.to_ndarray()[0])
 
     def _put(self, samples: npt.NDArray[np.float32]) -> None:
         self._pieces.append(samples)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from interbench import keypoints
 from interbench.errors import MediaError
 from interbench.judge import appearance, content
 from interbench.judge.base import Judge, JudgeTask
@@ -60,6 +61,7 @@ class Signals(Judge):
                 "blank": appearance.BLANK,
             },
             "content": {"chance_share": content.CHANCE_SHARE, "full_share": content.FULL_SHARE},
+            "key_points": {"gap": keypoints.GAP, "content_share": keypoints.CONTENT_SHARE},
         }
 
     async def start(self) -> None:
