@@ -106,12 +106,8 @@ def print_table(
     if form == "terminal":
         from rich.console import Console
 
-        from interbench.report.tables import notes
-
-        console = Console(soft_wrap=False)
+        console = Console()
         console.print(render_rich(table, precision=precision, intervals=intervals, width=console.width))
-        for note in notes(table):
-            console.print(note, markup=False, highlight=False, style="dim")
     else:
         sys.stdout.write(render(table, cast(Format, form), precision=precision, intervals=intervals))
 

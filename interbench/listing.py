@@ -9,6 +9,10 @@ from typing import Any
 
 from interbench.errors import SystemLoadError
 
+_WIDE = 110
+"""Columns that a terminal needs for the details."""
+_DETAILS = ("from", "output", "state", "price_usd_per_s", "persona", "stresses", "group")
+
 
 def show(what: str, *, scenarios: str, as_json: bool) -> None:
     """Print a list for people, or as JSON."""
@@ -102,11 +106,14 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
     names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
     columns = [name for name in names if any(row.get(name) and not isinstance(row[name], dict) for row in rows)]
+    if console.width < _WIDE:
+        columns = [name for name in columns if name not in _DETAILS]
     table = Table(box=box.SIMPLE_HEAD)
     for name in columns:
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in ("name", "id", "key"))
     for row in rows:
         table.add_row(*(Text("" if row.get(name) is None else str(row[name])) for name in columns))
-    Console().print(table)
+    console.print(table)
