@@ -228,7 +228,7 @@ def _decode_clip(task: Task) -> tuple[_Picture, _Sound | None, str]:
     require_complete(task.file, task.kind)
     with task.open() as container:
         video, audio = task.picture(container), task.sound(container)
-        codec = video.codec_context.name
+        codec = video.codec_context.codec.canonical_name
         fallback_fps = float(video.average_rate or 25) or 25.0
         picture, sound = _Picture(_Showing(task)), None if audio is None else _Sound(task)
         declared = None if container.duration is None else container.duration / av.time_base
@@ -431,7 +431,7 @@ def probe_audio(task: Task) -> dict[str, Any]:
                     task.check_time(samples / stream.rate)
         facts = SoundFacts(
             container=task.kind,
-            codec=stream.codec_context.name,
+            codec=stream.codec_context.codec.canonical_name,
             rate=stream.rate,
             channels=stream.channels,
             duration_s=samples / stream.rate,
