@@ -190,8 +190,9 @@ class Performer:
             reference: latent of the picture [1,16,1,h,w].
             noise: where the session's noise comes from.
         """
-        if self._render_stream is not None:
-            self._render_stream.wait_stream(torch.cuda.current_stream(self.dit.device))
+        for own in (self._render_stream, self._decode_stream):
+            if own is not None:  # weights and conditions may still be under way on the caller's stream
+                own.wait_stream(torch.cuda.current_stream(own.device))
         with self._on(self._render_stream):
             self.generator.start(context, reference)
         self.decoder.reset()
@@ -245,12 +246,21 @@ class Performer:
     def _render(self, features: Iterable[Tensor]) -> Iterator[_Rendered]:
         """Clean latents of block after block; the clean pass comes after they have been handed on."""
         assert self._noise is not None
-        for rows in features:
+        arriving = iter(features)
+        while True:
+            with self._on(self._render_stream):  # where features that are computed on demand belong, too
+                rows = next(arriving, None)
+            if rows is None:
+                return
             began = time.perf_counter()
             block = self.next_block
             expected = block_frames(block)[1] - block_frames(block)[0] + 1
             if len(rows) != expected:
                 raise SessionError(f"Block {block} needs the features of {expected} video frames; {len(rows)} came.")
+            if self._render_stream is not None:
+                self._render_stream.wait_stream(torch.cuda.default_stream(self.dit.device))
+                if rows.is_cuda:
+                    rows.record_stream(self._render_stream)
             with torch.inference_mode(), self._on(self._render_stream):
                 rows = rows.to(self.dit.device, non_blocking=True)
                 audio = self.dit.embed_audio(lead_in(rows) if block == 0 else rows)

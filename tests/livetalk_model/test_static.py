@@ -118,3 +118,18 @@ def test_counted_arithmetic_is_what_runs(real_size):
     # The clean pass leaves the last layer after its keys and values, and the head altogether.
     layer = (published.total - once) / 30
     assert forward - layer < clean < forward - 0.8 * layer
+
+
+def test_the_layers_compile_whole_and_once_per_cache_length(golden_config, golden_state, session, run_session):
+    given = session(8)
+    expected = run_session(given)
+    torch._dynamo.reset()
+    dit = CausalDiT.from_state(golden_config, golden_state).compile_layers(backend="aot_eager", fullgraph=True)
+    generator = BlockGenerator(dit, given.stream)
+    generator.start(given.context, given.reference)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for b, noise in enumerate(given.noise):
+        latents = generator.denoise(given.audio[:, 3 * b : 3 * b + 3], noise)
+        generator.clean()
+        torch.testing.assert_close(latents, expected[b], atol=2e-5, rtol=0)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before <= given.stream.window // 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -129,10 +129,13 @@ class CausalDiT(nn.Module):
             layer.attend = kernel
         return self
 
-    def compile_layers(self, mode: str = "max-autotune-no-cudagraphs") -> CausalDiT:
-        """Compile the layer once; all layers share the code. Graphs are captured around whole blocks, not here."""
+    def compile_layers(self, **options: Any) -> CausalDiT:
+        """Compile the layer once; all layers share the code. Graphs are captured around whole blocks, not here.
+
+        `options` are those of `torch.compile`, by default {"mode": "max-autotune-no-cudagraphs"}.
+        """
         for layer in self.layers:
-            layer.compile(mode=mode, dynamic=False)
+            layer.compile(dynamic=False, **(options or {"mode": "max-autotune-no-cudagraphs"}))
         return self
 
     def new_cache(self, stream: StreamConfig) -> AnchoredKVCache:
