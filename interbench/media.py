@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -134,7 +134,7 @@ class MediaPool:
         return pixels.reshape(count, height, width, 3)
 
     @contextlib.asynccontextmanager
-    async def _handover(self) -> Any:
+    async def _handover(self) -> AsyncIterator[Path]:
         """A name in the pool's private folder for a worker to write to; what it wrote is removed afterwards."""
         if self._exchange is None:
             self._exchange = Path(tempfile.mkdtemp(prefix="interbench-media-"))
