@@ -133,7 +133,8 @@ def _clean(value: Any) -> Any:
 
 
 def _fixed(value: float | None, digits: int = 1, sign: str = "") -> str:
-    return DASH if value is None else f"{value:{sign}.{digits}f}".replace("-", "−")
+    # Adding nought turns a negative nought into a plain one.
+    return DASH if value is None else f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
 
 
 def _probability(value: float | None) -> str:

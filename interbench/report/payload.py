@@ -19,6 +19,8 @@ Percentile = Callable[[str, float], float | None]
 """Dimension key and raw score to percentile in the table's pool; None if the pool does not know the dimension."""
 
 Json = dict[str, Any]
+OUTCOMES: tuple[str, ...] = (*(outcome.value for outcome in Outcome), "pending")
+"""Every state a turn of the plan can be in; ``pending``: nobody has played it yet."""
 _DEEPEST = 12
 
 
@@ -262,7 +264,3 @@ def _scores(verdicts: list[Verdict]) -> list[float]:
 def _rounded(value: float | None, digits: int = 6) -> float | None:
     """Shorter files; far below anything shown. JSON has no sign for infinity, so that is nothing."""
     return round(value, digits) if value is not None and math.isfinite(value) else None
-
-
-OUTCOMES: tuple[str, ...] = (*(outcome.value for outcome in Outcome), "pending")
-"""Every state a turn of the plan can be in; ``pending``: nobody has played it yet."""

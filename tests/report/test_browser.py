@@ -154,6 +154,10 @@ def test_scenarios_switch_by_click_by_key_and_back(opened: Opener, factory: Any)
     until(page, "document.querySelector('#scenario-title').textContent.startsWith('Bad news')")
     page.keyboard.press("ArrowRight")
     assert page.text_content(".now") == "Turn 2 of 2"
+    page.focus("#turn-1")
+    page.keyboard.press("Enter")
+    assert page.text_content(".now") == "Turn 1 of 2"
+    assert page.evaluate("document.activeElement.id") == "turn-1"
 
 
 def test_one_to_four_systems_stand_side_by_side(opened: Opener, factory: Any) -> None:
@@ -280,7 +284,7 @@ def test_hostile_text_is_only_text(opened: Opener, factory: Any) -> None:
             assert "<script>window.hacked = 1</script>" in heading(page)
             assert "<img src=x" in names(page)[1]
             assert page.evaluate("({}).polluted") is None
-            assert page.locator("#lanes img, #lanes script, #scenarios img").count() == 0
+            assert page.locator("#lanes img, #lanes script, #scenarios img, h1 img").count() == 0
         body = page.inner_text("body")
         assert "<script>window.hacked = 1</script>" in body
         assert "\x00" not in body

@@ -36,13 +36,12 @@ const interbench = (() => {
   }
 
   /** Text of foreign origin, kept from reordering what stands beside it. */
-  function quoted(text, tag = "bdi") {
-    return el(tag, { dir: "auto" }, visible(text));
+  function quoted(text) {
+    return el("bdi", { dir: "auto" }, visible(text));
   }
 
   /** Control characters would be invisible, so they are shown as replaced. */
   function visible(text) {
-    // eslint-disable-next-line no-control-regex
     return String(text).replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g, "\ufffd");
   }
 
@@ -92,5 +91,5 @@ const interbench = (() => {
     document.querySelector("#theme")?.addEventListener("click", nextTheme);
   });
 
-  return { el, svg, slot, mark, quoted, visible, address, remember, remembered };
+  return { el, svg, slot, mark, quoted, visible, address };
 })();

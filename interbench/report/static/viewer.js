@@ -131,6 +131,7 @@
     $("category-name").replaceChildren(quoted(words(scenario.category)));
     $("scenario-title").textContent = visible(scenario.title);
     drawFacts(scenario);
+    drawPortrait();
     const at = shown.indexOf(state.scenario);
     $("previous").disabled = at <= 0;
     $("next").disabled = at < 0 || at === shown.length - 1;
@@ -150,6 +151,14 @@
     $("scenario-facts").replaceChildren(...parts.flatMap((part, place) => (place ? [" · ", part] : [part])));
   }
 
+  function drawPortrait() {
+    const href = shard.persona?.portrait?.href;
+    const source = href ? address(href) : null;
+    $("portrait").classList.toggle("hidden", !source);
+    if (source) $("portrait").src = source;
+    else $("portrait").removeAttribute("src");
+  }
+
   function trouble(message) {
     $("trouble").textContent = message;
     $("trouble").classList.toggle("hidden", !message);
@@ -159,11 +168,10 @@
   function drawSystems() {
     $("systems").replaceChildren(...index.systems.map((system, place) => {
       const on = state.systems.includes(place);
-      const button = el(`button.${slot(place).colour}`, {
+      return el(`button.${slot(place).colour}`, {
         type: "button", "aria-pressed": String(on), title: visible(system.description), onclick: () => toggleSystem(place),
         disabled: !on && state.systems.length >= interbench.MOST_SYSTEMS,
       }, mark(place), quoted(system.name));
-      return button;
     }));
   }
 
@@ -204,7 +212,7 @@
       el("p.small.muted", {}, "By ", quoted(index.judge), ". Bars and P show where a score stands in the pool, as a percentile."),
       ...index.dimensions.flatMap((dimension, place) => verdicts(dimension, place)),
     );
-    drawAll();
+    drawOpen();
     showTurn(state.turn);
   }
 
@@ -236,23 +244,23 @@
       return cell;
     });
     const line = row("verdict-row", el("div.first", {}, button), cells);
-    line.classList.toggle("chosen", state.dimension === dimension.key);
     return [line, panel];
   }
 
   function toggleReasons(key) {
     if (!open.delete(key)) open.add(key);
-    drawAll();
+    drawOpen();
   }
 
   function toggleAll() {
     open = new Set(open.size === index.dimensions.length ? [] : index.dimensions.map((dimension) => dimension.key));
-    drawAll();
+    drawOpen();
   }
 
-  function drawAll() {
+  function drawOpen() {
     for (const button of $("lanes").querySelectorAll("button.dimension")) {
       const on = open.has(button.dataset.dimension);
+      button.closest(".row").classList.toggle("chosen", button.dataset.dimension === state.dimension);
       button.setAttribute("aria-expanded", String(on));
       $(button.getAttribute("aria-controls")).classList.toggle("hidden", !on);
     }
@@ -332,25 +340,29 @@
 
   function drawControls() {
     const now = shard.turns[state.turn - 1];
+    const held = $("controls").contains(document.activeElement) ? document.activeElement.id : "";
     const lost = (turn) => state.systems.some((system) => {
       const played = shard.systems[system]?.turns[turn];
       return played && played.outcome !== "completed";
     });
-    $("controls").replaceChildren(
+    $("controls").replaceChildren(...[
       el("p.now", {}, `Turn ${state.turn} of ${shard.turns.length}`),
       el("div.turns", { role: "group", "aria-label": "Turns" }, shard.turns.map((_, place) =>
         el(lost(place) ? "button.trouble" : "button", {
-          type: "button", "aria-current": String(place + 1 === state.turn), onclick: () => goTo(place + 1),
+          type: "button", id: `turn-${place + 1}`, "aria-current": String(place + 1 === state.turn), onclick: () => goTo(place + 1),
           "aria-label": `Turn ${place + 1}${lost(place) ? ", not completed by every system" : ""}`,
         }, String(place + 1)))),
       el("div.transport", {},
         el("button.primary", { type: "button", id: "play-turn", onclick: () => { lone.pause(); stage.toggle(); } }),
         el("button", { type: "button", id: "play-all", onclick: () => { lone.pause(); playAll(); } })),
-      el("label.check", {},
-        el("input", { type: "checkbox", id: "with-voice", checked: stage.withVoice, onchange: (event) => { stage.withVoice = event.target.checked; } }),
-        "Begin with the user’s voice"),
+      shard.turns.some((turn) => turn.audio?.href)
+        ? el("label.check", {},
+            el("input", { type: "checkbox", id: "with-voice", checked: stage.withVoice, onchange: (event) => { stage.withVoice = event.target.checked; } }),
+            "Begin with the user’s voice")
+        : null,
       el("p.small", { dir: "auto" }, el("span.muted", {}, "User: "), quoted(now.text.length > 280 ? `${now.text.slice(0, 280)} …` : now.text)),
-    );
+    ].filter(Boolean));
+    if (held) $(held)?.focus();
     drawTransport(stage.state);
   }
 
@@ -410,7 +422,7 @@
         if (id === "dimension" && state.dimension) open.add(state.dimension);
         keep();
         drawList();
-        if (shard) drawLanes();
+        if (shard) drawOpen();
       });
     }
     $("query").addEventListener("input", () => {
