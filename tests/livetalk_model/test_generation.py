@@ -171,3 +171,18 @@ def test_wrong_settings_are_refused(golden_dit, settings, message):
 def test_impossible_streams_are_refused(settings):
     with pytest.raises(ValueError):
         StreamConfig(**settings)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, 5, 8])
+def test_padding_rows_are_merged_without_changing_the_numbers(golden_dit, session, run_session, close, padding):
+    given = session(2)
+    given.context[:, 8 - padding :] = 0
+    merged = BlockGenerator(golden_dit, given.stream)
+    merged.start(given.context, given.reference)
+    assert len(merged._text.k[0]) == (8 if padding < 2 else 9 - padding)
+    whole = BlockGenerator(golden_dit, given.stream)
+    whole.start(given.context, given.reference)
+    whole._text = golden_dit.embed_text(given.context)
+    for b, noise in enumerate(given.noise):
+        audio = given.audio[:, 3 * b : 3 * b + 3]
+        close(merged.denoise(audio, noise), whole.denoise(audio, noise))

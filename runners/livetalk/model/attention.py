@@ -27,7 +27,7 @@ KERNELS = ("fa3", "fa2", *_SDPA)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Torch's own choice of kernel; `mask` [M,S] is True where a query may look."""
+    """Torch's own choice of kernel; `mask` [M,S] is True where a query may look, or is added to its scores."""
     out = F.scaled_dot_product_attention(
         q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], attn_mask=mask
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from livetalk import sampler
 from livetalk.config import FRAMES_PER_BLOCK, StreamConfig
 from livetalk.errors import SessionError
-from livetalk.model.dit import CausalDiT, TextCondition
+from livetalk.model.dit import CausalDiT, TextCondition, merge_padding
 
 Observer = Callable[["BlockGenerator", int, Tensor, Tensor | None], None]
 """Called after every pass with the generator, the step (number of steps for the clean pass), its input and its x0."""
@@ -85,7 +85,10 @@ class BlockGenerator:
         for i in range(2):
             mask[0] = i  # 0 at the very first frame of the session, 1 everywhere else
             self._images[i].copy_(self.dit.embed_image(torch.cat((picture, mask), dim=1)))
-        self._keep_text(self.dit.embed_text(context.to(self.dit.device)))
+        context = context.to(self.dit.device, self.dit.dtype)
+        # The GPU's fastest kernels take no bias, and there attention to the text is under 2 % of the arithmetic.
+        merged = merge_padding(context) if self.dit.device.type == "cpu" else (context, None)
+        self._keep_text(self.dit.embed_text(*merged))
 
     @torch.inference_mode()
     def denoise(self, audio: Tensor, noise: Tensor) -> Tensor:
@@ -150,7 +153,7 @@ class BlockGenerator:
             self.observe(self, len(self.sigmas), self.latents, None)
 
     def _keep_text(self, text: TextCondition) -> None:
-        if self._text is not None and self._text.k[0].shape == text.k[0].shape:
+        if self._graphs and self._text is not None and self._text.k[0].shape == text.k[0].shape:
             for kept, new in zip((*self._text.k, *self._text.v), (*text.k, *text.v), strict=True):
                 kept.copy_(new)
         else:

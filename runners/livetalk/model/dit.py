@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -23,6 +24,7 @@ class TextCondition(NamedTuple):
 
     k: tuple[Tensor, ...]
     v: tuple[Tensor, ...]
+    bias: Tensor | None = None  # [1,T], added to the scores
 
 
 class Modulation(NamedTuple):
@@ -144,11 +146,14 @@ class CausalDiT(nn.Module):
 
     # -- conditions, computed once per session or block ------------------------------------------------------------
 
-    def embed_text(self, context: Tensor) -> TextCondition:
-        """Text rows [1,T,text_dim], padding rows of zeros included, to the keys and values of every layer."""
+    def embed_text(self, context: Tensor, bias: Tensor | None = None) -> TextCondition:
+        """Text rows [1,T,text_dim], padding rows of zeros included, to the keys and values of every layer.
+
+        `context` and `bias` may come from `merge_padding`.
+        """
         text = self.text_out(F.gelu(self.text_in(context[0].to(self.dtype)), approximate="tanh"))
         k, v = zip(*(layer.text_keys_values(text) for layer in self.layers), strict=True)
-        return TextCondition(k, v)
+        return TextCondition(k, v, bias)
 
     def embed_image(self, y: Tensor) -> Tensor:
         """Image condition [f,17,h,w] to its share of the patch embedding, [f,n,d]."""
@@ -222,7 +227,7 @@ class CausalDiT(nn.Module):
         tokens = self.patch_x(patchify(frames.to(self.dtype))) + self.embed_image(y[0].transpose(0, 1))
         for i, layer in enumerate(self.layers):
             tokens = self._hear(tokens, audio, i)
-            tokens = layer(tokens, time.layers[i], rotation, text.k[i], text.v[i], None, mask)
+            tokens = layer(tokens, time.layers[i], rotation, text.k[i], text.v[i], text.bias, None, mask)
         return self._head(tokens, time, frames).transpose(0, 1)[None]
 
     def _run(
@@ -238,7 +243,7 @@ class CausalDiT(nn.Module):
         tokens: Tensor = self.patch_x(patchify(x)) + image
         for i, layer in enumerate(layers):
             tokens = self._hear(tokens, audio, i)
-            tokens = layer(tokens, time.layers[i], cache.rotation, text.k[i], text.v[i], cache.layer(i))
+            tokens = layer(tokens, time.layers[i], cache.rotation, text.k[i], text.v[i], text.bias, cache.layer(i))
         return tokens
 
     def _hear(self, tokens: Tensor, audio: Tensor, layer: int) -> Tensor:
@@ -249,6 +254,24 @@ class CausalDiT(nn.Module):
     def _head(self, tokens: Tensor, time: Modulation, like: Tensor) -> Tensor:
         shift, scale = time.head
         return unpatchify(self.head(modulate(tokens, scale, shift, self.config.eps)), *like.shape[-2:])
+
+
+def merge_padding(context: Tensor) -> tuple[Tensor, Tensor | None]:
+    """One row for all padding rows at the end of a prompt, and the bias [1,T] that makes up for it.
+
+    Rows of zeros all have the same key and value (spec 4), so m of them weigh as much as one whose score is higher by
+    ln m. The numbers stay the same; attention to the text shrinks from 512 rows to the prompt's own. Reads `context` on
+    the host.
+    """
+    rows = context.shape[1]
+    used = context[0].any(dim=1).nonzero()
+    padding = rows - (int(used[-1]) + 1 if len(used) else 0)
+    if padding < 2:
+        return context, None
+    merged = context[:, : rows - padding + 1]
+    bias = torch.zeros((1, merged.shape[1]), dtype=context.dtype, device=context.device)
+    bias[0, -1] = math.log(padding)
+    return merged, bias
 
 
 def block_causal_mask(frames: int, tokens_per_frame: int, window: int, device: torch.device | str) -> Tensor:

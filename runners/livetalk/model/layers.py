@@ -86,6 +86,7 @@ class Layer(nn.Module):
         rotation: Tensor,
         text_k: Tensor,
         text_v: Tensor,
+        text_bias: Tensor | None,
         cache: LayerCache | None,
         mask: Tensor | None = None,
     ) -> Tensor:
@@ -95,6 +96,7 @@ class Layer(nn.Module):
             modulation: [6,G,d]: shift, 1+scale, gate of self-attention, then of the feed-forward; G is 1 or f.
             rotation: [f·n,1,D/2,2].
             text_k, text_v: [T,H,D].
+            text_bias: [1,T], added to the scores of the text; None for nothing.
             cache: where keys and values go and come from; None attends within x, under `mask` [f·n, f·n].
         """
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = modulation.unbind(0)
@@ -110,7 +112,8 @@ class Layer(nn.Module):
         x = torch.addcmul(x, self.self_out(attended.reshape(x.shape)), gate_sa[:, None])
 
         q = self._heads(self._rms(self.cross_q(self.cross_norm(x)), self.cross_norm_q))
-        x = x + self.cross_out(self.attend(q, text_k, text_v).reshape(x.shape))
+        read = self.attend(q, text_k, text_v) if text_bias is None else sdpa(q, text_k, text_v, text_bias)
+        x = x + self.cross_out(read.reshape(x.shape))
 
         hidden = gelu_tanh(self.ffn_in(modulate(x, scale_ff, shift_ff, self.eps)))
         return torch.addcmul(x, self.ffn_out(hidden), gate_ff[:, None])
