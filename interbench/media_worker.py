@@ -108,7 +108,8 @@ def _bound_processor_time(limits: Limits) -> None:
     """Even a worker whose harness is gone must not decode for ever."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     budget = int(usage.ru_utime + usage.ru_stime + limits.timeout_s) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (_within(budget, hard), hard))
 
 
 def _bound_process(limits: Limits) -> None:
@@ -121,8 +122,11 @@ def _bound_process(limits: Limits) -> None:
         with contextlib.suppress(ValueError, OSError, AttributeError):
             kind = getattr(resource, name)
             hard = resource.getrlimit(kind)[1]
-            soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(kind, (soft, soft))
+            resource.setrlimit(kind, (_within(value, hard),) * 2)
+
+
+def _within(wanted: int, hard: int) -> int:
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def main() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from interbench.judge import appearance
 from interbench.media import MediaPool
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SIZE = (appearance.SIDE, appearance.SIDE)
 
@@ -20,13 +23,14 @@ CHANGES = {
 }
 
 
-@pytest.fixture
-def looks():
-    async def of(*paths):
-        async with MediaPool() as pool:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def looks():
+    async with MediaPool() as pool:
+
+        async def of(*paths):
             return [appearance.describe(await pool.frames(path, appearance.FRAMES, SIZE)) for path in paths]
 
-    return of
+        yield of
 
 
 async def test_talking_blinking_nodding_and_smiling_change_little(looks, film, scene):
@@ -71,7 +75,7 @@ async def test_a_still_person_is_not_blank(looks, film, scene):
     assert not look.blank
 
 
-def test_colours_are_measured_as_people_see_them():
+async def test_colours_are_measured_as_people_see_them():
     patches = np.zeros((1, appearance.SIDE, appearance.SIDE, 3), np.uint8)
     patches[0, :32] = (255, 255, 255)
     patches[0, 32:] = (255, 0, 0)

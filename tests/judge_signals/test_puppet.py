@@ -60,7 +60,7 @@ async def test_words(parts, played, verdicts, defect, dimension, drop):
 async def test_only_leaving_the_topic_costs_much_relevance(parts, played, verdicts):
     means = {}
     for defect in ("off-topic", "partial", "amnesiac", "contradict", "broadcast"):
-        given = [await verdicts(played(part.scenario, said(part, defect)), "SR") for part in parts]
+        given = [await verdicts(played(part.scenario, said(part, defect)), "SR") for part in parts[::4]]
         means[defect] = np.mean([verdict["SR"].score for verdict in given])
     assert means.pop("off-topic") < 2.5
     assert min(means.values()) > 8.5
