@@ -254,7 +254,8 @@ def _run(library: ctypes.CDLL, text: str, voice: Voice, pitch_range: int, word_g
             (_PARAMETER_WORDGAP, word_gap),
         ):
             library.espeak_SetParameter(parameter, value, 0)
-        # Breath and fricatives are made of the C library's random numbers.
+        # Breath and hiss are random numbers: its own, which it seeds with the time of day, and the C library's.
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         ctypes.CDLL(None).srand(1)
         raw = text.encode("utf-8")
         library.espeak_Synth(

@@ -13,7 +13,8 @@ from PIL import Image
 
 from interbench.speech import Samples
 
-AUDIO_RATE = 44_100
+AUDIO_RATE = 22_050
+"""The synthesizer's own rate: nothing is resampled."""
 
 
 def write_film(

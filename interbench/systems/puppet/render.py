@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from interbench.personas import Look, Persona, Voice
-from interbench.speech import Samples, Speech, level, resample, synthesize
+from interbench.speech import Samples, Speech, level, synthesize
 from interbench.systems.puppet.casting import drifted
 from interbench.systems.puppet.defects import Staging
 from interbench.systems.puppet.figure.sprites import Figure
@@ -83,8 +83,7 @@ def _soundtrack(speech: Speech, lead: float, frames: int, *, silent: bool) -> Sa
     """The speech after a silent ``lead``, exactly as long as the picture, at :data:`AUDIO_RATE`."""
     whole = np.zeros(frames * AUDIO_RATE // FPS, np.float32)
     if not silent and len(speech.samples):
-        spoken = resample(speech, AUDIO_RATE).samples
         start = round(lead * AUDIO_RATE)
-        part = spoken[: len(whole) - start]
+        part = speech.samples[: len(whole) - start]
         whole[start : start + len(part)] = part
     return whole

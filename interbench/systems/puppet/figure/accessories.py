@@ -8,8 +8,8 @@ from interbench.systems.puppet.figure.svg import Drawing
 
 
 def draw_earrings(d: Drawing, a: Anatomy) -> None:
-    """Below the ears; over the hair that hides them."""
-    if a.look.hair_style == "hijab":
+    """Below the ears, unless hair or a scarf hides them."""
+    if a.look.hair_style in ("bob", "long", "wavy", "hijab"):
         return
     for side in (-1, 1):
         x = CX + side * (a.cheek + 1)

@@ -21,7 +21,7 @@ _BOOKS = ("#9c4a3c", "#3f5f7f", "#c79a4b", "#5d7f68", "#6d4f78", "#d8cdb9", "#34
 def render(look: Look) -> Image.Image:
     """The place, RGBA, blurred as by a lens that looks at the figure."""
     d = Drawing()
-    blur = _PLACES[look.backdrop](d, look.backdrop_colour)
+    blur = PLACES[look.backdrop](d, look.backdrop_colour)
     _light(d)
     # What is blurred needs no more than half the pixels.
     half = d.rasterise(shrink=2).convert("RGB").filter(ImageFilter.GaussianBlur(blur / 2))
@@ -289,7 +289,7 @@ def _garden(d: Drawing, colour: str) -> float:
     return 5.0
 
 
-_PLACES: dict[Backdrop, Callable[[Drawing, str], float]] = {"plain": _plain, "office": _office,
+PLACES: dict[Backdrop, Callable[[Drawing, str], float]] = {"plain": _plain, "office": _office,
     "bookshelf": _bookshelf, "window": _window, "kitchen": _kitchen, "studio": _studio, "living_room": _living_room,
     "cafe": _cafe, "garden": _garden}
 """Each draws its place and returns how strongly it is to be blurred, in pixels."""

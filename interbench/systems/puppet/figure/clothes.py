@@ -23,10 +23,10 @@ def draw_body(d: Drawing, a: Anatomy) -> None:
     _neck(d, a)
     if a.look.hair_style == "hijab":
         _torso(d, a)
-        _STYLES[a.look.clothes_style](d, a)
+        STYLES[a.look.clothes_style](d, a)
         _scarf_ends(d, a)
         return
-    _STYLES[a.look.clothes_style](d, a)
+    STYLES[a.look.clothes_style](d, a)
     if "necklace" in a.look.accessories:
         _necklace(d, a)
 
@@ -320,7 +320,7 @@ def _necklace(d: Drawing, a: Anatomy) -> None:
     d.ellipse(CX, 446, 4.6, 5.2, d.radial(CX - 1.5, 444, 5, 6, (0, "#fff1c4"), (0.6, "#d9a93c"), (1, "#9a6f1e")))
 
 
-_STYLES: dict[ClothesStyle, Callable[[Drawing, Anatomy], None]] = {
+STYLES: dict[ClothesStyle, Callable[[Drawing, Anatomy], None]] = {
     "shirt": _shirt,
     "blazer": _blazer,
     "sweater": _sweater,

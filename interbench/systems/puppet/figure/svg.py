@@ -33,7 +33,7 @@ PICTURE = Box(0, 0, SIZE, SIZE)
 
 
 def number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:g}"
 
 
 def points(template: str, *values: float) -> str:
