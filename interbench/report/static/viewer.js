@@ -42,7 +42,8 @@
       if (!values.length) return;
       const { colour, shape } = slot(place);
       const x = values.reduce((sum, value) => sum + value, 0) / values.length;
-      line.append(svg("use", { href: shape, class: colour, x: `${3 + 0.94 * x}%`, y: 7 }));
+      // Alternate heights keep equal figures from hiding one another.
+      line.append(svg("use", { href: shape, class: colour, x: `${3 + 0.94 * x}%`, y: 4 + 3 * (place % 3) }));
     });
     return line;
   }
