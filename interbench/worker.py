@@ -169,7 +169,8 @@ class WorkerPool:
 
 def python_worker(module: str) -> list[str]:
     """Command line of a worker that is a module of this installation."""
-    return [sys.executable, "-m", module]
+    # -P: a file that happens to lie in the current folder must not stand in for a module of ours.
+    return [sys.executable, "-P", "-m", module]
 
 
 def serve(handler: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
