@@ -66,7 +66,7 @@ def maya(personas: list[Persona]) -> Persona:
 @pytest.fixture
 def reference() -> Reference:
     return Reference(
-        reply="Yes, of course. The tower is 330 metres tall. You said that heights scare you, so take the ground floor.",
+        reply="Yes, of course. The tower is 330 metres tall. You said heights scare you, so take the ground floor.",
         mood="warm, reassuring",
         off_topic_reply="Boil the eggs for nine minutes.",
         context_points=("heights scare you",),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def test_pauses_close_the_mouth(said: Speech) -> None:
     track = mouth_track(said.phonemes, said.duration_s, FPS)
     gaps = [
         (left.end_s, right.start_s)
-        for left, right in zip(said.phonemes, said.phonemes[1:], strict=False)
+        for left, right in itertools.pairwise(said.phonemes)
         if right.start_s - left.end_s > 0.25
     ]
     assert gaps

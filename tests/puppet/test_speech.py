@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shlex
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def test_phonemes_and_words_lie_in_order_within_the_speech() -> None:
     assert [word for word, _, _ in said.words] == ["Bob", "met", "my", "mother"]
     for spans in (said.phonemes, said.words):
         assert all(start < end <= said.duration_s + 1e-6 for _, start, end in spans)
-        assert all(left[2] <= right[1] + 1e-6 for left, right in zip(spans, spans[1:], strict=False))
+        assert all(left[2] <= right[1] + 1e-6 for left, right in itertools.pairwise(spans))
 
 
 def test_a_vowel_is_louder_than_the_closure_before_it() -> None:
@@ -56,7 +57,8 @@ def test_the_same_text_gives_the_same_samples(variant: str) -> None:
 def test_another_process_at_another_time_gives_the_same_samples() -> None:
     code = (
         "import hashlib; from interbench.personas import Voice; from interbench.speech import synthesize;"
-        "print(hashlib.sha256(synthesize('Six thin thistles.', Voice(variant='en-us+f3')).samples.tobytes()).hexdigest())"
+        "said = synthesize('Six thin thistles.', Voice(variant='en-us+f3'));"
+        "print(hashlib.sha256(said.samples.tobytes()).hexdigest())"
     )
     here = hashlib.sha256(synthesize("Six thin thistles.", Voice(variant="en-us+f3")).samples.tobytes()).hexdigest()
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
