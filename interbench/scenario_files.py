@@ -46,7 +46,7 @@ class Record(Generic[Model]):
     """One object of a JSON Lines file and where it stands."""
 
     file: Path
-    line: int
+    line: int | None
     value: Model
 
     def defect(self, field: str, message: str, level: Literal["error", "warning"] = "error") -> Defect:

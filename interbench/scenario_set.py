@@ -6,6 +6,7 @@ relative paths. The format is described in ``docs/scenarios.md``.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interbench.data import data_path
 from interbench.errors import MediaError, ScenarioError, UsageError
@@ -22,6 +24,9 @@ from interbench.keypoints import covered
 from interbench.personas import Persona
 from interbench.scenario_files import Defect, Record, read_records, resolve_inside
 from interbench.scenarios import Scenario
+
+if TYPE_CHECKING:
+    from interbench.media import SoundFacts
 
 SCENARIOS = "scenarios.jsonl"
 PERSONAS = "personas.jsonl"
@@ -151,8 +156,7 @@ def validate_set(source: str | Path, *, personas: Path | None = None) -> list[De
     Raises:
         ScenarioError: there is no such set to look at.
     """
-    found, defects = _read(source, personas, check_media=True)
-    del found
+    _, defects = _read(source, personas, check_media=True)
     return sorted(defects, key=lambda defect: (str(defect.file), defect.line or 0))
 
 
@@ -228,7 +232,7 @@ def _download(repo: str, revision: str | None) -> Path:
     except Exception as error:
         raise ScenarioError(
             f"There is no folder {repo!r} here, and the dataset of that name can't be fetched from the Hugging Face "
-            f"Hub: {str(error).strip().splitlines()[0]}"
+            f"Hub: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
         ) from error
     if not (folder / SCENARIOS).is_file():
         raise ScenarioError(
@@ -259,7 +263,7 @@ def _replace_personas(cast: dict[str, Record[Persona]], folder: Path) -> list[De
         else:
             seen[image.stem] = image.name
             persona = record.value.model_copy(update={"portrait": image.name})
-            cast[image.stem] = Record(folder / PERSONAS, record.line, persona)
+            cast[image.stem] = Record(image, None, persona)
     if not own and not images and not defects:
         raise ScenarioError(f"{folder} holds neither {PERSONAS} nor an image ({', '.join(_IMAGES)}).")
     return defects
@@ -323,43 +327,41 @@ def _image_problem(path: Path) -> str:
 
 
 def _check_audio(records: Sequence[Record[Scenario]], root: Path) -> Iterator[Defect]:
-    """Decode the user's speech of every turn; files that are missing or outside are somebody else's defects."""
+    """Decode the user's speech of every turn; what is missing or outside of ``root`` was complained of before."""
     from interbench.media import probe_audio_files
 
-    named: list[tuple[Record[Scenario], int, Path]] = []
+    spoken: list[tuple[Record[Scenario], int, Path]] = []
     for record in records:
         for index, turn in enumerate(record.value.turns):
-            if turn.audio is None:
-                continue
-            try:
-                path = resolve_inside(root, turn.audio)
-            except ValueError:
-                continue
-            if path.is_file():
-                named.append((record, index, path))
-    for (record, index, path), facts in zip(named, probe_audio_files([path for _, _, path in named]), strict=True):
+            if turn.audio is not None:
+                with contextlib.suppress(ValueError):
+                    path = resolve_inside(root, turn.audio)
+                    if path.is_file():
+                        spoken.append((record, index, path))
+    found = probe_audio_files([path for _, _, path in spoken])
+    for (record, index, _), facts in zip(spoken, found, strict=True):
         turn = record.value.turns[index]
+        problems = [f"can't be used: {facts}"] if isinstance(facts, MediaError) else _sound_problems(facts, turn.text)
+        for problem in problems:
+            yield record.defect(f"turns.{index}.audio", f"{turn.audio!r} {problem}")
 
-        def defect(message: str, record: Record[Scenario] = record, index: int = index) -> Defect:
-            return record.defect(f"turns.{index}.audio", f"{record.value.turns[index].audio!r} {message}")
 
-        if isinstance(facts, MediaError):
-            yield defect(f"can't be used: {facts}")
-            continue
-        if facts.rate != AUDIO_RATE:
-            yield defect(f"has {facts.rate} samples per second; it must have {AUDIO_RATE}")
-        if facts.channels != 1:
-            yield defect(f"has {facts.channels} channels; it must be mono")
-        if facts.peak < _SILENT_PEAK:
-            yield defect("is silent")
-        elif facts.peak >= _CLIPPING_PEAK:
-            yield defect("clips: its samples reach full scale; lower the level")
-        count = len(turn.text.split())
-        if facts.duration_s > (longest := 30 + 1.5 * count):
-            yield defect(f"lasts {facts.duration_s:.0f} s, absurdly long for {count} words; at most {longest:.0f} s")
-        elif facts.duration_s < (shortest := 0.08 * count):
-            yield defect(f"lasts {facts.duration_s:.2f} s, too short for {count} words; at least {shortest:.2f} s")
-        del path
+def _sound_problems(facts: SoundFacts, text: str) -> Iterator[str]:
+    """What is wrong with the recording of ``text``, as clauses."""
+    if facts.rate != AUDIO_RATE:
+        yield f"has {facts.rate} samples per second; it must have {AUDIO_RATE}"
+    if facts.channels != 1:
+        yield f"has {facts.channels} channels; it must be mono"
+    if facts.peak < _SILENT_PEAK:
+        yield "is silent"
+    elif facts.peak >= _CLIPPING_PEAK:
+        yield "clips: its samples reach full scale; lower the level"
+    count = len(text.split())
+    longest, shortest = 30 + 1.5 * count, 0.08 * count
+    if facts.duration_s > longest:
+        yield f"lasts {facts.duration_s:.0f} s, absurdly long for {count} words; at most {longest:.0f} s"
+    elif facts.duration_s < shortest:
+        yield f"lasts {facts.duration_s:.2f} s, too short for {count} words; at least {shortest:.2f} s"
 
 
 def _check_key_points(record: Record[Scenario]) -> Iterator[Defect]:
