@@ -24,7 +24,7 @@ from interbench.report.model import (
 )
 from interbench.report.tables import Speed, Table, build_table
 from interbench.run import played
-from interbench.stats import Expected, JudgeLabel, Reference, Scores
+from interbench.stats import Expected, JudgeLabel, Reference, Scores, compare
 from interbench.store import Key, Run, identity_key
 
 
@@ -56,7 +56,7 @@ def read_run(path: Path, judge: str | None = None) -> RunRecords:
 
     Args:
         path: the folder.
-        judge: label, or the beginning of the key, of the judge whose verdicts are wanted; None means the run's last one.
+        judge: label, or beginning of the key, of the judge whose verdicts are wanted; None means the run's last one.
 
     Raises:
         StoreError: it is no run folder or can't be read.
@@ -180,7 +180,7 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
         if run.transcriber_identity != first.transcriber_identity:
             raise UsageError(
                 f"{first.path} was transcribed by {first.transcriber} and {run.path} by {run.transcriber}, with other "
-                f"settings or another model, so their scores are not comparable. Transcribe and judge one of them again."
+                f"settings or another model, so their scores are not comparable. Transcribe and judge one again."
             )
         for system, scenarios in run.plan.items():
             if system in plan:
@@ -195,6 +195,12 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
 
 def collect_report(run: RunRecords, table: Table) -> ReportData:
     """Everything the HTML report shows."""
+    scores, _, judge = collect_scores([run])
+    comparisons = tuple(
+        compare(scores, a, b, judge=judge)
+        for index, a in enumerate(scores.systems)
+        for b in scores.systems[index + 1 :]
+    )
     manifest = run.manifest
     invocations = manifest.get("invocations", [])
     last = invocations[-1] if invocations else {}
@@ -217,6 +223,7 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
         scenarios=tuple(PlayedScenario(part.scenario, part.persona, part.audio, part.portrait) for part in run.parts),
         conversations=_conversations(run),
         table=table,
+        comparisons=comparisons,
         settings=manifest["settings"],
         notes=_notes(run),
     )
@@ -233,9 +240,15 @@ def _system_facts(label: str, manifest: Mapping[str, Any]) -> SystemFacts:
         version=str(facts.get("version", "")),
         description=str(facts.get("description", "")),
         settings={**facts.get("settings", {}), **facts.get("capabilities", {})},
-        intact=facts.get("intact"),
+        intact=_intact(label, manifest) if facts.get("lowers") else None,
         lowers=tuple(facts.get("lowers", ())),
     )
+
+
+def _intact(label: str, manifest: Mapping[str, Any]) -> str | None:
+    """The system of this run that a controlled defect was derived from."""
+    whole = str(manifest["systems"][label]["spec"]).partition(":")[0]
+    return next((other for other, facts in manifest["systems"].items() if facts.get("spec") == whole), None)
 
 
 def _conversations(run: RunRecords) -> tuple[Conversation, ...]:

@@ -66,6 +66,10 @@ class Puppet(AvatarSystem):
         return {defect.name: defect.description for defect in DEFECTS.values()}
 
     @property
+    def lowers(self) -> tuple[str, ...]:
+        return () if self.variant is None else DEFECTS[self.variant].lowers
+
+    @property
     def version(self) -> str:
         return interbench.__version__
 
