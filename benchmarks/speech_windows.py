@@ -3,7 +3,8 @@
     python benchmarks/speech_windows.py speech.wav --checkpoint pretrained_checkpoints/wav2vec2 --out docs/
 
 Without --checkpoint the encoder is wav2vec2-base with random weights; with --fixtures it is the tiny one of a fixture
-folder. Writes `speech-windows-<name>.json` with every figure and `speech-windows.svg` with the curves of all such files.
+folder. Writes `speech-windows-<name>.json` with every figure and `speech-windows.svg` with the curves of all such
+files.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import Wav2Vec2Config, Wav2Vec2Model
-
 from livetalk.audio import padded, read_audio
 from livetalk.checkpoint import load_speech_encoder
 from livetalk.config import block_frames
 from livetalk.encoders.speech import FRAME_SAMPLES, Samples, SpeechEncoder, SpeechStream
 from livetalk.parity import Fixtures
+from torch import Tensor
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 LEFTS = (0, 8, 16, 32, 48, 64, 96, 128)
 RIGHTS = (0, 1, 2, 4, 8, 16, 32)
@@ -79,7 +79,7 @@ def measure(encoder: SpeechEncoder, samples: Samples, contexts: Sequence[tuple[i
             "ms_per_block": 1000 * seconds,
         }
         rows.append(row)
-        print({key: round(value, 4) for key, value in row.items()}, flush=True)  # noqa: T201
+        print({key: round(value, 4) for key, value in row.items()}, flush=True)
     grid = relative_error(same_times[skip:], released[skip:], groups)
     return {"seconds": len(samples) / 16_000, "blocks": blocks, "time_grid_alone": grid, "rows": rows}
 
@@ -114,7 +114,8 @@ def plot(results: Sequence[dict]) -> str:
     panel = (width - 2 * margin - gap) / 2
     top = max(row["against_whole_clip"] for result in results for row in result["rows"]) * 1.05
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
     panels = (

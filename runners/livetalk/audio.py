@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -18,8 +18,8 @@ from livetalk.errors import AudioError
 Samples = npt.NDArray[np.float32]
 
 
-# Containers that hold their sound themselves. Playlists and other formats that name further files or addresses stay out,
-# so that decoding a stranger's file opens nothing else.
+# Containers that hold their sound themselves. Playlists and other formats that name further files or addresses stay
+# out, so that decoding a stranger's file opens nothing else.
 _FORMATS = "wav,w64,aiff,au,caf,flac,mp3,aac,ogg,mov,matroska"
 
 
@@ -55,7 +55,7 @@ def read_audio(source: Path | str | bytes, rate: int = AUDIO_RATE, *, max_second
 
 def _decoded(file: BinaryIO, named: str, max_seconds: float | None) -> tuple[Samples, int]:
     blocks, length = [np.zeros(0, np.float32)], 0
-    with av.open(file, options={"format_whitelist": _FORMATS}) as container:
+    with av.open(file, "r", options={"format_whitelist": _FORMATS}) as container:
         if not container.streams.audio:
             raise AudioError(f"{named} has no audio stream.")
         stream = container.streams.audio[0]
@@ -79,7 +79,7 @@ def frames_covering(samples: int, fps: int, rate: int = AUDIO_RATE) -> int:
 
 
 def _mono(frame: av.AudioFrame) -> Samples:
-    values = frame.to_ndarray()
+    values: npt.NDArray[Any] = frame.to_ndarray()
     if np.issubdtype(values.dtype, np.integer):
         bits = np.iinfo(values.dtype)
         # Unsigned 8-bit audio is silent at 128; the signed types at 0.
@@ -89,4 +89,5 @@ def _mono(frame: av.AudioFrame) -> Samples:
     channels = len(frame.layout.channels)
     if not frame.format.is_planar:
         values = values.reshape(-1, channels).T
-    return values.mean(axis=0).astype(np.float32)
+    mono: Samples = values.mean(axis=0).astype(np.float32)
+    return mono

@@ -1,8 +1,8 @@
 """The published files, under their own names and keys, into this project's modules (spec section 1).
 
-A file is checked completely before anything is built from it: one that is cut short, lacks a tensor, has one too many or
-one of another shape, or holds another model is refused, and the message names the first few offenders. Tensors then go one
-by one to the target dtype and device.
+A file is checked completely before anything is built from it: one that is cut short, lacks a tensor, has one too many
+or one of another shape, or holds another model is refused, and the message names the first few offenders. Tensors then
+go one by one to the target dtype and device.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class CheckpointFiles:
 
     def missing(self) -> tuple[Path, ...]:
         """Files and folders that are not there."""
-        return tuple(path for path in (self.dit, self.text_encoder, self.tokenizer, self.vae, self.speech) if not path.exists())
+        return tuple(
+            path for path in (self.dit, self.text_encoder, self.tokenizer, self.vae, self.speech) if not path.exists()
+        )
 
 
 def load_dit(
@@ -115,8 +117,8 @@ def load_text_encoder(
 ) -> TextEncoder:
     """`models_t5_umt5-xxl-enc-bf16.pth` with the tokenizer folder beside it.
 
-    The file is mapped, not read: on the CPU in the file's own dtype the weights stay on disk until they are used, and on a
-    GPU the host never holds more than the page cache.
+    The file is mapped, not read: on the CPU in the file's own dtype the weights stay on disk until they are used, and
+    on a GPU the host never holds more than the page cache.
 
     Raises:
         CheckpointError: the file or the tokenizer is missing, damaged or another model's.
@@ -244,7 +246,9 @@ def open_state(path: Path, device: torch.device | str = "cpu") -> StateFile:
             f"The checkpoint {path} cannot be read ({error.strerror}). `livetalk download` fetches the published files."
         ) from error
     if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is only a Git LFS pointer. Fetch the file itself, for example with `livetalk download`.")
+        raise CheckpointError(
+            f"{path} is only a Git LFS pointer. Fetch the file itself, for example with `livetalk download`."
+        )
     # A zip archive or a bare pickle; safetensors begin with the length of a JSON header.
     torch_format = head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04"))
     return _open_torch(path) if torch_format else _open_safetensors(path, device)
@@ -253,7 +257,7 @@ def open_state(path: Path, device: torch.device | str = "cpu") -> StateFile:
 def _open_safetensors(path: Path, device: torch.device | str) -> StateFile:
     try:
         handle: Any = safe_open(str(path), framework="pt", device=str(device))
-        slices = {key: handle.get_slice(key) for key in handle.keys()}  # noqa: SIM118  (not a mapping)
+        slices = {key: handle.get_slice(key) for key in list(handle.keys())}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a whole safetensors file: the download may have been cut short ({_first_line(error)}). "
@@ -308,7 +312,9 @@ def check(path: Path, found: Shapes, expected: Shapes, what: str) -> None:
         if names:
             more = ", …" if len(names) > _NAMED else ""
             parts.append(f"{len(names)} {label}: {', '.join(names[:_NAMED])}{more}.")
-    raise CheckpointError(f"{path} is not {what} of the expected dimensions. {' '.join(part for part in parts if part)}")
+    raise CheckpointError(
+        f"{path} is not {what} of the expected dimensions. {' '.join(part for part in parts if part)}"
+    )
 
 
 def _hint(missing: list[str], extra: list[str]) -> str:

@@ -6,7 +6,7 @@ import enum
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,8 +23,8 @@ app = typer.Typer(
 )
 
 DEFAULT_PROMPT = (
-    "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that follow "
-    "every word."
+    "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that "
+    "follow every word."
 )
 
 
@@ -54,7 +54,9 @@ class Precision(enum.StrEnum):
 
 Checkpoints = Annotated[
     Path,
-    typer.Option(envvar="LIVETALK_CHECKPOINTS", help="Folder of the published checkpoints, as `livetalk download` fills it."),
+    typer.Option(
+        envvar="LIVETALK_CHECKPOINTS", help="Folder of the published checkpoints, as `livetalk download` fills it."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cuda, cuda:1, cpu; auto is a GPU if there is one.")]
 ModelSize = Annotated[SizeName, typer.Option(help="1.3B is the published model; mid and tiny have random weights.")]
@@ -70,16 +72,20 @@ def generate(
     prompt: Annotated[str, typer.Option(help="What the video shows.")] = DEFAULT_PROMPT,
     seed: Annotated[int, typer.Option(help="Seed of the noise; the same seed gives the same video.")] = 0,
     seconds: Annotated[
-        float | None, typer.Option(min=0.0625, help="Length; beyond the audio's end, silence. [default: the audio's length]")
+        float | None,
+        typer.Option(min=0.0625, help="Length; beyond the audio's end, silence. [default: the audio's length]"),
     ] = None,
     window: Annotated[int, typer.Option(help="Latent frames attended to, the current block included.")] = 15,
     sink: Annotated[int, typer.Option(help="First latent frames kept for ever as identity anchors.")] = 9,
-    steps: Annotated[int, typer.Option(min=1, max=50, help="Denoising steps per block; the model was distilled for 4.")] = 4,
+    steps: Annotated[
+        int, typer.Option(min=1, max=50, help="Denoising steps per block; the model was distilled for 4.")
+    ] = 4,
     position: Annotated[
         Position, typer.Option(help="absolute is the release, up to 255 s; bounded has no end.")
     ] = Position.absolute,
     speech: Annotated[
-        Speech, typer.Option(help="Speech features of the whole clip, as released, or in windows; auto is whole up to 60 s.")
+        Speech,
+        typer.Option(help="Speech features of the whole clip, as released, or in windows; auto is whole up to 60 s."),
     ] = Speech.auto,
     size: ModelSize = SizeName.large,
     dtype: Dtype = Precision.auto,
@@ -173,14 +179,17 @@ def bench(
     device: Device = "auto",
     blocks: Annotated[int, typer.Option(min=1, help="Blocks measured, after the window has filled.")] = 10,
     weights: Annotated[
-        Path | None, typer.Option(help="Folder of the published checkpoints. [default: random weights, same arithmetic]")
+        Path | None,
+        typer.Option(help="Folder of the published checkpoints. [default: random weights, same arithmetic]"),
     ] = None,
     dtype: Dtype = Precision.auto,
     attention: Attention = "auto",
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="torch.compile. [default: on a GPU]")
     ] = None,
-    float8: Annotated[bool, typer.Option("--float8", help="8-bit linear layers: faster, not the release's numbers.")] = False,
+    float8: Annotated[
+        bool, typer.Option("--float8", help="8-bit linear layers: faster, not the release's numbers.")
+    ] = False,
     window: Annotated[int | None, typer.Option(help="Latent frames attended to.")] = None,
     sink: Annotated[int | None, typer.Option(help="Latent frames kept as anchors.")] = None,
     position: Position = Position.bounded,
@@ -213,7 +222,9 @@ def bench(
 
 @app.command()
 def download(
-    to: Annotated[Path, typer.Option(envvar="LIVETALK_CHECKPOINTS", help="Folder to fill.")] = Path("pretrained_checkpoints"),
+    to: Annotated[Path, typer.Option(envvar="LIVETALK_CHECKPOINTS", help="Folder to fill.")] = Path(
+        "pretrained_checkpoints"
+    ),
     revision: Annotated[
         list[str] | None, typer.Option(help="REPOSITORY=COMMIT instead of the pinned one; may be repeated.")
     ] = None,
@@ -269,8 +280,8 @@ def _dtype(precision: Precision, device: str) -> torch.dtype:
 
     if precision is Precision.auto:
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    dtype: Any = getattr(torch, precision.value)
-    return dtype  # type: ignore[no-any-return]
+    dtype: torch.dtype = getattr(torch, precision.value)
+    return dtype
 
 
 def main() -> None:

@@ -67,7 +67,9 @@ def _gpu() -> Iterator[Finding]:
     if not torch.cuda.is_available():
         reason = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
         yield Finding("GPU", "missing", f"{reason}; the published model needs one, `--size tiny` runs without")
-        yield Finding("attention", "note", f"on the CPU: {', '.join(available_kernels(torch.device('cpu'), torch.float32))}")
+        yield Finding(
+            "attention", "note", f"on the CPU: {', '.join(available_kernels(torch.device('cpu'), torch.float32))}"
+        )
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

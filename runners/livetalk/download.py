@@ -55,7 +55,9 @@ REPOSITORIES = (
         0.4,
     ),
     # The bidirectional model LiveTalk was distilled from; inference does not read it.
-    Repository("OmniAvatar/OmniAvatar-1.3B", "OmniAvatar-1.3B", None, ("*.json", "*.pt", "*.safetensors", "*.md"), 1.0, False),
+    Repository(
+        "OmniAvatar/OmniAvatar-1.3B", "OmniAvatar-1.3B", None, ("*.json", "*.pt", "*.safetensors", "*.md"), 1.0, False
+    ),
 )
 
 
@@ -78,6 +80,7 @@ def download(
     Raises:
         DownloadError: unknown repository in `revisions`, no space, no network, or the hub refuses.
     """
+    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -97,11 +100,12 @@ def download(
             snapshot_download(
                 repository.repo_id, revision=revision, local_dir=str(folder), allow_patterns=list(repository.patterns)
             )
-        except (HfHubHTTPError, OSError, ValueError) as error:
+        except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise DownloadError(
-                f"{repository.repo_id} could not be fetched: {reason}. What has arrived is kept; run the command again to "
-                "go on. Behind a proxy or with a mirror, set HTTPS_PROXY or HF_ENDPOINT; for a gated repository, HF_TOKEN."
+                f"{repository.repo_id} could not be fetched: {reason}. What has arrived is kept; run the command again "
+                "to go on. Behind a proxy or with a mirror, set HTTPS_PROXY or HF_ENDPOINT; for a gated repository, "
+                "HF_TOKEN."
             ) from error
         folders.append(folder)
     return folders
@@ -129,5 +133,6 @@ def _require_space(root: Path, repositories: list[Repository]) -> None:
     free = shutil.disk_usage(root).free / 1e9
     if free < missing:
         raise DownloadError(
-            f"The checkpoints need about {missing:.0f} GB; {root} has {free:.0f} GB free. Choose another place with --to."
+            f"The checkpoints need about {missing:.0f} GB; {root} has {free:.0f} GB free. Choose another place with "
+            "--to."
         )

@@ -128,9 +128,7 @@ def generate_clip(
             writer.write(block.frames[: plan.frames - writer.frames].numpy())
             if progress is not None:
                 progress(block.index + 1, plan.blocks)
-    return ClipReport(
-        output, plan.frames, plan.seconds, models.weights, how, first, time.perf_counter() - began
-    )
+    return ClipReport(output, plan.frames, plan.seconds, models.weights, how, first, time.perf_counter() - began)
 
 
 def _blocks(

@@ -83,7 +83,8 @@ class CaseResult:
             "problem": self.problem,
             "not_compared": list(self.not_compared),
             "measurements": [
-                {"tensor": m.name, "difference": m.value, "limit": m.limit, "passed": m.passed} for m in self.measurements
+                {"tensor": m.name, "difference": m.value, "limit": m.limit, "passed": m.passed}
+                for m in self.measurements
             ],
         }
 
@@ -186,7 +187,9 @@ class Fixtures:
 class Case:
     """One case while it runs: hands out its tensors, takes its comparisons, and knows which tensors nobody touched."""
 
-    def __init__(self, name: str, parameters: Mapping[str, Any], tensors: dict[str, Tensor], fixtures: Fixtures) -> None:
+    def __init__(
+        self, name: str, parameters: Mapping[str, Any], tensors: dict[str, Tensor], fixtures: Fixtures
+    ) -> None:
         self.name, self.parameters, self.fixtures = name, parameters, fixtures
         self.measurements: list[Measurement] = []
         self._tensors = tensors
@@ -237,7 +240,9 @@ class Case:
         return tuple(name for name in self._tensors if name not in self._touched)
 
 
-def run(folder: Path, device: torch.device | str = "cpu", progress: Callable[[str], None] | None = None) -> list[CaseResult]:
+def run(
+    folder: Path, device: torch.device | str = "cpu", progress: Callable[[str], None] | None = None
+) -> list[CaseResult]:
     """Run every case of the folder's manifest; a case that cannot be run is a failed one.
 
     Raises:
@@ -297,9 +302,13 @@ def as_text(results: list[CaseResult]) -> str:
         figures = (f"{worst.value:.2e}", f"{worst.limit:g}") if worst else ("-", "-")
         rows.append((result.name, *figures, "pass" if result.passed else "FAIL", _notes(result)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows
+    ]
     failed = [result.name for result in results if not result.passed]
-    summary = f"{len(failed)} of {len(results)} cases failed: {', '.join(failed)}" if failed else f"all {len(results)} pass"
+    summary = (
+        f"{len(failed)} of {len(results)} cases failed: {', '.join(failed)}" if failed else f"all {len(results)} pass"
+    )
     return "\n".join([line.rstrip() for line in lines] + [summary])
 
 

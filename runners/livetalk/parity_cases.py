@@ -132,7 +132,9 @@ def run_generation(case: Case) -> None:
             case.expect(name, recorded)
 
 
-def _generate(case: Case, timesteps: list[float], audio: Tensor, reference: Tensor, context: Tensor) -> dict[str, Tensor]:
+def _generate(
+    case: Case, timesteps: list[float], audio: Tensor, reference: Tensor, context: Tensor
+) -> dict[str, Tensor]:
     """Latents and everything seen on the way, under the fixtures' tensor names."""
     noise, step_noise = case.tensor("noise"), case.tensor("step_noise")
     steps, blocks = len(timesteps), len(step_noise)
@@ -161,8 +163,9 @@ def _generate(case: Case, timesteps: list[float], audio: Tensor, reference: Tens
         timesteps=timesteps,
         observe=observe,
     )
-    trace["step_in"] = torch.stack(seen["step_in"]).unflatten(0, (blocks, steps + 1))
-    trace["step_x0"] = torch.stack(seen["step_x0"]).unflatten(0, (blocks, steps))
+    for name, passes in (("step_in", steps + 1), ("step_x0", steps)):
+        stacked = torch.stack(seen[name])
+        trace[name] = stacked.reshape(blocks, passes, *stacked.shape[1:])
     trace["index_trace"] = torch.stack(seen["index_trace"]).to(noise.device)
     return trace
 
@@ -282,7 +285,8 @@ class _Activations:
             if value is None:
                 continue
             if name == f"{prefix}patch_embedding":  # [f, n, d] here, [d, f, rows, columns] there
-                value = value.unflatten(1, (shape[-2] // 2, shape[-1] // 2)).permute(3, 0, 1, 2)
+                grid = value.reshape(len(value), shape[-2] // 2, shape[-1] // 2, -1)
+                value = grid.permute(3, 0, 1, 2)
             elif value.ndim == 3 and not name.endswith("head"):
                 value = value.flatten(0, 1)
             out.append((name, value))
@@ -309,7 +313,7 @@ def run_speech(case: Case) -> None:
         latent_frames = parameters["num_latent_frames"]
         wave = case.tensor(f"{clip}.wave").cpu().numpy()
         features = encoder.whole_clip(wave, latent_frames)
-        normalised = encoder.normalised(wave[: parameters["used_samples"]])
+        normalised = encoder.normalised(wave[: parameters.get("used_samples")])
         steps = encoder.front_end(normalised)
         stages = {
             "features": features,
@@ -319,7 +323,7 @@ def run_speech(case: Case) -> None:
             "last_hidden": features[:, :hidden],
         }
         stages |= {
-            f"hidden.{index}": part for index, part in enumerate(features[:, hidden:].split(hidden, dim=1))
+            f"hidden.{index}": part for index, part in enumerate(torch.split(features[:, hidden:], hidden, dim=1))
         }
         for stage, value in stages.items():
             if f"{clip}.{stage}" in case:
@@ -371,16 +375,19 @@ def run_text(case: Case) -> None:
 def run_image(case: Case) -> None:
     """Cropping and scaling of pictures, and the choice among sizes."""
     for item in case.parameter("items"):
-        index, target = item["i"], tuple(item["target_hw"])
+        index, target = item["i"], (item["target_hw"][0], item["target_hw"][1])
         picture = Image.fromarray(case.tensor(f"{index}.image_u8").cpu().numpy())
         case.expect(f"{index}.out", preprocess(picture, [target]).to(case.fixtures.device))
-        if list(resized_size(*item["input_hw"], target)) != item.get("resized_hw", []):
-            raise FixtureError(f"item {index} is resized to {resized_size(*item['input_hw'], target)}")
+        resized = resized_size(picture.height, picture.width, target)
+        if list(resized) != item.get("resized_hw", list(resized)):
+            raise FixtureError(f"item {index} is resized to {list(resized)}, not {item['resized_hw']}")
     for row in case.parameters.get("match_size_table", []):
         sizes = [tuple(size) for size in case.parameter("size_lists")[row["list"]]]
         chosen = list(select_size(row["h"], row["w"], sizes))
         if chosen != row["selected"]:
-            raise FixtureError(f"{row['h']} x {row['w']} is given size {chosen} of {row['list']}, not {row['selected']}")
+            raise FixtureError(
+                f"{row['h']} x {row['w']} is given size {chosen} of {row['list']}, not {row['selected']}"
+            )
 
 
 def run_end_to_end(case: Case) -> None:
@@ -487,4 +494,4 @@ def _rotation_example(case: Case) -> None:
     rotation = token_rotation(
         frame_rotation(first, frames, head_dim, x.device), spatial_rotation(rows, columns, head_dim, x.device)
     )
-    case.expect("rope_apply.out", rotate(x[0].unflatten(-1, (heads, head_dim)), rotation).flatten(-2))
+    case.expect("rope_apply.out", rotate(x[0].reshape(-1, heads, head_dim), rotation).flatten(-2))

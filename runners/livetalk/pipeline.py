@@ -59,7 +59,9 @@ def load_models(
     """
     return Models(
         dit=load_dit(files.dit, size.dit, dtype=dtype, device=device).use_attention(attention),
-        vae=load_vae(files.vae, size.vae, dtype=dtype, device=device, channels_last=torch.device(device).type == "cuda"),
+        vae=load_vae(
+            files.vae, size.vae, dtype=dtype, device=device, channels_last=torch.device(device).type == "cuda"
+        ),
         speech=load_speech_encoder(files.speech, dtype=dtype, device=device),
         text=lambda: load_text_encoder(
             files.text_encoder, files.tokenizer, size.text, dtype=torch.bfloat16, device=text_device or device
@@ -97,6 +99,6 @@ class ByteTokenizer:
         """As a transformers tokenizer called with padding to `max_length` and truncation."""
         ids = torch.full((len(texts), max_length), self._PAD)
         for row, text in zip(ids, texts, strict=True):
-            tokens = [self._FIRST_BYTE + byte for byte in text.encode()][: max_length - 1] + [self._END]
+            tokens = [*[self._FIRST_BYTE + byte for byte in text.encode()][: max_length - 1], self._END]
             row[: len(tokens)] = torch.tensor(tokens)
         return {"input_ids": ids, "attention_mask": (ids != self._PAD).long()}

@@ -1,7 +1,7 @@
 """The Wan 2.1 video autoencoder: diffusers' modules under the original file's names, decoded as a stream.
 
-Latents are [1, 16, F, h, w], normalised as the transformer uses them; pixels are [1, 3, T, 8h, 8w] in [-1, 1]. Latent 0 is
-one frame, every later latent four (spec section 10).
+Latents are [1, 16, F, h, w], normalised as the transformer uses them; pixels are [1, 3, T, 8h, 8w] in [-1, 1]. Latent
+0 is one frame, every later latent four (spec section 10).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ LATENT_STD = (
 class WanVAE:
     """Encoder and decoder over one set of weights.
 
-    Nothing of a stream is kept here: every `VAEStream` owns its cache, so several conversations can decode over the same
-    weights, and encoding a picture disturbs no stream.
+    Nothing of a stream is kept here: every `VAEStream` owns its cache, so several conversations can decode over the
+    same weights, and encoding a picture disturbs no stream.
     """
 
     def __init__(self, module: AutoencoderKLWan) -> None:
         self.module = module.eval().requires_grad_(False)
         parameter = next(module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
-        self.channels = module.config.z_dim
+        self.channels = int(module.config["z_dim"])
         shape = (1, self.channels, 1, 1, 1)
         self._mean = torch.tensor(LATENT_MEAN, dtype=self.dtype, device=self.device).view(shape)
         # The release keeps the deviations in the run's dtype and inverts them there: in bfloat16 both steps round.
@@ -73,7 +73,8 @@ class WanVAE:
         return cls(module)
 
     def compile(self, **options: Any) -> None:
-        """Compile the two decoder steps (first latent, any later latent); each has one static shape per picture size."""
+        """Compile the two decoder steps (first latent, any later latent); each has one static shape per picture
+        size."""
         self._decode_first = torch.compile(self._first_frame, **options)
         self._decode_next = torch.compile(self._next_frames, **options)
 
@@ -86,17 +87,20 @@ class WanVAE:
 
     @torch.inference_mode()
     def encode_clip(self, frames: Tensor) -> Tensor:
-        """[1, 3, 4k+1, H, W] in [-1, 1] to latents [1, 16, k+1, h, w], float32: the mean of the posterior, no sampling."""
+        """[1, 3, 4k+1, H, W] in [-1, 1] to latents [1, 16, k+1, h, w], float32: the mean of the posterior, no
+        sampling."""
         if frames.ndim != 5 or frames.shape[:2] != (1, 3) or frames.shape[2] % TEMPORAL_STRIDE != 1:
             raise ValueError(f"expected a clip as [1, 3, 4k+1, H, W], got {tuple(frames.shape)}")
         if frames.shape[-1] % SPATIAL_STRIDE or frames.shape[-2] % SPATIAL_STRIDE:
             raise ValueError(f"height and width must be multiples of {SPATIAL_STRIDE}, got {tuple(frames.shape[-2:])}")
         frames = frames.to(self.device, self.dtype)
         cache: list[Any] = [None] * self._encoder_slots
-        chunks = [frames[:, :, :1], *frames[:, :, 1:].split(TEMPORAL_STRIDE, dim=2)] if frames.shape[2] > 1 else [frames]
+        later = range(1, frames.shape[2], TEMPORAL_STRIDE)
+        chunks = [frames[:, :, :1], *(frames[:, :, start : start + TEMPORAL_STRIDE] for start in later)]
         moments = [self.module.encoder(chunk, feat_cache=cache, feat_idx=[0]) for chunk in chunks]
         mean = self.module.quant_conv(torch.cat(moments, dim=2))[:, : self.channels]
-        return ((mean - self._mean) * self._inverse_std).float()
+        latents: Tensor = (mean - self._mean) * self._inverse_std
+        return latents.float()
 
     def decoder_stream(self) -> VAEStream:
         """A decoder with a cache of its own; use one per conversation."""
@@ -111,9 +115,11 @@ class WanVAE:
         return self.decoder_stream().decode_float(latents)
 
     def _denormalised(self, latent: Tensor) -> Tensor:
-        return self.module.post_quant_conv(latent / self._inverse_std + self._mean)
+        features: Tensor = self.module.post_quant_conv(latent / self._inverse_std + self._mean)
+        return features
 
-    # The steps take and return the cache instead of changing it in place: that is what a compiler or a CUDA graph can hold.
+    # The steps take and return the cache instead of changing it in place: that is what a compiler or a CUDA graph can
+    # hold.
     def _first_frame(self, latent: Tensor) -> tuple[Tensor, list[Any]]:
         cache: list[Any] = [None] * self._decoder_slots
         frames = self.module.decoder(self._denormalised(latent), feat_cache=cache, feat_idx=[0], first_chunk=True)
@@ -159,7 +165,7 @@ class VAEStream:
         if latents.ndim != 5 or latents.shape[:2] != (1, self._vae.channels) or not latents.shape[2]:
             raise ValueError(f"expected latents as [1, {self._vae.channels}, k, h, w], got {tuple(latents.shape)}")
         out = []
-        for latent in latents.to(self._vae.device, self._vae.dtype).split(1, dim=2):
+        for latent in torch.split(latents.to(self._vae.device, self._vae.dtype), 1, dim=2):
             if self._cache is None:
                 frames, self._cache = self._vae._decode_first(latent)
             else:
@@ -183,7 +189,7 @@ def empty_module(config: VAEConfig) -> AutoencoderKLWan:
     if config.z_dim != len(LATENT_MEAN):
         raise ValueError(f"the latent statistics are known for {len(LATENT_MEAN)} channels, not for {config.z_dim}")
     with torch.device("meta"):
-        return AutoencoderKLWan(
+        module: AutoencoderKLWan = AutoencoderKLWan(
             base_dim=config.dim,
             z_dim=config.z_dim,
             dim_mult=list(config.dim_mult),
@@ -193,6 +199,7 @@ def empty_module(config: VAEConfig) -> AutoencoderKLWan:
             latents_mean=list(LATENT_MEAN),
             latents_std=list(LATENT_STD),
         )
+    return module
 
 
 def reference_shapes(config: VAEConfig) -> dict[str, tuple[int, ...]]:

@@ -62,11 +62,7 @@ def wav() -> Callable[..., bytes]:
     def make(samples: np.ndarray, rate: int = 16_000, width: int = 2) -> bytes:
         samples = np.atleast_1d(samples)
         channels = 1 if samples.ndim == 1 else samples.shape[1]
-        data = (
-            np.round(samples * 127 + 128).astype(np.uint8)
-            if width == 1
-            else np.round(samples * 32767).astype("<i2")
-        )
+        data = np.round(samples * 127 + 128).astype(np.uint8) if width == 1 else np.round(samples * 32767).astype("<i2")
         stream = io.BytesIO()
         with wave.open(stream, "wb") as file:
             file.setnchannels(channels)

@@ -98,7 +98,9 @@ def test_values_arrive_where_they_belong(checkpoints) -> None:
     files, size = checkpoints.files, checkpoints.size
     state = torch.load(files.vae, weights_only=True)
     module = checkpoint.load_vae(files.vae, size.vae, dtype=torch.float32).module
-    assert torch.equal(module.decoder.up_blocks[1].resnets[0].conv_shortcut.weight, state["decoder.upsamples.4.shortcut.weight"])
+    assert torch.equal(
+        module.decoder.up_blocks[1].resnets[0].conv_shortcut.weight, state["decoder.upsamples.4.shortcut.weight"]
+    )
     assert torch.equal(module.post_quant_conv.bias, state["conv2.bias"])
     speech = load_file(files.speech / "model.safetensors")
     model = checkpoint.load_speech_encoder(files.speech, dtype=torch.float32).model
@@ -307,7 +309,9 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
 # -- the folders -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"hidden_size": 32}', '{"hidden_size": "x", "num_hidden_layers": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"hidden_size": 32}', '{"hidden_size": "x", "num_hidden_layers": 1}']
+)
 def test_a_broken_speech_configuration(checkpoints, content: str) -> None:
     (checkpoints.files.speech / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match="does not describe a wav2vec2 model"):

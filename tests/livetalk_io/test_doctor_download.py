@@ -84,11 +84,11 @@ class Hub(BaseHTTPRequestHandler):
         return f"{repository} {name}".encode()
 
     def refuse(self) -> None:
-        self.send(b'{"error": "Repository not found"}', "application/json", {"X-Error-Code": "RepoNotFound"}, status=404)
+        self.send(
+            b'{"error": "Repository not found"}', "application/json", {"X-Error-Code": "RepoNotFound"}, status=404
+        )
 
-    def send(
-        self, content: bytes, kind: str, headers: dict[str, str], body: bool = True, status: int = 200
-    ) -> None:
+    def send(self, content: bytes, kind: str, headers: dict[str, str], body: bool = True, status: int = 200) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
@@ -190,6 +190,14 @@ def test_a_repository_that_is_gone(hub: type[Hub], tmp_path: Path) -> None:
     outcome = download(hub, "--to", str(tmp_path))
     assert outcome.returncode == 1
     assert "livetalk: GAIR/LiveTalk-1.3B-V0.1 could not be fetched" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_without_a_network(hub: type[Hub], tmp_path: Path) -> None:
+    hub.url = "http://127.0.0.1:9"  # discard: nobody listens
+    outcome = download(hub, "--to", str(tmp_path), "--needed-only")
+    assert outcome.returncode == 1
+    assert "could not be fetched" in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 

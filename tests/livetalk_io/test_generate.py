@@ -85,7 +85,9 @@ def test_files_in_the_published_formats(checkpoints, tmp_path: Path, portrait: P
     assert "note" not in comment(report.path)
 
 
-def test_a_seed_reproduces_and_another_differs(models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice) -> None:
+def test_a_seed_reproduces_and_another_differs(
+    models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice
+) -> None:
     clips = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         output = tmp_path / f"{name}.mp4"
@@ -97,7 +99,9 @@ def test_a_seed_reproduces_and_another_differs(models: Models, small: StreamConf
 
 
 @pytest.mark.parametrize("mode", ["whole", "windows"])
-def test_frames_cover_the_audio(models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice, mode) -> None:
+def test_frames_cover_the_audio(
+    models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice, mode
+) -> None:
     seen = []
     report = generate_clip(
         models, small, image=portrait, audio=wav(voice(1.5)), prompt="x", output=tmp_path / "o.mp4", speech=mode,
@@ -108,7 +112,9 @@ def test_frames_cover_the_audio(models: Models, small: StreamConfig, tmp_path: P
     assert comment(report.path)["speech"] == {"whole": "whole clip", "windows": "windows"}[mode]
 
 
-def test_a_clip_without_overlap_is_the_same(models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice) -> None:
+def test_a_clip_without_overlap_is_the_same(
+    models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice
+) -> None:
     clips = []
     for overlap in (True, False):
         inputs = {"image": portrait, "audio": wav(voice(0.9)), "prompt": "x", "output": tmp_path / f"{overlap}.mp4"}
@@ -121,17 +127,25 @@ def test_a_clip_without_overlap_is_the_same(models: Models, small: StreamConfig,
     [(1, 16_000, 1, 1), (4_000, 8_000, 1, 8), (24_000, 48_000, 2, 8)],
 )
 def test_audio_of_all_kinds(
-    models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav: Wav, samples: int, rate: int, channels: int, frames: int
+    models: Models,
+    small: StreamConfig,
+    tmp_path: Path,
+    portrait: Path,
+    wav: Wav,
+    samples: int,
+    rate: int,
+    channels: int,
+    frames: int,
 ) -> None:
     sound = 0.3 * np.random.default_rng(0).standard_normal((samples, channels)).clip(-1, 1)
     content = wav(sound if channels > 1 else sound[:, 0], rate)
-    report = generate_clip(
-        models, small, image=portrait, audio=content, prompt="x", output=tmp_path / "o.mp4"
-    )
+    report = generate_clip(models, small, image=portrait, audio=content, prompt="x", output=tmp_path / "o.mp4")
     assert report.frames == frames == len(pictures(report.path))
 
 
-def test_silence_beyond_the_audio(models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice) -> None:
+def test_silence_beyond_the_audio(
+    models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice
+) -> None:
     inputs = {"image": portrait, "audio": wav(voice(0.3)), "prompt": "x", "output": tmp_path / "o.mp4"}
     report = generate_clip(models, small, seconds=1.0, **inputs)
     assert report.frames == 16
@@ -182,9 +196,7 @@ def test_ten_minutes_in_absolute_mode_are_refused_before_anything_is_loaded(
     audio = tmp_path / "long.wav"
     audio.write_bytes(wav(np.zeros(600 * 8_000), 8_000))
     output = tmp_path / "o.mp4"
-    code = run_main(
-        monkeypatch, "generate", "--image", str(portrait), "--audio", str(audio), "--output", str(output)
-    )
+    code = run_main(monkeypatch, "generate", "--image", str(portrait), "--audio", str(audio), "--output", str(output))
     assert code == 1
     error = capsys.readouterr().err
     assert error.startswith("livetalk: The clip would last 600.0 s")
@@ -213,7 +225,11 @@ def test_bad_options_are_explained(
 
 
 def test_without_checkpoints_the_message_says_what_to_do(
-    tmp_path: Path, portrait: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    portrait: Path,
+    speech_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = ["--image", str(portrait), "--audio", str(speech_file), "--output", str(tmp_path / "o.mp4")]
     code = run_main(monkeypatch, "generate", *arguments, "--checkpoints", str(tmp_path / "nowhere"))

@@ -34,7 +34,8 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def test_the_whole_clip_agrees_with_transformers(speech: SpeechEncoder, voice: Voice) -> None:
-    # Where there are as many frames as front-end steps nothing is resampled, and the library's own forward is an oracle.
+    # Where there are as many frames as front-end steps nothing is resampled, and the library's own forward is an
+    # oracle.
     samples = speech.normalised(voice(0.5))
     steps = speech.front_end(samples)
     ours = speech.hidden_states(speech.resampled(steps, steps.shape[-1]))

@@ -28,8 +28,8 @@ MAX_PIXELS = 89_000_000
 def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[Size] = RELEASED_SIZES) -> Tensor:
     """Crop and scale one picture for the VAE.
 
-    Transparent parts are laid on white, an EXIF orientation is applied, 16-bit greyscale is brought to 8 bits, and of an
-    animation the first frame is used.
+    Transparent parts are laid on white, an EXIF orientation is applied, 16-bit greyscale is brought to 8 bits, and of
+    an animation the first frame is used.
 
     Args:
         image: a picture, the path of one, or the bytes of an image file.
@@ -48,8 +48,8 @@ def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[Size] = 
     resized = resized_size(height, width, target)
     if resized[0] * resized[1] > MAX_PIXELS:
         raise ImageError(
-            f"The picture is {width} x {height} pixels: to fill {target[1]} x {target[0]} it would have to be enlarged to "
-            f"{resized[1]} x {resized[0]} first. Crop it to roughly the shape of the video."
+            f"The picture is {width} x {height} pixels: to fill {target[1]} x {target[0]} it would have to be enlarged "
+            f"to {resized[1]} x {resized[0]} first. Crop it to roughly the shape of the video."
         )
     if resized != (height, width):
         pixels = F.interpolate(pixels, size=resized, mode="bilinear", antialias=True, align_corners=False)
@@ -85,8 +85,8 @@ def resized_size(height: int, width: int, target: Size) -> Size:
 def _centre(pixels: Tensor, target: Size) -> Tensor:
     """Crop [1, 3, h, w] to the target, or pad with zeros where truncation left a pixel missing.
 
-    An odd surplus row or column is taken from the top or left, a missing one is added at the bottom or right: both follow
-    from flooring half of a difference that may be negative.
+    An odd surplus row or column is taken from the top or left, a missing one is added at the bottom or right: both
+    follow from flooring half of a difference that may be negative.
     """
     rows, columns = target[0] - pixels.shape[-2], target[1] - pixels.shape[-1]
     top, left = rows // 2, columns // 2
@@ -107,7 +107,9 @@ def _open(source: Path | str | bytes) -> Image.Image:
         _check_pixels(picture)
         picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{named} is larger than {MAX_PIXELS // 1_000_000} megapixels; scale it down first.") from error
+        raise ImageError(
+            f"{named} is larger than {MAX_PIXELS // 1_000_000} megapixels; scale it down first."
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{named} is not an image in a known format (PNG, JPEG, WebP and others are).") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -118,8 +120,8 @@ def _open(source: Path | str | bytes) -> Image.Image:
 def _check_pixels(picture: Image.Image) -> None:
     if picture.width * picture.height > MAX_PIXELS:
         raise ImageError(
-            f"The picture is {picture.width} x {picture.height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels; "
-            "scale it down first."
+            f"The picture is {picture.width} x {picture.height} pixels, more than {MAX_PIXELS // 1_000_000} "
+            "megapixels; scale it down first."
         )
     if not picture.width or not picture.height:
         raise ImageError("The picture has no pixels.")

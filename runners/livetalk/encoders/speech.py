@@ -1,7 +1,8 @@
-"""Speech as wav2vec2 features, one vector per video frame: of a whole clip as released, or as a stream (spec section 5).
+"""Speech as wav2vec2 features, one vector per video frame: of a whole clip, or as a stream (spec section 5).
 
 A feature is the last hidden state followed by every hidden state, (layers + 2) * hidden channels. Audio is 16 kHz mono
-float32; video runs at 16 frames per second, so one frame is 1000 samples and 3.125 steps of the convolutional front end.
+float32; video runs at 16 frames per second, so one frame is 1000 samples and 3.125 steps of the convolutional front
+end.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class SpeechEncoder:
         config = model.config
         if config.feat_extract_norm != "group" or config.do_stable_layer_norm or config.add_adapter:
             raise ValueError("the speech encoder must be of wav2vec2-base's kind; larger variants are built otherwise")
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.train(False).requires_grad_(False)
         parameter = next(model.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
         #: Samples seen by one step of the front end, and samples from one step to the next.
@@ -71,8 +72,8 @@ class SpeechEncoder:
     def whole_clip(self, samples: Samples, latent_frames: int) -> Tensor:
         """Features of a finished clip, exactly as released: [4F-3, channels].
 
-        Longer audio is cut to (4F-4) frames. Shorter audio is stretched over all frames, as the release does; pad it with
-        silence first if it should keep its pace.
+        Longer audio is cut to (4F-4) frames. Shorter audio is stretched over all frames, as the release does; pad it
+        with silence first if it should keep its pace.
 
         Raises:
             AudioError: fewer samples than one step of the front end needs (25 ms).
@@ -90,12 +91,14 @@ class SpeechEncoder:
     def normalised(samples: Samples) -> Samples:
         """Zero mean and unit variance over the whole clip."""
         mean, variance = samples.mean(), samples.var()
-        return ((samples - mean) / np.sqrt(variance + _VARIANCE_FLOOR)).astype(np.float32)
+        normalised: Samples = ((samples - mean) / np.sqrt(variance + _VARIANCE_FLOOR)).astype(np.float32)
+        return normalised
 
     @torch.inference_mode()
     def front_end(self, samples: Samples) -> Tensor:
         """Convolutional features of normalised samples: [1, conv channels, steps]."""
-        return self.model.feature_extractor(self._tensor(samples))
+        steps: Tensor = self.model.feature_extractor(self._tensor(samples))
+        return steps
 
     @staticmethod
     def resampled(steps: Tensor, frames: int) -> Tensor:
@@ -122,10 +125,11 @@ class SpeechEncoder:
 class SpeechStream:
     """Features of one conversation's audio while it arrives.
 
-    Each request encodes a window: the frames asked for, up to `left` frames before and `right` frames after them. What the
-    whole clip would have told the encoder about loudness (mean and variance of the samples, and of each channel of the
-    first convolution) is estimated from all audio up to the end of the window, so the window's own length does not show
-    there. Features depend on the audio and the sequence of requests, never on how the audio was cut into pushes.
+    Each request encodes a window: the frames asked for, up to `left` frames before and `right` frames after them.
+    What the whole clip would have told the encoder about loudness (mean and variance of the samples, and of each
+    channel of the first convolution) is estimated from all audio up to the end of the window, so the window's own
+    length does not show there. Features depend on the audio and the sequence of requests, never on how the audio was
+    cut into pushes.
 
     Requests move forward: the `last` of one must not lie before the `last` of the one before it, and audio further back
     than `left` frames is forgotten. Not to be shared between threads.
@@ -185,7 +189,9 @@ class SpeechStream:
         first_step, last_step = self._step(begin), -self._step(-end)
         start = self._encoder.hop * first_step
         if start < self._origin:
-            raise ValueError(f"the audio of frames {first_frame} to {last_frame} is no longer kept; requests move forward")
+            raise ValueError(
+                f"the audio of frames {first_frame} to {last_frame} is no longer kept; requests move forward"
+            )
         self._gather(start)
         window = self._samples[start - self._origin : self._end(end) - self._origin]
         self._statistics.extend(self._samples, self._origin, min(self._end(end), self._total))
@@ -238,8 +244,8 @@ class _RunningStatistics:
     """Loudness of a conversation so far, where the released encoder uses that of the whole clip.
 
     Two things in the front end look at the whole clip: the normalisation of the samples, and the group norm after the
-    first convolution, which normalises each channel over time. The convolution is linear, so the statistics of its output
-    on normalised samples follow from those on raw samples, and both can be summed as the audio arrives.
+    first convolution, which normalises each channel over time. The convolution is linear, so the statistics of its
+    output on normalised samples follow from those on raw samples, and both can be summed as the audio arrives.
     """
 
     def __init__(self, encoder: SpeechEncoder) -> None:
@@ -288,7 +294,7 @@ class _RunningStatistics:
         centre = (step_mean - mean * self._kernel.sum(dim=(1, 2)).double()) / scale
         gain = (step_variance / scale**2 + norm.eps).rsqrt()
         output = (output - self._column(centre)) * self._column(gain)
-        hidden = first.activation(output * norm.weight[:, None] + norm.bias[:, None])
+        hidden: Tensor = first.activation(output * norm.weight[:, None] + norm.bias[:, None])
         for layer in layers[1:]:
             hidden = layer(hidden)
         return hidden
@@ -314,7 +320,7 @@ def empty_model(config: SpeechConfig) -> Wav2Vec2Model:
 
 
 def reference_shapes(config: SpeechConfig) -> dict[str, tuple[int, ...]]:
-    """Name to shape of every tensor needed, as transformers names them today (`current_name` translates older files)."""
+    """Name to shape of every tensor needed, under today's names (`current_name` translates older ones)."""
     return {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
 
 

@@ -27,7 +27,7 @@ class TextEncoder:
     """
 
     def __init__(self, model: UMT5EncoderModel, tokenizer: Any = None, length: int = TextConfig.text_len) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.train(False).requires_grad_(False)
         self.tokenizer = tokenizer
         self.length = length
         parameter = next(model.parameters())
@@ -43,7 +43,7 @@ class TextEncoder:
         dtype: torch.dtype = torch.bfloat16,
         device: torch.device | str = "cpu",
     ) -> TextEncoder:
-        """Build from tensors under the original file's names (spec 1.2), one tensor at a time: no second copy of the weights."""
+        """Build from tensors under the original file's names (spec 1.2), without a second copy of the weights."""
         model = empty_model(config)
         ours = original_names(config)
         loaded = {ours[key]: state[key].to(device=device, dtype=dtype) for key in state}
@@ -54,7 +54,8 @@ class TextEncoder:
     def __call__(self, prompt: str) -> Tensor:
         """A prompt of any length and language to [1, length, dim], rows beyond its tokens zero.
 
-        Tokens beyond `length` are cut; the last one kept is then still `</s>`. An empty prompt is the single token `</s>`.
+        Tokens beyond `length` are cut; the last one kept is then still `</s>`. An empty prompt is the single token
+        `</s>`.
         """
         if self.tokenizer is None:
             raise ValueError("this text encoder was built without a tokenizer")
@@ -77,7 +78,9 @@ class TextEncoder:
     @torch.inference_mode()
     def raw(self, ids: Tensor, mask: Tensor) -> Tensor:
         """As `encode`, with what the encoder gives for padding rows left in."""
-        return self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state
+        output = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
+        hidden: Tensor = output.last_hidden_state
+        return hidden
 
 
 def clean(prompt: str) -> str:
@@ -88,22 +91,21 @@ def clean(prompt: str) -> str:
 
 def empty_model(config: TextConfig) -> UMT5EncoderModel:
     """transformers' module of these dimensions without memory behind its weights."""
+    settings: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "d_model": config.dim,
+        "d_kv": config.dim_attn // config.num_heads,
+        "d_ff": config.dim_ffn,
+        "num_heads": config.num_heads,
+        "num_layers": config.num_layers,
+        "relative_attention_num_buckets": config.num_buckets,
+        "feed_forward_proj": "gated-gelu",
+        "dropout_rate": 0.0,
+        # Fused attention keeps the softmax in float32 whatever the weights' dtype, as the original does.
+        "attn_implementation": "sdpa",
+    }
     with torch.device("meta"):
-        return UMT5EncoderModel(
-            UMT5Config(
-                vocab_size=config.vocab_size,
-                d_model=config.dim,
-                d_kv=config.dim_attn // config.num_heads,
-                d_ff=config.dim_ffn,
-                num_heads=config.num_heads,
-                num_layers=config.num_layers,
-                relative_attention_num_buckets=config.num_buckets,
-                feed_forward_proj="gated-gelu",
-                dropout_rate=0.0,
-                # Fused attention keeps the softmax in float32 whatever the weights' dtype, as the original does.
-                attn_implementation="sdpa",
-            )
-        )
+        return UMT5EncoderModel(UMT5Config(**settings))
 
 
 def reference_shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:
@@ -135,5 +137,6 @@ def original_names(config: TextConfig) -> dict[str, str]:
 
 def position_buckets(relative: Tensor, buckets: int) -> Tensor:
     """Relative-position bucket of each offset (key minus query), as the encoder's attention takes it."""
-    attention = empty_model(TextConfig(num_layers=1, num_buckets=buckets)).encoder.block[0].layer[0].SelfAttention
-    return attention._relative_position_bucket(relative)
+    encoder: Any = empty_model(TextConfig(num_layers=1, num_buckets=buckets)).encoder
+    found: Tensor = encoder.block[0].layer[0].SelfAttention._relative_position_bucket(relative)
+    return found
