@@ -96,7 +96,9 @@ class Sitting:
         self._secret = secret
         self._tally = tally
         self._encoded = Encoded(case, uuids=link.served.is_vllm)
-        self._sent = False
+        self._deliveries = 0
+        """How often the server was given the videos in full."""
+        self._resending = asyncio.Lock()
         self._views: list[View] | None = None
         self._overflow: Failure | None = None
 
@@ -267,13 +269,20 @@ class Sitting:
 
     async def _delivered(self, send: Callable[[Delivery], Awaitable[Answer]]) -> Answer:
         """Send by reference what the server has, else as a file it may read, else as data."""
-        if self._sent and self._link.served.is_vllm:
+        while self._deliveries and self._link.served.is_vllm:
+            seen = self._deliveries
             try:
                 return await send("reference")
             except Failure as failure:
                 if not failure.forgotten:
                     raise
-                self._tally.videos_resent += len(self._case.videos)
+            async with self._resending:
+                if self._deliveries == seen:
+                    self._tally.videos_resent += len(self._case.videos)
+                    return await self._in_full(send)
+        return await self._in_full(send)
+
+    async def _in_full(self, send: Callable[[Delivery], Awaitable[Answer]]) -> Answer:
         if self._link.media != "data" and self._link.reads_files is not False:
             try:
                 return await send("file")
@@ -287,7 +296,8 @@ class Sitting:
 
     def _arrived(self, delivery: Delivery) -> None:
         """The server has begun to answer, so it has the videos."""
-        self._sent = True
+        if delivery != "reference":
+            self._deliveries += 1
         if delivery == "file":
             self._link.reads_files = True
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_stub import Reply, Script, StubJudge, error_reply
+from judge_stub import Reply, StubJudge, error_reply
 
 from interbench.dimensions import DIMENSIONS
 from interbench.errors import JudgeError, UsageError
@@ -367,12 +367,13 @@ async def test_a_stream_that_does_not_end_is_given_up(played: Played) -> None:
 
 async def test_a_slow_stream_is_read_to_its_end(played: Played) -> None:
     gate = asyncio.Event()
-    async with StubJudge(lambda request, number: Reply("Slowly. \\boxed{3}", gate=gate)) as stub:
-        asking = asyncio.create_task(ask(stub, played()))
-        while not stub.requests:
-            await asyncio.sleep(0)
-        gate.set()
-        verdicts, _ = await asking
+
+    def script(request: dict[str, Any], number: int) -> Reply:
+        asyncio.get_running_loop().call_later(0.05, gate.set)
+        return Reply("Slowly. \\boxed{3}", gate=gate)
+
+    async with StubJudge(script) as stub:
+        verdicts, _ = await ask(stub, played())
     assert verdicts[0].score == 3
 
 

@@ -81,8 +81,9 @@ async def test_followers_go_before_new_conversations() -> None:
 
     async with throttle.slot(first=True):
         waiting = [asyncio.create_task(one(name, first)) for name, first in (("new", True), ("a", False), ("b", False))]
-        while len(throttle._waiting) < 3:
+        for _ in waiting:
             await asyncio.sleep(0)
+        assert len(throttle._waiting) == 3
     await asyncio.gather(*waiting)
     assert order == ["a", "b", "new"]
     assert throttle.in_flight == 0
@@ -97,8 +98,9 @@ async def test_a_cancelled_request_gives_its_place_back() -> None:
 
     holder = asyncio.create_task(hold())
     waiter = asyncio.create_task(hold())
-    while not throttle._waiting:
+    for _ in range(2):
         await asyncio.sleep(0)
+    assert len(throttle._waiting) == 1
     for task in (waiter, holder):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,0 +1,357 @@
+"""Starting vLLM as the judge: the right checkpoint and flags for the GPUs that are there, one server per GPU.
+
+Several servers rather than one over several GPUs: the model needs only one, and whole conversations then stay in one
+prefix cache (:func:`interbench.judge.schedule.server_of`). Sizes: weights 62 GB in bfloat16 and 32 GB in FP8; 256K
+tokens of keys and values are 24 GiB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+import httpx
+
+from interbench.errors import JudgeError
+from interbench.judge.frames import Sampling
+from interbench.judge.settings import MODEL
+
+MODEL_FP8 = f"{MODEL}-FP8"
+CONTEXT = 262_144
+_SMALL_CONTEXT = 65_536
+VIDEOS = 32
+"""Videos per prompt: a scenario has at most 32 turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    index: int
+    name: str
+    memory_gib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one server is started."""
+
+    argv: list[str]
+    url: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Beside the inherited environment."""
+
+    def shell(self) -> str:
+        """The command as one would type it."""
+        return shlex.join([*(["env"] if self.env else []), *(f"{k}={v}" for k, v in self.env.items()), *self.argv])
+
+
+def find_gpus() -> list[Gpu]:
+    """The NVIDIA GPUs of this machine that ``CUDA_VISIBLE_DEVICES`` leaves visible; empty if there are none.
+
+    Raises:
+        JudgeError: the driver's tool is there but fails.
+    """
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise JudgeError(f"nvidia-smi is installed but does not answer ({error}); check the NVIDIA driver.") from None
+    visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    gpus = []
+    for line in answer.stdout.splitlines():
+        index, name, memory = (part.strip() for part in line.split(","))
+        if not visible or index in visible or any(not entry.isdigit() for entry in visible):
+            gpus.append(Gpu(int(index), name, float(memory) / 1024))
+    return gpus
+
+
+def find_vllm() -> str:
+    """The ``vllm`` program of this installation, else the one on the path.
+
+    Raises:
+        JudgeError: there is none.
+    """
+    beside = Path(sys.executable).with_name("vllm")
+    found = str(beside) if beside.exists() else shutil.which("vllm")
+    if found is None:
+        raise JudgeError(
+            "vLLM is not installed here. Install it with `pip install 'interbench[judge]'` on a Linux machine with an "
+            "NVIDIA GPU, or start any OpenAI-compatible server elsewhere and give its URL to --judge."
+        )
+    return found
+
+
+def common_flags(sampling: Sampling, media: Path | None, videos: int = VIDEOS) -> list[str]:
+    """The flags that decide what the judge sees and how its work is shared, on any hardware.
+
+    Args:
+        sampling: frames and pixels.
+        media: folder whose files the server may read; None: clips must be sent as data.
+        videos: most videos in a prompt.
+    """
+    media_io, processor = sampling.server_settings()
+    flags = ["--limit-mm-per-prompt", json.dumps({"video": videos, "image": 0})]
+    flags += ["--media-io-kwargs", json.dumps(media_io), "--mm-processor-kwargs", json.dumps(processor)]
+    if media is not None:
+        flags += ["--allowed-local-media-path", str(media.resolve())]
+    flags += ["--mm-processor-cache-gb", "16", "--max-num-batched-tokens", "16384", "--max-num-seqs", "32"]
+    return [*flags, "--enable-prompt-tokens-details", "--generation-config", "vllm"]
+
+
+def command(
+    gpu: Gpu,
+    *,
+    sampling: Sampling | None = None,
+    media: Path | None = None,
+    model: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    extra: Sequence[str] = (),
+    vllm: str = "vllm",
+) -> list[str]:
+    """The command line of one server on one GPU.
+
+    Args:
+        model: another checkpoint than the one that fits the GPU.
+        extra: further arguments for vLLM; they win over ours.
+
+    Raises:
+        JudgeError: the judge does not fit the GPU.
+    """
+    context = CONTEXT
+    if model is None:
+        model, context = _fitting(gpu)
+    dtype = [] if model.upper().endswith("FP8") else ["--dtype", "bfloat16"]
+    return [
+        *(vllm, "serve", model, "--host", host, "--port", str(port), *dtype),
+        *("--max-model-len", str(context), "--gpu-memory-utilization", "0.92"),
+        *common_flags(sampling or Sampling(), media),
+        *extra,
+    ]
+
+
+def _fitting(gpu: Gpu) -> tuple[str, int]:
+    """Checkpoint and context for a GPU, by arithmetic from the sizes above."""
+    if gpu.memory_gib >= 120:
+        return MODEL, CONTEXT
+    if gpu.memory_gib >= 70:
+        return MODEL_FP8, CONTEXT
+    if gpu.memory_gib >= 44:
+        return MODEL_FP8, _SMALL_CONTEXT
+    raise JudgeError(
+        f"The judge {MODEL_FP8} does not fit the GPU {gpu.index} ({gpu.name}, {gpu.memory_gib:.0f} GiB): it needs one "
+        f"of at least 48 GB. Name a smaller Qwen3-VL checkpoint with --model; its verdicts are then not comparable to "
+        f"the published protocol's."
+    )
+
+
+def plan(
+    gpus: Sequence[Gpu],
+    *,
+    sampling: Sampling | None = None,
+    media: Path | None = None,
+    model: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    extra: Sequence[str] = (),
+    vllm: str = "vllm",
+) -> list[Plan]:
+    """One server per GPU, on consecutive ports from ``port``; the other arguments as for :func:`command`.
+
+    Raises:
+        JudgeError: there is no GPU, or the judge does not fit one.
+    """
+    if not gpus:
+        raise JudgeError(
+            "No NVIDIA GPU was found, and the judge needs one of at least 48 GB. Start the server on a machine that "
+            "has one and give its URL to --judge, or use --judge signals, which needs none and scores only what can "
+            "be measured."
+        )
+    return [
+        Plan(
+            command(
+                gpu,
+                sampling=sampling,
+                media=media,
+                model=model,
+                host=host,
+                port=port + number,
+                extra=extra,
+                vllm=vllm,
+            ),
+            f"http://{host}:{port + number}",
+            {"CUDA_VISIBLE_DEVICES": str(gpu.index), "VLLM_NO_USAGE_STATS": "1"},
+        )
+        for number, gpu in enumerate(gpus)
+    ]
+
+
+class Servers:
+    """Running servers. Use as a context manager; leaving it ends them.
+
+    Args:
+        plans: what to start.
+        logs: folder for their output, ``server-<port>.log``; None for a temporary one.
+    """
+
+    def __init__(self, plans: Sequence[Plan], logs: Path | None = None) -> None:
+        self.plans = list(plans)
+        self.logs = Path(tempfile.mkdtemp(prefix="interbench-judge-")) if logs is None else logs
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._files: list[IO[bytes]] = []
+
+    def __enter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for one in self.plans:
+            log = self.log(one).open("ab")
+            self._files.append(log)
+            self._processes.append(
+                subprocess.Popen(
+                    one.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **one.env},
+                    start_new_session=True,
+                )
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+        self.kill()
+        for file in self._files:
+            file.close()
+
+    def log(self, one: Plan) -> Path:
+        """Where a server's output goes."""
+        return self.logs / f"server-{one.url.rsplit(':', 1)[-1]}.log"
+
+    def kill(self) -> None:
+        """End all servers at once, without asking."""
+        self._signal(signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
+
+    def _signal(self, number: int) -> None:
+        # A server leads a process group: its workers go with it, also if it is already gone itself.
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+
+    def wait_healthy(self, limit_s: float, tell: Callable[[str], None] | None = None) -> None:
+        """Return when all servers answer.
+
+        Raises:
+            JudgeError: one ended, or is not healthy in time; with the end of its output.
+        """
+        deadline = time.monotonic() + limit_s
+        waiting = list(zip(self.plans, self._processes, strict=True))
+        while waiting:
+            for one, process in list(waiting):
+                if process.poll() is not None:
+                    raise self._ended(one, process)
+                if _healthy(one.url):
+                    waiting.remove((one, process))
+                    if tell is not None:
+                        tell(one.url)
+            if waiting and time.monotonic() > deadline:
+                raise JudgeError(
+                    f"The judge's server at {waiting[0][0].url} is not healthy after {limit_s:.0f} s. Its output is in "
+                    f"{self.log(waiting[0][0])}."
+                )
+            if waiting:
+                time.sleep(0.5)
+
+    def wait(self) -> None:
+        """Return never, but raise :class:`JudgeError` when a server ends."""
+        while True:
+            for one, process in zip(self.plans, self._processes, strict=True):
+                if process.poll() is not None:
+                    raise self._ended(one, process)
+            time.sleep(1.0)
+
+    def _ended(self, one: Plan, process: subprocess.Popen[bytes]) -> JudgeError:
+        lines = self.log(one).read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
+        errors = [line for line in lines if "Error" in line] or lines or ["it said nothing"]
+        return JudgeError(
+            f"The judge's server at {one.url} ended with status {process.returncode}: {errors[-1].strip()}. All of its "
+            f"output is in {self.log(one)}."
+        )
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def run(
+    *,
+    media: Path,
+    sampling: Sampling | None = None,
+    model: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    extra: Sequence[str] = (),
+    only_print: bool = False,
+    limit_s: float = 3600.0,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Start servers for all GPUs, say where they are, and keep them until interrupted.
+
+    Args:
+        media: folder with the runs; the servers may read clips from it.
+        sampling: what the judge is set to show; None for the published settings.
+        only_print: only say the commands.
+        limit_s: until all must be healthy; the first start downloads the weights.
+        tell: how to say something.
+
+    Raises:
+        JudgeError: no GPU, no vLLM, or a server that does not start.
+    """
+    gpus = find_gpus()
+    vllm = "vllm" if only_print else find_vllm()
+    plans = plan(gpus, sampling=sampling, media=media, model=model, host=host, port=port, extra=extra, vllm=vllm)
+    if only_print:
+        for one in plans:
+            tell(one.shell())
+        return
+    media.mkdir(parents=True, exist_ok=True)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        with Servers(plans) as servers:
+            tell(f"Starting {len(plans)} judge server(s); output goes to {servers.logs}.")
+            servers.wait_healthy(limit_s, lambda url: tell(f"healthy: {url}"))
+            tell(f"--judge {','.join(one.url for one in plans)}")
+            servers.wait()
+    except KeyboardInterrupt:
+        tell("The judge's servers have been stopped.")
+    finally:
+        signal.signal(signal.SIGTERM, previous)

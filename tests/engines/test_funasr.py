@@ -1,0 +1,170 @@
+"""The transcriber against real FunASR with tiny checkpoints: the true loading and inference path."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import pytest_asyncio
+
+from interbench.asr.base import Utterance
+from interbench.asr.funasr import FunASR
+from interbench.errors import TranscriberError
+
+BUILDER = Path(__file__).parent / "builders" / "funasr_models.py"
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("funasr") is None,
+    reason="NOT TESTED ON THE REAL ENGINE: FunASR is not installed; `make test` installs the extra `asr`.",
+)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("funasr")
+    done = subprocess.run([sys.executable, str(BUILDER), str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def make(models: Path, **options: object) -> FunASR:
+    given = {"model": models / "asr", "vad_model": models / "vad", "punc_model": models / "punc", **options}
+    return FunASR(**{name: str(value) if isinstance(value, Path) else value for name, value in given.items()})  # type: ignore[arg-type]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ear(models: Path) -> AsyncIterator[FunASR]:
+    transcriber = make(models, device="cpu")
+    await transcriber.start()
+    yield transcriber
+    await transcriber.stop()
+
+
+def utterance(spans: Sequence[tuple[float, float]], seconds: float, key: str = "s/c/1", seed: int = 0) -> Utterance:
+    """Faint noise, loud in ``spans``."""
+    rng = np.random.default_rng(seed)
+    sound: npt.NDArray[np.float32] = rng.normal(0, 1e-4, int(seconds * 16000)).astype(np.float32)
+    for start, end in spans:
+        part = slice(int(start * 16000), int(end * 16000))
+        sound[part] += rng.normal(0, 0.1, part.stop - part.start).astype(np.float32)
+    return Utterance(key, sound, None, None)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_words_lie_where_the_sound_is(ear: FunASR) -> None:
+    (transcript,) = await ear.transcribe([utterance([(2, 5), (7, 10)], 12)])
+    assert transcript.error is None and transcript.flags == ()
+    assert len(transcript.words) >= 2 and transcript.text
+    assert "<unk>" not in transcript.text and transcript.text == transcript.text.strip()
+    starts = [word.start_s for word in transcript.words]
+    assert starts == sorted(starts)
+    for word in transcript.words:
+        assert word.start_s < word.end_s
+        assert 1.5 <= word.start_s <= 5.5 or 6.5 <= word.start_s <= 10.5
+    assert any(word.start_s < 5.5 for word in transcript.words) and any(word.start_s > 6.5 for word in transcript.words)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_same_sound_gives_the_same_words_in_any_batch(ear: FunASR) -> None:
+    """Dither is off (the checkpoint asks for it) and batching does not mix utterances up."""
+    one, other = utterance([(1, 4)], 6), utterance([(0.5, 2), (3, 8)], 9, seed=7)
+    (alone,) = await ear.transcribe([one])
+    together = await ear.transcribe([other, one, other, one])
+    assert together[1] == together[3] == alone
+    assert together[0] == together[2] != alone
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_nothing_to_hear_is_flagged_not_invented(ear: FunASR) -> None:
+    tone = (0.01 * np.ones(80_000)).astype(np.float32)
+    batch = [
+        Utterance("no track", None, None, None),
+        Utterance("digital silence", np.zeros(32_000, np.float32), None, None),
+        Utterance("nothing at all", np.zeros(0, np.float32), None, None),
+        Utterance("no speech", tone, None, None),
+        utterance([(1, 2)], 3, "speech"),
+    ]
+    transcripts = await ear.transcribe(batch)
+    assert [transcript.flags for transcript in transcripts] == [
+        ("no_audio",),
+        ("silent",),
+        ("silent",),
+        ("no_speech",),
+        (),
+    ]
+    assert all(transcript.error is None for transcript in transcripts)
+    assert [bool(transcript.text) for transcript in transcripts] == [False, False, False, False, True]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_music_has_a_transcript_or_a_flag(ear: FunASR) -> None:
+    time = np.arange(8 * 16000) / 16000
+    chords = sum(0.1 * np.sin(2 * np.pi * f * time) for f in (220.0, 277.2, 329.6)) * (1 + np.sin(2 * np.pi * time))
+    (transcript,) = await ear.transcribe([Utterance("music", chords.astype(np.float32), None, None)])
+    assert transcript.error is None
+    assert bool(transcript.text) != ("no_speech" in transcript.flags)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_ten_minutes(ear: FunASR) -> None:
+    spans = [(float(start), float(start + 8)) for start in range(1, 600, 20)]
+    (transcript,) = await ear.transcribe([utterance(spans, 600)])
+    assert transcript.error is None and transcript.flags == ()
+    assert transcript.words[0].start_s < 10 and transcript.words[-1].end_s > 580
+    covered = sum(any(start - 1 <= word.start_s <= end + 1 for word in transcript.words) for start, end in spans)
+    assert covered == len(spans)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_event_loop_goes_on_meanwhile(ear: FunASR) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    await ear.transcribe([utterance([(1, 9)], 10)])
+    ticking.cancel()
+    assert ticks > 50
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_identity_is_that_of_the_weights(ear: FunASR, models: Path, tmp_path: Path) -> None:
+    identity = ear.identity()
+    assert {len(digest) for digest in identity["weights"].values()} == {64}
+    moved = tmp_path / "asr"
+    shutil.copytree(models / "asr", moved)
+    assert str(tmp_path) not in repr(identity)
+
+
+async def test_a_model_that_is_nowhere_is_named_with_how_to_fetch_it(models: Path) -> None:
+    with pytest.raises(TranscriberError, match="modelscope download --model iic/speech_paraformer_asr-en") as caught:
+        await make(models, model="iic/speech_paraformer_asr-en-16k-vocab4199-pytorch").start()
+    assert "Nothing is downloaded" in str(caught.value)
+
+
+async def test_an_incomplete_folder_is_named(models: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "asr"
+    shutil.copytree(models / "asr", broken)
+    (broken / "model.pt").unlink()
+    with pytest.raises(TranscriberError, match=r"model\.pt is missing"):
+        await make(models, model=broken).start()
+
+
+async def test_a_gpu_that_is_not_there_is_named(models: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(TranscriberError, match="no GPU"):
+        await make(models, device="cuda").start()

@@ -1,0 +1,181 @@
+"""The judge against real vLLM serving a tiny random Qwen3-VL on the CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from judge_kit import conversation, write_clip
+
+from interbench.dimensions import DIMENSIONS
+from interbench.errors import JudgeError
+from interbench.judge.base import JudgeTask
+from interbench.judge.client import Patience
+from interbench.judge.messages import make_case
+from interbench.judge.rubrics import Prompts
+from interbench.judge.serve import Servers
+from interbench.judge.settings import JudgeSettings
+from interbench.judge.sitting import Sitting, Tally
+from interbench.judge.vlm import VLMJudge
+from interbench.records import ClipFacts, Missing, PlayedConversation, Verdict
+from interbench.remote import Secret
+
+pytestmark = pytest.mark.vllm
+NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
+Clips = list[tuple[Path, ClipFacts]]
+
+
+async def ask(
+    url: str, played: PlayedConversation, tasks: Sequence[JudgeTask] = NINE, **settings: Any
+) -> tuple[list[Verdict], VLMJudge]:
+    judge = VLMJudge([url], settings=JudgeSettings(**{"max_tokens": 16, **settings}))
+    await judge.start()
+    try:
+        return [verdict async for verdict in judge.judge(played, tasks)], judge
+    finally:
+        await judge.stop()
+
+
+async def test_nine_dimensions_over_one_prefix(dense: str, large: Clips) -> None:
+    verdicts, judge = await ask(dense, conversation(large[:2]), force_box=True, expected_score=True)
+    assert {verdict.dimension for verdict in verdicts} == {task.dimension for task in NINE}
+    for verdict in verdicts:
+        assert verdict.score in range(1, 11)
+        seen = [(video["frames"], video["pixels_per_frame"]) for video in verdict.evidence["videos"]]
+        assert seen == [(32, 768 * 768)] * 2
+        spans = [video["first_and_last_s"] for video in verdict.evidence["videos"]]
+        assert spans == [[pytest.approx(0.0, abs=0.1), pytest.approx(1.9, abs=0.1)], [0.1, 3.9]]
+        probabilities = verdict.evidence["score_probabilities"]
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert all(0 < probabilities[str(score)] < 0.9 for score in range(1, 11))
+        assert verdict.expected_score == pytest.approx(sum(int(s) * p for s, p in probabilities.items()), abs=1e-3)
+    tokens = [verdict.evidence["tokens"] for verdict in verdicts]
+    assert all(used["prompt"] > 2 * 9216 for used in tokens)
+    computed = sum(used["prompt"] - used["cached"] for used in tokens)
+    assert computed / sum(used["prompt"] for used in tokens) <= 0.15
+    assert judge._links[0].reads_files is True
+    assert judge.label == "tiny-qwen3vl"
+    summary = judge.summary()
+    assert summary["prompt_tokens_computed"] + summary["prompt_tokens_reused"] == summary["prompt_tokens"]
+
+
+async def test_random_answers_are_marked_not_scored(dense: str, small: Clips) -> None:
+    verdicts, _ = await ask(dense, conversation(small))
+    assert len(verdicts) == 9
+    for verdict in verdicts:
+        assert verdict.missing in (
+            Missing.UNPARSED,
+            Missing.CUT_OFF,
+            Missing.EMPTY,
+            Missing.OUT_OF_SCALE,
+            Missing.REFUSED,
+        )
+        assert verdict.reasons and verdict.evidence["answer"] is not None
+        assert [video["frames"] for video in verdict.evidence["videos"]] == [20, 32, 32]
+        assert [video["pixels_per_frame"] for video in verdict.evidence["videos"]] == [128 * 128, 160 * 96, 128 * 128]
+
+
+async def test_seeds_repeat_and_differ(dense: str, small: Clips) -> None:
+    tasks = [JudgeTask("LC", sample) for sample in range(3)]
+    runs = []
+    for _ in range(2):
+        verdicts, _ = await ask(dense, conversation(small[:1]), tasks, repeats=3, temperature=1.0)
+        runs.append({v.sample: (v.evidence["seed"], v.evidence["asked_again"]["first_answer"]) for v in verdicts})
+    assert runs[0] == runs[1]
+    assert len(set(runs[0].values())) == 3 and [runs[0][sample][0] for sample in range(3)] == [0, 1000, 2000]
+
+
+async def test_videos_are_sent_again_to_an_engine_that_forgot_them(dense: str, small: Clips) -> None:
+    settings = JudgeSettings(max_tokens=16)
+    judge = VLMJudge([dense], settings=settings)
+    await judge.start()
+    prompts, tally = Prompts(), Tally()
+    case = make_case(conversation(small), prompts, settings.sampling)
+    sitting = Sitting(case, "s", "c", judge._links[0], settings, prompts, Secret(None), tally)
+    first = await sitting.verdict(JudgeTask("EA"), lambda: None)
+    named = await sitting.verdict(JudgeTask("NI"))
+    assert tally.videos_resent == 0
+    async with httpx.AsyncClient(timeout=30) as client:
+        for cache in ("mm", "prefix", "encoder"):
+            assert (await client.post(f"{dense}/reset_{cache}_cache")).status_code == 200
+    again = await sitting.verdict(JudgeTask("MVC"))
+    await judge.stop()
+    assert tally.videos_resent == 3
+    assert not any(verdict.retryable for verdict in (first, named, again))
+    assert named.evidence["videos"] == again.evidence["videos"]
+
+
+async def test_clips_the_engine_may_not_read_travel_as_data(dense: str, tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.mp4"
+    played = conversation([(path, write_clip(path, 40, 20, 128, 128))])
+    verdicts, judge = await ask(dense, played, NINE[:3])
+    assert judge._links[0].reads_files is False
+    assert all(verdict.evidence["videos"][0]["frames"] == 32 for verdict in verdicts)
+
+
+async def test_a_conversation_beyond_the_context_is_named_with_its_tokens(dense: str, large: Clips) -> None:
+    verdicts, _ = await ask(dense, conversation(large, scenario="too-long"))
+    assert {verdict.missing for verdict in verdicts} == {Missing.CONTEXT_OVERFLOW}
+    reason = verdicts[0].reasons
+    tokens = int(reason.split(" has ")[1].split(" tokens")[0].replace(",", ""))
+    assert 3 * 9216 < tokens < 3 * 9216 + 4000
+    assert "too-long" in reason and "24,576 tokens" in reason and "--max-model-len" in reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"frames": 16}, "32 frames instead of 16"), ({"size": 512}, "instead of")]
+)
+async def test_an_engine_set_otherwise_stops_the_run(dense: str, settings: dict[str, int], said: str) -> None:
+    with pytest.raises(JudgeError, match=said):
+        await VLMJudge([dense], settings=JudgeSettings(**settings)).start()
+
+
+async def test_a_file_that_is_no_video_is_missing_not_fatal(dense: str, media: Path, small: Clips) -> None:
+    broken = media / "broken.mp4"
+    broken.write_bytes(b"this is not a video")
+    played = conversation([small[0], (broken, small[1][1])])
+    verdicts, _ = await ask(dense, played, NINE[:2], patience=Patience(attempts=2, first_wait_s=0.01))
+    assert {verdict.missing for verdict in verdicts} <= {Missing.REQUEST_REJECTED, Missing.SERVER_ERROR}
+
+
+async def test_mixture_of_experts_killed_in_mid_run_and_restarted(
+    serve: Callable[[Path], Servers], build_qwen3vl: Callable[..., Path], small: Clips
+) -> None:
+    """Nine verdicts of one sitting, although the engine is killed after the third and comes back empty."""
+    servers = serve(build_qwen3vl("--moe"))
+    again = Servers(servers.plans, servers.logs)
+    with servers:
+        servers.wait_healthy(300)
+        url = servers.plans[0].url
+        history: list[str] = []
+
+        async def sleep(seconds: float) -> None:
+            # The judge waits because it can't reach the server: the moment to start it again.
+            if history == ["killed"]:
+                history.append("restarted")
+                again.__enter__()
+                again.wait_healthy(300)
+
+        settings = JudgeSettings(max_tokens=16, concurrency=1, force_box=True)
+        judge = VLMJudge([url], settings=settings, sleep=sleep)
+        await judge.start()
+        assert judge.label == "tiny-qwen3vl-moe"
+        verdicts = []
+        try:
+            async for verdict in judge.judge(conversation(small), NINE):
+                verdicts.append(verdict)
+                if len(verdicts) == 3:
+                    history.append("killed")
+                    servers.kill()
+        finally:
+            await judge.stop()
+            if "restarted" in history:
+                again.__exit__(None, None, None)
+    assert history == ["killed", "restarted"]
+    assert [verdict.score in range(1, 11) for verdict in verdicts] == [True] * 9
+    assert judge.summary()["retries"] >= 1 and judge.summary()["videos_resent"] == 3
+    assert json.dumps([verdict.evidence for verdict in verdicts])
