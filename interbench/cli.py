@@ -78,6 +78,14 @@ After = Annotated[
 Retry = Annotated[
     str | None, typer.Option(help="Play turns with these outcomes again: failed,timed_out,blocked,retired,not_played.")
 ]
+Script = Annotated[
+    str | None,
+    typer.Option(help="URL of the OpenAI-compatible server that writes the replies of scripted systems."),
+]
+MaxUsd = Annotated[float | None, typer.Option("--max-usd", help="The most the run folder may spend, in US dollars.")]
+MaxVideo = Annotated[
+    float | None, typer.Option("--max-video-seconds", help="The most video the run may ask paid services for.")
+]
 Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings; flags come before it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
@@ -128,6 +136,9 @@ def run(
     seed: Seed = None,
     deadline_s: Deadline = None,
     after_failure: After = None,
+    script: Script = None,
+    max_usd: MaxUsd = None,
+    max_video_seconds: MaxVideo = None,
     retry: Retry = None,
     config: Config = None,
     dry_run: DryRun = False,
@@ -150,6 +161,9 @@ def drive(
     seed: Seed = None,
     deadline_s: Deadline = None,
     after_failure: After = None,
+    script: Script = None,
+    max_usd: MaxUsd = None,
+    max_video_seconds: MaxVideo = None,
     retry: Retry = None,
     config: Config = None,
     dry_run: DryRun = False,
@@ -224,6 +238,19 @@ def report(
     from interbench.commands import make_report
 
     typer.echo(make_report(folder, out, portable=portable, judge=judge))
+
+
+@app.command()
+def jobs(
+    folder: RunFolder,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Ask the services to stop them.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Give them up without asking; they may cost money.")] = False,
+    config: Config = None,
+) -> None:
+    """List remote jobs that are in flight; cancel them or give them up."""
+    from interbench.costs import list_jobs
+
+    list_jobs(folder, config, cancel=cancel, forget=forget)
 
 
 @app.command("list")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from interbench.errors import UsageError
+from interbench.costs import spending_lines
+from interbench.errors import CapReachedError, UsageError
 from interbench.run import Plan, Stage, Summary, execute
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
         summary = asyncio.run(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
     for line in closing_lines(summary):
         sys.stderr.write(line + "\n")
-    if "judge" not in stages:
-        return
-    print_table([settings.out], form="terminal", precision=2, intervals=True)
-    index = make_report(settings.out, None, portable=False, judge=None)
-    sys.stdout.write(f"\nReport: {index}\n")
+    if "judge" in stages:
+        print_table([settings.out], form="terminal", precision=2, intervals=True)
+        index = make_report(settings.out, None, portable=False, judge=None)
+        sys.stdout.write(f"\nReport: {index}\n")
+    if summary.cap:
+        raise CapReachedError(summary.cap)
 
 
 def closing_lines(summary: Summary) -> list[str]:
@@ -48,6 +50,8 @@ def closing_lines(summary: Summary) -> list[str]:
         lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else ""))
     if summary.unplayed:
         lines.append(f"not judged: {summary.unplayed} conversations are not played to their end; run drive again")
+    if summary.spent:
+        lines.append(f"cost: {summary.spent}")
     lines += [f"judge: {name} {value}" for name, value in summary.judge.items()]
     return lines
 
@@ -76,6 +80,7 @@ def print_plan(plan: Plan) -> None:
             verdicts = run.verdicts(current) if current else []
             judged = sum(1 for _, v in verdicts if v.system in labels and v.scenario in ids)
         lines.append(f"already done {held} clips, {judged} verdicts by the run's last judge")
+    lines += spending_lines(plan)
     sys.stdout.write("\n".join(lines) + "\n")
 
 

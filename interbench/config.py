@@ -50,6 +50,12 @@ class Settings(BaseModel):
     after_failure: Literal["continue", "stop"] = Field(
         "continue", description="What a failed turn means for later ones."
     )
+    script: str | None = Field(
+        None, description="URL of the OpenAI-compatible server that writes the replies of scripted systems."
+    )
+    script_options: dict[str, Any] = Field(default_factory=dict, description="model, words, seed, key_env.")
+    max_usd: float | None = Field(None, ge=0, description="The most the run folder may spend, in US dollars.")
+    max_video_seconds: float | None = Field(None, ge=0, description="The most video it may ask paid services for.")
     retry: tuple[Literal["failed", "timed_out", "blocked", "retired", "not_played"], ...] = Field(
         (), description="Outcomes of earlier invocations to play again."
     )

@@ -10,6 +10,8 @@ Rules:
   their history (``after_failure="stop"`` marks them *not played* instead). After *retired*, they are always not played.
 * A conversation that was interrupted goes on where it stood if the system can restore it; otherwise it is played again
   from its first turn, because answers of two half conversations are not one conversation.
+* Money is set aside before a request is sent. A turn for which a cap leaves no room is left unplayed; a request of
+  which nobody knows whether it was sent is never made again unasked.
 """
 
 from __future__ import annotations
@@ -27,10 +29,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from interbench.errors import InterbenchError, MediaError, ResumeUnsupportedError, StoreError
+from interbench.errors import (
+    CapReachedError,
+    InterbenchError,
+    MediaError,
+    ResumeUnsupportedError,
+    StoreError,
+    UsageError,
+)
 from interbench.media import MediaPool, first_frame_time
 from interbench.parts import Part
-from interbench.records import Exchange, Outcome, Timings
+from interbench.records import Charge, Exchange, Outcome, Script, Timings
+from interbench.script import ScriptWriter
+from interbench.spend import Purse
 from interbench.store import Key, Run, Staged
 from interbench.systems.base import (
     Blocked,
@@ -47,6 +58,7 @@ from interbench.systems.base import (
     ReplyText,
     Retired,
     Submitted,
+    Submitting,
     TimedOut,
     TurnRequest,
 )
@@ -85,6 +97,13 @@ class _Observed:
     events: list[tuple[float, str, str]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     arrivals: list[tuple[int, float]] = field(default_factory=list)
+    detail: dict[str, JsonValue] = field(default_factory=dict)
+    """Of the request: kept with the turn however it ends."""
+    reserved: bool = False
+    """Whether money was set aside for it."""
+    job: bool = False
+    """Whether a remote job exists."""
+    sent_s: float | None = None
     accepted_s: float | None = None
     first_frame_s: float | None = None
     final: Final | None = None
@@ -116,6 +135,8 @@ class Driver:
         run: the run folder, open for writing.
         media: where clips are checked.
         settings: what makes drives comparable.
+        purse: the money of the run; without caps if not given.
+        writer: of the words of avatars that are told what to say.
         on_event: for progress bars.
         clock: monotonic seconds; the host must have been given the same.
     """
@@ -128,6 +149,8 @@ class Driver:
         media: MediaPool,
         settings: DriveSettings,
         *,
+        purse: Purse | None = None,
+        writer: ScriptWriter | None = None,
         on_event: Listener = lambda kind, key, note: None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -136,12 +159,18 @@ class Driver:
         self._run = run
         self._media = media
         self._settings = settings
+        self._purse = purse or Purse(run)
+        self._writer = writer
         self._on_event = on_event
         self._clock = clock
         self._restarting = asyncio.Lock()
 
     async def play(self, part: Part) -> AsyncGenerator[Exchange, None]:
-        """Play what the ledger does not yet hold; yields each exchange once it is recorded."""
+        """Play what the ledger does not yet hold; yields each exchange once it is recorded.
+
+        Raises:
+            CapReachedError: what is left may not be paid for; it stays to be played.
+        """
         scenario = part.scenario.id
         for staged in self._run.staged(self._label, scenario):
             finished = await self._finish_staged(staged)
@@ -228,6 +257,7 @@ class Driver:
         """Play one turn and record it."""
         turn = part.scenario.turns[key.turn - 1]
         capabilities = self._host.system.capabilities
+        script = await self._script(part, key)
         request = TurnRequest(
             scenario=part.scenario.id,
             index=key.turn,
@@ -239,35 +269,91 @@ class Driver:
             workdir=self._run.workdir(key).resolve(),
             deadline_s=self._settings.deadline_s,
             reference=part.references[key.turn - 1] if capabilities.needs_reference else None,
+            script=None if script is None else script.text,
         )
         jobs = [job for job in self._run.open_jobs(key.system, key.scenario) if job.key.turn == key.turn]
         if jobs and not capabilities.resumes_jobs:
             job = jobs[-1].job_id
             message = f"job {job} was submitted before an interruption and this system can't take it up again"
-            exchange = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, "interrupted", message)
-            self._run.record(exchange, self._run.conversation_state(key.system, key.scenario))
-            return exchange
+            return self._lost(key, "interrupted", message)
+        if not jobs and self._purse.unsettled(key):
+            if capabilities.announces_cost:
+                return self._lost(
+                    key,
+                    "unknown_submission",
+                    "the run was interrupted while the request was being sent: the job may exist and be charged for, "
+                    "so it was not sent again; --retry failed does that",
+                )
+            self._purse.settle(key, Charge.POSSIBLE)
 
         def iterate() -> AsyncIterator[Event]:
             return conversation.resume(request, jobs[-1].job_id) if jobs else conversation.respond(request)
 
-        observed, stuck = await self._observe(iterate, key, request)
+        observed = _Observed(detail=dict(jobs[-1].detail) if jobs else {}, reserved=bool(jobs), job=bool(jobs))
+        if script is not None:
+            observed.detail["script"] = {"words_cut": script.words_cut, "model_s": round(script.seconds, 3)}
+        if not jobs:
+            self._reserve_unannounced(key, observed)
+        stuck = await self._observe(observed, iterate, key, request)
         state: JsonValue = None
         if not stuck:
             with contextlib.suppress(Exception):
                 state = conversation.state()
         exchange = self._exchange(key, observed, resumed=bool(jobs))
+        exchange = dataclasses.replace(exchange, cost_usd=self._settle(key, observed, exchange.cost_usd))
         if isinstance(observed.final, Completed):
             exchange = await self._accept(key, observed, exchange, request.workdir, state)
         else:
-            self._run.record(exchange, state)
+            keep = capabilities.resumes_jobs and getattr(observed.final, "job_open", False)
+            self._run.record(exchange, state, keep_jobs=keep)
         return exchange
 
+    async def _script(self, part: Part, key: Key) -> Script | None:
+        """What the avatar is to say; written before the clock starts, because it is the same for every system."""
+        if not self._host.system.takes_script:
+            return None
+        if self._writer is None:
+            raise UsageError(
+                f"The system {key.system} performs replies that a language model writes, the same for every system. "
+                f"Name the model's OpenAI-compatible server with --script URL (see docs/systems.md)."
+            )
+        return await self._writer.reply(part, key.turn)
+
+    def _lost(self, key: Key, code: str, message: str) -> Exchange:
+        """Record a turn whose request was interrupted and can't be taken up; it may have cost money."""
+        usd = self._purse.settle(key, Charge.POSSIBLE) if self._purse.unsettled(key) else None
+        if usd:
+            message += f" (up to {usd:.2f} USD)"
+        exchange = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, code, message)
+        self._run.record(exchange, self._run.conversation_state(key.system, key.scenario))
+        return exchange
+
+    def _reserve_unannounced(self, key: Key, observed: _Observed) -> None:
+        """Set the longest clip aside for a system that has a price but does not say when it spends."""
+        system = self._host.system
+        price = system.capabilities.price_usd_per_s
+        if not price or system.capabilities.announces_cost:
+            return
+        longest = system.turn_video_s
+        usd = None if longest is None else system.estimate_usd(longest)
+        self._purse.reserve(key, longest or 0.0, usd)
+        observed.reserved = True
+
+    def _settle(self, key: Key, observed: _Observed, usd: float | None) -> float | None:
+        """Close the turn's reservation; gives what the turn cost, None if nothing or unknown."""
+        if not observed.reserved:
+            return usd
+        final = observed.final
+        if isinstance(final, Completed) or (final is not None and final.charged):
+            return self._purse.settle(key, Charge.SPENT, usd)
+        assert final is not None
+        self._purse.settle(key, Charge.FREE if final.charged is False else Charge.POSSIBLE)
+        return None
+
     async def _observe(
-        self, iterate: Callable[[], AsyncIterator[Event]], key: Key, request: TurnRequest
-    ) -> tuple[_Observed, bool]:
-        """Listen to one turn until its end, whatever the system does."""
-        observed = _Observed()
+        self, observed: _Observed, iterate: Callable[[], AsyncIterator[Event]], key: Key, request: TurnRequest
+    ) -> bool:
+        """Listen to one turn until its end, whatever the system does; whether it got stuck."""
         start = self._clock()
         stuck = False
         with contextlib.ExitStack() as files:
@@ -285,25 +371,35 @@ class Driver:
             except (TimeoutError, StuckError) as error:
                 stuck = isinstance(error, StuckError)
                 more = ", and the system no longer reacts" if stuck else ""
-                observed.final = TimedOut(f"no complete answer within {self._settings.deadline_s:g} s{more}")
+                observed.final = TimedOut(
+                    f"no complete answer within {self._settings.deadline_s:g} s{more}", job_open=observed.job
+                )
                 observed.final_s = self._settings.deadline_s
-            except StoreError:
+            except (StoreError, CapReachedError):
                 raise
             except Exception as error:
-                observed.final = Failed(_code_of(error), _describe(error))
+                observed.final = Failed(_code_of(error), _describe(error), job_open=observed.job)
         if observed.final is None:
             observed.final = Failed("no_final_event", "the system ended its answer without saying how")
         if not observed.final_s:
             observed.final_s = self._clock() - start
         if stuck:
             await self._restart()
-        return observed, stuck
+        return stuck
 
     def _take(self, observed: _Observed, key: Key, timed: Timed[Event], at: float, sink: BinaryIO | None) -> None:
         """Note one event."""
         match timed.value:
+            case Submitting(video_s, usd, detail):
+                self._purse.reserve(key, video_s, usd)
+                observed.reserved = True
+                observed.detail.update(detail)
+                observed.sent_s = at
+                observed.note(at, "submitting", f"{video_s:g} s of video")
             case Submitted(job_id, detail):
-                self._run.submitted(key, job_id, detail)
+                observed.detail.update(detail)
+                self._run.submitted(key, job_id, observed.detail)
+                observed.job = True
                 observed.accepted_s = at if observed.accepted_s is None else observed.accepted_s
                 observed.note(at, "submitted", job_id)
             case Progress(fraction, note):
@@ -338,6 +434,7 @@ class Driver:
             complete_s=observed.final_s,
             first_frame_s=observed.first_frame_s if observed.first_frame_s is not None else observed.final_s,
             accepted_s=observed.accepted_s,
+            sent_s=observed.sent_s,
             resolution_s=self._host_resolution(),
             resumed=resumed,
         )
@@ -351,7 +448,7 @@ class Driver:
             timings=timings,
             reply_text=text if observed.text else None,
             cost_usd=final.cost_usd if isinstance(final, Completed) else None,
-            detail=_plain(final.detail),
+            detail=_plain({**observed.detail, **final.detail}),
             events=tuple(observed.events),
         )
 

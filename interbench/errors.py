@@ -54,6 +54,16 @@ class IncomparableError(StoreError):
     """A setting changed in a way that would make old and new results incomparable."""
 
 
+class CapReachedError(InterbenchError):
+    """A cap on what a run may spend leaves no room for the next clip."""
+
+    exit_code = 3
+
+
+class ScriptError(InterbenchError):
+    """The model that writes the avatars' replies can't be used."""
+
+
 class TranscriberError(InterbenchError):
     """A transcriber can't be set up or has failed for a whole batch."""
 

@@ -54,12 +54,24 @@ class Timings:
     """Until the answer was complete at the harness."""
     first_frame_s: float
     """Until the first frame could be shown: for a finished file the arrival of the whole file."""
+    sent_s: float | None = None
+    """Until the request that starts the job was sent, if the system works by jobs and says so."""
     accepted_s: float | None = None
     """Until the system had accepted the job, if it works by jobs."""
     resolution_s: float = 0.0
     """Poll period where the system is polled: the times may be late by this much."""
     resumed: bool = False
     """The job was taken up after an interruption: its times are not latencies and are left out of the speed columns."""
+
+    @property
+    def from_sending_s(self) -> float | None:
+        """From sending the request to the complete answer."""
+        return None if self.sent_s is None or self.resumed else self.complete_s - self.sent_s
+
+    @property
+    def from_acceptance_s(self) -> float | None:
+        """From the service's acceptance of the job to the complete answer."""
+        return None if self.accepted_s is None or self.resumed else self.complete_s - self.accepted_s
 
     def real_time_factor(self, clip: ClipFacts) -> float:
         """Time to complete over playback duration; below 1 is faster than playback."""
@@ -97,6 +109,42 @@ class Exchange:
     @property
     def completed(self) -> bool:
         return self.outcome is Outcome.COMPLETED
+
+
+class Charge(StrEnum):
+    """What became of money that was set aside for a request."""
+
+    RESERVED = "reserved"
+    """The request is about to be sent or its job is running."""
+    SPENT = "spent"
+    POSSIBLE = "possibly_spent"
+    """Whether the service charges for it is not known: it counts against the caps."""
+    FREE = "not_charged"
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """One request that may have cost money."""
+
+    system: str
+    scenario: str
+    turn: int
+    charge: Charge
+    video_s: float
+    """Seconds of video asked for."""
+    usd: float | None
+    """None if the price is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What an avatar is to say in one turn, written by a language model."""
+
+    text: str
+    words_cut: int = 0
+    """Words of the model's reply that were beyond the budget."""
+    seconds: float = 0.0
+    """How long the model took; not part of any latency."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,16 @@ class Secret:
     def __repr__(self) -> str:
         return f"Secret({self.variable!r})"
 
-    def headers(self) -> dict[str, str]:
+    @classmethod
+    def of(cls, value: str) -> Secret:
+        """A key that was handed out while running, such as an access token."""
+        secret = cls(None)
+        secret._value = value
+        return secret
+
+    def headers(self, name: str = "Authorization", scheme: str = "Bearer ") -> dict[str, str]:
         """The header that shows the key to the server; empty without a key."""
-        return {"Authorization": f"Bearer {self._value}"} if self._value else {}
+        return {name: f"{scheme}{self._value}"} if self._value else {}
 
     def redact(self, text: str) -> str:
         """``text`` without the key, for whatever a server says: some echo what they were sent."""

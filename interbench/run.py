@@ -21,7 +21,7 @@ from interbench.config import Settings, load_settings, mask, read_settings_file
 from interbench.data import data_path
 from interbench.dimensions import DIMENSIONS
 from interbench.drive import Driver, DriveSettings
-from interbench.errors import InterbenchError, StoreError, SystemLoadError, UsageError
+from interbench.errors import CapReachedError, InterbenchError, StoreError, SystemLoadError, UsageError
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
 from interbench.manifest import merge, read_manifest, write_manifest
@@ -31,6 +31,8 @@ from interbench.progress import Progress
 from interbench.records import Exchange, Outcome, PlayedConversation, PlayedTurn
 from interbench.scenario_set import load_set
 from interbench.scenarios import Scenario
+from interbench.script import ScriptWriter
+from interbench.spend import Caps, Purse, spoken_totals
 from interbench.store import Key, Run
 from interbench.systems.base import AvatarSystem, JsonValue
 from interbench.systems.host import Host
@@ -71,6 +73,10 @@ class Summary:
     unplayed: int = 0
     """Conversations that could not be judged because they were not played to their end yet."""
     judge: Mapping[str, Any] = field(default_factory=dict)
+    spent: str = ""
+    """One line on money; empty if nothing costs any."""
+    cap: str = ""
+    """Why turns were left unplayed, if a cap was reached."""
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -172,6 +178,9 @@ class _Pipeline:
         self.progress = progress
         self.stages = stages
         self.summary = Summary()
+        settings = plan.settings
+        self.purse = Purse(run, Caps(settings.max_usd, settings.max_video_seconds))
+        self.writer = _script_writer(settings, run) if "drive" in stages else None
 
     async def go(self, transcriber: Transcriber, judge: Judge) -> None:
         settings = self.plan.settings
@@ -193,6 +202,7 @@ class _Pipeline:
             async with asyncio.TaskGroup() as group:
                 for spec in self.plan.systems:
                     group.create_task(self._system(spec, media, ear, gavel, everywhere))
+            self.summary.spent = spoken_totals(self.run.spending())
             if self.summary.verdicts:
                 self.summary.judge = dict(judge.summary())
                 self._amend_manifest(judge_summary=self.summary.judge)
@@ -202,7 +212,10 @@ class _Pipeline:
         manifest = merge(
             read_manifest(self.run.manifest_path),
             settings=settings.public(),
-            frozen=asdict(self._drive_settings()),
+            frozen={
+                **asdict(self._drive_settings()),
+                **({} if self.writer is None else {"script": self.writer.identity}),
+            },
             scenarios={part.scenario.id: part.scenario.digest() for part in plan.parts},
             personas={part.persona.id: _digest(part.persona.model_dump_json()) for part in plan.parts},
             plan={spec.label: [part.scenario.id for part in plan.parts] for spec in plan.systems},
@@ -275,7 +288,16 @@ class _Pipeline:
         try:
             if pending and "drive" in self.stages:
                 host = await self._start(spec)
-                driver = Driver(spec.label, host, self.run, media, self._drive_settings(), on_event=self._on_event)
+                driver = Driver(
+                    spec.label,
+                    host,
+                    self.run,
+                    media,
+                    self._drive_settings(),
+                    purse=self.purse,
+                    writer=self.writer,
+                    on_event=self._on_event,
+                )
                 limit = host.system.capabilities.max_concurrency or self.plan.settings.concurrency
                 own = asyncio.Semaphore(limit)
                 async with asyncio.TaskGroup() as group:
@@ -307,7 +329,8 @@ class _Pipeline:
             "version": system.version,
             "settings": _public(system.settings()),
             "capabilities": capabilities_json(system),
-            "description": _first_line(type(system)),
+            "description": type(system).variants().get(spec.variant) or _first_line(type(system)),
+            "lowers": list(system.lowers),
         }
         self._write_manifest({spec.label: facts})
         return host
@@ -328,10 +351,14 @@ class _Pipeline:
     ) -> None:
         heard: dict[int, asyncio.Future[Any]] = {}
         async with own, everywhere, contextlib.aclosing(driver.play(part)) as exchanges:
-            async for exchange in exchanges:
-                self.summary.outcomes[exchange.outcome.value] += 1
-                if ear is not None and exchange.completed:
-                    heard[exchange.turn] = ear.submit(exchange)
+            try:
+                async for exchange in exchanges:
+                    self.summary.outcomes[exchange.outcome.value] += 1
+                    if ear is not None and exchange.completed:
+                        heard[exchange.turn] = ear.submit(exchange)
+            except CapReachedError as reached:
+                # The rest stays to be played; what has been paid for is transcribed and judged.
+                self.summary.cap = self.summary.cap or str(reached)
         await self._after(spec, part, ear, gavel, heard)
 
     async def _after(
@@ -369,6 +396,18 @@ class _Pipeline:
                 self.summary.missing[verdict.missing.value] += 1
         for _ in range(len(DIMENSIONS) * self.plan.settings.repeats):
             self.progress.advance("judge")
+
+
+def _script_writer(settings: Settings, run: Run) -> ScriptWriter | None:
+    if settings.script is None:
+        return None
+    try:
+        return ScriptWriter(run, settings.script, **settings.script_options)
+    except TypeError as error:
+        raise UsageError(
+            f"script_options are wrong ({error}): `model` is needed; `words`, `seed`, `key_env` and `timeout_s` may be "
+            f"given."
+        ) from None
 
 
 def played(run: Run, scenario: Scenario, system: str, transcriber: str, label: str) -> PlayedConversation | None:

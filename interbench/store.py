@@ -24,7 +24,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,12 +33,12 @@ from pydantic import TypeAdapter
 
 from interbench.errors import RunLockedError, StoreError
 from interbench.parts import Part
-from interbench.records import Exchange, Transcript, Verdict
+from interbench.records import Charge, Exchange, Script, Spend, Transcript, Verdict
 from interbench.systems.base import JsonValue
 
-SCHEMA_VERSION = 1  # PRAGMA user_version below
+SCHEMA_VERSION = 2  # PRAGMA user_version below
 _SCHEMA = """
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 CREATE TABLE exchanges (
     system TEXT, scenario TEXT, turn INTEGER, outcome TEXT NOT NULL, record TEXT NOT NULL,
     PRIMARY KEY (system, scenario, turn));
@@ -50,6 +50,11 @@ CREATE TABLE conversations (
 CREATE TABLE jobs (
     system TEXT, scenario TEXT, turn INTEGER, job_id TEXT, detail TEXT NOT NULL, open INTEGER NOT NULL,
     PRIMARY KEY (system, scenario, turn, job_id));
+CREATE TABLE spending (
+    id INTEGER PRIMARY KEY, system TEXT NOT NULL, scenario TEXT NOT NULL, turn INTEGER NOT NULL,
+    charge TEXT NOT NULL, video_s REAL NOT NULL, usd REAL);
+CREATE TABLE scripts (
+    writer TEXT, scenario TEXT, turn INTEGER, record TEXT NOT NULL, PRIMARY KEY (writer, scenario, turn));
 CREATE TABLE parts (scenario TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE identities (key TEXT PRIMARY KEY, kind TEXT NOT NULL, label TEXT NOT NULL, identity TEXT NOT NULL);
 CREATE TABLE transcripts (
@@ -63,6 +68,7 @@ CREATE TABLE verdicts (
 
 _PART = TypeAdapter(Part)
 _EXCHANGE = TypeAdapter(Exchange)
+_SCRIPT = TypeAdapter(Script)
 _TRANSCRIPT = TypeAdapter(Transcript)
 _VERDICT = TypeAdapter(Verdict)
 T = TypeVar("T")
@@ -313,8 +319,11 @@ class Run:
                 source.replace(target)
         return target
 
-    def record(self, exchange: Exchange, state: JsonValue = None) -> None:
-        """Write a turn's end into the ledger: from now on it is done."""
+    def record(self, exchange: Exchange, state: JsonValue = None, *, keep_jobs: bool = False) -> None:
+        """Write a turn's end into the ledger: from now on it is done.
+
+        ``keep_jobs``: its job may go on, so it stays among the open ones, and a retry of the turn takes it up.
+        """
         key = (exchange.system, exchange.scenario, exchange.turn)
         with self._transaction() as db:
             db.execute(
@@ -322,7 +331,8 @@ class Run:
                 (*key, exchange.outcome.value, _EXCHANGE.dump_json(exchange).decode()),
             )
             db.execute("DELETE FROM staged WHERE system = ? AND scenario = ? AND turn = ?", key)
-            db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn = ?", key)
+            if not keep_jobs:
+                db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn = ?", key)
             db.execute(
                 "INSERT OR REPLACE INTO conversations VALUES (?, ?, ?)",
                 (exchange.system, exchange.scenario, json.dumps(state)),
@@ -345,6 +355,8 @@ class Run:
         with self._transaction() as db:
             for table in ("exchanges", "staged", "transcripts"):
                 db.execute(f"DELETE FROM {table} WHERE system = ? AND scenario = ? AND turn >= ?", key)  # noqa: S608
+            # The answer of a later turn's job would belong to a conversation that no longer exists.
+            db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn > ?", key)
         with _explained(self.path):
             folder = self.path / "media" / slug(system) / scenario
             for clip in sorted(folder.glob("*")):
@@ -368,6 +380,55 @@ class Run:
             values,
         )
         return [Job(Key(*row[:3]), row[3], json.loads(row[4])) for row in rows]
+
+    def close_job(self, key: Key, job_id: str) -> None:
+        """Give a job up: it is not taken up again, and what it may have cost stays counted."""
+        values = (key.system, key.scenario, key.turn, job_id)
+        with self._transaction() as db:
+            db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn = ? AND job_id = ?", values)
+            db.execute(
+                "UPDATE spending SET charge = ? WHERE system = ? AND scenario = ? AND turn = ? AND charge = ?",
+                (Charge.POSSIBLE, *values[:3], Charge.RESERVED),
+            )
+
+    # -- money --------------------------------------------------------------------------------------------------------
+
+    def reserve(self, key: Key, video_s: float, usd: float | None) -> None:
+        """Set money aside for a request that is about to be sent."""
+        values = (key.system, key.scenario, key.turn, Charge.RESERVED, video_s, usd)
+        self._execute(
+            "INSERT INTO spending (system, scenario, turn, charge, video_s, usd) VALUES (?, ?, ?, ?, ?, ?)", values
+        )
+
+    def settle(self, key: Key, charge: Charge, usd: float | None = None) -> float | None:
+        """Say what became of the turn's last request; gives its cost, as reserved where ``usd`` is None."""
+        rows = self._execute(
+            "UPDATE spending SET charge = ?, usd = COALESCE(?, usd) WHERE id = "
+            "(SELECT MAX(id) FROM spending WHERE system = ? AND scenario = ? AND turn = ?) RETURNING usd",
+            (charge, usd, key.system, key.scenario, key.turn),
+        )
+        return rows[0][0] if rows else usd
+
+    def spending(self, key: Key | None = None) -> list[Spend]:
+        """Every request that may have cost money, oldest first; of one turn if ``key`` is given."""
+        where, values = _where(**({} if key is None else asdict(key)))
+        rows = self._execute(
+            f"SELECT system, scenario, turn, charge, video_s, usd FROM spending{where} ORDER BY id",  # noqa: S608
+            values,
+        )
+        return [Spend(row[0], row[1], row[2], Charge(row[3]), row[4], row[5]) for row in rows]
+
+    # -- scripts ------------------------------------------------------------------------------------------------------
+
+    def record_script(self, writer: str, scenario: str, turn: int, script: Script) -> None:
+        """Keep what the avatars say in a turn, under the writer's identity."""
+        values = (writer, scenario, turn, _SCRIPT.dump_json(script).decode())
+        self._execute("INSERT OR REPLACE INTO scripts VALUES (?, ?, ?, ?)", values)
+
+    def scripts(self, writer: str, scenario: str) -> dict[int, Script]:
+        """What a writer has written for a scenario, by turn."""
+        rows = self._execute("SELECT turn, record FROM scripts WHERE writer = ? AND scenario = ?", (writer, scenario))
+        return {turn: self._parse(_SCRIPT, record) for turn, record in rows}
 
     # -- transcripts and verdicts -------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from interbench.errors import ResumeUnsupportedError
 from interbench.personas import Persona
@@ -55,6 +55,11 @@ class Capabilities:
     """How often a remote job's state is asked for: the resolution of its times. None if events are pushed."""
     price_usd_per_s: float | None = None
     """Per second of generated video."""
+    announces_cost: bool = False
+    """Whether :class:`Submitting` comes before each request that may cost money. Where it does not, the harness sets
+    the longest clip aside before it hands over the turn."""
+    cancels_jobs: bool = False
+    """Whether :meth:`AvatarSystem.cancel` may succeed."""
     retired_on: dt.date | None = None
     """From this day on the maker no longer serves it."""
     status: str = ""
@@ -110,6 +115,25 @@ class TurnRequest:
     deadline_s: float
     """After this many seconds the harness gives the turn up as timed out."""
     reference: Reference | None = None
+    script: str | None = None
+    """What the avatar is to say, the same for every system; handed to systems that set ``takes_script``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """A request that may cost money is about to be sent.
+
+    The harness sets the money aside and notes the attempt before it asks for the next event. Where a cap of the run
+    leaves no room it closes the iterator instead, and the turn stays to be played. An attempt that is neither followed
+    by :class:`Submitted` nor by a final event may have been sent: it is never made again unasked.
+    """
+
+    video_s: float
+    """Seconds of video asked for, at most."""
+    usd: float | None = None
+    """What that costs at most; None if the price is not known."""
+    detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What is asked for (the rendered prompt ...); kept with the turn however it ends. No secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +188,8 @@ class Blocked:
     code: str
     message: str = ""
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    charged: bool | None = None
+    """Whether the service charges for it; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +200,10 @@ class Failed:
     message: str = ""
     transient: bool = False
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    charged: bool | None = None
+    """As in :class:`Blocked`."""
+    job_open: bool = False
+    """The job may go on or has a result that was not fetched: a retry takes it up instead of paying again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +212,7 @@ class Retired:
 
     message: str = ""
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    charged: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +221,13 @@ class TimedOut:
 
     message: str = ""
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    charged: bool | None = None
+    job_open: bool = False
+    """As in :class:`Failed`."""
 
 
 Final: TypeAlias = Completed | Blocked | Failed | Retired | TimedOut
-Event: TypeAlias = Submitted | Progress | ReplyText | FirstFrame | Media | Final
+Event: TypeAlias = Submitting | Submitted | Progress | ReplyText | FirstFrame | Media | Final
 FINAL_EVENTS = (Completed, Blocked, Failed, Retired, TimedOut)
 
 
@@ -230,7 +264,8 @@ class Conversation(ABC):
 class AvatarSystem(ABC):
     """An avatar system under test. Subclasses take their options as keyword arguments with defaults."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: Capabilities = Capabilities()
+    """Of the class, for listings; an instance may refine it by its options."""
 
     @classmethod
     def variants(cls) -> Mapping[str, str]:
@@ -239,6 +274,22 @@ class AvatarSystem(ABC):
         The class is constructed with ``variant=`` set.
         """
         return {}
+
+    @property
+    def lowers(self) -> tuple[str, ...]:
+        """For a controlled defect: keys of the dimensions that must fall below the intact system, or ``outcome``."""
+        return ()
+
+    @property
+    def takes_script(self) -> bool:
+        """Whether :attr:`TurnRequest.script` has to be given: the avatar's words come from the run's script writer."""
+        return False
+
+    @property
+    def turn_video_s(self) -> float | None:
+        """Seconds of the longest clip that one turn may ask for; None if unknown."""
+        longest = max(self.capabilities.durations_s, default=None)
+        return longest if self.capabilities.max_duration_s is None else self.capabilities.max_duration_s
 
     @abstractmethod
     async def open(self, persona: Persona) -> Conversation:
@@ -257,6 +308,10 @@ class AvatarSystem(ABC):
         """What ``video_seconds`` of answers will cost; None if unknown, 0 if free."""
         price = self.capabilities.price_usd_per_s
         return None if price is None else price * video_seconds
+
+    async def cancel(self, job_id: str) -> bool:
+        """Ask the service to stop a job; whether it says that it did. The system has been started."""
+        return False
 
     async def start(self) -> None:
         """Make ready (load weights, start servers). Called once before the first ``open``; not counted as latency."""

@@ -29,6 +29,11 @@ BUILT_IN: Mapping[str, str] = {
     "puppet": "interbench.systems.puppet:Puppet",
     "command": "interbench.systems.command:CommandSystem",
     "worker": "interbench.systems.command:WorkerSystem",
+    "sora": "interbench.systems.sora:Sora",
+    "veo": "interbench.systems.veo:Veo",
+    "gemini-omni": "interbench.systems.gemini_omni:GeminiOmni",
+    "heygen": "interbench.systems.heygen:HeyGen",
+    "hedra": "interbench.systems.hedra:Hedra",
 }
 """Name → ``module:Class``."""
 
@@ -117,6 +122,12 @@ class SystemSpec:
         if not all(character.isprintable() for character in label) or len(label) > 80:
             raise SystemLoadError(f"The label {label!r} of a system must be printable and at most 80 characters long.")
         return cls(label, spec, table)
+
+    @property
+    def variant(self) -> str:
+        """What stands behind the colon of ``name:variant``; empty for anything else."""
+        head, _, tail = self.spec.partition(":")
+        return tail if head in entries() else ""
 
     def factory(self) -> Callable[[], AvatarSystem]:
         """A function that makes the system; everything that can be checked before that is checked here.
