@@ -151,6 +151,7 @@ def words(text: str) -> tuple[str, ...]:
     plain = unicodedata.normalize("NFKD", text.casefold().replace("’", "'").replace("‘", "'"))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
+    plain = re.sub(r"([$€£])\s?(\d+(?:\.\d+)?)", r"\2 \1", plain)
     for symbol, name in _SYMBOLS:
         plain = plain.replace(symbol, name)
     for pattern, replacement in _CONTRACTIONS:
