@@ -25,7 +25,7 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
 
     settings = plan.settings
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
-    judge = make_judge(settings.judge, settings.judge_options)
+    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
     with make_progress(quiet=quiet) as progress:
         summary = asyncio.run(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
     for line in closing_lines(summary):

@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from interbench.errors import UsageError
 
 PREFIX = "INTERBENCH_"
-_RESERVED = re.compile(r"^INTERBENCH_(LOAD_PLUGINS|VLLM_PYTHON|CHROMIUM|[A-Z0-9_]*(KEY|TOKEN))$")
+_RESERVED = re.compile(
+    r"^INTERBENCH_(LOAD_PLUGINS|VLLM_PYTHON|CHROMIUM|(JUDGE|TRANSCRIBER)_MODEL|[A-Z0-9_]*(KEY|TOKEN))$"
+)
 _USERINFO = re.compile(r"(\w+://)[^/@\s]+@")
 _SECRET = re.compile(r"(api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 

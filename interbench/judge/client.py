@@ -9,9 +9,10 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
+from pydantic import ConfigDict
 
 from interbench.errors import JudgeError
 from interbench.judge.schedule import Throttle
@@ -31,6 +32,8 @@ _BUSY = frozenset({429, 503})
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a request may take and how often it is tried again."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     timeout_s: float = 600.0
     """One attempt, from sending to the end of the answer."""

@@ -18,6 +18,7 @@ from interbench.dimensions import DIMENSIONS
 from interbench.errors import JudgeError, UsageError
 from interbench.judge.base import JudgeTask
 from interbench.judge.client import Patience
+from interbench.judge.registry import make_judge
 from interbench.judge.settings import JudgeSettings
 from interbench.judge.vlm import VLMJudge
 from interbench.records import Missing, PlayedConversation, Verdict
@@ -577,3 +578,28 @@ def test_an_unset_key_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(UsageError, match="JUDGE_KEY"):
         VLMJudge(["http://127.0.0.1:9"], api_key_env="JUDGE_KEY")
+
+
+# -- from the command line --------------------------------------------------------------------------------------------
+
+
+def test_options_become_settings() -> None:
+    options = {"model": "judge", "temperature": "0.5", "patience": {"attempts": 2}, "prompts": None}
+    judge = make_judge("http://127.0.0.1:1/v1,http://127.0.0.1:2", options, repeats=3)
+    assert isinstance(judge, VLMJudge)
+    assert judge.urls == ("http://127.0.0.1:1", "http://127.0.0.1:2")
+    assert judge.settings == JudgeSettings(temperature=0.5, patience=Patience(attempts=2), repeats=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temprature": 1}, "temprature"),
+        ({"frames": "many"}, "frames"),
+        ({"top_p": 0}, "top-p"),
+        ({"frames": 1}, "2 frames"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_judge("http://127.0.0.1:1", options)

@@ -1,0 +1,41 @@
+"""Which transcriber a name means."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from interbench.asr.funasr import FunASR
+from interbench.asr.given import Given
+from interbench.asr.openai import OpenAITranscriber
+from interbench.asr.registry import make_transcriber
+from interbench.errors import UsageError
+
+
+def test_names() -> None:
+    assert isinstance(make_transcriber("given", {}), Given)
+    assert isinstance(make_transcriber("funasr", {"device": "cpu"}), FunASR)
+    endpoint = make_transcriber("http://127.0.0.1:9/v1", {"model": "openai/whisper-large-v3"})
+    assert isinstance(endpoint, OpenAITranscriber)
+    assert (endpoint.url, endpoint.label) == ("http://127.0.0.1:9", "whisper-large-v3")
+
+
+@pytest.mark.parametrize(("installed", "kind"), [(True, FunASR), (False, Given)])
+def test_auto_listens_where_it_can(monkeypatch: pytest.MonkeyPatch, installed: bool, kind: type) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    assert isinstance(make_transcriber("auto", {}), kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("whisper", {}, "whisper"),
+        ("given", {"device": "cpu"}, "no options"),
+        ("funasr", {"devise": "cpu"}, "devise"),
+        ("http://127.0.0.1:9", {"key": "x"}, "key"),
+    ],
+)
+def test_wrong_names_and_options(name: str, options: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_transcriber(name, options)
