@@ -38,7 +38,8 @@ class Defect:
 
     def __str__(self) -> str:
         place = f"{self.file}" if self.line is None else f"{self.file}:{self.line}"
-        return ": ".join(part for part in (place, self.field, self.message) if part)
+        message = self.message if self.level == "error" else f"{self.level}: {self.message}"
+        return ": ".join(part for part in (place, self.field, message) if part)
 
 
 @dataclass(frozen=True, slots=True)
