@@ -22,7 +22,7 @@ from interbench.systems.puppet.motion import FPS, lead_s, poses
 
 MAX_REPLY_S = 600.0
 """Longest speech of one reply in seconds; longer replies are refused, never cut."""
-_FIGURES = 3
+_FIGURES = 12
 """How many people are kept ready to be drawn, at some 25 MB each."""
 
 

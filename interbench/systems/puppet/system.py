@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 
@@ -24,9 +23,8 @@ from interbench.systems.base import (
 from interbench.systems.puppet.defects import DEFECTS
 from interbench.systems.puppet.motion import FPS
 from interbench.systems.puppet.render import MAX_REPLY_S
-from interbench.worker import WorkerDiedError, WorkerError, WorkerPool, WorkerTimeoutError, python_worker
-
-_START_LIMIT_S = 60.0
+from interbench.systems.puppet.studio import Studio
+from interbench.worker import WorkerDiedError, WorkerError, WorkerTimeoutError
 
 
 class Puppet(AvatarSystem):
@@ -34,7 +32,8 @@ class Puppet(AvatarSystem):
 
     Args:
         variant: a controlled defect (see :meth:`variants`); None is the intact puppet.
-        workers: how many clips are rendered at the same time; by default as many as there are cores, at most two.
+        workers: how many clips are rendered at the same time by all puppets of this process that name the same number;
+            by default as many as there are cores, at most two.
     """
 
     capabilities = Capabilities(
@@ -59,7 +58,7 @@ class Puppet(AvatarSystem):
             raise SystemLoadError(f"The puppet needs at least one worker, not {workers}.")
         self.variant = variant
         self._workers = workers or min(2, os.cpu_count() or 1)
-        self._pool: WorkerPool | None = None
+        self._studio: Studio | None = None
 
     @classmethod
     def variants(cls) -> Mapping[str, str]:
@@ -77,26 +76,25 @@ class Puppet(AvatarSystem):
         return {"variant": self.variant}
 
     async def start(self) -> None:
-        pool = self._workers_pool()
-        await asyncio.gather(*(pool.call({}, _START_LIMIT_S) for _ in range(self._workers)))
+        await self._enter().warm_up()
 
     async def stop(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        studio, self._studio = self._studio, None
+        if studio is not None:
+            await studio.leave()
 
     async def open(self, persona: Persona) -> Conversation:
-        return _PuppetConversation(self._workers_pool(), persona, self.variant)
+        return _PuppetConversation(self._enter(), persona, self.variant)
 
-    def _workers_pool(self) -> WorkerPool:
-        if self._pool is None:
-            self._pool = WorkerPool(python_worker("interbench.systems.puppet.worker"), self._workers)
-        return self._pool
+    def _enter(self) -> Studio:
+        if self._studio is None:
+            self._studio = Studio.enter(self._workers)
+        return self._studio
 
 
 class _PuppetConversation(Conversation):
-    def __init__(self, pool: WorkerPool, persona: Persona, variant: str | None) -> None:
-        self._pool = pool
+    def __init__(self, studio: Studio, persona: Persona, variant: str | None) -> None:
+        self._studio = studio
         self._persona = persona
         self._defect = None if variant is None else DEFECTS[variant]
 
@@ -119,7 +117,7 @@ class _PuppetConversation(Conversation):
             "variant": None if self._defect is None else self._defect.name,
         }
         try:
-            clip = await self._pool.call(request, turn.deadline_s)
+            clip = await self._studio.call(request, turn.deadline_s)
         except (WorkerTimeoutError, WorkerDiedError) as error:
             yield Failed(error.code, f"The puppet's worker gave no clip: {error}", transient=True)
         except WorkerError as error:
