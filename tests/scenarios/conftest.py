@@ -88,6 +88,13 @@ class Workshop:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.lines)
         self.file.write_text(text, encoding="utf-8")
 
+    def mute(self) -> None:
+        """Take the recordings out, so that nothing has to be decoded."""
+        for scenario in self.lines:
+            for turn in scenario["turns"]:
+                del turn["audio"]
+        self.save()
+
     def edit(self, change: Edit, line: int = 0) -> None:
         change(self.lines[line])
         self.save()

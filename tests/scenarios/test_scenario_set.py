@@ -152,6 +152,7 @@ def damage_turn(turn: int, **changes: Any) -> Callable[[dict[str, Any]], None]:
 def test_each_defect_is_named_with_line_and_field(
     workshop: Any, change: Callable[[dict[str, Any]], None], field: str, message: str
 ) -> None:
+    workshop.mute()
     workshop.edit(change, line=1)
     defects = validate_set(workshop.folder)
     assert [d.line for d in defects if d.field == field] == [2]
@@ -162,6 +163,8 @@ def test_each_defect_is_named_with_line_and_field(
 
 
 def test_all_defects_of_a_line_are_named_at_once(workshop: Any) -> None:
+    workshop.mute()
+
     def change(scenario: dict[str, Any]) -> None:
         scenario["extra"] = 1
         del scenario["category"]
@@ -195,6 +198,7 @@ def test_defects_of_all_lines_are_listed_up_to_twenty(workshop: Any) -> None:
     ],
 )
 def test_broken_lines_are_named_and_the_others_still_checked(workshop: Any, line: bytes, message: str) -> None:
+    workshop.mute()
     workshop.edit(lambda s: s.update(extra=1), line=1)
     data = workshop.file.read_bytes().splitlines(keepends=True)
     workshop.file.write_bytes(data[0] + line + b"\n" + data[1])
@@ -204,6 +208,7 @@ def test_broken_lines_are_named_and_the_others_still_checked(workshop: Any, line
 
 
 def test_a_byte_order_mark_an_empty_file_and_a_double_id(workshop: Any) -> None:
+    workshop.mute()
     good = workshop.file.read_bytes()
     workshop.file.write_bytes(b"\xef\xbb\xbf" + good)
     assert "byte-order mark" in found(validate_set(workshop.folder), "")[0]
@@ -217,6 +222,7 @@ def test_a_byte_order_mark_an_empty_file_and_a_double_id(workshop: Any) -> None:
 
 
 def test_line_separators_inside_strings_do_not_shift_line_numbers(workshop: Any) -> None:
+    workshop.mute()
     workshop.edit(damage_turn(0, mood="calm\u2028and\u0085slow"))
     workshop.edit(lambda s: s.update(extra=1), line=1)
     assert [d.line for d in validate_set(workshop.folder)] == [2]
@@ -273,6 +279,7 @@ def test_stereo_empty_and_undecodable_recordings_are_named(workshop: Any) -> Non
 
 
 def test_portraits_that_are_missing_or_no_image_are_named(workshop: Any) -> None:
+    workshop.mute()
     portrait = workshop.folder / "portraits/ana.png"
     portrait.write_bytes(portrait.read_bytes()[:2000])
     assert "can't be decoded" in found(validate_set(workshop.folder), "portrait")[0]
@@ -283,6 +290,7 @@ def test_portraits_that_are_missing_or_no_image_are_named(workshop: Any) -> None
 
 
 def test_unreachable_key_points_are_warnings(workshop: Any) -> None:
+    workshop.mute()
     workshop.edit(damage_turn(1, key_points=[{"text": "It has nine arches.", "accept": ["nine arches"]}]))
     workshop.edit(damage_turn(1, leans_on=[]), line=1)
     defects = validate_set(workshop.folder)
@@ -323,6 +331,7 @@ def test_personas_can_be_replaced_whole(workshop: Any, tmp_path: Path) -> None:
 
 
 def test_photographs_of_nobody_are_named(workshop: Any, tmp_path: Path) -> None:
+    workshop.mute()
     photos = tmp_path / "photos"
     photos.mkdir()
     with pytest.raises(ScenarioError, match="neither"):
