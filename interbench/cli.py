@@ -253,6 +253,24 @@ def jobs(
     list_jobs(folder, config, cancel=cancel, forget=forget)
 
 
+@app.command("judge-server")
+def judge_server(
+    media: Annotated[
+        Path, typer.Option(help="Folder with the runs; the servers read clips from it, and from nowhere else.")
+    ] = Path("runs"),
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint. [default: Qwen3-VL-30B-A3B-Instruct, as FP8 on an 80 GB card]")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the first server; the next GPU gets the next port.")] = 8000,
+    only_print: Annotated[bool, typer.Option("--print", help="Only print the commands.")] = False,
+) -> None:
+    """Start vLLM as the judge on the GPUs of this machine, one server per GPU, and print their URLs."""
+    from interbench.judge import serve
+
+    serve.run(media=media.resolve(), model=model, host=host, port=port, only_print=only_print, tell=typer.echo)
+
+
 @app.command("list")
 def list_(
     what: Annotated[What, typer.Argument(help="What to list.")],

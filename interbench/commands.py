@@ -44,6 +44,8 @@ def closing_lines(summary: Summary) -> list[str]:
     if summary.outcomes:
         outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.outcomes.items()))
         lines.append(f"turns played: {outcomes}")
+    if summary.ear:
+        lines.append(summary.ear)
     if summary.verdicts:
         scored = summary.verdicts - sum(summary.missing.values())
         reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.missing.items()))

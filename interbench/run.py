@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from interbench.asr.base import Transcriber
+from interbench.asr.base import Transcriber, Utterance
+from interbench.asr.ear_check import check_ear
 from interbench.asr.stage import TranscriptionStage
 from interbench.config import Settings, load_settings, mask, read_settings_file
 from interbench.data import data_path
@@ -73,6 +74,8 @@ class Summary:
     unplayed: int = 0
     """Conversations that could not be judged because they were not played to their end yet."""
     judge: Mapping[str, Any] = field(default_factory=dict)
+    ear: str = ""
+    """One line on how well the transcriber hears; empty if it does not listen."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
     cap: str = ""
@@ -202,6 +205,8 @@ class _Pipeline:
             async with asyncio.TaskGroup() as group:
                 for spec in self.plan.systems:
                     group.create_task(self._system(spec, media, ear, gavel, everywhere))
+            if ear is not None and transcriber.needs_audio:
+                await self._check_ear(transcriber, ear.key, media)
             self.summary.spent = spoken_totals(self.run.spending())
             if self.summary.verdicts:
                 self.summary.judge = dict(judge.summary())
@@ -230,6 +235,26 @@ class _Pipeline:
             self._amend_manifest(transcriber=ear.key)
         if gavel is not None:
             self._amend_manifest(judge=gavel.key)
+
+    async def _check_ear(self, transcriber: Transcriber, key: str, media: MediaPool) -> None:
+        """How well the transcriber hears the users, whose words are known; once per transcriber and set of turns."""
+        turns = [
+            Utterance(
+                key=f"user/{part.scenario.id}/{index}",
+                samples=None if audio is None else await media.audio(audio),
+                facts=None,
+                reported_text=turn.text,
+            )
+            for part in self.plan.parts
+            for index, (turn, audio) in enumerate(zip(part.scenario.turns, part.audio, strict=True), start=1)
+        ]
+        held = (read_manifest(self.run.manifest_path) or {}).get("ear_check", {})
+        with_sound = sum(turn.samples is not None for turn in turns)
+        if held.get("key") != key or held.get("turns") != with_sound:
+            check = await check_ear(transcriber, turns)
+            held = {**check.record(), "key": key, "line": check.line()}
+            self._amend_manifest(ear_check=held)
+        self.summary.ear = str(held["line"])
 
     def _amend_manifest(self, **entries: Any) -> None:
         write_manifest(self.run.manifest_path, {**(read_manifest(self.run.manifest_path) or {}), **entries})

@@ -43,6 +43,9 @@ class Gpu:
     memory_gib: float
 
 
+_PUBLISHED_GPU = Gpu(0, "NVIDIA H200", 140.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one server is started."""
@@ -325,7 +328,7 @@ def run(
     Args:
         media: folder with the runs; the servers may read clips from it.
         sampling: what the judge is set to show; None for the published settings.
-        only_print: only say the commands.
+        only_print: only say the commands; without a GPU, those for one H200.
         limit_s: until all must be healthy; the first start downloads the weights.
         tell: how to say something.
 
@@ -333,6 +336,9 @@ def run(
         JudgeError: no GPU, no vLLM, or a server that does not start.
     """
     gpus = find_gpus()
+    if only_print and not gpus:
+        tell(f"# No NVIDIA GPU was found here; this is for one {_PUBLISHED_GPU.name}.")
+        gpus = [_PUBLISHED_GPU]
     vllm = "vllm" if only_print else find_vllm()
     plans = plan(gpus, sampling=sampling, media=media, model=model, host=host, port=port, extra=extra, vllm=vllm)
     if only_print:

@@ -203,6 +203,7 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
     )
     manifest = run.manifest
     invocations = manifest.get("invocations", [])
+    ear = manifest.get("ear_check")
     last = invocations[-1] if invocations else {}
     return ReportData(
         title=run.path.resolve().name,
@@ -218,7 +219,10 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
             identity=run.judge_identity,
             summary=manifest.get("judge_summary", {}),
         ),
-        transcriber=TranscriberFacts(run.transcriber or "not transcribed", run.transcriber_identity),
+        transcriber=TranscriberFacts(
+            run.transcriber or "not transcribed",
+            {**run.transcriber_identity, **({"ear check": ear["line"]} if ear else {})},
+        ),
         systems=tuple(_system_facts(label, manifest) for label in run.plan),
         scenarios=tuple(PlayedScenario(part.scenario, part.persona, part.audio, part.portrait) for part in run.parts),
         conversations=_conversations(run),
@@ -283,4 +287,7 @@ def _notes(run: RunRecords) -> tuple[str, ...]:
     resumed = sum(exchange.timings.resumed for exchange in run.exchanges if exchange.timings is not None)
     if resumed:
         notes.append(f"{resumed} turns were taken up after an interruption; their times are not in the speed columns.")
+    ear = run.manifest.get("ear_check", {})
+    if ear.get("poor"):
+        notes.append(str(ear["line"]))
     return tuple(notes)

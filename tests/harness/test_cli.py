@@ -16,9 +16,11 @@ VERBS = ("run", "drive", "transcribe", "judge", "table", "report", "list", "vali
 
 def cli(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # The environment of the tests has FunASR, which would be the default transcriber and has no weights here.
+    given = {"PYTHONPATH": path, "INTERBENCH_TRANSCRIBER": "given", **environment}
     return subprocess.run(
         [sys.executable, "-m", "interbench", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path, **environment},
+        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **given},
     )  # fmt: skip
 
 

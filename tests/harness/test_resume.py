@@ -27,7 +27,7 @@ def command(tmp_path: Path, out: str, system: str, **options: str) -> list[str]:
     config.write_text(f"[system.it]\n{lines}")
     return [
         sys.executable, "-m", "interbench", "run", "--out", str(tmp_path / out), "--scenarios", str(tmp_path / "set"),
-        "--systems", f"it=harness_kit:{system}", "--config", str(config), "--quiet",
+        "--systems", f"it=harness_kit:{system}", "--config", str(config), "--transcriber", "given", "--quiet",
     ]  # fmt: skip
 
 

@@ -1,0 +1,81 @@
+"""A run with a transcriber that listens checks how well it does, on the users' own speech."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import harness_kit
+import numpy as np
+import pytest
+
+from interbench.asr.base import Transcriber, Utterance
+from interbench.commands import closing_lines
+from interbench.config import Settings
+from interbench.judge.signals import Signals
+from interbench.media import encode_audio
+from interbench.progress import PlainProgress
+from interbench.records import Transcript
+from interbench.report.collect import collect_report, collect_table, read_run
+from interbench.run import Summary, execute, make_plan
+
+
+class Deaf(Transcriber):
+    """Mishears every word but the first ``good`` ones of a user's turn."""
+
+    label = "deaf"
+
+    def __init__(self, good: int) -> None:
+        self.good = good
+        self.heard: list[str] = []
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"deaf": self.good}
+
+    async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
+        assert all(utterance.samples is not None for utterance in batch)
+        self.heard += [utterance.key for utterance in batch]
+        words = [(utterance.reported_text or "").split() for utterance in batch]
+        return [Transcript(" ".join(w[: self.good] + ["mumble"] * (len(w) - self.good))) for w in words]
+
+
+@pytest.fixture
+def scenarios(tmp_path: Path) -> Path:
+    folder = harness_kit.write_set(tmp_path / "set", count=1, turns=2)
+    record = json.loads((folder / "scenarios.jsonl").read_text())
+    for index, turn in enumerate(record["turns"], start=1):
+        samples = (0.3 * np.sin(np.arange(16_000) / 10)).astype(np.float32)
+        encode_audio(samples, 16_000, folder / f"{index}.wav")
+        turn["audio"] = f"{index}.wav"
+    (folder / "scenarios.jsonl").write_text(json.dumps(record) + "\n")
+    return folder
+
+
+def run(tmp_path: Path, scenarios: Path, ear: Deaf) -> Summary:
+    settings = Settings(out=tmp_path / "run", scenarios=str(scenarios), systems=("it=harness_kit:Good",))
+    return asyncio.run(execute(make_plan(settings), transcriber=ear, judge=Signals(), progress=PlainProgress()))
+
+
+def test_a_poor_ear_is_printed_stored_and_warned_of(tmp_path: Path, scenarios: Path) -> None:
+    ear = Deaf(good=3)
+    summary = run(tmp_path, scenarios, ear)
+    # "Question 1 of conversation 1, please?": three of six words are right, in both turns.
+    assert "50.0 % word errors on 2 user turns" in summary.ear and "WARNING" in summary.ear
+    assert summary.ear in closing_lines(summary)
+    stored = json.loads((tmp_path / "run" / "manifest.json").read_text())["ear_check"]
+    assert stored["word_error_rate"] == 0.5 and stored["poor"] is True
+    records = read_run(tmp_path / "run")
+    report = collect_report(records, collect_table([records]))
+    assert summary.ear in report.notes
+
+
+def test_a_good_ear_is_checked_once(tmp_path: Path, scenarios: Path) -> None:
+    ear = Deaf(good=100)
+    assert "0.0 % word errors" in run(tmp_path, scenarios, ear).ear
+    assert sum(key.startswith("user/") for key in ear.heard) == 2
+    again = Deaf(good=100)
+    assert "0.0 % word errors" in run(tmp_path, scenarios, again).ear
+    assert again.heard == []
