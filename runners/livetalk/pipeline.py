@@ -59,9 +59,7 @@ def load_models(
     """
     return Models(
         dit=load_dit(files.dit, size.dit, dtype=dtype, device=device).use_attention(attention),
-        vae=load_vae(
-            files.vae, size.vae, dtype=dtype, device=device, channels_last=torch.device(device).type == "cuda"
-        ),
+        vae=load_vae(files.vae, size.vae, dtype=dtype, device=device, channels_last=True),
         speech=load_speech_encoder(files.speech, dtype=dtype, device=device),
         text=lambda: load_text_encoder(
             files.text_encoder, files.tokenizer, size.text, dtype=torch.bfloat16, device=text_device or device
@@ -82,7 +80,7 @@ def random_models(
     text = random_tensors(text_module.reference_shapes(size.text), seed=seed)
     return Models(
         dit=CausalDiT.from_state(size.dit, dit, dtype=dtype, device=device),
-        vae=WanVAE.from_state(size.vae, vae, dtype=dtype, device=device),
+        vae=WanVAE.from_state(size.vae, vae, dtype=dtype, device=device, channels_last=True),
         speech=SpeechEncoder.from_state(size.speech, speech, dtype=dtype, device=device),
         text=lambda: TextEncoder.from_state(size.text, text, ByteTokenizer(), dtype=dtype, device=device),
         weights=f"random (size {size.name}, weight seed {seed})",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from livetalk.config import VAEConfig
@@ -141,5 +139,5 @@ def test_compiled_steps_agree(golden, vae: WanVAE, latents: torch.Tensor) -> Non
     traced = WanVAE.from_state(VAEConfig(dim=8), state)
     traced.compile(backend="eager")
     stream = traced.decoder_stream()
-    parts = [stream.decode(part) for part in latents[:, :, :3].split(1, dim=2)]
-    assert torch.equal(torch.cat(list(itertools.chain(parts))), vae.decode(latents[:, :, :3]))
+    parts = [stream.decode_float(part) for part in latents[:, :, :2].split(1, dim=2)]
+    assert torch.allclose(torch.cat(parts, dim=2), vae.decode_float(latents[:, :, :2]), atol=2e-5)
