@@ -12,9 +12,11 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from interbench.errors import InterbenchError, ScenarioError
 from interbench.media import encode_audio
@@ -30,8 +32,10 @@ LOUDNESS_DB = -20.0
 """RMS of the spoken parts, re full scale."""
 PEAK_DB = -3.0
 """Room for the MP3 encoder, which overshoots its input."""
-KEEP_S = 0.15
-"""Silence left before and after the speech."""
+KEEP_S = 0.05
+"""How much of the quiet before and after the speech stays."""
+PAD_S = 0.1
+"""Silence added at both ends: synthesizers begin at once, which recognizers don't expect."""
 
 Synthesizer = Callable[[str, Voice], Speech]
 
@@ -47,7 +51,7 @@ class Line:
 
     def made_from(self, synthesizer: str) -> str:
         """SHA-256 over everything that shapes the sound; ``synthesizer`` names who speaks."""
-        parts = [self.text, self.voice.model_dump(mode="json"), synthesizer, LOUDNESS_DB, PEAK_DB, KEEP_S]
+        parts = [self.text, self.voice.model_dump(mode="json"), synthesizer, LOUDNESS_DB, PEAK_DB, KEEP_S, PAD_S]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,7 +86,7 @@ def name_audio(folder: Path) -> int:
 
 
 def speak_line(line: Line, synthesizer: Synthesizer) -> Speech:
-    """The line as it is stored: 16 kHz, trimmed, levelled.
+    """The line as it is stored: 16 kHz, trimmed, levelled, with a moment of silence around it.
 
     Raises:
         ScenarioError: the synthesizer made no sound of it.
@@ -94,7 +98,7 @@ def speak_line(line: Line, synthesizer: Synthesizer) -> Speech:
     )
     if not speech.samples.size or not speech.samples.any():
         raise ScenarioError(f"{line.path}: the synthesizer made no sound of {line.text!r}.")
-    return speech
+    return replace(speech, samples=np.pad(speech.samples, round(PAD_S * speech.rate)), phonemes=(), words=())
 
 
 def render(folder: Path, *, command: str | None = None, everything: bool = False, progress: Progress) -> int:
