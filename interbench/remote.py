@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from interbench.errors import UsageError
 
@@ -90,6 +91,14 @@ def base_url(url: str) -> str:
 def is_loopback(url: str) -> bool:
     """Whether the server at ``url`` runs on this machine."""
     return urlsplit(url).hostname in _LOOPBACK
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that the environment (``HTTPS_PROXY``, ``NO_PROXY`` ...) asks for on the way to ``url``."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def retry_after(value: str | None, now: dt.datetime | None = None) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import ConfigDict
@@ -17,7 +18,7 @@ from pydantic import ConfigDict
 from interbench.errors import JudgeError
 from interbench.judge.schedule import Throttle
 from interbench.records import Missing
-from interbench.remote import Secret, excerpt, retry_after
+from interbench.remote import Secret, environment_proxy, excerpt, retry_after
 
 MAX_ANSWER = 100_000
 """Characters of an answer; what is longer is cut off, and treated as such."""
@@ -106,15 +107,19 @@ class Server:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.url = url
+        self._chat_url = httpx.URL(f"{url}/v1/chat/completions")
         self.throttle = throttle
         self.retries = 0
         self._secret = secret
         self._patience = patience
         self._sleep = sleep
-        # A client per request in flight: the cost of a shared pool grows with the number of its connections.
-        self._idle: list[httpx.AsyncClient] = []
-        self._clients: list[httpx.AsyncClient] = []
+        # A connection per request in flight, driven without a client's cookies and redirects: the cost of a shared pool
+        # grows with the number of its connections, and judging makes many small requests.
+        self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._transports: list[httpx.AsyncHTTPTransport] = []
         self._tls = httpx.create_ssl_context() if url.startswith("https") else False
+        self._proxy = environment_proxy(url)
+        self._headers = {"host": urlsplit(url).netloc, "content-type": "application/json", **secret.headers()}
         self._resume_at = 0.0
         self._down_since: float | None = None
 
@@ -128,9 +133,9 @@ class Server:
 
     async def close(self) -> None:
         """Close all connections."""
-        clients, self._clients, self._idle = self._clients, [], []
-        for client in clients:
-            await client.aclose()
+        transports, self._transports, self._idle = self._transports, [], []
+        for transport in transports:
+            await transport.aclose()
 
     async def get(self, path: str) -> dict[str, Any] | None:
         """A JSON object, or None if the server has no such page.
@@ -218,34 +223,35 @@ class Server:
         if (left := self._resume_at - self._now()) > 0:
             await self._sleep(left)
 
-    def _client(self) -> httpx.AsyncClient:
+    @contextlib.asynccontextmanager
+    async def _send(self, method: str, url: httpx.URL, body: bytes | None) -> AsyncGenerator[httpx.Response, None]:
+        """The response, its body still to be read. To be used under a timeout."""
         if self._idle:
-            return self._idle.pop()
-        client = httpx.AsyncClient(
-            verify=self._tls,
-            timeout=None,  # noqa: S113 - every use is under asyncio.timeout
-            limits=httpx.Limits(max_connections=1, keepalive_expiry=3.0),
-            headers={"content-type": "application/json", **self._secret.headers()},
-        )
-        self._clients.append(client)
-        return client
+            transport = self._idle.pop()
+        else:
+            limits = httpx.Limits(max_connections=1, keepalive_expiry=3.0)
+            transport = httpx.AsyncHTTPTransport(verify=self._tls, limits=limits, proxy=self._proxy)
+            self._transports.append(transport)
+        try:
+            request = httpx.Request(method, url, headers=self._headers, content=body)
+            response = await transport.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            self._idle.append(transport)
 
     async def _attempt(self, body: bytes, begun: Callable[[list[int] | None], None]) -> Answer:
         started = self._now()
-        client = self._client()
         try:
-            async with asyncio.timeout(self._patience.timeout_s):
-                request = client.build_request("POST", f"{self.url}/v1/chat/completions", content=body)
-                response = await client.send(request, stream=True)
-                try:
-                    self._down_since = None
-                    if response.status_code != 200:
-                        raise self._refused(response, await _read(response))
-                    if "event-stream" in response.headers.get("content-type", ""):
-                        return await self._streamed(response, begun, started)
-                    answer = _whole(await _read(response), self._now() - started)
-                finally:
-                    await response.aclose()
+            async with asyncio.timeout(self._patience.timeout_s), self._send("POST", self._chat_url, body) as response:
+                self._down_since = None
+                if response.status_code != 200:
+                    raise self._refused(response, await _read(response))
+                if "event-stream" in response.headers.get("content-type", ""):
+                    return await self._streamed(response, begun, started)
+                answer = _whole(await _read(response), self._now() - started)
             begun(answer.prompt_ids)
             return answer
         except TimeoutError:
@@ -254,8 +260,6 @@ class Server:
             raise _Unreachable(type(error).__name__) from None
         except httpx.HTTPError as error:
             raise Failure(Missing.SERVER_ERROR, f"the connection broke ({type(error).__name__})") from None
-        finally:
-            self._idle.append(client)
 
     async def _streamed(
         self, response: httpx.Response, begun: Callable[[list[int] | None], None], started: float
@@ -334,17 +338,15 @@ class Server:
         return self._secret.redact(excerpt(texts))
 
     async def _once(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
-        client = self._client()
+        url = httpx.URL(f"{self.url}{path}")
         try:
-            async with asyncio.timeout(self._patience.timeout_s):
-                response = await client.request(method, f"{self.url}{path}", content=body)
+            async with asyncio.timeout(self._patience.timeout_s), self._send(method, url, body) as response:
+                await response.aread()
         except (TimeoutError, httpx.HTTPError) as error:
             raise JudgeError(
                 f"The judge's server {self.url} can't be reached ({type(error).__name__}). Start it, e.g. with "
                 f"`interbench judge-server`, wait until it is healthy, or check the address."
             ) from None
-        finally:
-            self._idle.append(client)
         if response.status_code in (404, 405, 501):
             return None
         if response.status_code in (401, 403):

@@ -1,0 +1,81 @@
+"""Prompt tokens that a real server computes for nine dimensions over one conversation, by the order of the prompt.
+
+    PYTHONPATH=tests/support python benchmarks/judge_prefix.py http://127.0.0.1:8000 [--turns 2] [--edge 784]
+
+The server must have been started with the judge's flags (`interbench judge-server`). The judge's own order is measured
+through the judge; then the same nine questions are sent to the same server with the rubric first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+
+import httpx
+from judge_kit import conversation, write_clip
+
+from interbench.dimensions import DIMENSIONS
+from interbench.judge.base import JudgeTask
+from interbench.judge.messages import make_case, video_part
+from interbench.judge.rubrics import Prompts
+from interbench.judge.settings import JudgeSettings
+from interbench.judge.vlm import VLMJudge
+from interbench.records import PlayedConversation
+
+
+async def ours(url: str, played: PlayedConversation) -> tuple[int, int]:
+    """Prompt tokens (all, computed) through the judge."""
+    judge = VLMJudge([url], settings=JudgeSettings(max_tokens=16))
+    await judge.start()
+    tasks = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
+    tokens = [verdict.evidence["tokens"] async for verdict in judge.judge(played, tasks)]
+    await judge.stop()
+    return sum(t["prompt"] for t in tokens), sum(t["prompt"] - t["cached"] for t in tokens)
+
+
+async def rubric_first(url: str, played: PlayedConversation) -> tuple[int, int]:
+    """The same, each question a request of its own with the rubric before the videos."""
+    prompts, settings = Prompts(), JudgeSettings()
+    case = make_case(played, prompts, settings.sampling)
+    videos = [video_part(video.path, "data", f"first-{video.uuid}") for video in case.videos]
+    prompt = computed = 0
+    async with httpx.AsyncClient(timeout=600) as client:
+        model = (await client.get(f"{url}/v1/models")).json()["data"][0]["id"]
+        for rubric in prompts.rubrics.values():
+            content = [{"type": "text", "text": rubric.text}, *videos, {"type": "text", "text": case.transcript}]
+            messages = [{"role": "system", "content": case.preamble}, {"role": "user", "content": content}]
+            request = {"model": model, "messages": messages, "max_tokens": 16, "temperature": 0.1}
+            answer = (await client.post(f"{url}/v1/chat/completions", content=json.dumps(request))).json()
+            usage = answer["usage"]
+            prompt += usage["prompt_tokens"]
+            computed += usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"]
+    return prompt, computed
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("url")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--edge", type=int, default=784)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        clips = []
+        for turn in range(1, arguments.turns + 1):
+            path = Path(folder) / f"{turn}.mp4"
+            clips.append((path, write_clip(path, 96, 24, arguments.edge, arguments.edge, shade=20 * turn)))
+        played = conversation(clips)
+        figures = {
+            "videos, transcript, rubric": await ours(arguments.url, played),
+            "rubric first": await rubric_first(arguments.url, played),
+        }
+    for order, (prompt, computed) in figures.items():
+        print(f"{order:>26}: {computed:>9,} of {prompt:,} prompt tokens computed ({100 * computed / prompt:.1f} %)")
+    share = figures["videos, transcript, rubric"][1] / figures["rubric first"][1]
+    print(f"The judge's order computes {100 * share:.1f} % of what rubric-first order does.")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
