@@ -16,7 +16,7 @@ from interbench.media import SoundFacts, probe_audio_files
 from interbench.progress import PlainProgress
 from interbench.scenario_set import load_set, validate_set
 from interbench.speech import Speech
-from interbench.user_audio import Line, main, render, speak_line
+from interbench.user_audio import PAD_S, Line, main, render, speak_line
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_another_synthesizer_can_speak(silent: Any, tmp_path: Path) -> None:
     assert render(silent.folder, command=command, progress=PlainProgress()) == 0
     assert validate_set(silent.folder) == []
     facts = probe_audio_files([silent.folder / "audio/one/1.mp3"])[0]
-    assert isinstance(facts, SoundFacts) and facts.duration_s == pytest.approx(8 * 8000 / 22050, abs=0.1)
+    assert isinstance(facts, SoundFacts) and facts.duration_s == pytest.approx(8 * 8000 / 22050 + 2 * PAD_S, abs=0.1)
 
 
 def test_a_synthesizer_that_says_nothing_is_an_error() -> None:
