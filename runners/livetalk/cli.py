@@ -75,7 +75,9 @@ def generate(
         float | None,
         typer.Option(min=0.0625, help="Length; beyond the audio's end, silence. [default: the audio's length]"),
     ] = None,
-    window: Annotated[int, typer.Option(help="Latent frames attended to, the current block included.")] = 15,
+    window: Annotated[
+        int, typer.Option(help="Latent frames attended to, the current block included; -1 keeps all.")
+    ] = 15,
     sink: Annotated[int, typer.Option(help="First latent frames kept for ever as identity anchors.")] = 9,
     steps: Annotated[
         int, typer.Option(min=1, max=50, help="Denoising steps per block; the model was distilled for 4.")

@@ -143,6 +143,13 @@ def test_audio_of_all_kinds(
     assert report.frames == frames == len(pictures(report.path))
 
 
+def test_an_unlimited_window(models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice) -> None:
+    inputs = {"image": portrait, "audio": wav(voice(1.0)), "prompt": "x", "output": tmp_path / "o.mp4"}
+    report = generate_clip(models, replace(small, window=-1, sink=0), **inputs)
+    assert report.frames == 16
+    assert comment(report.path)["window"] == 6
+
+
 def test_silence_beyond_the_audio(
     models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice
 ) -> None:
