@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -340,3 +341,9 @@ def main() -> None:
         # Whoever reads our output has gone (`interbench table ... | head`): nothing is left to say, nor to whom.
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"interbench: the disk is full{where}. Free some space and give the same command again.\n")
+        sys.exit(1)

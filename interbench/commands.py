@@ -32,7 +32,9 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
         sys.stderr.write(line + "\n")
     if "judge" in stages:
         print_table([settings.out], form="terminal", precision=2, intervals=True)
-        index = make_report(settings.out, None, portable=False, judge=None)
+        index = settings.out / "report" / "index.html"
+        if summary.did_something or not index.exists():
+            index = make_report(settings.out, None, portable=False, judge=None)
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)

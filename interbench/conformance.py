@@ -25,6 +25,7 @@ from interbench.media import MediaPool
 from interbench.parts import Part, make_parts
 from interbench.records import Exchange, Outcome
 from interbench.scenario_set import load_set
+from interbench.script import ReferenceWriter
 from interbench.store import Run
 from interbench.systems.base import AvatarSystem, Capabilities, Conversation, TurnRequest
 from interbench.systems.host import Host, StuckError
@@ -166,7 +167,8 @@ class _Checks:
     async def _play(self, name: str, part: Part, folder: str = "run") -> list[Exchange]:
         with Run(self.folder / folder, write=True) as run:
             async with MediaPool() as media:
-                driver = Driver(self.spec.label, self.host, run, media, DriveSettings(deadline_s=self.deadline_s))
+                settings = DriveSettings(deadline_s=self.deadline_s)
+                driver = Driver(self.spec.label, self.host, run, media, settings, writer=ReferenceWriter())
                 exchanges = [exchange async for exchange in driver.play(part)]
         for exchange in exchanges:
             self._judge_turn(name, exchange)
@@ -256,6 +258,7 @@ class _Checks:
                 workdir=workdir.resolve(),
                 deadline_s=0.01,
                 reference=part.references[0] if self.host.system.capabilities.needs_reference else None,
+                script=part.references[0].reply if self.host.system.takes_script else None,
             )
             with contextlib.suppress(TimeoutError):
                 async for _ in self.host.events(lambda: conversation.respond(request), 0.01):

@@ -40,9 +40,9 @@ from interbench.errors import (
 from interbench.media import MediaPool, first_frame_time
 from interbench.parts import Part
 from interbench.records import Charge, Exchange, Outcome, Script, Timings
-from interbench.script import ScriptWriter
+from interbench.script import Writer
 from interbench.spend import Purse
-from interbench.store import Key, Run, Staged
+from interbench.store import Key, Run, Staged, disk_full, out_of_room
 from interbench.systems.base import (
     Blocked,
     Completed,
@@ -150,7 +150,7 @@ class Driver:
         settings: DriveSettings,
         *,
         purse: Purse | None = None,
-        writer: ScriptWriter | None = None,
+        writer: Writer | None = None,
         on_event: Listener = lambda kind, key, note: None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -229,7 +229,10 @@ class Driver:
             return None, done, "the conversation could not be opened: the system does not react"
         except TimeoutError:
             return None, done, f"the conversation could not be opened within {limit:g} s"
+        except StoreError:
+            raise
         except Exception as error:
+            self._need_room()
             return None, done, f"the conversation could not be opened: {_describe(error)}"
 
     def _not_played_because(self, done: Sequence[Exchange]) -> str:
@@ -295,6 +298,8 @@ class Driver:
         if not jobs:
             self._reserve_unannounced(key, observed)
         stuck = await self._observe(observed, iterate, key, request)
+        if not isinstance(observed.final, Completed):
+            self._need_room()
         state: JsonValue = None
         if not stuck:
             with contextlib.suppress(Exception):
@@ -313,10 +318,7 @@ class Driver:
         if not self._host.system.takes_script:
             return None
         if self._writer is None:
-            raise UsageError(
-                f"The system {key.system} performs replies that a language model writes, the same for every system. "
-                f"Name the model's OpenAI-compatible server with --script URL (see docs/systems.md)."
-            )
+            raise UsageError(f"The system {key.system} has to be told what to say, but nothing writes it.")
         return await self._writer.reply(part, key.turn)
 
     def _lost(self, key: Key, code: str, message: str) -> Exchange:
@@ -490,6 +492,7 @@ class Driver:
         try:
             facts = await self._media.inspect(staged.path)
         except MediaError as error:
+            self._need_room()
             exchange = _refused(exchange, error)
         else:
             assert exchange.timings is not None
@@ -506,6 +509,11 @@ class Driver:
             # What a failed turn left behind (logs, half a file) stays for whoever looks into the failure.
             self._run.clear_work(key)
         return exchange
+
+    def _need_room(self) -> None:
+        """A turn that failed for want of disk space says nothing about its system: stop instead of recording it."""
+        if out_of_room(self._run.path):
+            raise disk_full(self._run.path)
 
     async def _restart(self) -> None:
         async with self._restarting:

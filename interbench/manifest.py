@@ -14,6 +14,7 @@ from typing import Any
 
 from interbench import __version__
 from interbench.errors import IncomparableError, StoreError
+from interbench.store import explained
 
 SCHEMA = 1
 _PACKAGES = ("av", "espeakng-loader", "httpx", "jinja2", "numpy", "pandas", "pillow", "pydantic", "scipy")
@@ -105,8 +106,10 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write atomically."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    with explained(path.parent):
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
 
 
 def merge(
@@ -128,9 +131,13 @@ def merge(
     Raises:
         IncomparableError: naming each difference.
     """
-    invocation = {"at": now(), "versions": versions(), "host": host(), "settings": dict(settings)}
+    invocation = {"versions": versions(), "host": host(), "settings": dict(settings)}
     if old is None:
-        old = {"schema": SCHEMA, "created": invocation["at"]}
+        old = {"schema": SCHEMA, "created": now()}
+    earlier = list(old.get("invocations", []))
+    if not earlier or {name: earlier[-1].get(name) for name in invocation} != invocation:
+        # The same command again, on the same machine and versions, leaves the manifest as it is.
+        earlier.append({"at": now(), **invocation})
     differences = [
         *_differences("setting", old.get("frozen", {}), frozen),
         *_differences("scenario", old.get("scenarios", {}), scenarios),
@@ -158,7 +165,7 @@ def merge(
         "systems": {**old.get("systems", {}), **{label: dict(facts) for label, facts in systems.items()}},
         "prompts": prompts,
         "settings": dict(settings),
-        "invocations": [*old.get("invocations", []), invocation][-50:],
+        "invocations": earlier[-50:],
     }
 
 

@@ -25,7 +25,7 @@ from interbench.drive import Driver, DriveSettings
 from interbench.errors import CapReachedError, InterbenchError, StoreError, SystemLoadError, UsageError
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
-from interbench.manifest import merge, read_manifest, write_manifest
+from interbench.manifest import merge, now, read_manifest, write_manifest
 from interbench.media import MediaPool
 from interbench.parts import Part, make_parts
 from interbench.progress import Progress
@@ -80,6 +80,11 @@ class Summary:
     """One line on money; empty if nothing costs any."""
     cap: str = ""
     """Why turns were left unplayed, if a cap was reached."""
+
+    @property
+    def did_something(self) -> bool:
+        """Whether the ledger holds more than before."""
+        return bool(self.outcomes or self.transcripts or self.verdicts)
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -181,6 +186,8 @@ class _Pipeline:
         self.progress = progress
         self.stages = stages
         self.summary = Summary()
+        self._starting = len(plan.systems)
+        self._all_started = asyncio.Event()
         settings = plan.settings
         self.purse = Purse(run, Caps(settings.max_usd, settings.max_video_seconds))
         self.writer = _script_writer(settings, run) if "drive" in stages else None
@@ -207,6 +214,8 @@ class _Pipeline:
                     group.create_task(self._system(spec, media, ear, gavel, everywhere))
             if ear is not None and transcriber.needs_audio:
                 await self._check_ear(transcriber, ear.key, media)
+            if self.summary.did_something:
+                self._amend_manifest(finished=now())
             self.summary.spent = spoken_totals(self.run.spending())
             if self.summary.verdicts:
                 self.summary.judge = dict(judge.summary())
@@ -313,6 +322,7 @@ class _Pipeline:
         try:
             if pending and "drive" in self.stages:
                 host = await self._start(spec)
+                await self._others()
                 driver = Driver(
                     spec.label,
                     host,
@@ -329,6 +339,7 @@ class _Pipeline:
                     for part in self.plan.parts:
                         group.create_task(self._conversation(spec, part, driver, own, everywhere, ear, gavel))
             else:
+                self._has_started()
                 async with asyncio.TaskGroup() as group:
                     for part in self.plan.parts:
                         group.create_task(self._after(spec, part, ear, gavel, {}))
@@ -349,6 +360,13 @@ class _Pipeline:
                 f"The system {spec.label!r} can't be started: {type(error).__name__}: {error}"
             ) from error
         system = host.system
+        if system.takes_script and self.writer is None:
+            await host.stop()
+            raise UsageError(
+                f"The system {spec.label!r} performs replies that a language model writes, the same for every system. "
+                f"Name the model's OpenAI-compatible server with --script URL, and `model` in script_options (see "
+                f"docs/systems.md)."
+            )
         facts = {
             "spec": spec.spec,
             "version": system.version,
@@ -359,6 +377,19 @@ class _Pipeline:
         }
         self._write_manifest({spec.label: facts})
         return host
+
+    def _has_started(self) -> None:
+        self._starting -= 1
+        if not self._starting:
+            self._all_started.set()
+
+    async def _others(self) -> None:
+        """Wait until every system has started.
+
+        One that can't start ends the run, and a request that another had just paid for would be lost with it.
+        """
+        self._has_started()
+        await self._all_started.wait()
 
     def _on_event(self, kind: str, key: Key, note: str) -> None:
         if kind == "done":

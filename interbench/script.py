@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -22,8 +22,26 @@ from interbench.remote import Secret, base_url, excerpt, retry_after
 from interbench.store import Run
 from interbench.systems.prompting import cut_words, template
 
+DEFAULT_WORDS = 16
+"""They fit a clip of 8 s: 2.3 words a second, and half a second before and after."""
 _ATTEMPTS = 6
 _MAX_WAIT_S = 120.0
+
+
+class Writer(Protocol):
+    """Where the words of avatars come from that are told what to say."""
+
+    async def reply(self, part: Part, turn: int) -> Script:
+        """What the avatar says in a turn (1-based)."""
+        ...
+
+
+class ReferenceWriter:
+    """The scenario author's own replies, cut to a budget: for trying out an adapter without any language model."""
+
+    async def reply(self, part: Part, turn: int) -> Script:
+        text, cut = cut_words(part.references[turn - 1].reply, DEFAULT_WORDS)
+        return Script(text, cut)
 
 
 class ScriptWriter:
@@ -33,7 +51,7 @@ class ScriptWriter:
         run: where replies are kept.
         url: the server's address.
         model: the model's name there.
-        words: most words of a reply; 16 fit a clip of 8 s (2.3 words a second, and half a second before and after).
+        words: most words of a reply.
         seed: sent with every request.
         key_env: name of the environment variable that holds the server's key; None for no key.
         timeout_s: for one request.
@@ -48,7 +66,7 @@ class ScriptWriter:
         url: str,
         *,
         model: str,
-        words: int = 16,
+        words: int = DEFAULT_WORDS,
         seed: int = 0,
         key_env: str | None = None,
         timeout_s: float = 120.0,

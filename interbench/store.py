@@ -72,6 +72,7 @@ _SCRIPT = TypeAdapter(Script)
 _TRANSCRIPT = TypeAdapter(Transcript)
 _VERDICT = TypeAdapter(Verdict)
 T = TypeVar("T")
+MIN_FREE_BYTES = 2**20
 _SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".ts")
 
 
@@ -139,7 +140,7 @@ class Run:
 
     def __enter__(self) -> Self:
         try:
-            with _explained(self.path):
+            with explained(self.path):
                 if self._write:
                     self.path.mkdir(parents=True, exist_ok=True)
                     self._acquire()
@@ -222,12 +223,12 @@ class Run:
         return self._db
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with _explained(self.path):
+        with explained(self.path):
             return self.db.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _explained(self.path):
+        with explained(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield self.db
@@ -265,7 +266,7 @@ class Run:
     def workdir(self, key: Key) -> Path:
         """A fresh, empty folder for one turn's unfinished files."""
         path = self._work_path(key)
-        with _explained(self.path):
+        with explained(self.path):
             if path.exists():
                 shutil.rmtree(path)
             path.mkdir(parents=True)
@@ -311,7 +312,7 @@ class Run:
     def adopt(self, key: Key, source: Path) -> Path:
         """Move a checked clip to its final place; atomic, and harmless if it was already done."""
         target = self.clip_path(key, source.suffix.lower())
-        with _explained(self.path):
+        with explained(self.path):
             target.parent.mkdir(parents=True, exist_ok=True)
             if source != target:
                 with source.open("rb") as file:
@@ -357,7 +358,7 @@ class Run:
                 db.execute(f"DELETE FROM {table} WHERE system = ? AND scenario = ? AND turn >= ?", key)  # noqa: S608
             # The answer of a later turn's job would belong to a conversation that no longer exists.
             db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn > ?", key)
-        with _explained(self.path):
+        with explained(self.path):
             folder = self.path / "media" / slug(system) / scenario
             for clip in sorted(folder.glob("*")):
                 if clip.is_file() and clip.stem.isdigit() and int(clip.stem) >= from_turn:
@@ -500,13 +501,14 @@ def _where(**conditions: Any) -> tuple[str, list[Any]]:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn errors of the file system and the database into messages that say what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        if "full" in str(error):
-            raise _disk_full(path) from error
+        # A full disk is "full" to SQLite only where it is not "disk I/O error".
+        if "full" in str(error) or out_of_room(path):
+            raise disk_full(path) from error
         if "readonly" in str(error):
             raise StoreError(
                 f"The ledger in {path} can't be written: {error}. Check the folder's permissions."
@@ -517,7 +519,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(path) from error
+            raise disk_full(path) from error
         name = f" ({error.filename})" if error.filename else ""
         raise StoreError(
             f"The run folder {path} can't be used: {error.strerror or error}{name}. Check that it exists and that you "
@@ -525,7 +527,14 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _disk_full(path: Path) -> StoreError:
+def out_of_room(path: Path) -> bool:
+    """Whether the disk of ``path`` is so full that a failure is to be blamed on it."""
+    existing = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    return shutil.disk_usage(existing).free < MIN_FREE_BYTES
+
+
+def disk_full(path: Path) -> StoreError:
+    """What to raise when there is no room left where ``path`` lies."""
     return StoreError(
         f"The disk that holds {path} is full. Everything recorded so far is safe: free some space and give the same "
         f"command again to go on."

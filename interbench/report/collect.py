@@ -208,7 +208,7 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
     return ReportData(
         title=run.path.resolve().name,
         created=manifest["created"],
-        finished=last.get("at") if run.exchanges else None,
+        finished=manifest.get("finished"),
         versions=last.get("versions", {}),
         host=last.get("host", {}),
         scenario_set=str(manifest["settings"]["scenarios"]),

@@ -164,7 +164,9 @@ def test_a_run_may_grow_but_not_change(tmp_path: Path) -> None:
     )
     assert grown["plan"] == {"puppet": ["one", "two"], "mine": ["one", "two"]}
     assert set(grown["scenarios"]) == {"one", "two"} and set(grown["systems"]) == {"puppet", "mine"}
-    assert grown["created"] == first["created"] and len(grown["invocations"]) == 2
+    assert grown["created"] == first["created"] and len(grown["invocations"]) == 1
+    later = merge(grown, **facts(settings={"concurrency": 4}))  # type: ignore[arg-type]
+    assert [one["settings"] for one in later["invocations"]] == [{}, {"concurrency": 4}]
 
 
 @pytest.mark.parametrize(
