@@ -70,10 +70,14 @@ async def take_inline(data: str, output: Path, max_bytes: int = MAX_INLINE_BYTES
 
 
 async def _fetch(service: Service, url: str, output: Path, max_bytes: int) -> float | None:
+    ours = True
     for _ in range(_MAX_REDIRECTS + 1):
         if not service.may_fetch(url):
             raise Ended(_failed("download_refused", f"the clip lies at {_where(url)}, which is not https"))
-        headers = {"Accept": "*/*", **await service.headers_for(url)}
+        # A host that was redirected to could send us back with an address of its choosing: no key from then on.
+        key = await service.headers_for(url) if ours else {}
+        ours = ours and bool(key)
+        headers = {"Accept": "*/*", **key}
         async with service.client.stream("GET", url, headers=headers) as response:
             if response.is_redirect and "location" in response.headers:
                 url = urljoin(url, response.headers["location"])

@@ -73,6 +73,7 @@ class Spoil:
 
     ``truncated`` (the connection ends early), ``short`` (half of it, as if it were all), ``html``, ``declared`` (an
     enormous Content-Length), ``endless`` (no length and no end) or ``stall`` (half of it, then nothing).
+    Any request can be answered with ``hang``: not at all.
     """
 
     how: str
@@ -303,6 +304,11 @@ class Handler(BaseHTTPRequestHandler):
             self._json(plan.code, body, {"Retry-After": plan.retry_after} if plan.retry_after else {})
             return
         if isinstance(plan, Cut) and not plan.after:
+            self._cut()
+            return
+        if isinstance(plan, Spoil) and plan.how == "hang":
+            services.stalled.set()
+            services.stopping.wait(60)
             self._cut()
             return
         self.plan = plan

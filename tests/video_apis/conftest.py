@@ -190,7 +190,7 @@ def interbench(
         if systems is not None:
             config.write_text("\n".join(lines) + "\n")
         paths = [str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        needs_config = verb in ("run", "drive", "check-system")
+        with_config = ["--config", str(config)] if verb in ("run", "drive", "check-system") else []
         return subprocess.Popen(
             [
                 sys.executable,
@@ -198,7 +198,7 @@ def interbench(
                 "interbench",
                 verb,
                 *arguments,
-                *(["--config", str(config)] if needs_config else []),
+                *with_config,
             ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
             stdout=subprocess.PIPE,
