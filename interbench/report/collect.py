@@ -13,7 +13,7 @@ from interbench.errors import UsageError
 from interbench.judge.stage import conversation_digest
 from interbench.manifest import read_manifest
 from interbench.parts import Part
-from interbench.records import Exchange, Transcript, Verdict
+from interbench.records import Exchange, Spend, Transcript, Verdict
 from interbench.report.model import (
     Conversation,
     JudgeFacts,
@@ -24,6 +24,7 @@ from interbench.report.model import (
 )
 from interbench.report.tables import Speed, Table, build_table
 from interbench.run import played
+from interbench.spend import spoken_totals
 from interbench.stats import Expected, JudgeLabel, Reference, Scores, compare
 from interbench.store import Key, Run, identity_key
 
@@ -43,6 +44,8 @@ class RunRecords:
     judge_identity: Mapping[str, Any]
     transcriber: str | None
     transcriber_identity: Mapping[str, Any]
+    spending: tuple[Spend, ...] = ()
+    """Every request that may have cost money."""
 
     @property
     def plan(self) -> Mapping[str, Sequence[str]]:
@@ -97,6 +100,7 @@ def read_run(path: Path, judge: str | None = None) -> RunRecords:
             judge_identity=identity,
             transcriber=transcribers[ear][0] if ear else None,
             transcriber_identity=transcribers[ear][1] if ear else {},
+            spending=tuple(run.spending()),
         )
 
 
@@ -229,8 +233,22 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
         table=table,
         comparisons=comparisons,
         settings=manifest["settings"],
+        usage=_usage(run),
         notes=_notes(run),
     )
+
+
+def _usage(run: RunRecords) -> dict[str, str]:
+    """What the run has cost and may cost, for people; empty if nothing in it costs money."""
+    if not run.spending:
+        return {}
+    settings = run.manifest["settings"]
+    caps = [
+        f"{settings[name]:g} {unit}"
+        for name, unit in (("max_usd", "USD"), ("max_video_seconds", "s of video"))
+        if settings.get(name) is not None
+    ]
+    return {"paid services": spoken_totals(run.spending), "caps": ", ".join(caps) or "none"}
 
 
 def _set_digest(manifest: Mapping[str, Any]) -> str:

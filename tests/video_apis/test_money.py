@@ -104,6 +104,7 @@ def test_a_run_over_several_scenarios_with_every_adapter(
     assert len(services.jobs) == 24 - 1
     assert len(delivered) == 22
     page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert f"{spent.possible_usd:.2f} USD possibly spent" in page
     for name, usd in by_service.items():
         assert name in page
         assert f"{usd:.2f} USD" in page
