@@ -155,6 +155,9 @@ class Performer:
     With `overlap`, block b is decoded while its clean pass and block b+1 are computed: on a CUDA device on a second
     stream (or a second device, where the decoder lives), on a CPU in a second thread. Without it frames still come out
     before the clean pass. Both give the same frames.
+
+    To stop early, end the audio: an iterator that is left halfway has rendered a block that nobody decoded, and only
+    `start` puts the session in order again.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ def test_every_stage_is_measured(report):
 
 
 def test_the_bound_is_the_counted_arithmetic_at_the_stated_rate(report):
-    seconds = (report.block_tflop + report.decode_tflop) / report.bound_tflops
+    seconds = max(report.block_tflop, report.decode_tflop) / report.bound_tflops  # two threads on a CPU
     assert report.bound_frames_per_second == pytest.approx(12 / seconds)
     assert report.bound_share == pytest.approx(report.frames_per_second / report.bound_frames_per_second)
 
