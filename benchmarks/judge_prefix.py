@@ -1,6 +1,6 @@
 """Prompt tokens that a real server computes for nine dimensions over one conversation, by the order of the prompt.
 
-    PYTHONPATH=tests/support python benchmarks/judge_prefix.py http://127.0.0.1:8000 [--turns 2] [--edge 784]
+    PYTHONPATH=tests/support python benchmarks/judge_prefix.py http://127.0.0.1:8000 [--turns 4] [--edge 784]
 
 The server must have been started with the judge's flags (`interbench judge-server`). The judge's own order is measured
 through the judge; then the same nine questions are sent to the same server with the rubric first.
@@ -48,8 +48,9 @@ async def rubric_first(url: str, played: PlayedConversation) -> tuple[int, int]:
             content = [{"type": "text", "text": rubric.text}, *videos, {"type": "text", "text": case.transcript}]
             messages = [{"role": "system", "content": case.preamble}, {"role": "user", "content": content}]
             request = {"model": model, "messages": messages, "max_tokens": 16, "temperature": 0.1}
-            answer = (await client.post(f"{url}/v1/chat/completions", content=json.dumps(request))).json()
-            usage = answer["usage"]
+            headers = {"content-type": "application/json"}
+            response = await client.post(f"{url}/v1/chat/completions", content=json.dumps(request), headers=headers)
+            usage = response.raise_for_status().json()["usage"]
             prompt += usage["prompt_tokens"]
             computed += usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"]
     return prompt, computed
@@ -58,7 +59,7 @@ async def rubric_first(url: str, played: PlayedConversation) -> tuple[int, int]:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url")
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--edge", type=int, default=784)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

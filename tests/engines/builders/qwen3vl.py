@@ -28,7 +28,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-TOKENS = 640
+TOKENS = 3072
 CONTEXT = 262_144
 SPECIAL = [
     "<|endoftext|>",
@@ -43,12 +43,8 @@ SPECIAL = [
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-TEXT = [
-    "You judge a conversation between a person and a talking avatar. The videos are shown in order.",
-    "User: what is it? Avatar, in video 1: it is a garden. Transcript of the whole conversation, turn by turn.",
-    "Give your reasons first, then a whole number from 1 to 10 in a box: \\boxed{score} \\boxed{7} \\boxed{10}",
-    "expression gaze light posture facts question answer relevant complete consistent <0.4 seconds> <12.5 seconds>",
-]
+# Trained on the judge's own prompts, so that these have about as many tokens as for the published tokenizer.
+TEXT = [file.read_text() for file in sorted((Path(__file__).parents[3] / "prompts" / "judge").glob("*.j2"))]
 TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}
@@ -62,7 +58,7 @@ TEMPLATE = """{%- for message in messages -%}
 
 
 def make_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with Qwen's splitting, trained on a few sentences."""
+    """Byte-level BPE with Qwen's splitting, one digit per token."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
@@ -71,7 +67,7 @@ def make_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=TOKENS - len(SPECIAL), initial_alphabet=alphabet, show_progress=False)
-    bpe.train_from_iterator(TEXT * 10, trainer)
+    bpe.train_from_iterator(TEXT, trainer)
     bpe.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=CONTEXT
