@@ -24,7 +24,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -71,6 +71,8 @@ MAX_TEXT = 20_000
 """Characters of reply text, messages and notes that are kept of one turn."""
 Listener = Callable[[str, Key, str], None]
 """Called with what happened (``turn``, ``progress``, ``done``), where, and a note: for progress bars."""
+Recall = Callable[[int], Awaitable[str | None]]
+"""What was said in a completed turn (1-based) by its transcript; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +167,10 @@ class Driver:
         self._clock = clock
         self._restarting = asyncio.Lock()
 
-    async def play(self, part: Part) -> AsyncGenerator[Exchange, None]:
+    async def play(self, part: Part, recall: Recall | None = None) -> AsyncGenerator[Exchange, None]:
         """Play what the ledger does not yet hold; yields each exchange once it is recorded.
+
+        ``recall`` tells what was said in an earlier turn, for systems that read transcripts.
 
         Raises:
             CapReachedError: what is left may not be paid for; it stays to be played.
@@ -196,7 +200,7 @@ class Driver:
                     self._run.record(exchange, self._run.conversation_state(self._label, scenario))
                 else:
                     assert conversation is not None
-                    exchange = await self._turn(part, conversation, key, done)
+                    exchange = await self._turn(part, conversation, key, done, recall)
                 done.append(exchange)
                 self._on_event("done", key, exchange.outcome.value)
                 yield exchange
@@ -256,17 +260,22 @@ class Driver:
             for exchange in done
         )
 
-    async def _turn(self, part: Part, conversation: Conversation, key: Key, done: Sequence[Exchange]) -> Exchange:
+    async def _turn(
+        self, part: Part, conversation: Conversation, key: Key, done: Sequence[Exchange], recall: Recall | None
+    ) -> Exchange:
         """Play one turn and record it."""
         turn = part.scenario.turns[key.turn - 1]
         capabilities = self._host.system.capabilities
         script = await self._script(part, key)
+        history = self._history(part, done)
+        if recall is not None and self._host.system.reads_transcripts:
+            history = tuple([await _recalled(past, recall) for past in history])
         request = TurnRequest(
             scenario=part.scenario.id,
             index=key.turn,
             text=turn.text,
             audio=part.audio[key.turn - 1],
-            history=self._history(part, done),
+            history=history,
             portrait=part.portrait,
             seed=turn_seed(self._settings.seed, part.scenario.id, key.turn),
             workdir=self._run.workdir(key).resolve(),
@@ -519,6 +528,12 @@ class Driver:
         async with self._restarting:
             with contextlib.suppress(Exception):
                 await self._host.restart()
+
+
+async def _recalled(past: PastTurn, recall: Recall) -> PastTurn:
+    if past.clip is None or past.reply_text is not None:
+        return past
+    return dataclasses.replace(past, reply_text=await recall(past.index))
 
 
 def _outcome(final: Final) -> tuple[Outcome, str, str]:

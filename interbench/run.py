@@ -29,7 +29,7 @@ from interbench.manifest import merge, now, read_manifest, write_manifest
 from interbench.media import MediaPool
 from interbench.parts import Part, make_parts
 from interbench.progress import Progress
-from interbench.records import Exchange, Outcome, PlayedConversation, PlayedTurn
+from interbench.records import Exchange, Outcome, PlayedConversation, PlayedTurn, Transcript
 from interbench.scenario_set import load_set
 from interbench.scenarios import Scenario
 from interbench.script import ScriptWriter
@@ -405,8 +405,21 @@ class _Pipeline:
         ear: TranscriptionStage | None,
         gavel: JudgingStage | None,
     ) -> None:
-        heard: dict[int, asyncio.Future[Any]] = {}
-        async with own, everywhere, contextlib.aclosing(driver.play(part)) as exchanges:
+        heard: dict[int, asyncio.Future[Transcript]] = {}
+
+        async def recall(turn: int) -> str | None:
+            if ear is None:
+                return None
+            key = Key(spec.label, part.scenario.id, turn)
+            known = self.run.transcripts(ear.key, key.system, key.scenario).get(key)
+            if known is None and turn not in heard:
+                (exchange,) = [e for e in self.run.exchanges(key.system, key.scenario) if e.turn == turn]
+                heard[turn] = ear.submit(exchange)
+            if known is None:
+                known = await asyncio.shield(heard[turn])
+            return None if known.error is not None else known.text or None
+
+        async with own, everywhere, contextlib.aclosing(driver.play(part, recall)) as exchanges:
             try:
                 async for exchange in exchanges:
                     self.summary.outcomes[exchange.outcome.value] += 1

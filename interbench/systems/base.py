@@ -286,6 +286,12 @@ class AvatarSystem(ABC):
         return False
 
     @property
+    def reads_transcripts(self) -> bool:
+        """Whether the replies in :attr:`TurnRequest.history` that the system does not know itself are to be
+        transcribed, where the run has a transcriber; a turn then waits for the transcript of the one before it."""
+        return False
+
+    @property
     def turn_video_s(self) -> float | None:
         """Seconds of the longest clip that one turn may ask for; None if unknown."""
         longest = max(self.capabilities.durations_s, default=None)

@@ -264,6 +264,10 @@ class RestJobSystem(AvatarSystem):
         return self.protocol == "scripted"
 
     @property
+    def reads_transcripts(self) -> bool:
+        return self.protocol == "self-answer" and bool(self.prompt_file)
+
+    @property
     def turn_video_s(self) -> float | None:
         if self.protocol == "scripted" and self.capabilities.durations_s:
             return super().turn_video_s
@@ -400,6 +404,7 @@ class RestJobSystem(AvatarSystem):
                 "verbatim": fitted.verbatim,
                 "summed_up": fitted.summed_up,
                 "left_out": fitted.left_out,
+                "replies_known": sum(past.reply_text is not None for past in turn.history),
             },
         }
 

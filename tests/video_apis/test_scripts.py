@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from video_services import Status
 
+from interbench.asr.base import Transcriber, Utterance
+from interbench.config import Settings
 from interbench.errors import ScriptError, UsageError
+from interbench.judge.registry import make_judge
+from interbench.progress import make_progress
+from interbench.records import Transcript
+from interbench.run import execute, make_plan
 from interbench.script import ScriptWriter
 from interbench.store import Run
 
@@ -112,3 +119,43 @@ async def test_systems_that_perform_words_need_a_writer(adapters: Any, services:
     assert done.returncode == 2
     assert "--script URL" in done.stderr
     assert services.count("submit") == 0
+
+
+async def test_a_model_that_answers_itself_is_told_what_it_said(
+    adapters: Any, services: Any, scenario_set: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    class Ear(Transcriber):
+        label = "ear"
+        needs_audio = True
+
+        def identity(self) -> Mapping[str, Any]:
+            return {"ear": 1}
+
+        async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
+            said.extend(utterance.key for utterance in batch)
+            return [Transcript(f"I said number {utterance.key[-1]}.") for utterance in batch]
+
+    settings = Settings.model_validate(
+        {
+            "out": tmp_path / "out",
+            "scenarios": str(scenario_set),
+            "limit": 1,
+            "systems": ["it"],
+            "system": {"it": adapters["sora"].table(services)},
+        }
+    )
+    await execute(
+        make_plan(settings),
+        transcriber=Ear(),
+        judge=make_judge("signals", {}),
+        progress=make_progress(quiet=True),
+        stages=("drive", "transcribe"),
+    )
+    first, second = (job.request["prompt"] for job in services.jobs.values())
+    assert "conversation so far" not in first
+    assert "Question 1 of conversation 1, please? Tess answered: I said number 1." in second
+    assert said.count("it/test-001/1") == 1
+    with Run(tmp_path / "out", write=False) as run:
+        assert [exchange.detail["history"]["replies_known"] for exchange in run.exchanges()] == [0, 1]
