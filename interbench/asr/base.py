@@ -37,7 +37,10 @@ class Transcriber(ABC):
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """Everything that could change a transcript (model, revision, settings); hashed into the ledger's key."""
+        """Everything that could change a transcript (model, revision, settings); hashed into the ledger's key.
+
+        Asked after :meth:`start`, when the weights are known.
+        """
 
     async def start(self) -> None:
         """Load models, check endpoints. Raises :class:`interbench.errors.TranscriberError` saying what to do."""

@@ -32,7 +32,8 @@ class Judge(ABC):
     def identity(self) -> Mapping[str, Any]:
         """Everything that could change a verdict (model, settings, prompt hashes), without secrets.
 
-        Its hash is part of the ledger's key: another identity never reuses these verdicts.
+        Its hash is part of the ledger's key: another identity never reuses these verdicts. Asked after :meth:`start`,
+        when a server has said what it serves.
         """
 
     async def start(self) -> None:

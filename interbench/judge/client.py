@@ -266,7 +266,7 @@ class Server:
     ) -> Answer:
         pieces: list[str] = []
         refusal: list[str] = []
-        usage: Mapping[str, Any] = {}
+        usage: object = None
         finish: str | None = None
         length, has_begun, ended = 0, False, False
         prompt_ids: list[int] | None = None
@@ -278,17 +278,21 @@ class Server:
                 chunk = _object(event)
                 if "error" in chunk:
                     raise Failure(Missing.SERVER_ERROR, f"the server broke the answer off: {self._said(chunk)}")
-                usage = chunk.get("usage") or usage
-                prompt_ids = chunk.get("prompt_token_ids") or prompt_ids
-                for choice in (chunk.get("choices") or [])[:1]:
-                    delta = choice.get("delta") or {}
-                    pieces.append(_text(delta.get("content")))
-                    refusal.append(delta.get("refusal") or "")
-                    finish = choice.get("finish_reason") or finish
-                    length += len(pieces[-1])
-                    if not has_begun:
-                        has_begun = True
-                        begun(prompt_ids)
+                try:
+                    usage = chunk.get("usage") or usage
+                    prompt_ids = chunk.get("prompt_token_ids") or prompt_ids
+                    choices = (chunk.get("choices") or [])[:1]
+                    for choice in choices:
+                        delta = choice.get("delta") or {}
+                        pieces.append(_text(delta.get("content")))
+                        refusal.append(str(delta.get("refusal") or ""))
+                        finish = choice.get("finish_reason") or finish
+                        length += len(pieces[-1])
+                except (AttributeError, TypeError):
+                    raise Failure(Missing.SERVER_ERROR, "the stream is not one of chat completions") from None
+                if choices and not has_begun:
+                    has_begun = True
+                    begun(prompt_ids)
                 if length > MAX_ANSWER:
                     finish = "length"
                     break
@@ -417,9 +421,9 @@ def _whole(body: bytes, seconds: float) -> Answer:
         logprobs = tuple(
             tuple((str(top["token"]), float(top["logprob"])) for top in token["top_logprobs"]) for token in tokens
         )
-        usage = answer.get("usage") or {}
+        usage = answer.get("usage")
         prompt_ids = answer.get("prompt_token_ids")
-        return _answer(text, finish, message.get("refusal"), usage, prompt_ids, logprobs, seconds)
+        return _answer(text, finish, str(message.get("refusal") or "") or None, usage, prompt_ids, logprobs, seconds)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise Failure(Missing.SERVER_ERROR, "the server's answer is not a chat completion") from None
 
@@ -437,12 +441,16 @@ def _answer(
     text: str,
     finish_reason: str | None,
     refusal: str | None,
-    usage: Mapping[str, Any],
+    usage: object,
     prompt_ids: list[int] | None,
     logprobs: tuple[tuple[tuple[str, float], ...], ...],
     seconds: float,
 ) -> Answer:
-    details = usage.get("prompt_tokens_details") or {}
+    if not isinstance(usage, Mapping):
+        usage = {}
+    details = usage.get("prompt_tokens_details")
+    if not isinstance(details, Mapping):
+        details = {}
     counts = (usage.get("prompt_tokens"), details.get("cached_tokens"), usage.get("completion_tokens"))
     prompt, cached, completion = (count if isinstance(count, int) else None for count in counts)
     return Answer(text, finish_reason, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds)

@@ -128,7 +128,7 @@ class Vocabulary:
 
 def views(ids: Sequence[int], vocabulary: Vocabulary) -> list[View]:
     """The videos in an expanded prompt, in order."""
-    tokens = np.asarray(ids, dtype=np.int64)
+    tokens = np.asarray(ids)
     is_video = np.concatenate(([False], tokens == vocabulary.video, [False]))
     edges = np.flatnonzero(is_video[1:] != is_video[:-1])
     starts, stops = edges[::2].tolist(), edges[1::2].tolist()

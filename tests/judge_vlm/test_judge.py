@@ -206,6 +206,11 @@ async def test_a_clip_is_named_by_content_and_sampling(played: Played) -> None:
 # -- what is answered -----------------------------------------------------------------------------------------------
 
 
+def event_stream(*events: str) -> Reply:
+    body = "".join(f"data: {event}\n\n" for event in events).encode()
+    return Reply(body=body, headers={"content-type": "text/event-stream"})
+
+
 @pytest.mark.parametrize(
     ("reply", "missing"),
     [
@@ -227,6 +232,15 @@ async def test_a_clip_is_named_by_content_and_sampling(played: Played) -> None:
         (Reply(body=b"{}"), Missing.SERVER_ERROR),
         (Reply(completion={"choices": []}), Missing.SERVER_ERROR),
         (Reply(completion={"choices": [{"message": "hello"}]}), Missing.SERVER_ERROR),
+        (Reply(completion={"choices": [{"message": {"content": 7}}]}), Missing.EMPTY),
+        (Reply(completion={"choices": ["x"], "usage": "y"}), Missing.SERVER_ERROR),
+        (event_stream("not json"), Missing.SERVER_ERROR),
+        (event_stream('{"choices": ["x"]}'), Missing.SERVER_ERROR),
+        (event_stream('{"choices": 7}'), Missing.SERVER_ERROR),
+        (event_stream('{"error": {"message": "engine died"}}'), Missing.SERVER_ERROR),
+        (event_stream('{"choices": []}'), Missing.SERVER_ERROR),
+        (event_stream("[DONE]"), Missing.EMPTY),
+        (Reply(body=b"x" * (33 * 2**20)), Missing.CUT_OFF),
         (Reply(do="drop"), Missing.SERVER_ERROR),
         (Reply(do="cut"), Missing.SERVER_ERROR),
         (error_reply(429, "slow down"), Missing.RATE_LIMITED),
