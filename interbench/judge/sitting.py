@@ -260,10 +260,13 @@ class Sitting:
         try:
             answer = await self._delivered(send)
         except Failure as failure:
-            if failure.missing is Missing.CONTEXT_OVERFLOW:
-                self._overflow = await self._too_long(rubric, failure)
-                raise self._overflow from None
-            raise
+            if failure.missing is not Missing.CONTEXT_OVERFLOW:
+                raise
+            too_long = await self._too_long(rubric, failure)
+            if not more:
+                # The other dimensions need not be asked; after a re-ask, which is longer, they may well fit.
+                self._overflow = too_long
+            raise too_long from None
         self._tally.count(answer)
         return answer
 
@@ -283,16 +286,18 @@ class Sitting:
         return await self._in_full(send)
 
     async def _in_full(self, send: Callable[[Delivery], Awaitable[Answer]]) -> Answer:
-        if self._link.media != "data" and self._link.reads_files is not False:
-            try:
-                return await send("file")
-            except Failure as failure:
-                refused = failure.missing in (Missing.REQUEST_REJECTED, Missing.SERVER_ERROR)
-                if self._link.media == "file" or not refused or failure.status not in (400, 500):
-                    raise
-                if self._link.reads_files is None:
-                    self._link.reads_files = False
-        return await send("data")
+        if self._link.media == "data" or self._link.reads_files is False:
+            return await send("data")
+        try:
+            return await send("file")
+        except Failure as failure:
+            refused = failure.missing in (Missing.REQUEST_REJECTED, Missing.SERVER_ERROR)
+            if self._link.media == "file" or not refused or failure.status not in (400, 500):
+                raise
+        answer = await send("data")
+        if self._link.reads_files is None:
+            self._link.reads_files = False
+        return answer
 
     def _arrived(self, delivery: Delivery) -> None:
         """The server has begun to answer, so it has the videos."""

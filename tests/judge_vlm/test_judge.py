@@ -459,6 +459,18 @@ async def test_too_long_a_conversation_is_named_with_its_tokens(played: Played) 
     assert not verdicts[0].retryable
 
 
+async def test_a_re_ask_that_is_too_long_does_not_silence_the_other_dimensions(played: Played) -> None:
+    def script(request: dict[str, Any], number: int) -> Reply:
+        if len(request["messages"]) > 2:
+            return error_reply(400, "maximum context length is 10 tokens")
+        return Reply("Hm.") if NINE_RUBRIC in texts(request)[-1] else Reply()
+
+    async with StubJudge(script) as stub:
+        verdicts, _ = await ask(stub, played(), NINE)
+    missing = {verdict.dimension: verdict.missing for verdict in verdicts if verdict.missing is not None}
+    assert missing == {NINE[0].dimension: Missing.CONTEXT_OVERFLOW}
+
+
 # -- before the run ---------------------------------------------------------------------------------------------------
 
 
