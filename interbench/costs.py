@@ -14,7 +14,7 @@ from interbench.errors import InterbenchError, UsageError
 from interbench.manifest import read_manifest
 from interbench.run import Plan
 from interbench.spend import spoken_totals
-from interbench.store import Job, Run
+from interbench.store import Job, Key, Run
 from interbench.systems.base import AvatarSystem
 from interbench.systems.registry import SystemSpec
 
@@ -76,14 +76,14 @@ def list_jobs(folder: Path, config: Path | None, *, cancel: bool, forget: bool) 
         if not jobs:
             sys.stdout.write(f"No job of {folder} is in flight.\n")
             return
-        answers: dict[str, str] = {}
+        answers: dict[Key, str] = {}
         if cancel:
             specs = _specs(run, folder, config)
             for label in dict.fromkeys(job.key.system for job in jobs):
                 own = [job for job in jobs if job.key.system == label]
                 answers |= asyncio.run(_cancel(specs.get(label), own))
         for job in jobs:
-            answer = "given up" if forget else answers.get(job.job_id, "")
+            answer = "given up" if forget else answers.get(job.key, "")
             if answer in ("given up", "cancelled"):
                 run.close_job(job.key, job.job_id)
             reserved = run.spending(job.key)
@@ -112,10 +112,10 @@ def _specs(run: Run, folder: Path, config: Path | None) -> dict[str, SystemSpec]
     }
 
 
-async def _cancel(spec: SystemSpec | None, jobs: Iterable[Job]) -> dict[str, str]:
+async def _cancel(spec: SystemSpec | None, jobs: Iterable[Job]) -> dict[Key, str]:
     """What the service says to each job."""
     if spec is None:
-        return {job.job_id: "its system is not in the manifest" for job in jobs}
+        return {job.key: "its system is not in the manifest" for job in jobs}
     system: AvatarSystem = spec.factory()()
     answers = {}
     try:
@@ -124,9 +124,9 @@ async def _cancel(spec: SystemSpec | None, jobs: Iterable[Job]) -> dict[str, str
             try:
                 stopped = await system.cancel(job.job_id)
             except InterbenchError as error:
-                answers[job.job_id] = f"not cancelled: {error}"
+                answers[job.key] = f"not cancelled: {error}"
             else:
-                answers[job.job_id] = "cancelled" if stopped else "not cancelled: the service does not stop it"
+                answers[job.key] = "cancelled" if stopped else "not cancelled: the service does not stop it"
     finally:
         await system.stop()
     return answers

@@ -86,8 +86,8 @@ class Purse:
         if caps.usd is not None:
             if usd is None:
                 raise CapReachedError(
-                    f"The price of {key.system} is not known, so it can't be held to --max-usd. Set price_usd_per_s in "
-                    f"its options (0 if it is your own server), or cap it with --max-video-seconds."
+                    f"What a clip of {key.system} may cost is not known, so it can't be held to --max-usd. Set "
+                    f"price_usd_per_s in its options (0 if it is your own server), or cap it with --max-video-seconds."
                 )
             # Prices are decimal fractions: a sum that is over by rounding alone is not over.
             if now.usd + usd > caps.usd + 1e-9:

@@ -358,6 +358,10 @@ class Run:
                 db.execute(f"DELETE FROM {table} WHERE system = ? AND scenario = ? AND turn >= ?", key)  # noqa: S608
             # The answer of a later turn's job would belong to a conversation that no longer exists.
             db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn > ?", key)
+            db.execute(
+                "UPDATE spending SET charge = ? WHERE system = ? AND scenario = ? AND turn > ? AND charge = ?",
+                (Charge.POSSIBLE, *key, Charge.RESERVED),
+            )
         with explained(self.path):
             folder = self.path / "media" / slug(system) / scenario
             for clip in sorted(folder.glob("*")):

@@ -79,7 +79,7 @@ class GeminiOmni(RestJobSystem):
                 f"Omni makes 16:9 or 9:16 at 360, 720, 1080 or 2160 lines, not {self.size}; set size."
             )
 
-    def price(self, base_url: str) -> float | None:
+    def price(self) -> float | None:
         tokens = _TOKENS_PER_S.get(min(self.size))
         if not self._own or tokens is None or self.model.startswith(_UNTESTED_PRICE):
             return None

@@ -21,7 +21,7 @@ import httpx
 from interbench.errors import SystemLoadError, UsageError
 from interbench.remote import Secret, base_url, is_loopback, retry_after
 from interbench.systems.base import Failed
-from interbench.systems.service_errors import Ended, complaint, is_exhausted, refusal
+from interbench.systems.service_errors import Complaint, Ended, complaint, is_exhausted, refusal
 
 MAX_JSON_BYTES = 4 * 2**20
 _READ_AGAIN = frozenset({408, 425, 429})
@@ -182,7 +182,9 @@ class Service:
                 message = f"{self.url} can't be reached ({type(error).__name__}); nothing was sent"
                 raise Ended(Failed("unreachable", message, transient=True, charged=False)) from None
             except httpx.TransportError as error:
-                raise Ended(_unknown(f"the connection broke while the request was sent ({_name(error)})")) from None
+                raise Ended(
+                    _unknown(f"the connection broke while the request was sent ({type(error).__name__})")
+                ) from None
             if answer.status < 300:
                 return answer
             said = self._complaint(answer)
@@ -223,7 +225,7 @@ class Service:
             except SystemLoadError as error:
                 raise Ended(Failed("no_token", str(error), transient=True, job_open=True)) from None
             except httpx.TransportError as error:
-                problem = f"the connection broke ({_name(error)})"
+                problem = f"the connection broke ({type(error).__name__})"
             else:
                 if answer.status < 300:
                     return answer
@@ -266,9 +268,9 @@ class Service:
                 body = data.decode(errors="replace")
             return Answer(response.status_code, response.headers, body)
 
-    def _complaint(self, answer: Answer) -> Any:
+    def _complaint(self, answer: Answer) -> Complaint:
         found = complaint(answer.body, answer.status)
-        return type(found)(self.redact(found.code), self.redact(found.message))
+        return Complaint(self.redact(found.code), self.redact(found.message))
 
     def _asked_wait(self, answer: Answer) -> float | None:
         """Seconds that the service asks to wait, by header or in Google's error details."""
@@ -301,7 +303,3 @@ def _unknown(message: str) -> Failed:
         f"{message}. The job may exist and be charged for, so the request was not sent again.",
         transient=True,
     )
-
-
-def _name(error: Exception) -> str:
-    return type(error).__name__

@@ -11,7 +11,6 @@ import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -185,7 +184,7 @@ class RestJobSystem(AvatarSystem):
             sizes=(self.size,),
             reports_text=self.protocol == "scripted",
             poll_period_s=self.poll_s,
-            price_usd_per_s=self.price(self.base_url) if price_usd_per_s is None else price_usd_per_s,
+            price_usd_per_s=self.price() if price_usd_per_s is None else price_usd_per_s,
             retired_on=self.retired_on(),
         )
         self.seconds = self._seconds(seconds)
@@ -194,7 +193,7 @@ class RestJobSystem(AvatarSystem):
 
     # -- what a service says about itself -------------------------------------------------------------------------
 
-    def price(self, base_url: str) -> float | None:
+    def price(self) -> float | None:
         """US dollars per second with these options; None if it is not known."""
         return self.capabilities.price_usd_per_s
 
@@ -506,12 +505,6 @@ def _size(text: str) -> tuple[int, int]:
     if not (cross and width.isdigit() and height.isdigit() and 64 <= int(width) <= 4096 and 64 <= int(height) <= 4096):
         raise SystemLoadError(f"size = {text!r} is no size; write WIDTHxHEIGHT in pixels, e.g. 720x1280.")
     return int(width), int(height)
-
-
-def plain(value: Any) -> JsonValue:
-    """A service's data as plain JSON; what is not JSON is kept as its text."""
-    result: JsonValue = json.loads(json.dumps(value, default=str))
-    return result
 
 
 def quoted_id(job_id: str) -> str:

@@ -90,7 +90,7 @@ class Sora(RestJobSystem):
     def _azure(self) -> bool:
         return self._host.endswith((".azure.com", ".microsoft.com"))
 
-    def price(self, base_url: str) -> float | None:
+    def price(self) -> float | None:
         if not (self._openai or self._azure):
             return None
         return _PRICES.get(self.model, {}).get(min(self.size))

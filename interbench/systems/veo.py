@@ -127,7 +127,7 @@ class Veo(RestJobSystem):
         self.capabilities = dataclasses.replace(self.capabilities, durations_s=(8.0,))
         self.seconds = 8.0
 
-    def price(self, base_url: str) -> float | None:
+    def price(self) -> float | None:
         if not self._own:
             return None
         prices = next((table for name, table in _PRICES.items() if self.model.startswith(name)), {})

@@ -257,3 +257,34 @@ def test_check_system_passes(adapter: Any, services: Any, run_interbench: Any) -
     status, output, errors = run_interbench("check-system", "it", systems={"it": adapter.table(services)})
     assert status == 0, output + errors
     assert "ready to be benchmarked" in output
+
+
+def test_what_is_taken_back_may_still_have_cost_money(tmp_path: Path) -> None:
+    with Run(tmp_path / "run", write=True) as run:
+        purse = Purse(run)
+        for turn in (1, 2):
+            key = Key("s", "a", turn)
+            purse.reserve(key, 8, 0.25)
+            run.submitted(key, f"job-{turn}", {})
+        run.discard("s", "a")
+        # The first turn's job is still the first turn's; the second's belonged to a conversation that is gone.
+        assert [job.job_id for job in run.open_jobs()] == ["job-1"]
+        assert [spend.charge for spend in run.spending()] == [Charge.RESERVED, Charge.POSSIBLE]
+        assert not purse.unsettled(Key("s", "a", 2))
+        run.close_job(Key("s", "a", 1), "job-1")
+        assert [spend.charge for spend in run.spending()] == [Charge.POSSIBLE] * 2
+
+
+def test_systems_that_do_not_announce_their_requests_are_held_to_the_cap(
+    run_interbench: Any, tmp_path: Path, services: Any
+) -> None:
+    log = tmp_path / "jobs.log"
+    systems = {"it": {"spec": "harness_kit:Jobs", "log": str(log)}}
+    status, _, errors = run_interbench("drive", "--quiet", "--max-usd", "1", systems=systems)
+    assert status == 3
+    assert "What a clip of it may cost is not known" in errors
+    assert not log.exists()
+    status, _, errors = run_interbench("drive", "--quiet", systems=systems)
+    assert status == 0, errors
+    assert [spend.charge for spend in spending(tmp_path)] == [Charge.SPENT] * 4
+    assert "cost: 0.24 USD spent" in errors
