@@ -24,7 +24,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
     # The same function, over twice as fast: torch's CPU kernel for tanh is slow next to the one for sigmoid. In pieces
     # and in place, for the memory of a second hidden state would be given back and zeroed anew at every layer.
     linear = x.new_full((), _GELU_LINEAR)
-    for piece in x.view(-1, x.shape[-1]).split(64):
+    for piece in torch.split(x.view(-1, x.shape[-1]), 64):
         piece.mul_(torch.addcmul(linear, piece, piece, value=_GELU_CUBIC).mul_(piece).sigmoid_())
     return x
 
