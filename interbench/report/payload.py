@@ -196,6 +196,8 @@ def _timings(timings: Timings | None, facts: ClipFacts | None) -> Json | None:
         "first_frame": _rounded(timings.first_frame_s),
         "complete": _rounded(timings.complete_s),
         "accepted": _rounded(timings.accepted_s),
+        "from_sending": _rounded(timings.from_sending_s),
+        "from_acceptance": _rounded(timings.from_acceptance_s),
         "resolution": _rounded(timings.resolution_s),
         "resumed": timings.resumed,
         "real_time_factor": _rounded(real_time_factor(timings, facts)),

@@ -52,8 +52,8 @@ from interbench.systems.service_errors import Ended
 
 Protocol = Literal["self-answer", "scripted"]
 State = Literal["reference", "last_frame", "extension", "session"]
-_STATES: Mapping[str, Literal["none", "last_frame", "session"]] = {
-    "reference": "none",
+_STATES: Mapping[str, Literal["history", "last_frame", "session"]] = {
+    "reference": "history",
     "last_frame": "last_frame",
     "extension": "session",
     "session": "session",
@@ -180,7 +180,7 @@ class RestJobSystem(AvatarSystem):
         self.submit_wait_s = submit_wait_s
         self.capabilities = dataclasses.replace(
             self.capabilities,
-            state=_STATES[self.state],
+            state="none" if self.protocols == ("scripted",) else _STATES[self.state],
             sizes=(self.size,),
             reports_text=self.protocol == "scripted",
             poll_period_s=self.poll_s,
@@ -231,7 +231,9 @@ class RestJobSystem(AvatarSystem):
         """Write the clip to ``output``; gives its playback duration in seconds if the file states it."""
         if finished.inline is not None:
             return await take_inline(finished.inline, output, self.max_inline_bytes)
-        url = finished.url or ""
+        url = finished.url
+        if not url:
+            raise Ended(Failed("no_video", "the job is finished, but the service names no clip"))
         return await download(self.service, url if "://" in url else self.service.url + url, output, self.max_bytes)
 
     # -- the same for every service -------------------------------------------------------------------------------

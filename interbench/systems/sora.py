@@ -42,6 +42,7 @@ class Sora(RestJobSystem):
 
     capabilities = Capabilities(
         inputs=frozenset({"text", "image"}),
+        state="history",
         resumes_jobs=True,
         durations_s=(4.0, 8.0, 12.0),
         sizes=((720, 1280), (1280, 720), (1024, 1792), (1792, 1024)),

@@ -69,6 +69,7 @@ class Veo(RestJobSystem):
 
     capabilities = Capabilities(
         inputs=frozenset({"text", "image"}),
+        state="history",
         resumes_jobs=True,
         durations_s=(4.0, 6.0, 8.0),
         sizes=((720, 1280), (1280, 720), (1080, 1920), (1920, 1080)),

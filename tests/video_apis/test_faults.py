@@ -211,6 +211,15 @@ async def test_a_job_that_outlives_the_deadline_is_kept_and_taken_up_by_a_retry(
     assert [charge for charge, _ in ledger(tmp_path)] == [Charge.SPENT.value]
 
 
+async def test_a_finished_job_without_a_clip_is_no_success(adapters: Any, play: Any, services: Any) -> None:
+    services.pending = 0
+    services.plan("poll", Status(200, body={"data": {"status": "completed", "video_url": None}}))
+    services.plan("poll", Status(200, body={"status": "complete"}))
+    for name in ("heygen", "hedra"):
+        (exchange,) = await play(adapters[name], turns=1, out=name)
+        assert (exchange.outcome.value, exchange.code) == ("failed", "no_video")
+
+
 async def test_an_unreachable_service_costs_nothing(adapter: Any, play: Any, tmp_path: Path) -> None:
     (exchange,) = await play(adapter, turns=1, base_url="http://127.0.0.1:9/v1")
     assert (exchange.outcome.value, exchange.code) == ("failed", "unreachable")

@@ -90,6 +90,8 @@
         sha256: clip.sha256,
       }),
       ...(turn.timings && { accepted: turn.timings.accepted === null ? null : `${number(turn.timings.accepted)} s` }),
+      ...(turn.timings?.from_sending != null && { "complete after sending": `${number(turn.timings.from_sending)} s` }),
+      ...(turn.timings?.from_acceptance != null && { "complete after acceptance": `${number(turn.timings.from_acceptance)} s` }),
       ...(turn.timings?.throughput != null && { throughput: `${number(turn.timings.throughput, 1)} frames per second` }),
       ...(turn.cost !== null && { cost: `${turn.cost} USD` }),
       ...(turn.reported !== null && turn.transcript?.text !== turn.reported && { "reported by the system": turn.reported }),
