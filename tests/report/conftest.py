@@ -319,8 +319,9 @@ def find_chromium() -> str | None:
     return os.environ.get("INTERBENCH_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    # Not for the whole session: as long as it is open its event loop counts as running, and no async test could run.
     path = find_chromium()
     if path is None:
         pytest.skip(
