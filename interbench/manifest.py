@@ -18,7 +18,7 @@ from interbench.store import explained
 
 SCHEMA = 1
 _PACKAGES = ("av", "espeakng-loader", "httpx", "jinja2", "numpy", "pandas", "pillow", "pydantic", "scipy")
-_OPTIONAL = ("datasets", "diffusers", "flash-attn", "funasr", "torch", "transformers", "vllm")
+_OPTIONAL = ("datasets", "diffusers", "flash-attn", "funasr", "google-auth", "torch", "transformers", "vllm")
 
 
 def versions() -> dict[str, str]:

@@ -181,7 +181,8 @@ def _read_fast(file: _File) -> Scores | None:
             names=[str(position) for position in range(file.width)],
             skiprows=file.header_lines,
             usecols=list(at.values()),
-            dtype={position: "float64" if column == "score" else "category" for column, position in at.items()},
+            # Names stay as they are written: as categories, pandas would read "007" as a number.
+            dtype={position: np.float64 if column == "score" else object for column, position in at.items()},
             keep_default_na=False,
             na_values={at["score"]: [""]},
             skipinitialspace=True,
@@ -233,11 +234,7 @@ def _regular(file: _File) -> bool:
 
 def _codes(column: pd.Series[str]) -> tuple[tuple[str, ...], Ints]:
     """Names in order of first appearance, and each row's index into them."""
-    codes = column.cat.codes.to_numpy().astype(np.int64)
-    names = [str(name) for name in column.cat.categories]
-    first = np.full(len(names), len(codes), np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-    order = np.argsort(first)
-    rank = np.empty(len(names), np.int32)
-    rank[order] = np.arange(len(names), dtype=np.int32)
-    return tuple(names[index] for index in order), rank[codes]
+    import pandas as pd
+
+    codes, names = pd.factorize(column.to_numpy())
+    return tuple(str(name) for name in names), codes.astype(np.int32)

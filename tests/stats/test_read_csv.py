@@ -173,3 +173,10 @@ def test_an_ordinary_file_is_read_the_fast_way(csv_file):
     quoted = csv_file('"a","s","EA",1', '"b","s","EA",2', header='"system","scenario","dimension","score"')
     assert module._read_fast(module._File.open(plain)) is not None
     assert module._read_fast(module._File.open(quoted)) is not None
+
+
+def test_names_that_look_like_numbers_stay_as_written(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("system,scenario,dimension,score\n01,007,SR,5\n1,1e3,SR,6\n1.0,7,SR,7\n1,inf,SR,8\n")
+    scores = read_scores([path])
+    assert scores.systems == ("01", "1", "1.0") and scores.scenarios == ("007", "1e3", "7", "inf")
