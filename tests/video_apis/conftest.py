@@ -200,7 +200,12 @@ def interbench(
                 *arguments,
                 *with_config,
             ],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "COLUMNS": "200",
+                "INTERBENCH_TRANSCRIBER": "given",  # FunASR, the default where it is installed, has no weights here
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
