@@ -63,8 +63,8 @@ def locate(model: str, revision: str) -> Path:
         except Exception:
             raise SetupError(
                 f"The speech model {model} is neither a folder nor in ModelScope's cache. Fetch it once with "
-                f"`modelscope download --model {model} --revision {revision}`, or give the folder it lies in. Nothing "
-                f"is downloaded during a run."
+                f"`modelscope download --model {model} --revision {revision}`, give the folder it lies in, or take the "
+                f"systems' word for what they say (--transcriber given). Nothing is downloaded during a run."
             ) from None
     for name in ("config.yaml", "model.pt"):
         if not (folder / name).is_file():
