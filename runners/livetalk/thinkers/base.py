@@ -1,0 +1,103 @@
+"""The seam between a session and whoever thinks and speaks for the avatar.
+
+A thinker holds no conversation: the session hands it the persona and everything that was said, and gets text and speech
+back piece by piece. What was cut off by the user is in the history only as far as it was heard, so a thinker never has
+to know about interruptions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from livetalk.errors import LiveTalkError
+
+Samples = npt.NDArray[np.float32]
+
+
+class ThinkerError(LiveTalkError):
+    """An answer could not be given or completed.
+
+    Args:
+        code: one of `unreachable`, `refused` (by the service's own rules), `unauthorized`, `overloaded`, `timed_out`,
+            `broken` (the stream ended in mid-answer or was not what the format says), `unsupported` (the thinker cannot
+            take this turn, e.g. sound only), `failed`.
+        message: one paragraph that says what to do; never a key, never a whole response.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of the past conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str | None  # None where the user only spoke and nobody transcribed it
+    audio: Samples | None = None  # the user's own sound, 16 kHz mono
+
+
+@dataclass(frozen=True)
+class Question:
+    """A turn of the user, with all a thinker may know."""
+
+    persona: str  # who the avatar is: the system prompt; empty for none
+    history: tuple[Message, ...]  # oldest first, as it was heard
+    text: str | None  # what the user typed or is known to have said
+    audio: Samples | None  # what the user said, 16 kHz mono float32
+    voice: str | None = None  # a name the thinker's speaker knows; None for its default
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """The next piece of the answer's text; pieces are joined as they are."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SpeechDelta:
+    """The next piece of the answer's sound; pieces join without a gap."""
+
+    samples: Samples  # mono float32 in [-1, 1]
+    rate: int  # samples per second, the same throughout an answer
+    text_end: int | None = None  # characters of the answer's text that are spoken once this piece is, where known
+
+
+Delta: TypeAlias = TextDelta | SpeechDelta
+
+
+class Thinker(ABC):
+    """Answers questions as a stream of text and speech. Several answers may run at once."""
+
+    name: str = ""
+    """Kind and model, for people and for manifests; never an address with a key in it."""
+
+    async def start(self) -> None:
+        """Load or reach the model.
+
+        Raises:
+            ThinkerError: it is not there.
+        """
+
+    @abstractmethod
+    def answer(self, question: Question) -> AsyncIterator[Delta]:
+        """The answer, piece by piece, as early as each piece is known.
+
+        Closing the iterator (`aclose`) cancels the answer and frees what it holds, at the service too. Time limits are
+        the session's.
+
+        Raises:
+            ThinkerError: on the first or any later piece; what came before it stands.
+        """
+
+    async def stop(self) -> None:
+        """Free everything. Called once, also after a failed `start`."""
