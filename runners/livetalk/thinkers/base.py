@@ -88,6 +88,13 @@ class Thinker(ABC):
             ThinkerError: it is not there.
         """
 
+    def check_voice(self, voice: str) -> None:
+        """Refuse a voice that is known not to exist, before a conversation begins with it.
+
+        Raises:
+            ThinkerError: `unsupported`.
+        """
+
     @abstractmethod
     def answer(self, question: Question) -> AsyncIterator[Delta]:
         """The answer, piece by piece, as early as each piece is known.
