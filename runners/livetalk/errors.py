@@ -23,3 +23,7 @@ class FixtureError(LiveTalkError):
 
 class SessionError(LiveTalkError):
     """A session was asked for something its settings cannot give, or in the wrong order."""
+
+
+class EncoderError(LiveTalkError):
+    """A video encoder cannot be used on this machine, or not for a stream."""
