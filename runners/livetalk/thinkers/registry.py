@@ -45,8 +45,8 @@ _KINDS = (
     Kind(
         "chat",
         "Any OpenAI-compatible chat model, spoken sentence by sentence by an OpenAI-compatible speech endpoint.",
-        required=("url", "model"),
-        optional=("speech_url", "speech_model", "transcribe_url", "voice"),
+        required=("url",),
+        optional=("model", "speech_url", "speech_model", "transcribe_url", "voice"),
     ),
     Kind(
         "qwen-omni",
@@ -110,9 +110,30 @@ def make_thinker(
         if value is not None and name not in found.required + found.optional:
             takes = ", ".join(map(_option, found.required + found.optional))
             raise ThinkerOptionError(f"The thinker {kind!r} has no use for {_option(name)}; it takes {takes}.")
-    from livetalk.thinkers.script import ScriptedThinker, read_script
+    # Each kind's module is loaded only where it is wanted: one needs torch, another a library with voices.
+    if kind == "script":
+        from livetalk.thinkers.script import ScriptedThinker, read_script
 
-    return ScriptedThinker(read_script(Path(script)) if script is not None else (), voice=voice)
+        return ScriptedThinker(read_script(Path(script)) if script is not None else (), voice=voice)
+    if kind == "vllm-omni":
+        from livetalk.thinkers.vllm_omni import VllmOmniThinker
+
+        return VllmOmniThinker(str(url), model=model, voice=voice)
+    if kind == "chat":
+        from livetalk.thinkers.chat import ChatThinker
+
+        return ChatThinker(
+            str(url),
+            model=model,
+            speech_url=speech_url,
+            speech_model=speech_model,
+            transcribe_url=transcribe_url,
+            voice=voice,
+        )
+    from livetalk.thinkers.qwen_omni import QwenOmniThinker
+
+    given_options = {name: value for name, value in (("voice", voice), ("device", device)) if value is not None}
+    return QwenOmniThinker(str(model), **given_options)
 
 
 def _option(name: str) -> str:

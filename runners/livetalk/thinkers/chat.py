@@ -1,0 +1,380 @@
+"""Any OpenAI-compatible chat model, spoken sentence by sentence by a speech endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from livetalk.config import AUDIO_RATE
+from livetalk.thinkers.base import (
+    Delta,
+    Question,
+    Samples,
+    SpeechDelta,
+    TextDelta,
+    Thinker,
+    ThinkerError,
+)
+from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages
+from livetalk.thinkers.sentences import Splitter, speakable
+from livetalk.thinkers.service import SILENCE_S, Service, read_json
+from livetalk.thinkers.sound import to_wav
+from livetalk.thinkers.speech_endpoint import SpeechEndpoint
+
+CHAT_KEY_VARIABLE = "LIVETALK_THINKER_KEY"
+SPEECH_KEY_VARIABLE = "LIVETALK_SPEECH_KEY"
+TRANSCRIBE_KEY_VARIABLE = "LIVETALK_TRANSCRIBE_KEY"
+
+MAX_ANSWER_CHARACTERS = 20_000
+"""An answer is over here at the latest: twenty minutes of speech."""
+
+_LONGEST_EVENT = 1_048_576
+_LONGEST_STREAM = 16_777_216
+_LONGEST_TRANSCRIPT = 1_048_576
+_TRANSCRIPTS_KEPT = 512
+# Sentences spoken at once: one that is heard, and the next.
+_AHEAD = 2
+# The end of a sentence is held back until it is known to be the end, so that it can say so.
+_TAIL_S = 0.02
+
+
+class ChatThinker(Thinker):
+    """Asks a chat service for words and a speech service for their sound.
+
+    What the user said as text goes to the model as text. Where there is only sound, a transcription service turns it
+    into text; without one the sound itself goes to the model, which must be able to hear.
+
+    Args:
+        url: root of the chat service's API.
+        model: its model; None if it serves one.
+        speech_url: root of the speech service's API; None for the chat service's.
+        speech_model: its model; None if it serves one.
+        transcribe_url: root of a transcription service's API.
+        voice: the speaker for questions that name none.
+        silence_s: seconds that a service may send nothing.
+
+    Raises:
+        ThinkerError: `failed`; an address or a key is not one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        speech_url: str | None = None,
+        speech_model: str | None = None,
+        transcribe_url: str | None = None,
+        voice: str | None = None,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self.name = f"chat {model}" if model else "chat"
+        self._chat = Service("chat service", url, CHAT_KEY_VARIABLE, silence_s=silence_s)
+        self._speech = (
+            Service("speech service", speech_url, SPEECH_KEY_VARIABLE, silence_s=silence_s)
+            if speech_url
+            else self._chat
+        )
+        self._ears = (
+            Service("transcription service", transcribe_url, TRANSCRIBE_KEY_VARIABLE, silence_s=silence_s)
+            if transcribe_url
+            else None
+        )
+        self._wanted, self._wanted_speech = model, speech_model
+        self._model = self._ears_model = ""
+        self._mouth: SpeechEndpoint | None = None
+        self._voice = voice
+        self._transcripts: OrderedDict[bytes, str] = OrderedDict()
+        # Whether the model was once found unable to hear: its users' sounds then stay out of the history.
+        self._deaf = False
+
+    async def start(self) -> None:
+        for service in self._services():
+            await service.open()
+        self._model = await self._chat.choose_model(self._wanted, "--thinker-model")
+        speech_model = await self._speech.choose_model(self._wanted_speech, "--speech-model")
+        self._mouth = SpeechEndpoint(self._speech, speech_model)
+        if self._ears is not None:
+            served = await self._ears.models()
+            self._ears_model = served[0] if served is not None and len(served) == 1 else "whisper-1"
+        self.name = f"chat {self._model}, {speech_model}"
+
+    async def stop(self) -> None:
+        for service in self._services():
+            await service.close()
+
+    async def answer(self, question: Question) -> AsyncIterator[Delta]:
+        if self._mouth is None:
+            raise ThinkerError("failed", "The thinker must be started before it can answer.")
+        out: asyncio.Queue[_Item] = asyncio.Queue(maxsize=64)
+        work = asyncio.create_task(_Telling(self, self._mouth, question, out).run())
+        try:
+            while (item := await out.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def words(self, question: Question) -> AsyncGenerator[str, None]:
+        """The model's answer as text, as it is written."""
+        question = await self._in_words(question)
+        request: dict[str, Any] = {"model": self._model, "messages": chat_messages(question), "stream": True}
+        if question.seed is not None:
+            request["seed"] = question.seed
+        try:
+            async with (
+                self._chat.post("/v1/chat/completions", json=request) as response,
+                contextlib.aclosing(
+                    self._chat.events(response, longest=_LONGEST_EVENT, total=_LONGEST_STREAM)
+                ) as events,
+                contextlib.aclosing(self._texts(events)) as texts,
+            ):
+                async for text in texts:
+                    yield text
+        except ThinkerError as error:
+            if error.code == "unsupported" and question.audio is not None:
+                self._deaf = True
+                raise ThinkerError(
+                    "unsupported",
+                    f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
+                    f"service with --transcribe-url. ({error})",
+                ) from error
+            raise
+
+    def voice_of(self, question: Question) -> str | None:
+        return question.voice or self._voice
+
+    def _services(self) -> list[Service]:
+        return [service for service in dict.fromkeys((self._chat, self._speech, self._ears)) if service is not None]
+
+    async def _texts(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        thoughts = _Thoughts()
+        length, finished = 0, False
+        async for event in events:
+            if event == "[DONE]":
+                finished = True
+                break
+            text, finish = self._chunk(event)
+            if finish == "content_filter":
+                raise ThinkerError("refused", f"{self._chat.named} refuses to say more.")
+            finished = finished or finish is not None
+            text = thoughts.without(text)[: MAX_ANSWER_CHARACTERS - length]
+            length += len(text)
+            if text:
+                yield text
+            if length >= MAX_ANSWER_CHARACTERS:
+                return
+        if not finished:
+            raise self._chat.broken("its stream ended before the answer did")
+        if rest := thoughts.rest():
+            length += len(rest)
+            yield rest
+        if not length:
+            raise self._chat.broken("the answer has no text")
+
+    def _chunk(self, event: str) -> tuple[str, object]:
+        """A chunk's text, and why the answer ends with it if it does."""
+        chunk = read_json(event)
+        if chunk.get("error"):
+            raise self._chat.error_in_stream(chunk["error"])
+        choices = chunk.get("choices")
+        if not choices:
+            return "", None
+        choice = choices[0] if isinstance(choices, list) else None
+        delta = (choice.get("delta") or {}) if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(delta, dict):
+            raise self._chat.broken("a chunk of its stream is not one of a chat completion")
+        text = delta.get("content") or delta.get("refusal") or ""
+        if not isinstance(text, str):
+            raise self._chat.broken("a chunk of its stream holds something other than text")
+        return text, choice.get("finish_reason")
+
+    async def _in_words(self, question: Question) -> Question:
+        """The question without the sound whose words are known or can be had."""
+        if question.text:
+            question = replace(question, audio=None)
+        if self._ears is None:
+            if self._deaf:
+                heard = [
+                    replace(message, audio=None, text=message.text or UNKNOWN_WORDS) for message in question.history
+                ]
+                question = replace(question, history=tuple(heard))
+            return question
+        history = [
+            message
+            if message.text or message.audio is None
+            else replace(message, text=await self._transcribed(self._ears, message.audio), audio=None)
+            for message in question.history
+        ]
+        question = replace(question, history=tuple(history))
+        if question.audio is None:
+            return question
+        text = await self._transcribed(self._ears, question.audio)
+        if not text:
+            raise ThinkerError("unsupported", "There were no words to be heard in what the user said; say it again.")
+        return replace(question, text=text, audio=None)
+
+    async def _transcribed(self, ears: Service, samples: Samples) -> str:
+        digest = hashlib.sha256(np.ascontiguousarray(samples).tobytes()).digest()
+        if digest not in self._transcripts:
+            form = {"model": self._ears_model, "response_format": "json"}
+            files = {"file": ("speech.wav", to_wav(samples, AUDIO_RATE), "audio/wav")}
+            async with ears.post("/v1/audio/transcriptions", data=form, files=files) as response:
+                text = read_json(await ears.body(response, _LONGEST_TRANSCRIPT)).get("text")
+            if not isinstance(text, str):
+                raise ears.broken("its answer has no text")
+            self._transcripts[digest] = text.strip()
+            while len(self._transcripts) > _TRANSCRIPTS_KEPT:
+                self._transcripts.popitem(last=False)
+        return self._transcripts[digest]
+
+
+_Item: TypeAlias = Delta | Exception | None
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """What is to be spoken, where it lies in the answer, and its sound as it comes; an exception or None ends it."""
+
+    spoken: str
+    start: int
+    end: int
+    sound: asyncio.Queue[tuple[Samples, int] | Exception | None]
+
+
+class _Telling:
+    """One answer on its way: words are read, sentences spoken, and their sound given out in order, all at once.
+
+    What goes wrong travels through the same queues as the sound, so that everything before it is still heard.
+    """
+
+    def __init__(
+        self, thinker: ChatThinker, mouth: SpeechEndpoint, question: Question, out: asyncio.Queue[_Item]
+    ) -> None:
+        self._thinker = thinker
+        self._mouth = mouth
+        self._question = question
+        self._out = out
+        self._said: asyncio.Queue[_Sentence | Exception | None] = asyncio.Queue()
+        self._slots = asyncio.Semaphore(_AHEAD)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._place = 0
+        self._rate: int | None = None
+
+    async def run(self) -> None:
+        """Put the answer into the queue, and at its end None or why it is not complete."""
+        ending: Exception | None = None
+        try:
+            self._tasks.append(asyncio.create_task(self._write()))
+            await self._deliver()
+        except Exception as error:
+            ending = error
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._out.put(ending)
+
+    async def _write(self) -> None:
+        """Read the words and pass them on whole sentence by whole sentence."""
+        splitter, ending = Splitter(), None
+        try:
+            async with contextlib.aclosing(self._thinker.words(self._question)) as words:
+                async for text in words:
+                    await self._out.put(TextDelta(text))
+                    for sentence in splitter.feed(text):
+                        self._say(sentence)
+            for sentence in splitter.finish():
+                self._say(sentence)
+        except Exception as error:
+            ending = error
+        self._said.put_nowait(ending)
+
+    def _say(self, text: str) -> None:
+        start, self._place = self._place, self._place + len(text)
+        if spoken := speakable(text):
+            sentence = _Sentence(spoken, start, self._place, asyncio.Queue())
+            self._tasks.append(asyncio.create_task(self._speak(sentence)))
+            self._said.put_nowait(sentence)
+
+    async def _speak(self, sentence: _Sentence) -> None:
+        """Fetch a sentence's sound when its turn has come; the slot is free again once all of it is given out."""
+        await self._slots.acquire()
+        ending = None
+        try:
+            speech = self._mouth.speak(sentence.spoken, self._thinker.voice_of(self._question))
+            async with contextlib.aclosing(speech) as pieces:
+                async for piece in pieces:
+                    sentence.sound.put_nowait(piece)
+        except Exception as error:
+            ending = error
+        sentence.sound.put_nowait(ending)
+
+    async def _deliver(self) -> None:
+        while (sentence := await self._said.get()) is not None:
+            if isinstance(sentence, Exception):
+                raise sentence
+            await self._give(sentence)
+            self._slots.release()
+        if self._rate is None:
+            raise ThinkerError("broken", "The answer holds nothing that can be spoken, only marks or pictures.")
+
+    async def _give(self, sentence: _Sentence) -> None:
+        held, rate = np.zeros(0, np.float32), 0
+        while (piece := await sentence.sound.get()) is not None:
+            if isinstance(piece, Exception):
+                if len(held):
+                    await self._out.put(SpeechDelta(held, rate, sentence.start))
+                raise piece
+            samples, rate = piece
+            if self._rate not in (None, rate):
+                raise ThinkerError("broken", "The speech service changed its sampling rate between two sentences.")
+            self._rate = rate
+            samples = np.concatenate((held, samples))
+            ready = max(0, len(samples) - round(rate * _TAIL_S))
+            held = samples[ready:]
+            if ready:
+                await self._out.put(SpeechDelta(samples[:ready], rate, sentence.start))
+        await self._out.put(SpeechDelta(held, rate, sentence.end))
+
+
+class _Thoughts:
+    """Takes out the reasoning that some services leave in front of an answer, between `<think>` and `</think>`."""
+
+    _OPEN, _CLOSE = "<think>", "</think>"
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._inside = False
+        self._over = False
+
+    def without(self, text: str) -> str:
+        """What of the next piece belongs to the answer; its very first white space does not."""
+        if self._over:
+            return text
+        self._held = (self._held + text).lstrip()
+        if not self._inside and self._held.startswith(self._OPEN):
+            self._inside = True
+        if self._inside:
+            _, closed, after = self._held.partition(self._CLOSE)
+            self._held = after if closed else self._held[-len(self._CLOSE) :]
+            self._inside = not closed
+            return self.without("") if closed else ""
+        if self._OPEN.startswith(self._held):
+            return ""
+        self._over = True
+        return self.rest()
+
+    def rest(self) -> str:
+        """What was held back because it might have been the beginning of a thought."""
+        held, self._held = self._held, ""
+        return "" if self._inside else held

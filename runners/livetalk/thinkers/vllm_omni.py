@@ -1,0 +1,168 @@
+"""Qwen3-Omni behind vLLM-Omni (`vllm serve Qwen/Qwen3-Omni-30B-A3B-Instruct --omni`): hears, thinks and speaks.
+
+The stream is vLLM-Omni's own dialect of chat completions (read in its release 0.30): each chunk names its `modality`,
+and audio chunks carry base64 in `delta.content`, with `audio_metadata` beside the delta. Services that put sound into
+`delta.audio.data` and its words into `delta.audio.transcript`, as OpenAI does, are understood as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.messages import chat_messages
+from livetalk.thinkers.service import SILENCE_S, Service, read_json
+from livetalk.thinkers.sound import SoundReader
+
+KEY_VARIABLE = "LIVETALK_THINKER_KEY"
+
+# A server that does not stream its talker sends a whole answer's sound in one event: 24 MiB hold six minutes.
+_LONGEST_EVENT = 25_165_824
+_LONGEST_STREAM = 134_217_728
+_RATE = 24_000
+_VOICES = ("Aiden", "Chelsie", "Ethan")
+
+
+class VllmOmniThinker(Thinker):
+    """Asks a vLLM-Omni server.
+
+    The user's own sound goes to the model, with the text beside it where there is some; earlier turns go as text. A
+    question's seed seeds the thinker alone: the talker draws with the seed of the server's own configuration.
+
+    Args:
+        url: root of its API.
+        model: the name it serves the model under; None if it serves one.
+        voice: the speaker for questions that name none: Ethan, Chelsie or Aiden; None for the model's default.
+        silence_s: seconds that the server may send nothing.
+
+    Raises:
+        ThinkerError: `failed`; the address or the key is not one. `unsupported`; Qwen3-Omni has no such voice.
+    """
+
+    def __init__(
+        self, url: str, *, model: str | None = None, voice: str | None = None, silence_s: float = SILENCE_S
+    ) -> None:
+        self.name = f"vllm-omni {model}" if model else "vllm-omni"
+        self._service = Service("vLLM-Omni server", url, KEY_VARIABLE, silence_s=silence_s)
+        self._wanted = model
+        self._model: str | None = None
+        self._voice = voice
+        if voice:
+            self.check_voice(voice)
+
+    async def start(self) -> None:
+        await self._service.open()
+        self._model = await self._service.choose_model(self._wanted, "--thinker-model")
+        self.name = f"vllm-omni {self._model}"
+
+    async def stop(self) -> None:
+        await self._service.close()
+
+    def check_voice(self, voice: str) -> None:
+        # Only the published model's voices are known here; another model's are the server's to check.
+        if "qwen3-omni" in (self._model or self._wanted or "").lower() and voice.title() not in _VOICES:
+            raise ThinkerError("unsupported", f"Qwen3-Omni has no voice {voice[:80]!r}. It has {', '.join(_VOICES)}.")
+
+    async def answer(self, question: Question) -> AsyncIterator[Delta]:
+        request: dict[str, Any] = {
+            "model": self._model,
+            "messages": chat_messages(question),
+            "modalities": ["text", "audio"],
+            "audio": {"format": "pcm"},
+            "stream": True,
+        }
+        if voice := question.voice or self._voice:
+            request["speaker"] = voice
+        if question.seed is not None:
+            request["seed"] = question.seed
+        reader = _Answer(self._service)
+        async with self._service.post("/v1/chat/completions", json=request) as response:
+            limits = {"longest": _LONGEST_EVENT, "total": _LONGEST_STREAM}
+            async with contextlib.aclosing(self._service.events(response, **limits)) as events:
+                async for event in events:
+                    if event == "[DONE]":
+                        reader.finish()
+                        return
+                    for delta in reader.read(event):
+                        yield delta
+        raise self._service.broken("its stream ended before the answer did")
+
+
+class _Answer:
+    """Reads the chunks of one answer."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._pcm: SoundReader | None = None
+        self._rate: int | None = None
+
+    def read(self, event: str) -> list[Delta]:
+        """What a chunk adds to the answer."""
+        chunk = read_json(event)
+        if chunk.get("error"):
+            raise self._service.error_in_stream(chunk["error"])
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else {}
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if not isinstance(delta, dict):
+            if choices:
+                raise self._service.broken("a chunk of its stream is not one of a chat completion")
+            return []
+        if choice.get("finish_reason") == "content_filter":
+            raise ThinkerError("refused", f"{self._service.named} refuses to say more.")
+        content, sound = delta.get("content"), delta.get("audio")
+        if chunk.get("modality", "text") == "audio":
+            return self._sound(content, choice.get("audio_metadata"))
+        found: list[Delta] = []
+        if chunk.get("modality", "text") == "text" and isinstance(content, str) and content:
+            found.append(TextDelta(content))
+        if isinstance(sound, dict):
+            if isinstance(sound.get("transcript"), str) and sound["transcript"]:
+                found.append(TextDelta(sound["transcript"]))
+            found += self._sound(sound.get("data"), None)
+        return found
+
+    def finish(self) -> None:
+        """Check that the answer that has ended is one."""
+        if self._pcm is not None:
+            self._pcm.finish()
+        if self._rate is None:
+            raise self._service.broken(
+                "the answer has no sound. Is the model served with its talker (`vllm serve … --omni`)?"
+            )
+
+    def _sound(self, encoded: object, metadata: object) -> list[Delta]:
+        if encoded is None or encoded == "":
+            return []
+        try:
+            data = base64.b64decode(encoded if isinstance(encoded, str) else "?", validate=True)
+        except (binascii.Error, ValueError):
+            raise self._service.broken("a piece of its sound is not base64") from None
+        described = metadata if isinstance(metadata, dict) else {}
+        form = described.get("format", "wav" if data[:4] == b"RIFF" else "pcm")
+        if form == "wav":
+            # Each piece is a file of its own.
+            reader = SoundReader()
+            samples = reader.feed(data)
+            reader.finish()
+        elif form == "pcm":
+            reader = self._pcm = self._pcm or self._raw(described)
+            samples = reader.feed(data)
+        else:
+            raise self._service.broken("its sound has another format than the PCM it was asked for")
+        if not len(samples):
+            return []
+        if self._rate not in (None, reader.rate):
+            raise self._service.broken("its sound changes its sampling rate")
+        self._rate = reader.rate
+        return [SpeechDelta(samples, reader.rate)]
+
+    def _raw(self, described: dict[str, Any]) -> SoundReader:
+        rate, channels = described.get("sample_rate_hz", _RATE), described.get("channels", 1)
+        if not isinstance(rate, int) or not isinstance(channels, int):
+            raise self._service.broken("it does not describe its sound in numbers")
+        return SoundReader(rate, channels)
