@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -57,6 +59,16 @@ class SpeechFeatures(Protocol):
 
     def features(self, first_frame: int, last_frame: int) -> Tensor:
         """[frames, channels], both ends included."""
+
+
+Stage = Literal["denoise", "clean", "decode"]
+
+
+class Gate(Protocol):
+    """Admits a session to a device that it shares with others."""
+
+    def turn(self, stage: Stage, block: int) -> AbstractContextManager[object]:
+        """Wait for the device; the stage's work is over when the context is left."""
 
 
 class SeededNoise:
@@ -156,8 +168,10 @@ class Performer:
     stream (or a second device, where the decoder lives), on a CPU in a second thread. Without it frames still come out
     before the clean pass. Both give the same frames.
 
-    To stop early, end the audio: an iterator that is left halfway has rendered a block that nobody decoded, and only
-    `start` puts the session in order again.
+    A performance can end before its audio does, and the session then goes on with the next one as if that audio had
+    been all: set its `stop`, and the block in work is the last that comes; or close the iterator, and the block in work
+    is finished for nobody. Both wait for the audio to give or end its current chunk. After an error out of the model or
+    the decoder only `start` puts the session in order again.
     """
 
     def __init__(
@@ -212,29 +226,49 @@ class Performer:
         for _ in self.blocks(split_features(silence)):
             pass
 
-    def perform(self, audio: Iterable[np.ndarray], speech: SpeechFeatures) -> Iterator[FrameBlock]:
+    def end(self) -> None:
+        """Forget the session; buffers of a fixed size stay for the next one, which begins with `start`."""
+        self.generator.cache.reset()
+        self.decoder.reset()
+        self._noise = None
+
+    def perform(
+        self,
+        audio: Iterable[np.ndarray],
+        speech: SpeechFeatures,
+        *,
+        stop: threading.Event | None = None,
+        gate: Gate | None = None,
+    ) -> Generator[FrameBlock]:
         """Frames for one utterance, each block as soon as its audio and look-ahead have come.
 
         Args:
             audio: chunks of 16 kHz mono float32 samples; the iterator may block until the next one comes.
             speech: a fresh stream, whose video frame 0 is the session's next frame. It is closed when `audio` ends, and
                 the last block is completed as the stream does it (with silence).
+            stop: no block is begun once it is set; closing the iterator sets it.
+            gate: passed before each stage of each block, where the device is shared.
         """
-        return self.blocks(self._heard(audio, speech))
+        stop = stop or threading.Event()
+        return self.blocks(self._heard(audio, speech, stop), stop=stop, gate=gate)
 
-    def blocks(self, features: Iterable[Tensor]) -> Iterator[FrameBlock]:
+    def blocks(
+        self, features: Iterable[Tensor], *, stop: threading.Event | None = None, gate: Gate | None = None
+    ) -> Generator[FrameBlock]:
         """Frames for ready-made features: [9,C] for the session's first block, [12,C] for every later one."""
         if self._noise is None:
             raise SessionError("The session has not been started; call start() with its text, picture and noise first.")
-        rendered = self._render(features)
-        return _pipelined(rendered, self._decode) if self.overlap else map(self._decode, rendered)
+        stop = stop or threading.Event()
+        rendered = self._render(features, stop, gate)
+        finish = functools.partial(self._decode, gate=gate)
+        return (_pipelined if self.overlap else _in_turn)(rendered, finish, stop)
 
-    def _heard(self, audio: Iterable[np.ndarray], speech: SpeechFeatures) -> Iterator[Tensor]:
+    def _heard(self, audio: Iterable[np.ndarray], speech: SpeechFeatures, stop: threading.Event) -> Iterator[Tensor]:
         chunks, samples, ended = iter(audio), 0, False
         origin = block_frames(self.next_block)[0]
         for block in itertools.count(self.next_block):
             first, last = (frame - origin for frame in block_frames(block))
-            while not ended and not speech.ready(first, last):
+            while not stop.is_set() and not ended and not speech.ready(first, last):
                 chunk = next(chunks, None)
                 if chunk is None:
                     speech.close()
@@ -242,15 +276,15 @@ class Performer:
                 else:
                     speech.push(chunk)
                     samples += len(chunk)
-            if ended and first * SAMPLES_PER_FRAME >= samples:
+            if stop.is_set() or (ended and first * SAMPLES_PER_FRAME >= samples):
                 return
             yield speech.features(first, last)
 
-    def _render(self, features: Iterable[Tensor]) -> Iterator[_Rendered]:
+    def _render(self, features: Iterable[Tensor], stop: threading.Event, gate: Gate | None) -> Iterator[_Rendered]:
         """Clean latents of block after block; the clean pass comes after they have been handed on."""
         assert self._noise is not None
         arriving = iter(features)
-        while True:
+        while not stop.is_set():
             with self._on(self._render_stream):  # where features that are computed on demand belong, too
                 rows = next(arriving, None)
             if rows is None:
@@ -264,20 +298,26 @@ class Performer:
                 self._render_stream.wait_stream(torch.cuda.default_stream(self.dit.device))
                 if rows.is_cuda:
                     rows.record_stream(self._render_stream)
-            with torch.inference_mode(), self._on(self._render_stream):
+            with _turn(gate, "denoise", block), torch.inference_mode(), self._on(self._render_stream):
+                if stop.is_set():  # while it waited for the device
+                    return
                 rows = rows.to(self.dit.device, non_blocking=True)
                 audio = self.dit.embed_audio(lead_in(rows) if block == 0 else rows)
                 self._noise.draw(block, self._draws)
                 latents = self.generator.denoise(audio, self._draws)
                 ready = self._render_stream.record_event() if self._render_stream is not None else None
+                if gate is not None and ready is not None:
+                    ready.synchronize()
             yield _Rendered(block, latents, ready, began)
-            with self._on(self._render_stream):
+            with _turn(gate, "clean", block), self._on(self._render_stream):
                 self.generator.clean()
+                if gate is not None and self._render_stream is not None:
+                    self._render_stream.synchronize()
 
     @torch.inference_mode()
-    def _decode(self, rendered: _Rendered) -> FrameBlock:
+    def _decode(self, rendered: _Rendered, gate: Gate | None) -> FrameBlock:
         latents = rendered.latents
-        with self._on(self._decode_stream):
+        with _turn(gate, "decode", rendered.block), self._on(self._decode_stream):
             if rendered.ready is not None and self._decode_stream is not None:
                 self._decode_stream.wait_event(rendered.ready)
                 if latents.device == self._decode_device:
@@ -311,11 +351,44 @@ class _Rendered:
     began: float
 
 
-def _pipelined(source: Iterator[_A], finish: Callable[[_A], _B]) -> Iterator[_B]:
-    """`map(finish, source)` with the next item drawn while the last is finished, each in a thread of its own."""
+def _turn(gate: Gate | None, stage: Stage, block: int) -> AbstractContextManager[object]:
+    return nullcontext() if gate is None else gate.turn(stage, block)
+
+
+def _pipelined(source: Iterator[_A], finish: Callable[[_A], _B], stop: threading.Event) -> Generator[_B]:
+    """`map(finish, source)` with the next item drawn while the last is finished, each in a thread of its own.
+
+    However it is left early, it sets `stop`, by which the source ends; closed, it first finishes what was drawn.
+    """
     end = object()
+    closed = False
     with ThreadPoolExecutor(1, "livetalk-render") as drawing, ThreadPoolExecutor(1, "livetalk-decode") as finishing:
-        upcoming = drawing.submit(next, source, end)
-        while (item := upcoming.result()) is not end:
+        try:
             upcoming = drawing.submit(next, source, end)
-            yield finishing.submit(finish, item).result()  # type: ignore[arg-type]
+            while (item := upcoming.result()) is not end:
+                upcoming = drawing.submit(next, source, end)
+                finished = finishing.submit(finish, item).result()  # type: ignore[arg-type]
+                try:
+                    if not closed:
+                        yield finished
+                except GeneratorExit:
+                    closed = True
+                    stop.set()
+        finally:
+            stop.set()
+
+
+def _in_turn(source: Iterator[_A], finish: Callable[[_A], _B], stop: threading.Event) -> Generator[_B]:
+    """As `_pipelined`, one thing after the other."""
+    closed = False
+    try:
+        for item in source:
+            finished = finish(item)
+            try:
+                if not closed:
+                    yield finished
+            except GeneratorExit:
+                closed = True
+                stop.set()
+    finally:
+        stop.set()
