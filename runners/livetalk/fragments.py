@@ -24,7 +24,7 @@ class FragmentWriter:
 
     `init_segment`, then what each `write` returns, then what `finish` returns, make up a whole MP4; so do any first few
     of them. Each fragment begins with an IDR picture and holds its block's frames; the AAC coder looks ahead, so the
-    last 24 to 64 ms of a block's sound come with the next fragment, at the very end with `finish`. Calls must not
+    last 43 to 64 ms of a block's sound come with the next fragment, at the very end with `finish`. Calls must not
     overlap, but may come from different threads.
 
     Opening an encoder takes some milliseconds, on hardware much longer: make the writer before its first block is due.
@@ -134,6 +134,8 @@ class _AacEncoder:
         codec.sample_rate, codec.layout, codec.format = rate, "mono", "fltp"
         codec.bit_rate, codec.time_base = _SOUND_BITRATE, Fraction(1, rate)
         codec.flags |= Flags.global_header
+        # A third of the time of the default search, and on speech closer to the original at 64 to 128 kbit/s.
+        codec.options = {"aac_coder": "fast"}
         codec.open()
         # FFmpeg's coder puts one frame before the sound, from which the decoder overlaps into the first real one.
         self._frame = codec.frame_size
