@@ -13,7 +13,7 @@ import numpy.typing as npt
 import soxr
 
 from livetalk.config import AUDIO_RATE
-from livetalk.errors import AudioError
+from livetalk.errors import AudioError, AudioTooLongError
 
 Samples = npt.NDArray[np.float32]
 
@@ -34,7 +34,8 @@ def read_audio(source: Path | str | bytes, rate: int = AUDIO_RATE, *, max_second
         max_seconds: refuse longer audio while decoding it, before it fills the memory.
 
     Raises:
-        AudioError: unreadable, not audio, without an audio stream, or too long.
+        AudioError: unreadable, not audio, or without an audio stream.
+        AudioTooLongError: longer than `max_seconds`.
     """
     named = "The audio" if isinstance(source, bytes) else f"The audio file {str(source)!r}"
     try:
@@ -64,7 +65,7 @@ def _decoded(file: BinaryIO, named: str, max_seconds: float | None) -> tuple[Sam
             blocks.append(_mono(frame))
             length += len(blocks[-1])
             if max_seconds is not None and length > max_seconds * native:
-                raise AudioError(f"{named} is longer than {max_seconds:g} seconds.")
+                raise AudioTooLongError(f"{named} is longer than {max_seconds:g} seconds.")
     return np.concatenate(blocks), native
 
 

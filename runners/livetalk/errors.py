@@ -9,6 +9,10 @@ class AudioError(LiveTalkError):
     """An audio file cannot be read, or holds nothing to speak."""
 
 
+class AudioTooLongError(AudioError):
+    """An audio file lasts longer than its reader accepts."""
+
+
 class ImageError(LiveTalkError):
     """A picture cannot be read, or has a shape the model cannot use."""
 
