@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from livetalk.config import StreamConfig
 from livetalk.pipeline import Models
 from livetalk.session import Session
 from livetalk.thinkers.base import Thinker
+from livetalk.turns import VideoFormat
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Engine:
     """Conversations that can be open at once."""
     sessions: int
     """Conversations that are open."""
+    video: VideoFormat
+    """What every conversation's answers look like; known once the engine has started."""
 
     def __init__(
         self, models: Models, settings: LiveSettings, thinker: Thinker, *, clock: Callable[[], float] = time.monotonic
@@ -58,12 +63,13 @@ class Engine:
         raise NotImplementedError
 
     async def open(
-        self, *, image: bytes | None, prompt: str | None, persona: str, voice: str | None, seed: int
+        self, *, image: Tensor | bytes | None, prompt: str | None, persona: str, voice: str | None, seed: int
     ) -> Session:
         """Begin a conversation.
 
         Args:
-            image: the bytes of a picture file; None for a drawn, neutral portrait.
+            image: the bytes of a picture file, or what `encoders.image.preprocess` makes of it (a server decodes
+                strangers' pictures in another process); None for a drawn, neutral portrait.
             prompt: what the video shows; None for the settings'.
             persona: who the avatar is; empty for none.
             voice: a name that the thinker's speaker knows; None for its default.
