@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 from pathlib import Path
 
 import httpx
-from judge_kit import conversation, write_clip
+from judge_kit import clip_facts, conversation, write_clip
 
 from interbench.dimensions import DIMENSIONS
 from interbench.judge.base import JudgeTask
@@ -23,7 +24,16 @@ from interbench.judge.messages import make_case, video_part
 from interbench.judge.rubrics import Prompts
 from interbench.judge.settings import JudgeSettings
 from interbench.judge.vlm import VLMJudge
-from interbench.records import PlayedConversation
+from interbench.records import ClipFacts, PlayedConversation
+
+
+def fresh_clip(path: Path, edge: int, shade: int) -> ClipFacts:
+    """A clip that the server has never seen, so that nothing of an earlier measurement is reused."""
+    shape = (96, 24, edge, edge)
+    write_clip(path, *shape, shade=shade)
+    with path.open("ab") as file:
+        file.write((24).to_bytes(4, "big") + b"free" + os.urandom(16))
+    return clip_facts(path, *shape)
 
 
 async def ours(url: str, played: PlayedConversation) -> tuple[int, int]:
@@ -66,7 +76,7 @@ async def main() -> None:
         clips = []
         for turn in range(1, arguments.turns + 1):
             path = Path(folder) / f"{turn}.mp4"
-            clips.append((path, write_clip(path, 96, 24, arguments.edge, arguments.edge, shade=20 * turn)))
+            clips.append((path, fresh_clip(path, arguments.edge, 20 * turn)))
         played = conversation(clips)
         figures = {
             "videos, transcript, rubric": await ours(arguments.url, played),
