@@ -12,7 +12,7 @@ Samples = npt.NDArray[np.float32]
 class StreamResampler:
     """Resamples mono sound piece by piece, just as `soxr.resample` would all of it at once.
 
-    soxr's high quality looks some 10 to 20 ms ahead: that much of what was pushed comes out with later pieces.
+    soxr's high quality looks 20 to 42 ms ahead (24 to 16 kHz: 37): that much of what was pushed comes with later pieces.
 
     Args:
         rate_in: samples per second that come.
@@ -27,8 +27,6 @@ class StreamResampler:
             raise ValueError(f"rates must be positive, got {rate_in} and {rate_out}")
         self._rates = rate_in, rate_out
         self._stream = None if rate_in == rate_out else soxr.ResampleStream(rate_in, rate_out, 1, "float32", "HQ")
-        self._taken = 0
-        self._given = 0
         self._ended = False
 
     def push(self, samples: Samples, last: bool = False) -> Samples:
@@ -44,9 +42,7 @@ class StreamResampler:
         if samples.dtype != np.float32 or samples.ndim != 1:
             raise ValueError(f"expected mono float32 samples, got {samples.dtype} {list(samples.shape)}")
         self._ended = last
-        self._taken += len(samples)
         if self._stream is None:
             return samples
         out: Samples = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
-        self._given += len(out)
         return out
