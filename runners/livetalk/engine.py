@@ -2,74 +2,111 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
+import numpy as np
 from torch import Tensor
 
-from livetalk.config import StreamConfig
+from livetalk.answer import Studio
+from livetalk.config import VIDEO_FPS
+from livetalk.encoders.image import preprocess
+from livetalk.encoders.speech import FRAME_SAMPLES, SpeechStream
+from livetalk.fragments import FragmentWriter
+from livetalk.model.float8 import use_float8
+from livetalk.mux import SOUND_RATE
+from livetalk.performer import Performer, SeededNoise
 from livetalk.pipeline import Models
+from livetalk.portrait import portrait
+from livetalk.schedule import Turns
 from livetalk.session import Session
+from livetalk.settings import LiveSettings
 from livetalk.thinkers.base import Thinker
-from livetalk.turns import VideoFormat
+from livetalk.turns import CapacityError, VideoFormat
 
+__all__ = ["Engine", "LiveSettings"]
 
-@dataclass(frozen=True)
-class LiveSettings:
-    """What holds for every conversation of an engine.
-
-    `stream` must have bounded positions: a conversation has no end.
-    """
-
-    stream: StreamConfig
-    capacity: int = 2  # conversations at once
-    prompt: str = ""  # what the video shows, for conversations that do not say; empty for the built-in one
-    first_piece_s: float = 30.0  # the thinker's first word or sound
-    first_sound_s: float = 60.0  # its first audible sound
-    gap_s: float = 30.0  # between two pieces
-    max_answer_s: float = 120.0  # of speech
-    stall_s: float = 30.0  # a client that reads nothing while fragments wait
-    queue_blocks: int = 8  # fragments that wait for the client before generation pauses
-    history_audio_s: float = 120.0  # of the user's own sound in memory
-    history_chars: int = 40_000  # of text in memory
+_log = logging.getLogger(__name__)
+_PROMPTS_KEPT = 32
+_R = TypeVar("_R")
 
 
 class Engine:
-    """Models, device, settings, and the turn-taking of all sessions. All methods belong to one event loop."""
+    """Models, device, settings, and the turn-taking of all sessions. All methods belong to one event loop.
 
-    capacity: int
-    """Conversations that can be open at once."""
-    sessions: int
-    """Conversations that are open."""
-    video: VideoFormat
-    """What every conversation's answers look like; known once the engine has started."""
+    Every conversation works on a performer of its own. They are made, and on a GPU compiled and captured, when the
+    engine starts: a conversation then begins without delay, and none fails half-way for want of memory.
+    """
 
     def __init__(
         self, models: Models, settings: LiveSettings, thinker: Thinker, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        raise NotImplementedError
+        self.models, self.settings, self.thinker, self.clock = models, settings, thinker, clock
+        self.capacity = settings.capacity
+        """Conversations that can be open at once."""
+        self.rendering, self.decoding = Turns(), Turns()
+        self._performers: list[Performer] = []  # without a conversation
+        self._open: set[Session] = set()
+        self._opening = 0
+        self._prompts: OrderedDict[str, Tensor] = OrderedDict()
+        self._prompt_lock = threading.Lock()
+        self._video: VideoFormat | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def sessions(self) -> int:
+        """Conversations that are open, or about to be."""
+        return len(self._open) + self._opening
+
+    @property
+    def video(self) -> VideoFormat:
+        """What answers look like; known once the engine has started."""
+        if self._video is None:
+            raise RuntimeError("the engine has not been started")
+        return self._video
 
     async def start(self) -> None:
         """Start the thinker, reserve the memory of every conversation, compile and warm up.
 
         Raises:
             ThinkerError: the thinker is not there.
+            EncoderError: the video encoder cannot be used here.
         """
-        raise NotImplementedError
+        # Two threads for each answer, and an answer may be winding down while the next one begins.
+        self._pool = ThreadPoolExecutor(4 * self.capacity + 2, "livetalk-engine")
+        await self.thinker.start()
+        await self._in_thread(self._prepare)
 
     async def stop(self) -> None:
         """Close every session and free everything; may be called again."""
-        raise NotImplementedError
+        await asyncio.gather(*(session.close() for session in tuple(self._open)))
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await self.thinker.stop()
+            await asyncio.to_thread(pool.shutdown)
+        self._performers.clear()
+        self._prompts.clear()
 
     async def open(
-        self, *, image: Tensor | bytes | None, prompt: str | None, persona: str, voice: str | None, seed: int
+        self,
+        *,
+        image: bytes | None = None,
+        prompt: str | None = None,
+        persona: str = "",
+        voice: str | None = None,
+        seed: int = 0,
     ) -> Session:
         """Begin a conversation.
 
         Args:
-            image: the bytes of a picture file, or what `encoders.image.preprocess` makes of it (a server decodes
-                strangers' pictures in another process); None for a drawn, neutral portrait.
+            image: the bytes of a picture file; None for a drawn, neutral portrait.
             prompt: what the video shows; None for the settings'.
             persona: who the avatar is; empty for none.
             voice: a name that the thinker's speaker knows; None for its default.
@@ -80,4 +117,89 @@ class Engine:
             ImageError: the picture cannot be used.
             ThinkerError: `unsupported`; there is no such voice.
         """
-        raise NotImplementedError
+        if voice is not None:
+            self.thinker.check_voice(voice)
+        if not self._performers:
+            raise CapacityError(
+                f"All {self.capacity} conversations that this service holds at once are taken; try again later."
+            )
+        performer = self._performers.pop()
+        self._opening += 1
+        conditioning = asyncio.ensure_future(self._in_thread(self._condition, image, prompt))
+        try:
+            context, reference = await asyncio.shield(conditioning)
+        except BaseException:
+            # Cancelled, the thread goes on for a while; it does not use the performer.
+            self._performers.append(performer)
+            raise
+        finally:
+            self._opening -= 1
+        begin = partial(self._begin, performer, context, reference, seed)
+        assert self._pool is not None
+        studio = Studio(
+            performer=performer,
+            begin=begin,
+            speech=self.models.speech,
+            thinker=self.thinker,
+            settings=self.settings,
+            rendering=self.rendering,
+            decoding=self.decoding,
+            pool=self._pool,
+            clock=self.clock,
+        )
+        session = Session(
+            studio, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
+        )
+        self._open.add(session)
+        return session
+
+    async def _give_back(self, performer: Performer, session: Session) -> None:
+        await self._in_thread(performer.end)
+        self._open.discard(session)
+        self._performers.append(performer)
+
+    def _prepare(self) -> None:
+        """Everything that takes long and can be done before anybody asks."""
+        models, stream = self.models, self.settings.stream
+        on_cuda = models.dit.device.type == "cuda"
+        if self.settings.float8:
+            use_float8(models.dit)
+        if on_cuda if self.settings.compiled is None else self.settings.compiled:
+            models.dit.compile_layers()
+            models.vae.compile(mode="max-autotune-no-cudagraphs")
+        for _ in range(self.capacity):
+            performer = Performer(models.dit, models.vae.decoder_stream(), stream)
+            if on_cuda:  # captures a graph for every length of the window
+                performer.warm_up()
+                performer.end()
+            self._performers.append(performer)
+        listener = SpeechStream(models.speech)
+        listener.push(np.zeros(16 * FRAME_SAMPLES, np.float32))
+        listener.features(0, 8)
+        self._condition(None, None)
+        writer = FragmentWriter(stream.width, stream.height, encoder=self.settings.encoder)
+        self._video = VideoFormat(stream.width, stream.height, VIDEO_FPS, writer.mime, SOUND_RATE)
+        _log.info("ready: %d conversations, video encoder %s", self.capacity, writer.encoder)
+
+    def _condition(self, image: bytes | None, prompt: str | None) -> tuple[Tensor, Tensor]:
+        stream = self.settings.stream
+        picture = preprocess(portrait() if image is None else image, ((stream.height, stream.width),))
+        return self._encoded(self.settings.prompt if prompt is None else prompt), self.models.vae.encode_image(picture)
+
+    def _encoded(self, prompt: str) -> Tensor:
+        """The latest prompts are kept: the text encoder is large, and most conversations share one."""
+        with self._prompt_lock:
+            if prompt not in self._prompts:
+                self._prompts[prompt] = self.models.encode_prompt(prompt)
+                if len(self._prompts) > _PROMPTS_KEPT:
+                    self._prompts.popitem(last=False)
+            self._prompts.move_to_end(prompt)
+            return self._prompts[prompt]
+
+    def _begin(self, performer: Performer, context: Tensor, reference: Tensor, seed: int) -> None:
+        performer.start(context, reference, SeededNoise(seed, self.models.dit.device))
+
+    async def _in_thread(self, call: Callable[..., _R], *args: object) -> _R:
+        if self._pool is None:
+            raise RuntimeError("the engine is not running")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)

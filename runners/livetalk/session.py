@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
 
-from livetalk.turns import TurnRecord, UserTurn, VideoFormat
+from livetalk.answer import Answer, Studio
+from livetalk.memory import Memory
+from livetalk.thinkers.base import Question
+from livetalk.turns import Outcome, TurnError, TurnRecord, UserTurn, VideoFormat
 
-
-class Answer:
-    """The stream of one answer: a fragmented MP4 from its first byte on, one piece per block.
-
-    Iterate it once, and `aclose` it if it is not read to its end (`async for` over it in a response that is cancelled
-    does so itself): the turn then ends as `disconnected` and nothing more is generated.
-
-    Raises:
-        ThinkerError, TurnError: from the first piece, if the answer ended before its first byte. Later errors end the
-            stream cleanly and stand in the turn's record.
-    """
-
-    index: int
-    """The turn, from 1."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        """The client is gone."""
-        raise NotImplementedError
+__all__ = ["Answer", "Session"]
 
 
 class Session:
-    """One conversation. `Engine.open` makes it; all methods belong to one event loop."""
+    """One conversation. `Engine.open` makes it; all methods belong to one event loop.
 
-    id: str
-    video: VideoFormat
+    Args:
+        studio: what answers are made with.
+        video: what they look like.
+        persona, voice, seed: for the thinker.
+        leave: called once, when nothing is at work any more.
+    """
+
+    def __init__(
+        self,
+        studio: Studio,
+        video: VideoFormat,
+        *,
+        persona: str,
+        voice: str | None,
+        seed: int,
+        leave: Callable[[Session], Awaitable[None]],
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.video = video
+        self._studio: Studio | None = studio
+        self._persona, self._voice, self._seed = persona, voice, seed
+        self._leave = leave
+        self._memory = Memory(studio.settings.history_audio_s, studio.settings.history_chars)
+        self._records: list[TurnRecord] = []  # of all turns but the latest
+        self._latest: Answer | None = None
+        self._winding_down: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
 
     def respond(self, turn: UserTurn, *, played_s: float | None = None) -> Answer:
         """Begin to answer. A running answer is interrupted first, as `interrupt` does.
@@ -44,7 +51,27 @@ class Session:
         Raises:
             TurnError: `closed`.
         """
-        raise NotImplementedError
+        studio = self._studio
+        if studio is None or self._closing is not None:
+            raise TurnError("closed", "The conversation is closed; open a new one.")
+        stage_free = asyncio.Event()
+        if self._latest is None:
+            stage_free.set()
+        else:
+            self._latest.interrupt(played_s)
+            stage_free = self._latest.stage_free
+            self._settle(self._latest)
+        question = Question(
+            persona=self._persona,
+            history=self._memory.messages(),
+            text=turn.text,
+            audio=turn.audio,
+            voice=self._voice,
+            seed=self._seed + len(self._records),
+        )
+        answer = Answer(len(self._records) + 1, turn, question, studio, stage_free)
+        self._latest = answer
+        return answer
 
     async def interrupt(self, played_s: float | None = None) -> None:
         """End the running answer, if there is one, after the block in work; its stream ends with a whole fragment.
@@ -53,7 +80,9 @@ class Session:
             played_s: seconds of the answer that the client had played; memory keeps what was heard until then. By
                 default as many as have passed since its first fragment.
         """
-        raise NotImplementedError
+        if self._latest is not None:
+            self._latest.interrupt(played_s)
+            await self._latest.ended()
 
     def record(self, index: int) -> TurnRecord:
         """A turn as it stands, also while it runs.
@@ -61,13 +90,42 @@ class Session:
         Raises:
             KeyError: there is no such turn.
         """
-        raise NotImplementedError
+        if 1 <= index <= len(self._records):
+            return self._records[index - 1]
+        if self._latest is not None and index == self._latest.index:
+            return self._latest.record()
+        raise KeyError(index)
 
     @property
     def records(self) -> tuple[TurnRecord, ...]:
         """All turns, oldest first."""
-        raise NotImplementedError
+        latest = () if self._latest is None else (self._latest.record(),)
+        return (*self._records, *latest)
 
     async def close(self) -> None:
         """End a running answer and free everything; may be called again."""
-        raise NotImplementedError
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._latest is not None:
+            self._latest.interrupt(None, TurnError("closed", "The conversation was closed during the answer."))
+            await self._latest.ended()
+        await asyncio.gather(*self._winding_down)
+        if self._latest is not None:
+            self._settle(self._latest)
+            self._latest = None
+        self._studio = None
+        await self._leave(self)
+
+    def _settle(self, answer: Answer) -> None:
+        """A turn is past: keep what is worth remembering of it."""
+        record = answer.record()
+        self._records.append(record)
+        # What failed before anything was heard would make the thinker fail again, or be asked twice.
+        if record.heard_text or record.outcome not in (Outcome.failed, Outcome.timed_out):
+            self._memory.add(answer.said.text, answer.said.audio, record.heard_text)
+        task = asyncio.create_task(answer.ended())
+        self._winding_down.add(task)
+        task.add_done_callback(self._winding_down.discard)

@@ -14,7 +14,8 @@ class TurnError(LiveTalkError):
 
     Args:
         code: one of `empty_turn` (the user said nothing), `no_answer` (the thinker ended without a word), `no_speech`
-            (it gave text but nothing audible), `interrupted` (by a newer turn, before the first frame), `closed` (the
+            (it gave text but nothing audible), `too_long` (the
+            answer; cut off), `interrupted` (by a newer turn, before the first frame), `closed` (the
             conversation), `stalled` (the client stopped reading), `render_failed` (no frames could be made).
         message: one paragraph that says what to do.
     """

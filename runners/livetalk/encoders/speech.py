@@ -8,6 +8,7 @@ end.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,30 @@ FRAME_SAMPLES = AUDIO_RATE // VIDEO_FPS
 DEFAULT_LEFT = 64
 DEFAULT_RIGHT = 4
 
+#: Sound by which a voice is known from one utterance to the next; what is longer weighs no more.
+LOUDNESS_SECONDS = 20.0
+
 _VARIANCE_FLOOR = 1e-7
+
+
+@dataclass(frozen=True)
+class Loudness:
+    """Sums over a voice's samples so far, and over the output of the front end's first convolution on them."""
+
+    count: float
+    total: float
+    square: float
+    steps: float
+    step_total: Tensor  # [channels] float64
+    step_square: Tensor  # [channels] float64
+
+    def __add__(self, other: Loudness) -> Loudness:
+        return Loudness(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def within(self, seconds: float) -> Loudness:
+        """The same averages with the weight of at most so many seconds."""
+        share = min(1.0, seconds * AUDIO_RATE / max(self.count, 1.0))
+        return Loudness(*(getattr(self, f.name) * share for f in fields(self)))
 
 
 class SpeechEncoder:
@@ -133,14 +157,25 @@ class SpeechStream:
 
     Requests move forward: the `last` of one must not lie before the `last` of the one before it, and audio further back
     than `left` frames is forgotten. Not to be shared between threads.
+
+    Args:
+        left, right: frames of context.
+        voice: `loudness` of an earlier utterance of the same voice, so that the first blocks need not guess it anew.
     """
 
-    def __init__(self, encoder: SpeechEncoder, left: int = DEFAULT_LEFT, right: int = DEFAULT_RIGHT) -> None:
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        left: int = DEFAULT_LEFT,
+        right: int = DEFAULT_RIGHT,
+        *,
+        voice: Loudness | None = None,
+    ) -> None:
         if left < 0 or right < 0:
             raise ValueError(f"context must not be negative, got left {left}, right {right}")
         self.left, self.right = left, right
         self._encoder = encoder
-        self._statistics = _RunningStatistics(encoder)
+        self._statistics = _RunningStatistics(encoder, voice)
         self._samples: Samples = np.zeros(0, np.float32)
         self._arrived: list[Samples] = []
         self._origin = 0  # index in the conversation of the first sample kept
@@ -168,6 +203,11 @@ class SpeechStream:
     def close(self) -> None:
         """No audio follows: every later frame is silence and can be asked for at once."""
         self._closed = True
+
+    @property
+    def loudness(self) -> Loudness:
+        """Of the voice so far, what was known before it included."""
+        return self._statistics.loudness
 
     def ready(self, first_frame: int, last_frame: int) -> bool:
         """Whether the features of these video frames (inclusive) can be computed now."""
@@ -248,17 +288,15 @@ class _RunningStatistics:
     output on normalised samples follow from those on raw samples, and both can be summed as the audio arrives.
     """
 
-    def __init__(self, encoder: SpeechEncoder) -> None:
+    def __init__(self, encoder: SpeechEncoder, voice: Loudness | None = None) -> None:
         self._encoder = encoder
         first = encoder.model.feature_extractor.conv_layers[0]
         self._kernel = first.conv.weight.float().cpu()
         self._stride: int = first.conv.stride[0]
-        channels = self._kernel.shape[0]
+        nothing = torch.zeros(self._kernel.shape[0], dtype=torch.float64)
+        self.loudness = voice.within(LOUDNESS_SECONDS) if voice else Loudness(0, 0.0, 0.0, 0, nothing, nothing)
         self._count = 0
-        self._sum, self._square = 0.0, 0.0
         self._steps = 0
-        self._step_sum = torch.zeros(channels, dtype=torch.float64)
-        self._step_square = torch.zeros(channels, dtype=torch.float64)
 
     @property
     def position(self) -> int:
@@ -270,24 +308,29 @@ class _RunningStatistics:
         if end <= self._count:
             return
         fresh = samples[self._count - origin : end - origin].astype(np.float64)
-        self._sum += float(fresh.sum())
-        self._square += float(np.square(fresh).sum())
-        self._count = end
-        steps = max(0, (end - self._kernel.shape[-1]) // self._stride + 1)
+        steps = max(self._steps, (end - self._kernel.shape[-1]) // self._stride + 1)
+        span = samples[self._steps * self._stride - origin : end - origin]
+        output = torch.zeros((self._kernel.shape[0], 0), dtype=torch.float64)
         if steps > self._steps:
-            span = samples[self._steps * self._stride - origin : end - origin]
             output = F.conv1d(torch.from_numpy(span.copy()).view(1, 1, -1), self._kernel, stride=self._stride)[0]
             output = output[:, : steps - self._steps].double()
-            self._step_sum += output.sum(dim=1)
-            self._step_square += output.square().sum(dim=1)
-            self._steps = steps
+        self.loudness += Loudness(
+            len(fresh),
+            float(fresh.sum()),
+            float(np.square(fresh).sum()),
+            steps - self._steps,
+            output.sum(dim=1),
+            output.square().sum(dim=1),
+        )
+        self._count, self._steps = end, steps
 
     def front_end(self, samples: Samples) -> Tensor:
         """Convolutional features of a window of raw samples: [1, conv channels, steps]."""
-        mean = self._sum / max(self._count, 1)
-        scale = float(np.sqrt(max(self._square / max(self._count, 1) - mean**2, 0.0) + _VARIANCE_FLOOR))
-        step_mean = self._step_sum / max(self._steps, 1)
-        step_variance = (self._step_square / max(self._steps, 1) - step_mean.square()).clamp_min(0.0)
+        voice = self.loudness
+        mean = voice.total / max(voice.count, 1)
+        scale = float(np.sqrt(max(voice.square / max(voice.count, 1) - mean**2, 0.0) + _VARIANCE_FLOOR))
+        step_mean = voice.step_total / max(voice.steps, 1)
+        step_variance = (voice.step_square / max(voice.steps, 1) - step_mean.square()).clamp_min(0.0)
         layers = self._encoder.model.feature_extractor.conv_layers
         first, norm = layers[0], layers[0].layer_norm
         output = first.conv(self._encoder._tensor(((samples - mean) / scale).astype(np.float32))[:, None])
