@@ -12,7 +12,7 @@ Samples = npt.NDArray[np.float32]
 class StreamResampler:
     """Resamples mono sound piece by piece, just as `soxr.resample` would all of it at once.
 
-    soxr's high quality looks 20 to 42 ms ahead (24 to 16 kHz: 37): that much of what was pushed comes with later pieces.
+    soxr's high quality looks 20 to 42 ms ahead (24 to 16 kHz: 37): so much of what was pushed comes with later pieces.
 
     Args:
         rate_in: samples per second that come.
