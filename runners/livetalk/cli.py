@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livetalk.settings import DEFAULT_PROMPT
+
 if TYPE_CHECKING:
     import torch
 
@@ -20,11 +22,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-)
-
-DEFAULT_PROMPT = (
-    "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that "
-    "follow every word."
 )
 
 
@@ -43,6 +40,19 @@ class Speech(enum.StrEnum):
     auto = "auto"
     whole = "whole"
     windows = "windows"
+
+
+class ThinkerKind(enum.StrEnum):
+    script = "script"
+    vllm_omni = "vllm-omni"
+    chat = "chat"
+    qwen_omni = "qwen-omni"
+
+
+class LogLevel(enum.StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
 
 
 class Precision(enum.StrEnum):
@@ -155,6 +165,178 @@ def generate(
         f"weights: {report.weights}; speech features: {report.speech}; {report.frames_per_second:.1f} frames/s, first "
         f"frames after {report.first_frame_seconds:.2f} s"
     )
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to bind. Others than loopback can be reached from outside and need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8010,
+    announce: Annotated[
+        Path | None, typer.Option(help="Write url and pid to this file, as JSON, once the server listens.")
+    ] = None,
+    size: ModelSize = SizeName.large,
+    checkpoints: Checkpoints = Path("pretrained_checkpoints"),
+    device: Device = "auto",
+    text_device: Annotated[
+        str | None, typer.Option(help="Where prompts are encoded, e.g. cpu to spare 12 GB of GPU memory.")
+    ] = None,
+    dtype: Dtype = Precision.auto,
+    attention: Attention = "auto",
+    window: Annotated[
+        int, typer.Option(help="Latent frames attended to, the current block included; at most 21.")
+    ] = 15,
+    sink: Annotated[int, typer.Option(help="First latent frames kept for ever as identity anchors.")] = 9,
+    steps: Annotated[
+        int, typer.Option(min=1, max=50, help="Denoising steps per block; the model was distilled for 4.")
+    ] = 4,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="torch.compile. [default: on a GPU]")
+    ] = None,
+    float8: Annotated[
+        bool, typer.Option("--float8", help="8-bit linear layers: faster, not the release's numbers.")
+    ] = False,
+    encoder: Annotated[
+        str, typer.Option(help="Video encoder: auto, libx264 or a hardware one such as h264_nvenc.")
+    ] = "auto",
+    prompt: Annotated[
+        str, typer.Option(help="What the video shows, in conversations that do not say.")
+    ] = DEFAULT_PROMPT,
+    thinker: Annotated[
+        ThinkerKind,
+        typer.Option(
+            help="Who thinks and speaks: script (fixed answers, espeak-ng; needs no model), vllm-omni (Qwen3-Omni "
+            "behind vLLM-Omni), chat (an OpenAI-compatible chat model and speech endpoint), qwen-omni (Qwen3-Omni in "
+            "this process)."
+        ),
+    ] = ThinkerKind.script,
+    thinker_url: Annotated[
+        str | None, typer.Option(help="vllm-omni, chat: root of the API, e.g. http://127.0.0.1:8091/v1.")
+    ] = None,
+    thinker_model: Annotated[
+        str | None, typer.Option(help="Name of the served model; for qwen-omni a folder or a name on the hub.")
+    ] = None,
+    thinker_device: Annotated[str | None, typer.Option(help="qwen-omni: where it runs.")] = None,
+    speech_url: Annotated[
+        str | None, typer.Option(help="chat: root of the API that speaks. [default: that of the thinker]")
+    ] = None,
+    speech_model: Annotated[str | None, typer.Option(help="chat: the model that speaks.")] = None,
+    transcribe_url: Annotated[
+        str | None,
+        typer.Option(help="chat: root of an API that writes down spoken turns, for models that cannot hear."),
+    ] = None,
+    script: Annotated[Path | None, typer.Option(help="script: file with the answers, one per line, in order.")] = None,
+    voice: Annotated[str | None, typer.Option(help="The avatar's voice, in conversations that do not say.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File that holds the bearer token. [default: LIVETALK_TOKEN of the environment]")
+    ] = None,
+    no_token: Annotated[bool, typer.Option("--no-token", help="Ask for no token, whatever the address.")] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further host name that requests may name, e.g. that of a proxy; may be repeated."),
+    ] = None,
+    max_sessions: Annotated[int, typer.Option(min=1, help="Conversations at once; further ones are refused.")] = 2,
+    idle_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds without a turn after which a conversation is closed.")
+    ] = 300,
+    max_age: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a conversation is closed at the end of its turn.")
+    ] = 14_400,
+    max_answer: Annotated[float, typer.Option(min=1, help="Seconds of speech after which an answer is cut.")] = 120,
+    first_piece_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds the thinker has for its first word or sound.")
+    ] = 30,
+    stall_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds a client may take nothing of its answer before it is cut off.")
+    ] = 30,
+    max_turn_audio: Annotated[float, typer.Option(min=1, help="Seconds of sound in a turn.")] = 120,
+    max_text: Annotated[int, typer.Option(min=1, help="Characters of text in a turn.")] = 4_000,
+    max_upload: Annotated[float, typer.Option(min=0.01, help="MiB of a request; half of it for a picture.")] = 32,
+    max_megapixels: Annotated[float, typer.Option(min=0.01, max=89, help="Size of a picture.")] = 50,
+    max_connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 64,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="info writes a line per request, without any text.")
+    ] = LogLevel.info,
+) -> None:
+    """Serve the avatar: a page for browsers at /, and the conversation protocol over HTTP."""
+    import logging
+    from dataclasses import replace
+
+    from livetalk.checkpoint import CheckpointFiles
+    from livetalk.config import size as named_size
+    from livetalk.engine import LiveSettings
+    from livetalk.pipeline import Models, load_models, random_models
+    from livetalk.server import process
+    from livetalk.server.guard import allowed_hosts
+    from livetalk.server.limits import MIB, Limits
+    from livetalk.server.service import ServerSettings, Service
+    from livetalk.server.token import find_token
+    from livetalk.thinkers.registry import make_thinker
+
+    token = find_token(host, token_file, waived=no_token)
+    chosen, target = named_size(size), _device(device, size)
+    precision = _dtype(dtype, target)
+    try:
+        stream = replace(chosen.stream, window=window, sink=sink, steps=steps, position=Position.bounded.value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    speaker = make_thinker(
+        thinker.value,
+        url=thinker_url,
+        model=thinker_model,
+        speech_url=speech_url,
+        speech_model=speech_model,
+        transcribe_url=transcribe_url,
+        script=script,
+        voice=voice,
+        device=thinker_device,
+    )
+
+    def load() -> Models:
+        if size is not SizeName.large:
+            return random_models(chosen, dtype=precision, device=target)
+        files = CheckpointFiles.under(checkpoints)
+        return load_models(files, chosen, dtype=precision, device=target, text_device=text_device, attention=attention)
+
+    settings = ServerSettings(
+        size=chosen,
+        device=target,
+        live=LiveSettings(
+            stream=stream,
+            capacity=max_sessions,
+            prompt=prompt,
+            compiled=compiled,
+            float8=float8,
+            encoder=encoder,
+            first_piece_s=first_piece_timeout,
+            max_answer_s=max_answer,
+            stall_s=stall_timeout,
+        ),
+        limits=Limits(
+            body_bytes=round(max_upload * MIB),
+            picture_bytes=round(max_upload * MIB / 2),
+            picture_pixels=round(max_megapixels * 1e6),
+            turn_audio_s=max_turn_audio,
+            text_chars=max_text,
+            stall_s=stall_timeout,
+            idle_s=idle_timeout,
+            age_s=max_age,
+            connections=max_connections,
+        ),
+        token=token,
+        hosts=allowed_hosts(host, allow_host or ()),
+        version=_version(),
+    )
+
+    def listening(url: str) -> None:
+        weights = "" if size is SizeName.large else " with random weights (the pictures mean nothing)"
+        asks = "" if token is None else "; it asks for its token"
+        typer.echo(f"livetalk {size.value}{weights}, thinker {thinker.value}, listens at {url}{asks}")
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("livetalk").setLevel(log_level.value.upper())
+    process.serve(Service(settings, load, speaker), process.bind(host, port), announce=announce, listening=listening)
 
 
 @app.command()
@@ -284,6 +466,16 @@ def _dtype(precision: Precision, device: str) -> torch.dtype:
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
     dtype: torch.dtype = getattr(torch, precision.value)
     return dtype
+
+
+def _version() -> str:
+    """Of the distribution that holds this package; run from a source tree it may not be installed."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("interbench")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The conversation protocol over HTTP (docs/conversation-protocol.md)."""

@@ -1,0 +1,105 @@
+"""Bodies and queries as OpenAPI has them. They are read by hand (`livetalk.server.uploads`), so that limits hold while
+they arrive; this is their description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from livetalk.server.limits import Limits
+from livetalk.server.uploads import FORM, JSON, URLENCODED
+
+_DEFAULT = Limits()
+
+
+def _text(description: str, most: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": most, "description": description}
+
+
+def _file(description: str) -> dict[str, Any]:
+    return {"type": "string", "contentMediaType": "application/octet-stream", "description": description}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _contents(texts: dict[str, Any], files: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = {"schema": _object(texts | files)}
+    if encoding:
+        form["encoding"] = encoding
+    return {FORM: form, URLENCODED: {"schema": _object(texts)}, JSON: {"schema": _object(texts)}}
+
+
+_PLAYED = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 86_400,
+    "description": "Seconds of the running answer that were played before this. Without it the server reckons with the "
+    "time since its first fragment.",
+}
+_TEXT = _text("What the user says; beside sound, what is said in it.", _DEFAULT.text_chars)
+
+OPENING_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "content": _contents(
+            {
+                "prompt": _text("What the video shows.", _DEFAULT.prompt_chars),
+                "persona": _text("Who the avatar is, as a system prompt.", _DEFAULT.persona_chars),
+                "voice": _text("A voice that the server's thinker knows.", _DEFAULT.voice_chars),
+                "seed": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "maximum": 2**63 - 1,
+                    "default": 0,
+                    "description": "The same seed gives the same pictures for the same speech.",
+                },
+            },
+            {"image": _file("The portrait: PNG, JPEG, WebP, AVIF, GIF or BMP. Without it a neutral one is used.")},
+            {"image": {"contentType": "image/png, image/jpeg, image/webp, image/avif, image/gif, image/bmp"}},
+        ),
+    }
+}
+
+TURN_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **_contents(
+                {"text": _TEXT, "played_s": _PLAYED},
+                {"audio": _file("What the user says: WAV, FLAC, MP3, M4A, Ogg, WebM and others.")},
+                {"audio": {"contentType": "audio/*, video/webm, video/mp4, application/ogg"}},
+            ),
+            "audio/L16": {
+                "schema": _file(
+                    "16-bit samples, high byte first (RFC 2586), with the parameters `rate` (needed, 8000 to 96000) "
+                    "and `channels` (1 by default): `audio/L16;rate=16000`."
+                )
+            },
+            "audio/*": {"schema": _file("A sound file as above, e.g. `audio/wav`.")},
+        },
+    }
+}
+
+TURN_QUERY: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "text",
+            "in": "query",
+            "required": False,
+            "description": "As the field, where the body is sound.",
+            "schema": _TEXT,
+        },
+        {
+            "name": "played_s",
+            "in": "query",
+            "required": False,
+            "description": "As the field, where the body is sound.",
+            "schema": _PLAYED,
+        },
+    ]
+}
+
+PLAYED_BODY: dict[str, Any] = {
+    "requestBody": {"required": False, "content": _contents({"played_s": _PLAYED}, {}, {})},
+}

@@ -1,0 +1,114 @@
+"""One TCP connection: limits that only the transport can keep.
+
+uvicorn waits for ever for the head of a request and for a client that takes nothing of what it is sent, and goes on
+reading a body that was already refused. Here each of these has an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any, ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from livetalk.server.limits import Limits
+from livetalk.server.problems import KINDS, body
+
+#: How long a client that was answered before the end of its request may go on sending, so that it can read the answer.
+LINGER_S = 2.0
+
+
+class Connection(H11Protocol):
+    """`scope["state"]["connection"]` of every request that came over it."""
+
+    limits: ClassVar[Limits]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.app_state = {**self.app_state, "connection": self}
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def within(cls, limits: Limits) -> type[Connection]:
+        """The class for a server with these limits."""
+        return type(cls.__name__, (cls,), {"limits": limits})
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more connections are open than the server wants to serve."""
+        return len(self.connections) > self.limits.connections
+
+    def abort(self) -> None:
+        """End the connection at once; what was not yet sent is lost."""
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        own: socket.socket | None = transport.get_extra_info("socket")
+        if own is not None:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.limits.send_buffer_bytes)
+        if len(self.connections) > 2 * self.limits.connections:
+            # So many that even a refusal for each would be work for whoever floods the server.
+            self.abort()
+        else:
+            self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for timer in (self._head_timer, self._linger_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch_head()
+        if self.conn.their_state is h11.SEND_BODY:
+            if self._linger_timer is not None:
+                self._linger_timer.cancel()
+            self._linger_timer = self.loop.call_later(LINGER_S, self._end_linger)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        # Closing waits until the client has taken everything, which may be never.
+        self.loop.call_later(self.limits.stall_s, self.abort)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse("malformed", f"{msg} Send HTTP/1.1.")
+
+    def _watch_head(self) -> None:
+        """While a request's head is awaited a timer runs, which further bytes of it do not put back."""
+        waiting = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        if not waiting and self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        elif waiting and self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.head_s, self._end_head)
+
+    def _end_head(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            limit = self.limits.head_s
+            self._refuse("request_timeout", f"No complete request head came within {limit:g} seconds. Send it at once.")
+
+    def _end_linger(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete:
+            self.abort()
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Answer something that never became a request for the application."""
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.abort()
+            return
+        content = json.dumps(body(code, message)).encode()
+        status = KINDS[code].status
+        head = f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        self.transport.write(f"{head}X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n".encode() + content)
+        self.transport.close()

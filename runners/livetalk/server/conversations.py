@@ -1,0 +1,157 @@
+"""The conversations that are open: admission, names, and their end when nobody goes on with them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from livetalk.engine import Engine
+from livetalk.server.limits import Limits
+from livetalk.server.problems import ProblemError
+from livetalk.session import Session
+from livetalk.turns import CapacityError
+
+_REMEMBERED = 10_000  # names of expired conversations
+_MAX_RETRY_S = 60.0
+
+
+class Conversation:
+    """A session and when it was last used. It does not expire while something holds it with `in_use`."""
+
+    def __init__(self, session: Session, clock: Callable[[], float]) -> None:
+        self.session = session
+        self.opened_at = self.used_at = clock()
+        self._clock = clock
+        self._uses = 0
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        self._uses += 1
+        try:
+            yield
+        finally:
+            self._uses -= 1
+            self.used_at = self._clock()
+
+    def expires_in_s(self, limits: Limits) -> float:
+        """Seconds left if nothing is said from now on; 0 or less means that its time is over."""
+        if self._uses:
+            return limits.idle_s
+        return min(self.used_at + limits.idle_s, self.opened_at + limits.age_s) - self._clock()
+
+
+class Conversations:
+    """All open conversations of one engine.
+
+    Args:
+        engine: what they run on; it is ready.
+        limits: how long they live.
+        closed: told the reason of each end: `deleted`, `expired`, `shutdown`.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        *,
+        closed: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._closed = closed
+        self._clock = clock
+        self._open: dict[str, Conversation] = {}
+        self._expired: OrderedDict[str, None] = OrderedDict()
+
+    async def open(
+        self, *, image: Tensor | None, prompt: str | None, persona: str, voice: str | None, seed: int
+    ) -> Conversation:
+        """
+        Raises:
+            ProblemError: `full`.
+            LiveTalkError: what `Engine.open` raises.
+        """
+        await self.check_room()
+        try:
+            session = await self._engine.open(image=image, prompt=prompt, persona=persona, voice=voice, seed=seed)
+        except CapacityError:
+            raise self._full() from None
+        conversation = self._open[session.id] = Conversation(session, self._clock)
+        return conversation
+
+    async def check_room(self) -> None:
+        """
+        Raises:
+            ProblemError: `full`.
+        """
+        await self.expire()
+        if self._engine.sessions >= self._engine.capacity:
+            raise self._full()
+
+    def get(self, name: str) -> Conversation:
+        """
+        Raises:
+            ProblemError: `unknown_conversation`, `expired`.
+        """
+        conversation = self._open.get(name)
+        if conversation is not None and conversation.expires_in_s(self._limits) > 0:
+            return conversation
+        if conversation is not None or name in self._expired:
+            raise ProblemError(
+                "expired",
+                f"The conversation is over: it is closed after {self._limits.idle_s:g} seconds without a turn, and in "
+                f"any case {self._limits.age_s:g} seconds after it was opened. Open a new one.",
+            )
+        raise ProblemError(
+            "unknown_conversation",
+            "There is no such conversation. It was closed, or the server was restarted since. Open a new one.",
+        )
+
+    async def close(self, name: str) -> None:
+        """
+        Raises:
+            ProblemError: `unknown_conversation`, `expired`.
+        """
+        self.get(name)
+        await self._end(name, "deleted")
+
+    async def expire(self) -> None:
+        """Close every conversation whose time is over."""
+        over = [name for name, entry in self._open.items() if entry.expires_in_s(self._limits) <= 0]
+        for name in over:
+            self._expired[name] = None
+            if len(self._expired) > _REMEMBERED:
+                self._expired.popitem(last=False)
+        await asyncio.gather(*(self._end(name, "expired") for name in over))
+
+    async def keep_expiring(self) -> None:
+        """Call `expire` for ever, often enough that none stays much longer than it should."""
+        while True:
+            await asyncio.sleep(min(5.0, self._limits.idle_s / 4))
+            await self.expire()
+
+    async def close_all(self) -> None:
+        """End every answer cleanly, and every conversation."""
+        await asyncio.gather(*(self._end(name, "shutdown") for name in list(self._open)))
+
+    async def _end(self, name: str, reason: str) -> None:
+        conversation = self._open.pop(name, None)
+        if conversation is not None:
+            self._closed(reason)
+            await conversation.session.close()
+
+    def _full(self) -> ProblemError:
+        free_in = min((entry.expires_in_s(self._limits) for entry in self._open.values()), default=1.0)
+        return ProblemError(
+            "full",
+            f"All {self._engine.capacity} conversations that this server can hold at once are taken. Try again later, "
+            "or close one.",
+            retry_after_s=min(max(free_in, 1.0), _MAX_RETRY_S),
+        )

@@ -1,0 +1,152 @@
+"""A server as a process: its socket, its signals, and how it tells where it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from livetalk.errors import LiveTalkError
+from livetalk.server.app import create_app
+from livetalk.server.connection import Connection
+from livetalk.server.service import Service
+
+_KEEP_ALIVE_S = 15
+_SHUTDOWN_S = 10
+
+
+class ServeError(LiveTalkError):
+    """The server cannot run here."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which also says when it listens, and lets answers end cleanly before it closes connections."""
+
+    def __init__(self, service: Service, app: ASGIApp, *, listening: Callable[[], None] = lambda: None) -> None:
+        limits = service.limits
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Connection.within(limits),
+                ws="none",
+                loop="asyncio",
+                lifespan="on",
+                log_config=None,
+                access_log=False,  # it would write queries, where texts are
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_SHUTDOWN_S,
+            )
+        )
+        self._service = service
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._service.drain()
+        await super().shutdown(sockets)
+
+
+def serve(service: Service, sock: socket.socket, *, announce: Path | None, listening: Callable[[str], None]) -> None:
+    """Serve until the process is told to stop (SIGTERM, SIGINT).
+
+    Args:
+        service: not yet started.
+        sock: bound, see `bind`.
+        announce: a file that says where the server is, as soon as it listens: {"url", "pid"} in JSON. It is removed in
+            the end.
+        listening: told the address at the same time.
+
+    Raises:
+        LiveTalkError: the models or the thinker could not be had, or the file not be written.
+    """
+    url = url_of(sock)
+
+    def started() -> None:
+        if announce is not None:
+            _write_announcement(announce, url)
+        listening(url)
+
+    def load_failed() -> None:
+        server.should_exit = True
+
+    server = Server(service, create_app(service, load_failed=load_failed), listening=started)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # uvicorn ends its process by the signal that stopped it; being told to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        server.run([sock])
+    finally:
+        sock.close()
+        if announce is not None:
+            _remove_announcement(announce)
+    if service.failure is not None:
+        raise service.failure
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; port 0 takes a free one.
+
+    Raises:
+        ServeError: the address is unknown, taken or forbidden.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise ServeError(
+            f"Nothing can be served at {host}, port {port}: {error.strerror or error}. Choose another --host or --port "
+            "(0 takes a free one)."
+        ) from None
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """The address to use on this machine."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _write_announcement(path: Path, url: str) -> None:
+    content = json.dumps({"url": url, "pid": os.getpid()})
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError as error:
+        raise ServeError(f"The file {str(path)!r} cannot be written: {error.strerror}.") from None
+
+
+def _remove_announcement(path: Path) -> None:
+    """Unless another server has written it since."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(path.read_text("utf-8"))["pid"] == os.getpid():
+            path.unlink()
+
+
+def _stop(_: int, __: FrameType | None) -> None:
+    sys.exit(0)
