@@ -97,7 +97,7 @@ class Engine:
     async def open(
         self,
         *,
-        image: bytes | None = None,
+        image: Tensor | bytes | None = None,
         prompt: str | None = None,
         persona: str = "",
         voice: str | None = None,
@@ -106,7 +106,8 @@ class Engine:
         """Begin a conversation.
 
         Args:
-            image: the bytes of a picture file; None for a drawn, neutral portrait.
+            image: the bytes of a picture file, or what `encoders.image.preprocess` made of one (a server decodes
+                strangers' pictures in another process); None for a drawn, neutral portrait.
             prompt: what the video shows; None for the settings'.
             persona: who the avatar is; empty for none.
             voice: a name that the thinker's speaker knows; None for its default.
@@ -181,9 +182,12 @@ class Engine:
         self._video = VideoFormat(stream.width, stream.height, VIDEO_FPS, writer.mime, SOUND_RATE)
         _log.info("ready: %d conversations, video encoder %s", self.capacity, writer.encoder)
 
-    def _condition(self, image: bytes | None, prompt: str | None) -> tuple[Tensor, Tensor]:
+    def _condition(self, image: Tensor | bytes | None, prompt: str | None) -> tuple[Tensor, Tensor]:
         stream = self.settings.stream
-        picture = preprocess(portrait() if image is None else image, ((stream.height, stream.width),))
+        if isinstance(image, Tensor):
+            picture = image
+        else:
+            picture = preprocess(portrait() if image is None else image, ((stream.height, stream.width),))
         return self._encoded(self.settings.prompt if prompt is None else prompt), self.models.vae.encode_image(picture)
 
     def _encoded(self, prompt: str) -> Tensor:
