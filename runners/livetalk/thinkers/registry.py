@@ -138,5 +138,5 @@ def make_thinker(
 
 def _option(name: str) -> str:
     """An option as the command line writes it."""
-    prefix = "thinker-" if name in ("url", "model") else ""
+    prefix = "thinker-" if name in ("url", "model", "device") else ""
     return f"--{prefix}{name.replace('_', '-')}"
