@@ -1,0 +1,107 @@
+/* The conversation protocol, as a client speaks it. Addresses are relative, so that the page also works below a prefix. */
+
+const TOKEN_KEY = "livetalk-token";
+
+/** The server answered with an error: `code` for programs, `message` for people. */
+export class Refusal extends Error {
+  constructor(status, code, message, retryAfterS) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+/** No answer came: the server is down, the network is gone, or the response broke off. */
+export class Unreachable extends Error {}
+
+export class Api {
+  /**
+   * @param askForToken called with true if a token was refused, with false if none was sent; resolves to a token, or to
+   *   null if nobody wants to give one.
+   */
+  constructor(askForToken) {
+    this.askForToken = askForToken;
+    this.asking = null;
+  }
+
+  health() {
+    return this.#json("health", { signal: AbortSignal.timeout(10_000) });
+  }
+
+  /** @param fields FormData with `image`, `prompt`, `persona`, `voice`, `seed`, all optional. */
+  open(fields) {
+    return this.#json("v1/conversations", { method: "POST", body: fields });
+  }
+
+  conversation(id) {
+    return this.#json(path(id), { signal: AbortSignal.timeout(10_000) });
+  }
+
+  /** The answer as a response whose body is the clip; resolves when its first fragment is there. */
+  say(id, fields, signal) {
+    return this.#request(path(id, "turns"), { method: "POST", body: fields, signal });
+  }
+
+  turn(id, index) {
+    return this.#json(path(id, "turns", index), { signal: AbortSignal.timeout(10_000) });
+  }
+
+  interrupt(id, playedS) {
+    const fields = new FormData();
+    fields.set("played_s", playedS.toFixed(3));
+    return this.#json(path(id, "interrupt"), { method: "POST", body: fields, signal: AbortSignal.timeout(10_000) });
+  }
+
+  /** Also reaches the server when the page is already being left; nobody waits for the answer. */
+  close(id) {
+    fetch(path(id), { method: "DELETE", keepalive: true, headers: authorization() }).catch(() => {});
+  }
+
+  async #json(address, options) {
+    const response = await this.#request(address, options);
+    try {
+      return await response.json();
+    } catch (error) {
+      throw new Unreachable("The server's answer could not be read.", { cause: error });
+    }
+  }
+
+  async #request(address, options) {
+    for (;;) {
+      let response;
+      try {
+        response = await fetch(address, { ...options, headers: authorization(), cache: "no-store" });
+      } catch (error) {
+        if (options.signal?.aborted && options.signal.reason?.name !== "TimeoutError") throw error;
+        throw new Unreachable("The server did not answer.", { cause: error });
+      }
+      if (response.ok) return response;
+      const refusal = await readRefusal(response);
+      if (refusal.status !== 401 || !(await this.#newToken(refusal.code === "token_refused"))) throw refusal;
+    }
+  }
+
+  /** One prompt, however many requests were refused at once. */
+  async #newToken(refused) {
+    this.asking ??= this.askForToken(refused).finally(() => (this.asking = null));
+    const token = await this.asking;
+    if (token) sessionStorage.setItem(TOKEN_KEY, token);
+    return Boolean(token);
+  }
+}
+
+const path = (...parts) => ["v1/conversations", ...parts.map(encodeURIComponent)].join("/");
+
+function authorization() {
+  const token = sessionStorage.getItem(TOKEN_KEY);
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+async function readRefusal(response) {
+  const after = Number.parseFloat(response.headers.get("Retry-After"));
+  const body = await response.json().catch(() => null);
+  const { code = "failed", message = "" } = body?.error ?? {};
+  const words = String(message) || `The server answered with status ${response.status}.`;
+  return new Refusal(response.status, String(code), words, Number.isFinite(after) ? after : null);
+}

@@ -1,0 +1,222 @@
+/* The page: joins the server, the conversation, the microphone and what is seen. */
+
+import { Api, Unreachable } from "./api.js";
+import { Dialogue } from "./dialogue.js";
+import { find, icon } from "./dom.js";
+import { Link } from "./link.js";
+import { Notices } from "./notices.js";
+import { Player } from "./player.js";
+import { Portraits } from "./portraits.js";
+import { askForToken, keep, kept, openSettings, settingsFields } from "./settings.js";
+import { encodeWav, RATE } from "./sound.js";
+import { Talk } from "./talk.js";
+import { Transcript } from "./transcript.js";
+import { hint, render, renderFigures } from "./view.js";
+
+const INTERRUPTED_MS = 2_000; // that the interruption is spoken of
+
+const notices = new Notices(find("#notices"));
+const api = new Api(askForToken);
+const link = new Link(api, notices);
+const player = new Player(find("#video"), find("#still"), () => (find("#play").hidden = false));
+const portraits = new Portraits(find("#portraits"), {
+  choosing: () => dialogue.close(), // at most it was opened in advance, with another picture
+  shown: (canvas) => {
+    notices.hide("portrait");
+    keep("portrait", portraits.value);
+    if (dialogue.turns.length === 0) showPortrait(canvas);
+  },
+  failed: (text) => tell("portrait", "No picture", text),
+});
+const dialogue = new Dialogue(api, player, async () => {
+  await portraits.ready;
+  return settingsFields(portraits.chosen.blob);
+});
+const transcript = new Transcript(find("#transcript"), (turn) => {
+  if (!link.ready) return;
+  dialogue.retry(turn);
+  if (!dialogue.turns.includes(turn)) transcript.remove(turn);
+});
+const talk = new Talk(
+  {
+    // An answer that is being given ends when the user begins to speak, not when all is said.
+    begins: () => {
+      dialogue.interrupt();
+      dialogue.prepare();
+    },
+    said: (samples) => say({ wav: encodeWav(samples), seconds: samples.length / RATE }),
+    changed: update,
+    hint,
+    failed: (error) => (error ? tell("microphone", "No microphone", error.message) : notices.hide("microphone")),
+  },
+  {
+    answering: () => dialogue.current?.phase === "speaking",
+    usable: () => link.ready,
+    limitS: () => dialogue.conversation?.max_turn_audio_s,
+  },
+);
+let interruptedAt = -Infinity;
+
+function say(message) {
+  for (const key of ["back", "microphone"]) notices.hide(key);
+  dialogue.say(message);
+}
+
+function sendText() {
+  const field = find("#text");
+  const text = field.value.trim();
+  if (!text || !link.ready) return;
+  field.value = "";
+  fitText();
+  say({ text });
+}
+
+function startOver() {
+  dialogue.close();
+  dialogue.turns = [];
+  transcript.clear();
+  for (const key of ["turn", "back", "saved"]) notices.hide(key);
+  showPortrait(portraits.chosen.canvas);
+  update();
+  find("#text").focus();
+}
+
+async function changeSettings() {
+  if (!(await openSettings())) return;
+  if (dialogue.turns.length === 0) dialogue.close(); // at most it was opened in advance
+  else tell("saved", "Saved", "This conversation keeps what it began with.", [["New conversation", startOver]]);
+}
+
+function showPortrait(canvas) {
+  find("#nobody").hidden = canvas !== null;
+  const { width = 512, height = 512 } = link.health?.video ?? {};
+  if (canvas) player.showPicture(canvas, width, height);
+  else player.clear();
+}
+
+/** A card that the user can put away; without further actions it tells of something that went wrong. */
+function tell(key, title, text, actions = []) {
+  const close = ["Close", () => notices.hide(key)];
+  notices.show(key, { title, text, bad: actions.length === 0, actions: [...actions, close] });
+}
+
+function fitText() {
+  const field = find("#text");
+  field.style.height = "auto";
+  field.style.height = `${Math.min(field.scrollHeight, 160)}px`;
+  const most = dialogue.conversation?.max_text_chars;
+  if (!most) return;
+  field.maxLength = most;
+  const { length } = field.value;
+  if (length > 0.9 * most) hint(`${length} of ${most} characters`);
+  else if (find("#hint").textContent.endsWith("characters")) hint("");
+}
+
+function stateNow() {
+  if (!link.ready) return link.state;
+  if (talk.listening) return "listening";
+  const turn = dialogue.current;
+  if (turn?.phase === "speaking") return turn.playback.stalledAt ? "late" : "speaking";
+  if (turn) return turn.phase;
+  if (performance.now() - interruptedAt < INTERRUPTED_MS) return "interrupted";
+  return talk.free ? "free" : "ready";
+}
+
+function update() {
+  render(stateNow(), link.health, dialogue.turns, talk.free);
+}
+
+function showQueue(turn) {
+  if (!turn.queued) return notices.hide("turn");
+  const { error, until, go } = turn.queued;
+  const title = error.code === "full" ? "All places are taken" : "The server is not ready yet";
+  const actions = [["Try now", go], ["Stop waiting", () => dialogue.interrupt()]];
+  notices.show("turn", { title, text: error.message, until, actions });
+}
+
+dialogue.addEventListener("change", ({ detail: turn }) => {
+  if (!dialogue.turns.includes(turn)) return; // of a conversation that was put away
+  transcript.show(turn);
+  showQueue(turn);
+  if (turn.problem instanceof Unreachable) link.lost();
+  update();
+});
+dialogue.addEventListener("cut", () => {
+  interruptedAt = performance.now();
+  setTimeout(update, INTERRUPTED_MS + 50);
+});
+link.addEventListener("change", () => {
+  if (link.health?.video) {
+    const { width, height, fps, mime } = link.health.video;
+    find("#stage").style.setProperty("--shape", `${width} / ${height}`);
+    dialogue.mime = mime;
+    transcript.fps = fps;
+  }
+  update();
+});
+link.addEventListener("back", async () => {
+  if (dialogue.turns.length === 0) return;
+  const there = await dialogue.survives().catch(() => true); // if not, the next turn will tell
+  const text = there
+    ? "The conversation goes on where it was."
+    : "The server no longer has this conversation. What you say next begins a new one, which remembers nothing of it.";
+  notices.show("back", { title: "Connected again", text, actions: [["Close", () => notices.hide("back")]] });
+});
+
+find("#composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sendText();
+});
+find("#text").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  sendText();
+});
+find("#text").addEventListener("input", () => {
+  fitText();
+  if (link.ready && find("#text").value.trim()) dialogue.prepare();
+});
+for (const opener of find("#openers").children) {
+  opener.addEventListener("click", () => say({ text: opener.textContent }));
+}
+addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape" || document.querySelector("dialog[open]")) return;
+  if (!talk.discard()) dialogue.interrupt();
+});
+find("#stop").addEventListener("click", () => dialogue.interrupt());
+find("#new").addEventListener("click", startOver);
+find("#settings-open").addEventListener("click", changeSettings);
+find("#play").addEventListener("click", () => {
+  find("#play").hidden = true;
+  player.resume();
+});
+find("#mute").addEventListener("click", ({ currentTarget: button }) => {
+  player.video.muted = !player.video.muted;
+  button.setAttribute("aria-pressed", String(player.video.muted));
+  button.replaceChildren(icon(player.video.muted ? "muted" : "sound"));
+});
+// After the playback's own listeners, which take note of the wait.
+for (const name of ["waiting", "playing"]) player.video.addEventListener(name, () => queueMicrotask(update));
+
+const stage = find("#stage");
+stage.addEventListener("dragover", (event) => {
+  event.preventDefault(); // or the browser would leave the page for the file
+  stage.classList.toggle("drop", dialogue.turns.length === 0);
+});
+stage.addEventListener("dragleave", () => stage.classList.remove("drop"));
+stage.addEventListener("drop", (event) => {
+  event.preventDefault();
+  stage.classList.remove("drop");
+  const [file] = event.dataTransfer.files;
+  if (file && dialogue.turns.length === 0) portraits.upload(file);
+});
+
+addEventListener("pagehide", () => {
+  dialogue.close();
+  talk.close();
+});
+setInterval(() => dialogue.current && renderFigures(dialogue.turns, transcript.fps), 100);
+
+portraits.restore(kept("portrait"));
+update();
+link.connect();

@@ -1,0 +1,284 @@
+/* One conversation with the server, turn after turn; knows nothing of the document. */
+
+import { Refusal, Unreachable } from "./api.js";
+
+const POLL_MS = 300;
+const DRAIN_MS = 8_000; // that the server may take to end an answer that was cut short
+const OPEN_AGAIN = new Set([429, 503]);
+
+/** What the user said and what became of it. */
+export class Turn {
+  constructor(message) {
+    this.message = message; // { text } or { wav, seconds }
+    this.phase = "opening"; // then "queued", "thinking", "speaking", "done"
+    this.queued = null; // { error, until, go }: there was no room, and when it is tried again
+    this.index = null; // the server's number
+    this.record = null; // the server's account, as it stands
+    this.over = false; // received and played, or cut short and ended by the server
+    this.problem = null;
+    this.firstFrameS = null; // since the user's turn was sent
+    this.cutAtS = null; // where the user stopped the answer, in seconds of it
+    this.playback = null;
+    this.sentAt = null; // performance.now()
+    this.abort = new AbortController();
+  }
+
+  get running() {
+    return this.phase !== "done";
+  }
+
+  /** Seconds since it was sent, or null. */
+  get waitedS() {
+    return this.sentAt === null ? null : (performance.now() - this.sentAt) / 1000;
+  }
+}
+
+export class Dialogue extends EventTarget {
+  /** @param fields resolves to the FormData that a conversation is opened with. */
+  constructor(api, player, fields) {
+    super();
+    this.api = api;
+    this.player = player;
+    this.fields = fields;
+    this.mime = "";
+    this.turns = [];
+    this.conversation = null; // what the server said of it
+    this.opening = null;
+    this.told = Promise.resolve(); // that the server knows of the last interruption
+  }
+
+  get current() {
+    const last = this.turns.at(-1);
+    return last?.running ? last : null;
+  }
+
+  /** Open the conversation while the user is still typing or speaking. A failure shows when there is something to say. */
+  prepare() {
+    if (!this.conversation) this.#open().catch(() => {});
+  }
+
+  /**
+   * Say something; an answer that is still being given ends. To be called in the user's gesture.
+   *
+   * @returns the turn, at once; what becomes of it is told by "change" events.
+   */
+  say(message) {
+    const playedS = this.#cut();
+    const turn = new Turn(message);
+    turn.playback = this.player.begin(this.mime);
+    this.turns.push(turn);
+    this.#run(turn, playedS);
+    return turn;
+  }
+
+  /** Stop the running answer and let the server know how much of it was heard. */
+  interrupt() {
+    const turn = this.current;
+    const playedS = this.#cut();
+    if (playedS === null || !this.conversation) return;
+    this.told = this.api
+      .interrupt(this.conversation.id, playedS)
+      .then((record) => this.#note(turn, record))
+      .catch(() => {}); // what is wrong with the server will show in the next turn
+  }
+
+  /** Say again what failed. To be called in the user's gesture. */
+  retry(turn) {
+    if (turn.index === null) this.turns = this.turns.filter((other) => other !== turn); // nothing of it was answered
+    return this.say(turn.message);
+  }
+
+  /** End the conversation; what was said stays to be read. */
+  close() {
+    this.current?.abort.abort();
+    this.#cut();
+    if (this.conversation) this.api.close(this.conversation.id);
+    else this.opening?.then(({ id }) => this.api.close(id)).catch(() => {});
+    this.forget();
+  }
+
+  /** The server no longer knows the conversation. */
+  forget() {
+    this.conversation = null;
+    this.opening = null;
+  }
+
+  /** Whether the server still knows it, after the connection was lost. */
+  async survives() {
+    if (!this.conversation) return true;
+    try {
+      const { turns } = await this.api.conversation(this.conversation.id);
+      for (const turn of this.turns) {
+        const record = turn.id === this.conversation.id && turns.find(({ index }) => index === turn.index);
+        if (record) this.#note(turn, record);
+      }
+      return true;
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      this.forget();
+      return false;
+    }
+  }
+
+  /** @returns seconds that were heard of the answer just cut short; null if there was none, or it was never asked for. */
+  #cut() {
+    const turn = this.current;
+    if (!turn) return null;
+    const asked = turn.sentAt !== null;
+    turn.cutAtS = turn.playback.playedS;
+    turn.playback.stop();
+    this.dispatchEvent(new Event("cut"));
+    if (asked) setTimeout(() => turn.abort.abort(), DRAIN_MS);
+    else turn.abort.abort();
+    this.#move(turn, "done");
+    return asked ? turn.cutAtS : null;
+  }
+
+  async #run(turn, playedS) {
+    this.#changed(turn);
+    try {
+      await this.told;
+      await this.#enter(turn);
+      await this.#exchange(turn, playedS);
+    } catch (error) {
+      if (turn.cutAtS === null) turn.problem = error;
+      turn.playback.stop();
+      if (isGone(error)) this.forget();
+    }
+    this.#move(turn, "done");
+  }
+
+  /** Be in a conversation; while there is no room, wait. */
+  async #enter(turn) {
+    for (;;) {
+      try {
+        const { id } = await this.#open();
+        turn.abort.signal.throwIfAborted();
+        turn.id = id;
+        return;
+      } catch (error) {
+        if (!(error instanceof Refusal) || !OPEN_AGAIN.has(error.status)) throw error;
+        await this.#queue(turn, error);
+      }
+    }
+  }
+
+  #open() {
+    if (this.opening) return this.opening;
+    const opening = this.#ask().then(
+      (opened) => {
+        if (this.opening === opening) this.conversation = opened;
+        return opened;
+      },
+      (error) => {
+        if (this.opening === opening) this.opening = null;
+        throw error;
+      },
+    );
+    this.opening = opening;
+    return opening;
+  }
+
+  async #ask() {
+    return this.api.open(await this.fields());
+  }
+
+  #queue(turn, error) {
+    const ms = 1000 * (error.retryAfterS ?? 10);
+    return new Promise((resolve, reject) => {
+      const { signal } = turn.abort;
+      const leave = () => reject(signal.reason);
+      const go = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", leave);
+        turn.queued = null;
+        this.#move(turn, "opening");
+        resolve();
+      };
+      const timer = setTimeout(go, ms);
+      if (signal.aborted) leave();
+      signal.addEventListener("abort", leave);
+      turn.queued = { error, until: performance.now() + ms, go };
+      this.#move(turn, "queued");
+    });
+  }
+
+  async #exchange(turn, playedS) {
+    const fields = new FormData();
+    if (turn.message.text) fields.set("text", turn.message.text);
+    if (turn.message.wav) fields.set("audio", turn.message.wav, "turn.wav");
+    if (playedS !== null) fields.set("played_s", playedS.toFixed(3));
+    turn.sentAt = performance.now();
+    this.#move(turn, "thinking");
+    const response = await this.api.say(turn.id, fields, turn.abort.signal);
+    turn.index = Number(response.headers.get("Livetalk-Turn"));
+    turn.playback.began.then(() => {
+      if (turn.playback.firstFrameAt === null) return;
+      turn.firstFrameS = (turn.playback.firstFrameAt - turn.sentAt) / 1000;
+      this.#move(turn, "speaking");
+    });
+    this.#watch(turn);
+    const received = this.#receive(turn, response.body.getReader());
+    try {
+      await turn.playback.finished;
+    } catch (error) {
+      turn.problem = error;
+      this.interrupt(); // there is no use in generating what cannot be shown
+    }
+    await received;
+    turn.over = true;
+  }
+
+  async #receive(turn, reader) {
+    const { playback } = turn;
+    let bytes = 0;
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        bytes += value.length;
+        playback.append(value);
+      }
+    } catch (error) {
+      if (turn.cutAtS === null) {
+        turn.problem = new Unreachable("The connection was lost in the middle of the answer.", { cause: error });
+        this.#changed(turn);
+      }
+    }
+    if (bytes === 0) playback.stop();
+    else playback.end();
+  }
+
+  /** Follow the server's account of the turn until it is final and the answer is over here too. */
+  async #watch(turn) {
+    for (;;) {
+      const over = turn.over;
+      try {
+        this.#note(turn, await this.api.turn(turn.id, turn.index));
+      } catch (error) {
+        if (over || isGone(error)) return; // the figures stay what they were; the answer itself was received
+      }
+      if (over && turn.record?.outcome !== "running") return;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  #note(turn, record) {
+    turn.record = record;
+    this.#changed(turn);
+  }
+
+  #move(turn, phase) {
+    if (turn.phase !== "done") turn.phase = phase;
+    this.#changed(turn);
+  }
+
+  #changed(turn) {
+    this.dispatchEvent(new CustomEvent("change", { detail: turn }));
+  }
+}
+
+/** Whether the server says that it knows no such conversation. */
+export function isGone(error) {
+  return error instanceof Refusal && (error.code === "expired" || error.code === "unknown_conversation");
+}

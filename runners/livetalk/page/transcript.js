@@ -1,0 +1,138 @@
+/* The turns as they are read: what was said, what was heard of it, what it took. */
+
+import { element, icon } from "./dom.js";
+import { parts, rows, seconds } from "./timings.js";
+import { drawBar } from "./view.js";
+
+const ENDINGS = {
+  interrupted: "Interrupted",
+  timed_out: "The answer took too long and was ended",
+  failed: "The answer failed",
+  disconnected: "The connection was lost",
+};
+
+export class Transcript {
+  /** @param retry called with the turn that is to be said again. */
+  constructor(list, retry) {
+    this.list = list;
+    this.retry = retry;
+    this.fps = 16;
+    this.cards = new Map();
+  }
+
+  /** Show the turn as it stands. */
+  show(turn) {
+    let card = this.cards.get(turn);
+    if (!card) {
+      card = new Card(turn, () => this.retry(turn));
+      this.cards.set(turn, card);
+      this.list.append(card.root);
+    }
+    const stay = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 160;
+    card.update(this.fps);
+    if (stay) this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  remove(turn) {
+    this.cards.get(turn)?.root.remove();
+    this.cards.delete(turn);
+  }
+
+  clear() {
+    for (const turn of [...this.cards.keys()]) this.remove(turn);
+    for (const left of [...this.list.querySelectorAll(".break")]) left.remove();
+  }
+
+  /** From here on the avatar remembers nothing of what stands above. */
+  divide(text) {
+    this.list.append(element("li", { class: "break", text }));
+  }
+}
+
+class Card {
+  constructor(turn, retry) {
+    this.turn = turn;
+    this.said = element("p", { class: "text" });
+    this.heard = element("span", { class: "heard" });
+    this.unheard = element("s", { class: "unheard" });
+    this.waiting = element("span", { class: "dots", "aria-hidden": "true" }, ...[0, 1, 2].map(() => element("i")));
+    this.answer = element("p", { class: "text" }, this.heard, this.unheard, this.waiting);
+    this.ending = element("p", { class: "ending" });
+    this.again = element("button", { type: "button", class: "again", click: retry }, icon("again"), "Try again");
+    this.bar = element("span", { class: "bar", "aria-hidden": "true" });
+    this.first = element("span", { class: "first" });
+    this.table = element("dl");
+    this.timings = element("details", { class: "timings" }, element("summary", {}, this.bar, this.first), this.table);
+    this.root = element(
+      "li",
+      { class: "turn" },
+      element("div", { class: "you" }, element("h3", { class: "hidden", text: "You" }), this.said),
+      element(
+        "div",
+        { class: "avatar" },
+        element("h3", { class: "hidden", text: "Avatar" }),
+        this.answer,
+        this.ending,
+        this.again,
+        this.timings,
+      ),
+    );
+  }
+
+  update(fps) {
+    const { turn } = this;
+    const { record, problem } = turn;
+    this.#say();
+    this.#answer();
+    const ending = this.#ending();
+    this.ending.textContent = ending;
+    this.ending.hidden = !ending;
+    this.ending.classList.toggle("bad", Boolean(problem) || ["failed", "timed_out"].includes(record?.outcome));
+    this.again.hidden = turn.running || !(problem || ["failed", "timed_out"].includes(record?.outcome));
+    const found = parts(record?.timings, turn.firstFrameS);
+    this.timings.hidden = found.length === 0 && turn.firstFrameS === null;
+    if (this.timings.hidden) return;
+    drawBar(this.bar, found);
+    this.first.textContent = turn.firstFrameS === null ? "" : `first frame ${seconds(turn.firstFrameS)}`;
+    this.table.replaceChildren(
+      ...rows(turn, fps).map(([name, value, key]) =>
+        element("div", key ? { class: `part ${key}` } : {}, element("dt", { text: name }), element("dd", { text: value })),
+      ),
+    );
+  }
+
+  #say() {
+    const { message, record } = this.turn;
+    const text = message.text ?? record?.user_text;
+    this.said.textContent = text ?? "";
+    if (message.seconds) {
+      this.said.prepend(element("span", { class: "spoken" }, icon("mic"), `${message.seconds.toFixed(1)} s`));
+    }
+  }
+
+  #answer() {
+    const { record, running } = this.turn;
+    const text = String(record?.text ?? "");
+    const heard = this.#heard(text);
+    this.heard.textContent = heard;
+    this.unheard.textContent = text.slice(heard.length);
+    this.waiting.hidden = !running || text !== "";
+    this.answer.hidden = !text && !running;
+  }
+
+  /** How much of the answer's text counts as said: all of it, unless it was cut short. */
+  #heard(text) {
+    const { record } = this.turn;
+    if (!record || record.outcome === "running" || record.outcome === "completed") return text;
+    const heard = String(record.heard_text ?? "");
+    return text.startsWith(heard) ? heard : "";
+  }
+
+  #ending() {
+    const { problem, record, cutAtS, running } = this.turn;
+    if (problem) return problem.message;
+    if (record?.error) return `${ENDINGS[record.outcome] ?? "The answer ended"}: ${record.error.message}`;
+    if (cutAtS !== null) return cutAtS > 0 ? `Interrupted at ${seconds(cutAtS)}` : "Interrupted before it began";
+    return (!running && ENDINGS[record?.outcome]) || "";
+  }
+}
