@@ -31,6 +31,10 @@ class SystemLoadError(InterbenchError):
     exit_code = 2
 
 
+class GpuError(InterbenchError):
+    """The GPU driver of this machine does not answer."""
+
+
 class MediaError(InterbenchError):
     """A media file is missing, truncated, hostile or not what it should be.
 

@@ -25,7 +25,9 @@ from typing import IO, Self
 
 import httpx
 
-from interbench.errors import JudgeError
+from interbench.errors import GpuError, JudgeError
+from interbench.gpus import Gpu
+from interbench.gpus import find_gpus as gpus_here
 from interbench.judge.frames import Sampling
 from interbench.judge.settings import MODEL
 
@@ -34,15 +36,6 @@ CONTEXT = 262_144
 _SMALL_CONTEXT = 65_536
 VIDEOS = 32
 """Videos per prompt: a scenario has at most 32 turns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    index: int
-    name: str
-    memory_gib: float
-
-
 _PUBLISHED_GPU = Gpu(0, "NVIDIA H200", 140.0)
 
 
@@ -61,26 +54,15 @@ class Plan:
 
 
 def find_gpus() -> list[Gpu]:
-    """The NVIDIA GPUs of this machine that ``CUDA_VISIBLE_DEVICES`` leaves visible; empty if there are none.
+    """The GPUs that judges may run on, see :func:`interbench.gpus.find_gpus`.
 
     Raises:
         JudgeError: the driver's tool is there but fails.
     """
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = [tool, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise JudgeError(f"nvidia-smi is installed but does not answer ({error}); check the NVIDIA driver.") from None
-    visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
-    gpus = []
-    for line in answer.stdout.splitlines():
-        index, name, memory = (part.strip() for part in line.split(","))
-        if not visible or index in visible or any(not entry.isdigit() for entry in visible):
-            gpus.append(Gpu(int(index), name, float(memory) / 1024))
-    return gpus
+        return gpus_here()
+    except GpuError as error:
+        raise JudgeError(str(error)) from None
 
 
 def find_vllm() -> str:
