@@ -27,7 +27,7 @@ from interbench.records import Exchange, Outcome
 from interbench.scenario_set import load_set
 from interbench.script import ReferenceWriter
 from interbench.store import Run
-from interbench.systems.base import AvatarSystem, Capabilities, Conversation, TurnRequest
+from interbench.systems.base import AvatarSystem, Capabilities, Conversation, Opening, TurnRequest
 from interbench.systems.host import Host, StuckError
 from interbench.systems.registry import SystemSpec
 
@@ -238,7 +238,9 @@ class _Checks:
         """See that a turn can be abandoned at its deadline."""
 
         async def abandoned() -> Conversation:
-            return await self.host.system.open(self.parts[0].persona)
+            conversation = await self.host.system.open(self.parts[0].persona)
+            await conversation.prepare(Opening(self.parts[0].scenario.id, self.parts[0].portrait, 1))
+            return conversation
 
         try:
             conversation = await self.host.call(abandoned, self.deadline_s)

@@ -39,6 +39,7 @@ from interbench.errors import (
 )
 from interbench.media import MediaPool, first_frame_time
 from interbench.parts import Part
+from interbench.personas import Persona
 from interbench.records import Charge, Exchange, Outcome, Script, Timings
 from interbench.script import Writer
 from interbench.spend import Purse
@@ -53,6 +54,7 @@ from interbench.systems.base import (
     FirstFrame,
     JsonValue,
     Media,
+    Opening,
     PastTurn,
     Progress,
     ReplyText,
@@ -123,7 +125,7 @@ class _Observed:
 
 
 def turn_seed(run_seed: int, scenario: str, turn: int) -> int:
-    """Seed of one turn, the same for every system; 31 bits."""
+    """Seed of one turn (0: of the whole conversation), the same for every system; 31 bits."""
     digest = hashlib.sha256(f"{run_seed}/{scenario}/{turn}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
@@ -213,7 +215,8 @@ class Driver:
         """A conversation that stands after ``done``; or why there is none."""
         limit = self._settings.deadline_s
         try:
-            conversation = await self._host.call(lambda: self._host.system.open(part.persona), limit)
+            opening = Opening(part.scenario.id, part.portrait, turn_seed(self._settings.seed, part.scenario.id, 0))
+            conversation = await self._host.call(lambda: self._begin(part.persona, opening), limit)
             if not done:
                 return conversation, done, ""
             history = self._history(part, done)
@@ -238,6 +241,17 @@ class Driver:
         except Exception as error:
             self._need_room()
             return None, done, f"the conversation could not be opened: {_describe(error)}"
+
+    async def _begin(self, persona: Persona, opening: Opening) -> Conversation:
+        """Open and prepare; runs on the system's loop. What was opened is closed if it can't be prepared."""
+        conversation = await self._host.system.open(persona)
+        try:
+            await conversation.prepare(opening)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await conversation.close()
+            raise
+        return conversation
 
     def _not_played_because(self, done: Sequence[Exchange]) -> str:
         for exchange in done:

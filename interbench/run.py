@@ -95,7 +95,7 @@ def make_plan(settings: Settings) -> Plan:
     """
     whole = load_set(settings.scenarios, personas=settings.personas)
     chosen = whole.select(settings.only, categories=settings.categories, limit=settings.limit)
-    specs = tuple(SystemSpec.parse(text, settings.system) for text in settings.systems)
+    specs = tuple(SystemSpec.parse(text, settings.system, settings.system_defaults) for text in settings.systems)
     if not specs:
         raise UsageError(
             "There is no system to test; name at least one with --systems (see `interbench list systems`)."
@@ -243,6 +243,11 @@ class _Pipeline:
         if ear is not None:
             self._amend_manifest(transcriber=ear.key)
         if gavel is not None:
+            known = (read_manifest(self.run.manifest_path) or {}).get("judge_likeness", {})
+            if gavel.key in known:
+                gavel.judge.recognise(known[gavel.key])
+            elif (likeness := gavel.judge.likeness()) is not None:
+                self._amend_manifest(judge_likeness={**known, gavel.key: likeness})
             self._amend_manifest(judge=gavel.key)
 
     async def _check_ear(self, transcriber: Transcriber, key: str, media: MediaPool) -> None:
@@ -348,7 +353,7 @@ class _Pipeline:
                 await host.stop()
 
     async def _start(self, spec: SystemSpec) -> Host:
-        host = Host(self.plan.factories[spec.label])
+        host = Host(self.plan.factories[spec.label], tell=lambda line: self.progress.say(f"{spec.label}: {line}"))
         try:
             await host.start()
         except InterbenchError:
@@ -374,6 +379,7 @@ class _Pipeline:
             "capabilities": capabilities_json(system),
             "description": type(system).variants().get(spec.variant) or _first_line(type(system)),
             "lowers": list(system.lowers),
+            "caveats": list(system.caveats),
         }
         self._write_manifest({spec.label: facts})
         return host

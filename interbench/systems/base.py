@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -97,6 +97,17 @@ class PastTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What is known of a conversation before its first turn, beside the persona."""
+
+    scenario: str
+    portrait: Path | None
+    """The persona's reference image."""
+    seed: int
+    """Of the whole conversation, 31 bits, the same for every system; each turn has one of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequest:
     """One turn of the user, complete: the clock starts when this is handed over."""
 
@@ -177,7 +188,9 @@ class Completed:
 
     path: Path | None = None
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
-    """What the provider says about it (server timestamps, seeds, the rendered prompt ...); no secrets."""
+    """What the provider says about it (server timestamps, seeds, the rendered prompt ...); no secrets. ``parts_s`` in
+    it, the steps of the answer in seconds by the system's own clock since it had the user's turn, is set beside the
+    measured latency in the report (see :attr:`interbench.records.Exchange.parts_s`)."""
     cost_usd: float | None = None
 
 
@@ -234,6 +247,13 @@ FINAL_EVENTS = (Completed, Blocked, Failed, Retired, TimedOut)
 class Conversation(ABC):
     """One conversation with one persona. Turns come strictly one after the other."""
 
+    async def prepare(self, opening: Opening) -> None:
+        """Make ready for the first turn (upload the portrait, wait for a free place ...). Not counted as latency.
+
+        Called once, before :meth:`restore` and the first ``respond``. An exception means that the conversation could
+        not be opened.
+        """
+
     @abstractmethod
     def respond(self, turn: TurnRequest) -> AsyncIterator[Event]:
         """Answer one turn: yield events, the last of them final.
@@ -266,6 +286,8 @@ class AvatarSystem(ABC):
 
     capabilities: Capabilities = Capabilities()
     """Of the class, for listings; an instance may refine it by its options."""
+    tell: Callable[[str], None] = staticmethod(lambda line: None)
+    """Shows the user a line, such as how far :meth:`start` is; set by the harness before it calls ``start``."""
 
     @classmethod
     def variants(cls) -> Mapping[str, str]:
@@ -278,6 +300,11 @@ class AvatarSystem(ABC):
     @property
     def lowers(self) -> tuple[str, ...]:
         """For a controlled defect: keys of the dimensions that must fall below the intact system, or ``outcome``."""
+        return ()
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader of the results has to know of this system, a sentence each; stands above every figure."""
         return ()
 
     @property

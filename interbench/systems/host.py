@@ -44,10 +44,19 @@ class Host:
         factory: makes the system; called on the host's thread.
         clock: monotonic seconds.
         grace_s: time for cancelled calls to clean up.
+        tell: shows the user a line of the system's; called on the host's thread.
     """
 
-    def __init__(self, factory: Callable[[], AvatarSystem], *, clock: Clock = time.monotonic, grace_s: float = GRACE_S):
+    def __init__(
+        self,
+        factory: Callable[[], AvatarSystem],
+        *,
+        clock: Clock = time.monotonic,
+        grace_s: float = GRACE_S,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self._factory = factory
+        self._tell = tell
         self._clock = clock
         self._grace_s = grace_s
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,6 +78,8 @@ class Host:
 
         async def make() -> AvatarSystem:
             system = self._factory()
+            if self._tell is not None:
+                system.tell = self._tell
             self._system = system
             await system.start()
             return system
