@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,22 @@ class Exchange:
     @property
     def completed(self) -> bool:
         return self.outcome is Outcome.COMPLETED
+
+    @property
+    def parts_s(self) -> dict[str, float]:
+        """The steps of the answer by the system's own clock: seconds after it had the user's turn, in its order.
+
+        Read from ``parts_s`` of :attr:`detail`, at most 32 of them; empty where the system does not say. What is not a
+        finite number of seconds is left out.
+        """
+        parts = self.detail.get("parts_s")
+        if not isinstance(parts, Mapping):
+            return {}
+        return {
+            str(step)[:80]: float(seconds)
+            for step, seconds in islice(parts.items(), 32)
+            if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < math.inf
+        }
 
 
 class Charge(StrEnum):

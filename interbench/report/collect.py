@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from interbench.dimensions import DIMENSIONS
 from interbench.errors import UsageError
 from interbench.judge.stage import conversation_digest
@@ -22,7 +24,7 @@ from interbench.report.model import (
     SystemFacts,
     TranscriberFacts,
 )
-from interbench.report.tables import Speed, Table, build_table
+from interbench.report.tables import Speed, Step, Table, build_table
 from interbench.run import played
 from interbench.spend import spoken_totals
 from interbench.stats import Expected, JudgeLabel, Reference, Scores, compare
@@ -136,8 +138,25 @@ def speeds(exchanges: Sequence[Exchange]) -> dict[str, Speed]:
             latency_s=statistics.median(timing.first_frame_s for timing in timings),
             fps=frames / total if total > 0 else None,
             n=len(timings),
+            steps=_steps(timed),
         )
     return result
+
+
+def _steps(timed: Sequence[Exchange]) -> tuple[Step, ...]:
+    seconds: dict[str, list[float]] = {}
+    for exchange in timed:
+        for name, value in exchange.parts_s.items():
+            seconds.setdefault(name, []).append(value)
+    return tuple(
+        Step(name, statistics.median(values), float(np.percentile(values, 95)), len(values))
+        for name, values in seconds.items()
+    )
+
+
+def _caveats(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    systems = manifest.get("systems", {})
+    return tuple(f"{label}: {caveat}" for label, facts in systems.items() for caveat in facts.get("caveats", ()))
 
 
 def collect_table(
@@ -165,6 +184,7 @@ def collect_table(
         replicates=replicates,
         seed=seed,
         published=published,
+        caveats=tuple(caveat for run in runs for caveat in _caveats(run.manifest)),
     )
 
 
@@ -297,7 +317,7 @@ def _conversations(run: RunRecords) -> tuple[Conversation, ...]:
 
 
 def _notes(run: RunRecords) -> tuple[str, ...]:
-    notes = []
+    notes = list(_caveats(run.manifest))
     turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
     planned = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios)
     if len(run.exchanges) < planned:

@@ -167,7 +167,8 @@ def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, links: L
         if transcript is None
         else {"text": transcript.text, "flags": list(transcript.flags), "error": transcript.error},
         "cost": _rounded(exchange.cost_usd),
-        "detail": plain(exchange.detail),
+        "parts": plain({step: _rounded(seconds) for step, seconds in exchange.parts_s.items()}),
+        "detail": plain({key: value for key, value in exchange.detail.items() if key != "parts_s"}),
         "events": [[_rounded(at), kind, note] for at, kind, note in exchange.events],
     }
 

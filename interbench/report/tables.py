@@ -49,6 +49,17 @@ SCHEMA = "interbench.table/1"
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a system's answers by its own clock, over turns: seconds after it had the user's turn."""
+
+    name: str
+    median_s: float
+    p95_s: float
+    n: int
+    """Turns for which it was told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """The speed columns of one system; None where it was not measured."""
 
@@ -58,6 +69,8 @@ class Speed:
     """Throughput in frames per second."""
     n: int
     """Turns these come from."""
+    steps: tuple[Step, ...] = ()
+    """What the system itself tells of the way to the first frame and on; in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,8 @@ class Table:
     """None if no intervals were asked for."""
     published: tuple[PublishedRow, ...]
     """Quoted beneath; neither pooled nor marked."""
+    caveats: tuple[str, ...] = ()
+    """What a reader has to know of single systems, a sentence each."""
 
     def to_reference(self) -> Reference:
         """This table's pool as a file to be; the same reference again if one was used."""
@@ -157,6 +172,7 @@ def build_table(
     replicates: int | None = None,
     seed: int = 0,
     published: bool = False,
+    caveats: tuple[str, ...] = (),
 ) -> Table:
     """Pool ``scores`` (all by one ``judge``) and set every system of the plan on a row.
 
@@ -213,6 +229,7 @@ def build_table(
         reference=reference,
         resampling=resampling,
         published=PUBLISHED if published else (),
+        caveats=caveats,
     )
 
 
@@ -285,6 +302,10 @@ def to_json(table: Table) -> dict[str, Any]:
                 "fps": row.speed.fps if row.speed else None,
                 "latency_s": row.speed.latency_s if row.speed else None,
                 "turns": row.speed.n if row.speed else 0,
+                "parts_s": {
+                    step.name: {"median": step.median_s, "p95": step.p95_s, "turns": step.n}
+                    for step in (row.speed.steps if row.speed else ())
+                },
                 "scored": row.scored,
                 "expected": row.expected,
                 "dimensions": {key: figure(row.figures[key], marks[key][number]) for key in KEYS},
@@ -323,6 +344,7 @@ def notes(table: Table) -> tuple[str, ...]:
     return tuple(
         note
         for note in (
+            *table.caveats,
             _pool_note(table),
             _judge_note(table),
             _interval_note(table),

@@ -99,6 +99,10 @@
     const href = turn.clip?.href ? address(turn.clip.href) : null;
     const parts = [
       ...facts(known),
+      Object.keys(turn.parts).length
+        ? [el("p.label", {}, "By the system's clock, after it had the user's turn"),
+           ...facts(Object.fromEntries(Object.entries(turn.parts).map(([step, value]) => [step, `${number(value, 3)} s`])))]
+        : null,
       Object.keys(turn.detail).length ? [el("p.label", {}, "From the system"), ...facts(turn.detail)] : null,
       turn.events.length
         ? el("details.fine", {}, el("summary", {}, `${turn.events.length} events`),
