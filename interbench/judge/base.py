@@ -43,6 +43,20 @@ class Judge(ABC):
             interbench.errors.JudgeError: saying what to do.
         """
 
+    def likeness(self) -> Mapping[str, Any] | None:
+        """What tells this judge from others of the same identity, as JSON; None if nothing does. Not hashed.
+
+        Asked after :meth:`start`; the run keeps the first one under the identity.
+        """
+        return None
+
+    def recognise(self, likeness: Mapping[str, Any]) -> None:
+        """Compare with the :meth:`likeness` that a judge of the same identity had when it began this run.
+
+        Raises:
+            interbench.errors.JudgeError: it was another judge, so the verdicts must not be mixed.
+        """
+
     @abstractmethod
     def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
         """One verdict per task, each yielded as soon as it is known, in any order.

@@ -58,6 +58,10 @@ class Failure(Exception):  # noqa: N818 - not an error of the harness: it become
         """The server no longer has a video that was sent by reference."""
 
 
+class UnavailableError(JudgeError):
+    """The server can't be reached or is overloaded; it may come back."""
+
+
 class _Unreachable(Exception):  # noqa: N818
     """No connection: the server is down or restarting."""
 
@@ -85,6 +89,8 @@ class Answer:
     logprobs: tuple[tuple[tuple[str, float], ...], ...]
     """Per generated token the (token, natural log-probability) pairs that were asked for."""
     seconds: float
+    fingerprint: str | None = None
+    """The ``system_fingerprint``: a hash of how the server is set up, where it tells one."""
 
 
 class Server:
@@ -122,6 +128,14 @@ class Server:
         self._headers = {"host": urlsplit(url).netloc, "content-type": "application/json", **secret.headers()}
         self._resume_at = 0.0
         self._down_since: float | None = None
+        self._recognise: Callable[[], Awaitable[None]] | None = None
+        self._recognising = asyncio.Lock()
+        self._connections: dict[httpx.AsyncHTTPTransport, object] = {}
+        """What each transport is connected through at the moment."""
+        self._recognised: dict[httpx.AsyncHTTPTransport, object] = {}
+        """Of these, what leads to a server known to be the one it was."""
+        self._doubts = 0
+        self._fingerprint: str | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,9 +145,23 @@ class Server:
     ) -> None:
         await self.close()
 
+    def guard(self, recognise: Callable[[], Awaitable[None]]) -> None:
+        """From now on accept answers only of the server that was asked so far.
+
+        A connection leads to the same process for as long as it lasts, so ``recognise`` is called before an answer
+        over a connection opened since is accepted, and again after every sign of a restart.
+
+        Args:
+            recognise: raises :class:`JudgeError` if another model answers now.
+        """
+        self._recognise = recognise
+        self._recognised = dict(self._connections)
+
     async def close(self) -> None:
         """Close all connections."""
         transports, self._transports, self._idle = self._transports, [], []
+        self._connections.clear()
+        self._recognised.clear()
         for transport in transports:
             await transport.aclose()
 
@@ -141,7 +169,8 @@ class Server:
         """A JSON object, or None if the server has no such page.
 
         Raises:
-            JudgeError: the server can't be reached, or refuses the key.
+            UnavailableError: the server can't be reached or is overloaded.
+            JudgeError: it refuses the key, or is no such server.
         """
         return await self._once("GET", path, None)
 
@@ -167,7 +196,7 @@ class Server:
 
         Raises:
             Failure: there is no answer; typed.
-            JudgeError: the server refuses the key or knows neither the model nor the path.
+            JudgeError: the server refuses the key, knows neither the model nor the path, or serves another model now.
         """
         tries, wait = 0, self._patience.first_wait_s
         waited = 0.0
@@ -235,31 +264,76 @@ class Server:
         try:
             request = httpx.Request(method, url, headers=self._headers, content=body)
             response = await transport.handle_async_request(request)
+            self._connections[transport] = response.extensions.get("network_stream")
             try:
                 yield response
             finally:
                 await response.aclose()
+        except httpx.HTTPError:
+            self._doubt()
+            raise
         finally:
             self._idle.append(transport)
 
+    def _doubt(self) -> None:
+        """The server may have been restarted."""
+        self._doubts += 1
+        self._recognised.clear()
+
+    async def _confirm(self, connection: object) -> None:
+        """Return if the server at the other end is the one it was when it was first asked.
+
+        Raises:
+            _Unreachable: it is gone again.
+            JudgeError: it is not.
+        """
+
+        def known() -> bool:
+            return any(connection is one for one in self._recognised.values())
+
+        if self._recognise is None or known():
+            return
+        async with self._recognising:
+            if known():
+                return
+            opened, doubts = dict(self._connections), self._doubts
+            try:
+                await self._recognise()
+            except UnavailableError as error:
+                raise _Unreachable(str(error)) from None
+            if doubts == self._doubts:
+                self._recognised |= opened
+
     async def _attempt(self, body: bytes, begun: Callable[[list[int] | None], None]) -> Answer:
         started = self._now()
+        connection: object = None
         try:
             async with asyncio.timeout(self._patience.timeout_s), self._send("POST", self._chat_url, body) as response:
+                connection = response.extensions.get("network_stream")
                 self._down_since = None
                 if response.status_code != 200:
                     raise self._refused(response, await _read(response))
                 if "event-stream" in response.headers.get("content-type", ""):
-                    return await self._streamed(response, begun, started)
-                answer = _whole(await _read(response), self._now() - started)
-            begun(answer.prompt_ids)
-            return answer
+                    answer = await self._streamed(response, begun, started)
+                else:
+                    answer = _whole(await _read(response), self._now() - started)
+                    begun(answer.prompt_ids)
         except TimeoutError:
             raise Failure(Missing.TIMED_OUT, f"no complete answer within {self._patience.timeout_s:g} s") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _Unreachable(type(error).__name__) from None
         except httpx.HTTPError as error:
             raise Failure(Missing.SERVER_ERROR, f"the connection broke ({type(error).__name__})") from None
+        except Failure as failure:
+            if failure.missing in (Missing.CONTEXT_OVERFLOW, Missing.REQUEST_REJECTED):
+                await self._confirm(connection)
+            raise
+        if answer.fingerprint is not None:
+            if self._fingerprint not in (None, answer.fingerprint):
+                self._doubt()
+            self._fingerprint = answer.fingerprint
+        await self._confirm(connection)
+        return answer
 
     async def _streamed(
         self, response: httpx.Response, begun: Callable[[list[int] | None], None], started: float
@@ -269,6 +343,7 @@ class Server:
         usage: object = None
         finish: str | None = None
         length, has_begun, ended = 0, False, False
+        fingerprint: str | None = None
         prompt_ids: list[int] | None = None
         async with contextlib.aclosing(_events(response)) as events:
             async for event in events:
@@ -280,6 +355,7 @@ class Server:
                     raise Failure(Missing.SERVER_ERROR, f"the server broke the answer off: {self._said(chunk)}")
                 try:
                     usage = chunk.get("usage") or usage
+                    fingerprint = chunk.get("system_fingerprint") or fingerprint
                     prompt_ids = chunk.get("prompt_token_ids") or prompt_ids
                     choices = (chunk.get("choices") or [])[:1]
                     for choice in choices:
@@ -301,7 +377,8 @@ class Server:
         if not has_begun:
             begun(prompt_ids)
         text = "".join(pieces)[:MAX_ANSWER]
-        return _answer(text, finish, "".join(refusal) or None, usage, prompt_ids, (), self._now() - started)
+        seconds = self._now() - started
+        return _answer(text, finish, "".join(refusal) or None, usage, prompt_ids, (), seconds, fingerprint)
 
     def _refused(self, response: httpx.Response, body: bytes) -> Exception:
         """What an HTTP status other than 200 means."""
@@ -318,8 +395,10 @@ class Server:
         if status == 404:
             return JudgeError(f"The judge's server {self.url} knows neither this model nor this path: {said}")
         if status >= 500:
+            self._doubt()
             return Failure(Missing.SERVER_ERROR, message, status=status)
         if _FORGOTTEN.search(said):
+            self._doubt()
             return Failure(Missing.SERVER_ERROR, message, status=status, forgotten=True)
         if _OVERFLOW.search(said):
             return Failure(Missing.CONTEXT_OVERFLOW, message, status=status)
@@ -347,7 +426,7 @@ class Server:
             async with asyncio.timeout(self._patience.timeout_s), self._send(method, url, body) as response:
                 await response.aread()
         except (TimeoutError, httpx.HTTPError) as error:
-            raise JudgeError(
+            raise UnavailableError(
                 f"The judge's server {self.url} can't be reached ({type(error).__name__}). Start it, e.g. with "
                 f"`interbench judge-server`, wait until it is healthy, or check the address."
             ) from None
@@ -355,6 +434,9 @@ class Server:
             return None
         if response.status_code in (401, 403):
             raise JudgeError(self._key_trouble(response.status_code))
+        if response.status_code in _BUSY or response.status_code >= 500:
+            said = self._secret.redact(excerpt([response.text]))
+            raise UnavailableError(f"The judge's server {self.url} answered {response.status_code} to {path}: {said}")
         try:
             answer = _object(response.text)
         except Failure:
@@ -423,7 +505,8 @@ def _whole(body: bytes, seconds: float) -> Answer:
         )
         usage = answer.get("usage")
         prompt_ids = answer.get("prompt_token_ids")
-        return _answer(text, finish, str(message.get("refusal") or "") or None, usage, prompt_ids, logprobs, seconds)
+        refusal, fingerprint = str(message.get("refusal") or "") or None, answer.get("system_fingerprint")
+        return _answer(text, finish, refusal, usage, prompt_ids, logprobs, seconds, fingerprint)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise Failure(Missing.SERVER_ERROR, "the server's answer is not a chat completion") from None
 
@@ -445,6 +528,7 @@ def _answer(
     prompt_ids: list[int] | None,
     logprobs: tuple[tuple[tuple[str, float], ...], ...],
     seconds: float,
+    fingerprint: object,
 ) -> Answer:
     if not isinstance(usage, Mapping):
         usage = {}
@@ -453,4 +537,5 @@ def _answer(
         details = {}
     counts = (usage.get("prompt_tokens"), details.get("cached_tokens"), usage.get("completion_tokens"))
     prompt, cached, completion = (count if isinstance(count, int) else None for count in counts)
-    return Answer(text, finish_reason, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds)
+    told = fingerprint if isinstance(fingerprint, str) else None
+    return Answer(text, finish_reason, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds, told)

@@ -12,6 +12,7 @@ from interbench.judge.base import JudgeTask
 from interbench.judge.client import Answer, Failure, Server
 from interbench.judge.expected import mean_score, score_probabilities
 from interbench.judge.frames import View, Vocabulary, expected_view, views
+from interbench.judge.likeness import Likeness
 from interbench.judge.messages import Case, Delivery, Encoded
 from interbench.judge.parsing import Reading, read_answer, spoken
 from interbench.judge.probe import Served, check
@@ -35,6 +36,8 @@ class Link:
     served: Served
     vocabulary: Vocabulary | None
     """None: what the model sees can't be checked."""
+    likeness: Likeness | None
+    """None: only its name tells the model from others."""
     media: Literal["auto", "file", "data"]
     reads_files: bool | None
     """Whether the server may read clips from the file system; None until one was tried."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from interbench.errors import JudgeError, UsageError
 from interbench.judge.base import Judge, JudgeTask
-from interbench.judge.client import Server
+from interbench.judge.client import Server, UnavailableError
+from interbench.judge.likeness import Likeness, likeness, unlike
 from interbench.judge.messages import make_case
 from interbench.judge.probe import Served, check_frames, served
 from interbench.judge.rubrics import Prompts
@@ -81,6 +83,12 @@ class VLMJudge(Judge):
                         f"{link.server.url} serves {_named(link.served)}. Verdicts of different judges can't be mixed; "
                         f"give servers of the same model and context."
                     )
+                if link.likeness and first.likeness and (why := link.likeness.difference(first.likeness)):
+                    raise JudgeError(
+                        f"The judge's servers {first.server.url} and {link.server.url} both serve "
+                        f"{_named(first.served)}, but not the same weights: the second shows that {why}. Verdicts of "
+                        f"different judges can't be mixed."
+                    )
         except BaseException:
             for server in servers:
                 await server.close()
@@ -97,8 +105,24 @@ class VLMJudge(Judge):
                 self._tally.remarks.add(
                     f"The server {server.url} can't say what the model sees of videos: frames and pixels are unchecked."
                 )
+        looks = await self._likeness(server, what)
+        server.guard(partial(_recognise, server, what, looks))
         local = is_loopback(server.url) or self.settings.media == "file"
-        return Link(server, what, vocabulary, self.settings.media, None if local else False)
+        return Link(server, what, vocabulary, looks, self.settings.media, None if local else False)
+
+    async def _likeness(self, server: Server, what: Served) -> Likeness | None:
+        if not what.is_vllm:
+            return None
+        try:
+            looks = await likeness(server, what.model)
+        except UnavailableError:
+            looks = None
+        if looks is None:
+            self._tally.remarks.add(
+                f"The server {server.url} does not tell log-probabilities of a prompt: only by its model's name would "
+                f"a restart with another checkpoint be noticed."
+            )
+        return looks
 
     def identity(self) -> Mapping[str, Any]:
         """See :meth:`Judge.identity`. What is served is known only after :meth:`start`, so ask after it.
@@ -118,6 +142,19 @@ class VLMJudge(Judge):
             "first_seed": self.settings.seed_of(0),
             "rubrics": {key: rubric.sha256 for key, rubric in self._prompts.rubrics.items()},
         }
+
+    def likeness(self) -> Mapping[str, Any] | None:
+        looks = self._links[0].likeness
+        return None if looks is None else looks.record()
+
+    def recognise(self, likeness: Mapping[str, Any]) -> None:
+        link = self._links[0]
+        if link.likeness is not None and (why := link.likeness.difference(Likeness.read(likeness))):
+            raise JudgeError(
+                f"The judge's server {link.server.url} names {_named(link.served)}, as the one that gave this run's "
+                f"verdicts did, but {why}. Verdicts of different judges can't be mixed: serve the earlier checkpoint "
+                f"again, or this one under a path of its own."
+            )
 
     async def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
         if not self._links:
@@ -184,6 +221,22 @@ class VLMJudge(Judge):
     async def stop(self) -> None:
         for link in self._links:
             await link.server.close()
+
+
+async def _recognise(server: Server, known: Served, looks: Likeness | None) -> None:
+    """Raise :class:`JudgeError` if the server's model is not the one that it served when the run began."""
+    now = await served(server, known.model)
+    if _identity(now, server.url) != _identity(known, server.url):
+        why = f"it serves {_named(now)} instead of {_named(known)}"
+    elif looks is not None and (difference := await unlike(server, known.model, looks)):
+        why = f"it still names {_named(known)}, but {difference}"
+    else:
+        return
+    raise JudgeError(
+        f"The judge's server {server.url} is no longer the one that began this run: {why}. Verdicts of different "
+        f"judges can't be mixed. Serve the earlier checkpoint again and repeat the command to go on, or judge with the "
+        f"new one from the beginning, under a path of its own."
+    )
 
 
 def _identity(what: Served, url: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import io
 import json
+import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,8 @@ class StubJudge:
         token_pixels: most video tokens of a frame.
         reads_files: whether ``file://`` is allowed.
         context: the posed context length.
-        model: the served name; ``root`` is the checkpoint behind it.
+        model: the served name; ``root`` is the checkpoint behind it, ``weights`` which ones it holds (None: the server
+            tells no log-probabilities of prompts).
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class StubJudge:
         context: int = 262_144,
         model: str = "judge",
         root: str = "Qwen/Qwen3-VL-30B-A3B-Instruct",
+        weights: int | None = 0,
     ) -> None:
         self.script: Script = script or (lambda request, number: Reply())
         self.vllm = vllm
@@ -89,6 +92,10 @@ class StubJudge:
         self.context = context
         self.model = model
         self.root = root
+        self.weights = weights
+        self.fingerprint: str | None = None
+        self.rounding = 0.0
+        """By how much log-probabilities vary from request to request, relative to their spread."""
         self.requests: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -161,6 +168,8 @@ class StubJudge:
             return await _send(writer, 200, {"version": "0.0.stub"})
         if target == "/tokenize" and self.vllm:
             return await self._tokenize(json.loads(body), writer)
+        if target == "/v1/completions" and self.vllm and self.weights is not None:
+            return await _send(writer, 200, self._predicted(json.loads(body)["prompt"]))
         if target == "/v1/chat/completions":
             return await self._chat(json.loads(body), writer)
         return await _send(writer, 404, {"detail": "Not Found"})
@@ -172,6 +181,13 @@ class StubJudge:
         texts = [SPECIAL.get(token) or chr(token) for token in ids]
         answer = {"tokens": ids, "count": len(ids), "max_model_len": self.context}
         return await _send(writer, 200, answer | ({"token_strs": texts} if request.get("return_token_strs") else {}))
+
+    def _predicted(self, prompt: str) -> dict[str, Any]:
+        """The log-probabilities that the posed weights give to a prompt, characters being tokens."""
+        fixed, varying = random.Random(self.weights), random.Random(len(self.paths))
+        values = [fixed.gauss(-3, 2) + self.rounding * varying.gauss(0, 2) for _ in prompt[1:]]
+        told = [{str(ord(c)): {"logprob": value}} for c, value in zip(prompt[1:], values, strict=True)]
+        return {"choices": [{"index": 0, "text": "", "prompt_logprobs": [None, *told]}]}
 
     async def _chat(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         number = len(self.requests)
@@ -218,6 +234,7 @@ class StubJudge:
             tops = [{"token": token, "logprob": logprob} for token, logprob in reply.logprobs]
             choice["logprobs"] = {"content": [{"token": tops[0]["token"], "logprob": 0.0, "top_logprobs": tops}]}
         answer = {"object": "chat.completion", "choices": [choice], "usage": usage, **prompt}
+        answer["system_fingerprint"] = self.fingerprint
         if reply.do == "cut":
             data = json.dumps(answer).encode()
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(data), data[: len(data) // 2]))
