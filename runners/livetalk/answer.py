@@ -117,6 +117,11 @@ class Answer:
         self._read_out = True
         self._disconnect()
 
+    @property
+    def read_out(self) -> bool:
+        """Nothing of it will be taken any more."""
+        return self._read_out
+
     # -- for the session ---------------------------------------------------------------------------------------------
 
     def interrupt(self, played_s: float | None, error: TurnError | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from livetalk.answer import Answer, Studio
 from livetalk.memory import Memory
@@ -42,6 +43,7 @@ class Session:
         self._memory = Memory(studio.settings.history_audio_s, studio.settings.history_chars)
         self._records: list[TurnRecord] = []  # of all turns but the latest
         self._latest: Answer | None = None
+        self._unread: dict[int, Answer] = {}  # past, and perhaps still on its way to the client
         self._winding_down: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -90,6 +92,7 @@ class Session:
         Raises:
             KeyError: there is no such turn.
         """
+        self._catch_up()
         if 1 <= index <= len(self._records):
             return self._records[index - 1]
         if self._latest is not None and index == self._latest.index:
@@ -99,6 +102,7 @@ class Session:
     @property
     def records(self) -> tuple[TurnRecord, ...]:
         """All turns, oldest first."""
+        self._catch_up()
         latest = () if self._latest is None else (self._latest.record(),)
         return (*self._records, *latest)
 
@@ -122,10 +126,19 @@ class Session:
     def _settle(self, answer: Answer) -> None:
         """A turn is past: keep what is worth remembering of it."""
         record = answer.record()
+        self._catch_up()
         self._records.append(record)
+        self._unread[answer.index] = answer
         # What failed before anything was heard would make the thinker fail again, or be asked twice.
         if record.heard_text or record.outcome not in (Outcome.failed, Outcome.timed_out):
             self._memory.add(answer.said.text, answer.said.audio, record.heard_text)
         task = asyncio.create_task(answer.ended())
         self._winding_down.add(task)
         task.add_done_callback(self._winding_down.discard)
+
+    def _catch_up(self) -> None:
+        """What was made of an interrupted answer still reaches the client; memory stays as it was then."""
+        for index, answer in tuple(self._unread.items()):
+            self._records[index - 1] = replace(answer.record(), heard_text=self._records[index - 1].heard_text)
+            if answer.read_out:
+                del self._unread[index]
