@@ -198,7 +198,7 @@ def serve(
         bool, typer.Option("--float8", help="8-bit linear layers: faster, not the release's numbers.")
     ] = False,
     encoder: Annotated[
-        str, typer.Option(help="Video encoder: auto, libx264 or a hardware one such as h264_nvenc.")
+        str, typer.Option(help="Video encoder: libx264, h264_nvenc; auto is the GPU's if it has one.")
     ] = "auto",
     prompt: Annotated[
         str, typer.Option(help="What the video shows, in conversations that do not say.")

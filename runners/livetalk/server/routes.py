@@ -164,6 +164,7 @@ async def get_conversation(conversation: Name, service: ServiceOf) -> Conversati
 @routes.delete(
     "/v1/conversations/{conversation}",
     status_code=204,
+    response_class=Response,
     summary="Close a conversation",
     tags=["conversations"],
     responses=documented(*_ANY, *_TOKEN, *_CHANGE, *_KNOWN),
