@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from livetalk import cost
-from livetalk import vae as vae_module
 from livetalk.checkpoint import CheckpointFiles
 from livetalk.config import (
     AUDIO_RATE,
@@ -31,13 +30,12 @@ from livetalk.config import (
     block_frames,
     size,
 )
-from livetalk.encoders import speech as speech_module
 from livetalk.encoders.speech import SpeechEncoder, SpeechStream
-from livetalk.model import CausalDiT, random_state, random_tensors
+from livetalk.model import CausalDiT
 from livetalk.model.block import BlockGenerator
 from livetalk.model.float8 import use_float8
 from livetalk.performer import Performer, SeededNoise
-from livetalk.pipeline import load_models
+from livetalk.pipeline import load_models, random_models
 from livetalk.vae import WanVAE
 
 #: Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15).
@@ -257,14 +255,8 @@ def _models(
         files = CheckpointFiles.under(Path(weights))
         models = load_models(files, chosen, dtype=dtype, device=device, attention=attention)
         return models.dit, models.vae, models.speech
-    # Not pipeline.random_models: drawn on the device, and without the text encoder's 23 GB.
-    drawn = random_state(chosen.dit, dtype=dtype, device=device)
-    dit = CausalDiT.from_state(chosen.dit, drawn, dtype=dtype, device=device, attention=attention)
-    kernels = random_tensors(vae_module.reference_shapes(chosen.vae), dtype=dtype, device=device)
-    channels_last = device.type == "cuda"
-    vae = WanVAE.from_state(chosen.vae, kernels, dtype=dtype, device=device, channels_last=channels_last)
-    ears = random_tensors(speech_module.reference_shapes(chosen.speech), device=device)
-    return dit, vae, SpeechEncoder.from_state(chosen.speech, ears, dtype=dtype, device=device)
+    models = random_models(chosen, dtype=dtype, device=device, attention=attention)
+    return models.dit, models.vae, models.speech
 
 
 def _conditions(chosen: Size, stream: StreamConfig, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:

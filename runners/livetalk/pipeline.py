@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from livetalk.encoders import speech as speech_module
 from livetalk.encoders import text as text_module
 from livetalk.encoders.speech import SpeechEncoder
 from livetalk.encoders.text import TextEncoder
-from livetalk.model import CausalDiT, random_state, random_tensors
+from livetalk.model import CausalDiT, random_tensors
+from livetalk.model import reference_shapes as dit_shapes
 from livetalk.vae import WanVAE
 
 
@@ -70,19 +71,37 @@ def load_models(
 
 
 def random_models(
-    size: Size, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    size: Size,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    attention: str = "auto",
 ) -> Models:
-    """The same networks with random weights: every part runs, the pictures mean nothing."""
+    """The same networks with random weights: every part runs, the pictures mean nothing.
 
-    dit = random_state(size.dit, seed=seed)
-    vae = random_tensors(vae_module.reference_shapes(size.vae), seed=seed)
-    speech = random_tensors(speech_module.reference_shapes(size.speech), seed=seed)
-    text = random_tensors(text_module.reference_shapes(size.text), seed=seed)
+    Weights are drawn on the device in `dtype`, the text encoder's only when a prompt is encoded.
+    """
+
+    def drawn(shapes: Mapping[str, tuple[int, ...]], kind: torch.dtype = dtype) -> dict[str, Tensor]:
+        return random_tensors(shapes, seed=seed, dtype=kind, device=device)
+
+    def text() -> TextEncoder:
+        kind = torch.bfloat16  # as the published one is loaded, whatever the others' dtype
+        state = drawn(text_module.reference_shapes(size.text), kind)
+        return TextEncoder.from_state(size.text, state, ByteTokenizer(), dtype=kind, device=device)
+
     return Models(
-        dit=CausalDiT.from_state(size.dit, dit, dtype=dtype, device=device),
-        vae=WanVAE.from_state(size.vae, vae, dtype=dtype, device=device, channels_last=True),
-        speech=SpeechEncoder.from_state(size.speech, speech, dtype=dtype, device=device),
-        text=lambda: TextEncoder.from_state(size.text, text, ByteTokenizer(), dtype=dtype, device=device),
+        dit=CausalDiT.from_state(
+            size.dit, drawn(dit_shapes(size.dit)), dtype=dtype, device=device, attention=attention
+        ),
+        vae=WanVAE.from_state(
+            size.vae, drawn(vae_module.reference_shapes(size.vae)), dtype=dtype, device=device, channels_last=True
+        ),
+        speech=SpeechEncoder.from_state(
+            size.speech, drawn(speech_module.reference_shapes(size.speech)), dtype=dtype, device=device
+        ),
+        text=text,
         weights=f"random (size {size.name}, weight seed {seed})",
         random=True,
     )

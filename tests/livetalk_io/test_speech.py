@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from livetalk.config import block_frames
-from livetalk.encoders.speech import SpeechEncoder, SpeechStream
+from livetalk.encoders.speech import LOUDNESS_SECONDS, Loudness, SpeechEncoder, SpeechStream
 from livetalk.errors import AudioError
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -219,15 +219,40 @@ def test_running_statistics_are_those_of_all_that_was_heard(speech: SpeechEncode
     samples = voice(3.0) + 0.1
     stream = SpeechStream(speech, 8, 4)
     by_blocks(stream, samples, 3, 777)
-    statistics = stream._statistics
-    heard = samples[: statistics._count].astype(np.float64)
-    assert statistics._sum / statistics._count == pytest.approx(heard.mean(), rel=1e-6)
-    assert statistics._square / statistics._count == pytest.approx(np.square(heard).mean(), rel=1e-6)
+    loudness = stream.loudness
+    heard = samples[: int(loudness.count)].astype(np.float64)
+    assert loudness.total / loudness.count == pytest.approx(heard.mean(), rel=1e-6)
+    assert loudness.square / loudness.count == pytest.approx(np.square(heard).mean(), rel=1e-6)
     weight = speech.model.feature_extractor.conv_layers[0].conv.weight
     steps = torch.nn.functional.conv1d(torch.from_numpy(heard).float()[None, None], weight, stride=5)[0].double()
-    assert statistics._steps == steps.shape[1]
-    assert torch.allclose(statistics._step_sum, steps.sum(1), rtol=1e-5, atol=1e-4)
-    assert torch.allclose(statistics._step_square, steps.square().sum(1), rtol=1e-5)
+    assert loudness.steps == steps.shape[1]
+    assert torch.allclose(loudness.step_total, steps.sum(1), rtol=1e-5, atol=1e-4)
+    assert torch.allclose(loudness.step_square, steps.square().sum(1), rtol=1e-5)
+
+
+def test_a_voice_is_known_from_one_utterance_to_the_next(speech: SpeechEncoder, voice: Voice) -> None:
+    # Two utterances of one voice; the second begins far more softly than it goes on.
+    earlier, later = SpeechStream(speech), SpeechStream(speech)
+    second = voice(3.0)
+    second[:12_000] *= 0.03
+    by_blocks(earlier, voice(3.0), 3, 1000)
+    by_blocks(later, second, 3, 1000)
+
+    def first_block(known: Loudness | None) -> torch.Tensor:
+        return by_blocks(SpeechStream(speech, voice=known), second, 1, 1000)
+
+    expected = first_block(later.loudness)  # as if all of it had been heard
+    assert relative(first_block(earlier.loudness), expected) < 0.5 * relative(first_block(None), expected)
+
+
+def test_what_is_known_of_a_voice_weighs_no_more_than_it_may(speech: SpeechEncoder, voice: Voice) -> None:
+    stream = SpeechStream(speech)
+    by_blocks(stream, voice(6.0), 6, 1000)
+    before = stream.loudness
+    after = SpeechStream(speech, voice=before).loudness
+    assert after.count == pytest.approx(LOUDNESS_SECONDS * 16_000) and after.count < before.count
+    assert after.total / after.count == pytest.approx(before.total / before.count)
+    assert torch.allclose(after.step_square / after.steps, before.step_square / before.steps)
 
 
 def test_bfloat16_runs(golden, voice: Voice) -> None:

@@ -28,8 +28,9 @@ FRAME_SAMPLES = AUDIO_RATE // VIDEO_FPS
 DEFAULT_LEFT = 64
 DEFAULT_RIGHT = 4
 
-#: Sound by which a voice is known from one utterance to the next; what is longer weighs no more.
-LOUDNESS_SECONDS = 20.0
+#: What is known of a voice from earlier utterances weighs as much as so many seconds of the new one. Measured in
+#: docs/speech-windows.md: enough for the first block, and outweighed by the time that the utterance speaks for itself.
+LOUDNESS_SECONDS = 2.0
 
 _VARIANCE_FLOOR = 1e-7
 
