@@ -27,8 +27,10 @@ _FLAGS = [
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Any]:
+def chromium(*flags: str) -> Iterator[Any]:
     """Playwright's browser: ``INTERBENCH_CHROMIUM``, or the first of the family on the path. Skips where there is none.
+
+    Of switches given twice the browser takes the last: ``flags`` override those above.
 
     As long as it is open its event loop counts as running, and no async test can run: keep it to a module of others.
     """
@@ -41,6 +43,6 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*_FLAGS, *flags])
         yield browser
         browser.close()
