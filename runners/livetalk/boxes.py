@@ -1,7 +1,8 @@
 """The boxes of a fragmented MP4 with one H.264 and one AAC track.
 
 Paragraphs are those of ISO/IEC 14496-12 (boxes, fragments), 14496-14 (AAC in MP4) and 14496-15 (H.264 in MP4). Only
-what such a stream needs is here. FFmpeg's muxer, as PyAV drives it, holds a fragment back until the next one begins: a block's delay.
+what such a stream needs is here. FFmpeg's muxer, as PyAV drives it, holds a fragment back until the next one begins:
+a block's delay.
 """
 
 from __future__ import annotations
