@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +105,9 @@ class ChatStub(HttpStub):
             return sound.instead or Streamed(_spoken(request.json["input"], number, sound), sound.content_type)
         if request.path == "/v1/audio/transcriptions":
             assert request.headers["content-type"].startswith("multipart/form-data")
-            found = re.search(rb'filename="[^"]+"\r\nContent-Type: audio/wav\r\n\r\n(RIFF.*?)\r\n--', request.body, re.S)
+            found = re.search(
+                rb'filename="[^"]+"\r\nContent-Type: audio/wav\r\n\r\n(RIFF.*?)\r\n--', request.body, re.S
+            )
             assert found is not None
             self.transcribed.append(found[1])
             return Plain(200, {"text": self.transcript})
@@ -117,7 +119,7 @@ def pcm(seconds: float, level: float, rate: int = 24_000) -> bytes:
     return np.full(round(seconds * rate), round(level * 32768), "<i2").tobytes()
 
 
-async def _written(words: Words) -> AsyncIterator[bytes]:
+async def _written(words: Words) -> AsyncGenerator[bytes, None]:
     for number, text in enumerate(words.text):
         if number in words.gates:
             await words.gates[number].wait()
@@ -138,12 +140,12 @@ def _chunk(choice: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
-async def _spoken(text: str, number: int, sound: Sound) -> AsyncIterator[bytes]:
+async def _spoken(text: str, number: int, sound: Sound) -> AsyncGenerator[bytes, None]:
     if sound.gate is not None:
         await sound.gate.wait()
     pieces = sound.pieces
     if pieces is None:
-        whole = pcm(len(text) * SECONDS_A_CHARACTER, number / 100)
+        whole = pcm(len(text) * SECONDS_A_CHARACTER, number % 100 / 100)
         step = len(whole) // 4 | 1
         pieces = [whole[start : start + step] for start in range(0, len(whole), step)]
     for piece in pieces:

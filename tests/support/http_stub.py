@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -37,7 +37,7 @@ class Plain:
 class Streamed:
     """A chunked response of status 200 whose pieces are sent as they come."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes, None]
     content_type: str = "text/event-stream; charset=utf-8"
 
 
@@ -58,14 +58,20 @@ class HttpStub:
         self.cut_at: int | None = None
         self.sent = 0
         self.left = asyncio.Event()
-        self.open_connections = 0
         self.port = 0
+        self._news = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    async def asked(self, path: str, times: int = 1) -> None:
+        """Wait until so many requests for a path have come in."""
+        while sum(request.path == path for request in self.requests) < times:
+            self._news.clear()
+            await self._news.wait()
 
     async def respond(self, request: Request) -> Plain | Streamed | None:
         """The response; None closes the connection without one."""
@@ -88,51 +94,61 @@ class HttpStub:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.open_connections += 1
+        begun = b""
         try:
-            while (request := await _read(reader)) is not None:
+            while True:
+                request = await _read(reader, begun)
                 self.requests.append(request)
-                if not await self._answer(request, reader, writer):
-                    break
-        except (ConnectionError, asyncio.CancelledError):
+                self._news.set()
+                begun = await self._answer(request, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.open_connections -= 1
             self._tasks.discard(task)
             writer.close()
 
-    async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Send the response, and give it up when the client leaves. Whether the connection can be used again."""
+    async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """Send the response, and give it up when the client leaves.
+
+        Returns:
+            The first byte of the next request, if it was so quick.
+
+        Raises:
+            ConnectionError: the connection is not to be used again.
+        """
         sending = asyncio.create_task(self._send(request, writer))
         leaving = asyncio.create_task(reader.read(1))
-        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not sending.done():
-            self.left.set()
-        for waiting in (sending, leaving):
-            waiting.cancel()
-        await asyncio.gather(sending, leaving, return_exceptions=True)
-        return not sending.cancelled() and sending.exception() is None and sending.result() and not leaving.done()
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            gone = leaving.done() and (leaving.exception() or not leaving.result())
+            broken = sending.done() and isinstance(sending.exception(), ConnectionError)
+            if broken or (gone and not sending.done()):
+                self.left.set()
+            if broken or gone or not await sending:
+                raise ConnectionError
+            return leaving.result() if leaving.done() else b""
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
 
     async def _send(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         response = await self.respond(request)
         out = _Writer(writer, self.cut_at if request.method == "POST" else None)
         whole = response is not None
-        with contextlib.suppress(_CutError):
-            try:
-                if isinstance(response, Plain):
-                    body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
-                    fields = {"content-type": "application/json", "content-length": str(len(body)), **response.headers}
-                    await out.write(_head(response.status, fields) + body)
-                elif response is not None:
-                    await out.write(
-                        _head(200, {"content-type": response.content_type, "transfer-encoding": "chunked"})
-                    )
-                    async with contextlib.aclosing(response.pieces) as pieces:  # type: ignore[type-var]
-                        async for piece in pieces:
-                            await out.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                    await out.write(b"0\r\n\r\n")
-            except _CutError:
-                whole = False
+        try:
+            if isinstance(response, Plain):
+                body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
+                fields = {"content-type": "application/json", "content-length": str(len(body)), **response.headers}
+                await out.write(_head(response.status, fields) + body)
+            elif response is not None:
+                await out.write(_head(200, {"content-type": response.content_type, "transfer-encoding": "chunked"}))
+                async with contextlib.aclosing(response.pieces) as pieces:
+                    async for piece in pieces:
+                        await out.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                await out.write(b"0\r\n\r\n")
+        except _CutError:
+            whole = False
         if request.method == "POST":
             self.sent = out.sent
         return whole and (self.cut_at is None or request.method != "POST")
@@ -158,11 +174,8 @@ class _Writer:
         await self._writer.drain()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request | None:
-    try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    except asyncio.IncompleteReadError:
-        return None
+async def _read(reader: asyncio.StreamReader, begun: bytes) -> Request:
+    head = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}

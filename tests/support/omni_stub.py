@@ -12,7 +12,7 @@ import base64
 import io
 import json
 import wave
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ _FORMATS = ("flac", "mp3", "opus", "pcm", "pcm16", "wav")
 
 def tone(seconds: float, hertz: float = 220.0, rate: int = RATE) -> npt.NDArray[np.float32]:
     """Something to hear, at -20 dB of full scale."""
-    return (0.1 * np.sqrt(2) * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    turns = hertz * np.arange(round(seconds * rate)) / rate
+    return np.asarray(0.1 * np.sqrt(2) * np.sin(2 * np.pi * turns), np.float32)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class OmniStub(HttpStub):
                         self.heard.append(_decoded(part["input_audio"]))
         return Plain(400, {"error": {"message": wrong, "type": "BadRequestError", "code": 400}}) if wrong else None
 
-    async def _stream(self, asked: dict[str, Any], answer: Answer) -> AsyncIterator[bytes]:
+    async def _stream(self, asked: dict[str, Any], answer: Answer) -> AsyncGenerator[bytes, None]:
         form = answer.form or asked.get("audio", {}).get("format", "wav")
         chunks = list(_chunks(answer, "pcm" if form == "pcm16" else form))
         for number, (modality, choice) in enumerate(chunks):

@@ -104,7 +104,7 @@ class ChatThinker(Thinker):
         if self._ears is not None:
             served = await self._ears.models()
             self._ears_model = served[0] if served is not None and len(served) == 1 else "whisper-1"
-        self.name = f"chat {self._model}, {speech_model}"
+        self.name = f"chat {self._model} + {speech_model}"
 
     async def stop(self) -> None:
         for service in self._services():

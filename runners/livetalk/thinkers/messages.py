@@ -23,6 +23,11 @@ MAX_HISTORY_AUDIO_S = 120.0
 UNKNOWN_WORDS = "(The user said something here that was not written down.)"
 
 
+def system_prompt(persona: str) -> str:
+    """Who the avatar is, and that it speaks."""
+    return f"{persona.strip()}\n\n{SPEAKING}".strip()
+
+
 def chat_messages(question: Question) -> list[dict[str, Any]]:
     """The persona as system message, the history, and what the user says now.
 
@@ -48,8 +53,7 @@ def chat_messages(question: Question) -> list[dict[str, Any]]:
     now = [_sound(question.audio)] if question.audio is not None and len(question.audio) else []
     if question.text:
         now.append(_text(question.text))
-    system = f"{question.persona.strip()}\n\n{SPEAKING}".strip()
-    merged: list[tuple[str, list[dict[str, Any]]]] = [("system", [_text(system)])]
+    merged: list[tuple[str, list[dict[str, Any]]]] = [("system", [_text(system_prompt(question.persona))])]
     for role, parts in [*reversed(newest_first), ("user", now)]:
         if merged[-1][0] == role:
             merged[-1][1].extend(parts)

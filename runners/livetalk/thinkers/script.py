@@ -78,18 +78,19 @@ def read_script(path: Path) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_SCRIPT_BYTES + 1)
-        text = raw.decode("utf-8-sig")
     except OSError as error:
         raise ThinkerError("failed", f"{named} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ThinkerError("failed", f"{named} is not UTF-8 text; save it as such.") from error
     if len(raw) > MAX_SCRIPT_BYTES:
         raise ThinkerError("failed", f"{named} has more than {MAX_SCRIPT_BYTES:,} bytes; shorten it.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ThinkerError("failed", f"{named} is not UTF-8 text; save it as such.") from error
     answers: list[object] = list(text.splitlines())
     if text.lstrip().startswith("["):
         try:
             answers = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ThinkerError("failed", f"{named} begins like a JSON list but is none: {error}.") from error
     kept: list[str] = []
     for number, answer in enumerate(answers, 1):

@@ -127,6 +127,8 @@ def _is_end(mark: re.Match[str], before: str, after: str) -> bool:
     if "\n" in mark["space"]:
         return True
     line = before.rpartition("\n")[2]
+    if mark["stop"] == "…" or mark["stop"].endswith(".."):
+        return not after.islower()
     if mark["stop"] != ".":
         # After a quoted question the sentence may go on.
         return not after.islower() or mark[0].rstrip() == mark["stop"]
@@ -176,10 +178,10 @@ _CLEANING: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"<((?:https?://|mailto:)[^\s<>]{1,500})>"), r"\1"),
     (re.compile(r"https?://(?:www\.)?([^\s/?#<>\"')\]]{1,253})(?:[/?#][^\s<>\"')\]]*[^\s<>\"')\].,;:!?])?/?"), r"\1"),
     (re.compile(r"</?[A-Za-z][^<>\n]{0,100}>"), " "),
-    (re.compile(r"^\s{0,8}(?:#{1,6}\s+|>\s?|[-*+•]\s+|(?:[-*_=]\s?){3,}\s*$|`{3,}\w*\s*$)", re.M), ""),
-    (re.compile(r"^\s*\|?(?:\s*:?-{2,}:?\s*\|)+(?:\s*:?-{2,}:?)?\s*$", re.M), ""),
-    (re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.M), ""),
-    (re.compile(r"[ \t]*\|[ \t]*"), ", "),
+    (re.compile(r"^[ \t]{0,8}(?:#{1,6}[ \t]+|>[ \t]?|[-*+•][ \t]+|(?:[-*_=][ \t]?){3,}$|`{3,}\w*$)", re.M), ""),
+    (re.compile(r"^[ \t]{0,8}\|?(?:[ \t]{0,8}:?-{2,99}:?[ \t]{0,8}\|){1,50}(?:[ \t]{0,8}:?-{2,99}:?)?$", re.M), ""),
+    (re.compile(r"^[ \t]{0,8}\|[ \t]{0,8}|[ \t]{0,8}\|[ \t]{0,8}$", re.M), ""),
+    (re.compile(r"[ \t]{0,8}\|[ \t]{0,8}"), ", "),
     (re.compile(r"(?<!\d)\*{1,3}(?=\S)|(?<=\S)\*{1,3}(?!\d)|~~|`+"), ""),
     (re.compile(r"(?<!\w)_{1,3}(?=\w)|(?<=[\w.!?,;:])_{1,3}(?!\w)"), ""),
     (re.compile(rf"[{_EMOJI}](?:\u200d?[{_EMOJI}])*"), " "),

@@ -1,0 +1,406 @@
+"""Any chat model with a speech endpoint, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import struct
+import wave
+from typing import Any
+
+import numpy as np
+import pytest
+from chat_stub import SECONDS_A_CHARACTER, ChatStub, Sound, Words, pcm
+from http_stub import Plain
+from livetalk.thinkers.base import Message, TextDelta, ThinkerError
+from livetalk.thinkers.chat import MAX_ANSWER_CHARACTERS, SPEECH_KEY_VARIABLE, ChatThinker
+from livetalk.thinkers.messages import SPEAKING, UNKNOWN_WORDS
+from livetalk.thinkers.sound import to_wav
+from omni_stub import tone
+from thinker_kit import Told, asked, started, told, until_sound
+
+TWO = Words(text=("One is here. ", "Two is there."))
+
+
+async def ask(stub: ChatStub, question: Any = None, **options: Any) -> Told:
+    async with started(ChatThinker(stub.url, **options)) as thinker:
+        return await told(thinker, question or asked())
+
+
+def saying(*text: str, **more: Any) -> ChatStub:
+    return ChatStub(lambda request, number: Words(text=text, **more))
+
+
+def levels(answer: Told) -> list[int]:
+    """The numbers of the sentences that were spoken, in the order in which they are heard."""
+    found: list[int] = []
+    for level in np.round(answer.samples * 100).astype(int).tolist():
+        if not found or found[-1] != level:
+            found.append(level)
+    return found
+
+
+async def test_an_answer_is_spoken_sentence_by_sentence() -> None:
+    history = (Message("user", "Hello"), Message("assistant", "Hello you"))
+    async with ChatStub(models=("a", "b")) as stub:
+        thinker = ChatThinker(stub.url, model="a", speech_url=f"{stub.url}/v1", speech_model="b", voice="nova")
+        async with started(thinker):
+            answer = await told(thinker, asked("How are you?", history=history, seed=3))
+            assert thinker.name == "chat a + b"
+            await told(thinker, asked(voice="onyx"))
+    assert answer.error is None
+    assert answer.text == "Hello there, dear user. How are you today?"
+    assert stub.questions[0] == {
+        "model": "a",
+        "messages": [
+            {"role": "system", "content": f"You are Ada, a pilot.\n\n{SPEAKING}"},
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": "Hello you"},
+            {"role": "user", "content": "How are you?"},
+        ],
+        "stream": True,
+        "seed": 3,
+    }
+    fields = {"model": "b", "response_format": "pcm", "stream_format": "audio"}
+    assert stub.sentences == [
+        {**fields, "input": "Hello there, dear user.", "voice": "nova"},
+        {**fields, "input": "How are you today?", "voice": "nova"},
+        {**fields, "input": "Hello there, dear user.", "voice": "onyx"},
+        {**fields, "input": "How are you today?", "voice": "onyx"},
+    ]
+
+
+async def test_the_sound_is_whole_in_order_and_says_what_is_spoken() -> None:
+    async with ChatStub() as stub:
+        answer = await ask(stub)
+    first, second = "Hello there, dear user.", "How are you today?"
+    expected = pcm(len(first) * SECONDS_A_CHARACTER, 0.01) + pcm(len(second) * SECONDS_A_CHARACTER, 0.02)
+    np.testing.assert_array_equal(answer.samples, np.frombuffer(expected, "<i2").astype(np.float32) / 32768)
+    assert {piece.rate for piece in answer.speech} == {24_000}
+    ends = [piece.text_end for piece in answer.speech]
+    assert ends == sorted(ends, key=lambda end: end or 0)
+    spoken = 0
+    for piece in answer.speech:
+        spoken += len(piece.samples)
+        if piece.text_end:
+            assert spoken >= round(len(first) * SECONDS_A_CHARACTER * 24_000)
+    assert set(ends) == {0, len(first) + 1, len(answer.text)}
+
+
+async def test_speech_begins_while_the_answer_is_still_written() -> None:
+    gate = asyncio.Event()
+    stub = saying("One is here. T", "wo is there.", gates={1: gate})
+    async with stub, started(ChatThinker(stub.url)) as thinker:
+        answer = thinker.answer(asked())
+        assert await anext(answer) == TextDelta("One is here. T")
+        await until_sound(answer)
+        gate.set()
+        assert [delta.text async for delta in answer if isinstance(delta, TextDelta)] == ["wo is there."]
+
+
+async def test_the_next_sentence_is_asked_for_while_one_is_spoken_but_no_further() -> None:
+    first, second = asyncio.Event(), asyncio.Event()
+    gates = {0: first, 1: second}
+    stub = ChatStub(
+        lambda request, number: Words(text=tuple(f"Sentence number {name}. " for name in "abcde")),
+        lambda request, number: Sound(gate=gates.get(number)),
+    )
+    async with stub, started(ChatThinker(stub.url)) as thinker:
+        telling = asyncio.create_task(told(thinker, asked()))
+        await stub.asked("/v1/audio/speech", 2)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(stub.sentences) == 2
+        second.set()
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(stub.sentences) == 2, "the second waits to be heard, and the third waits for it"
+        first.set()
+        answer = await telling
+    assert levels(answer) == [1, 2, 3, 4, 5]
+    assert [request["input"][16] for request in stub.sentences] == list("abcde")
+
+
+async def test_marks_and_emoji_stay_in_the_text_and_out_of_the_speech() -> None:
+    text = "**Sure!** Here is [a link](https://example.com/x). 😀\n\n- one thing\n- another thing\n\n🎉"
+    async with saying(text) as stub:
+        answer = await ask(stub)
+    assert answer.error is None and answer.text == text
+    assert [request["input"] for request in stub.sentences] == [
+        "Sure!",
+        "Here is a link.",
+        "one thing",
+        "another thing",
+    ]
+
+
+async def test_thoughts_are_neither_told_nor_spoken() -> None:
+    for thought in ("<think>Hmm. What now?</think>\n\nHello there.", "\n<think>\n</think>Hello there."):
+        for size in (1, 2, 5, 100):
+            async with saying(*(thought[start : start + size] for start in range(0, len(thought), size))) as stub:
+                answer = await ask(stub)
+            assert (answer.text, answer.error) == ("Hello there.", None)
+            assert [request["input"] for request in stub.sentences] == ["Hello there."]
+    async with saying("<thi", "ngs> to say") as stub:
+        assert (await ask(stub)).text == "<things> to say"
+    async with saying("<thi") as stub:
+        assert (await ask(stub)).text == "<thi"
+    async with saying("<think>never done") as stub:
+        answer = await ask(stub)
+    assert (answer.text, answer.code) == ("", "broken")
+
+
+async def test_reasoning_in_fields_of_its_own_is_passed_over() -> None:
+    chunk = {"choices": [{"index": 0, "delta": {"content": None, "reasoning_content": "Hmm."}}]}
+    refusal = {"choices": [{"index": 0, "delta": {"refusal": "I will not."}}]}
+    usage = {"choices": [], "usage": {"total_tokens": 3}}
+    events = [b"data: " + json.dumps(value).encode() + b"\n\n" for value in (chunk, usage, refusal)]
+    async with saying("Yes. ", "", extra={0: events[0] + events[1], 1: events[2]}) as stub:
+        assert (await ask(stub)).text == "Yes. I will not."
+
+
+async def test_an_answer_has_an_end() -> None:
+    words = Words(text=["all work and no play " * 40] * 40)
+    sound = Sound(pieces=[pcm(0.001, 0.1)])
+    async with ChatStub(lambda request, number: words, lambda request, number: sound) as stub:
+        answer = await ask(stub)
+        assert len(answer.text) == MAX_ANSWER_CHARACTERS
+        assert answer.error is None
+
+
+async def test_a_spoken_turn_is_written_down_first() -> None:
+    now, before = tone(0.3, rate=16_000), tone(0.2, rate=16_000)
+    history = (Message("user", None, before), Message("assistant", "Yes"))
+    async with ChatStub() as stub, started(ChatThinker(stub.url, transcribe_url=stub.url)) as thinker:
+        answers = [await told(thinker, asked(None, now, history=history)) for _ in range(2)]
+        typed = await told(thinker, asked("typed words", now))
+    assert [answer.error for answer in [*answers, typed]] == [None] * 3
+    contents = [message["content"] for message in stub.questions[0]["messages"]]
+    assert contents[1:] == ["what I said", "Yes", "what I said"]
+    assert stub.questions[2]["messages"][-1]["content"] == "typed words"
+    assert len(stub.transcribed) == 2, "each sound is written down once"
+    with wave.open(io.BytesIO(stub.transcribed[1])) as file:
+        assert (file.getframerate(), file.getnframes()) == (16_000, len(now))
+
+
+async def test_a_spoken_turn_without_words_is_not_answered() -> None:
+    async with ChatStub() as stub:
+        stub.transcript = "  "
+        answer = await ask(stub, asked(None, tone(0.3, rate=16_000)), transcribe_url=stub.url)
+    assert answer.code == "unsupported" and "say it again" in str(answer.error)
+    assert stub.questions == []
+
+
+async def test_a_model_that_hears_gets_the_sound() -> None:
+    async with ChatStub(hears=True) as stub:
+        answer = await ask(stub, asked(None, tone(0.3, rate=16_000)))
+    assert answer.error is None
+    assert [part["type"] for part in stub.questions[0]["messages"][-1]["content"]] == ["input_audio"]
+
+
+async def test_a_model_that_cannot_hear_says_what_to_do_and_can_still_be_written_to() -> None:
+    spoken = tone(0.3, rate=16_000)
+    async with ChatStub() as stub, started(ChatThinker(stub.url)) as thinker:
+        answer = await told(thinker, asked(None, spoken))
+        assert answer.code == "unsupported"
+        assert "--transcribe-url" in str(answer.error) and "not a multimodal model" in str(answer.error)
+        later = await told(thinker, asked("typed", history=(Message("user", None, spoken), Message("assistant", "Hm"))))
+    assert later.error is None
+    assert [message["content"] for message in stub.questions[0]["messages"]][1:] == [UNKNOWN_WORDS, "Hm", "typed"]
+
+
+async def test_leaving_an_answer_closes_both_connections_at_once() -> None:
+    never = asyncio.Event()
+    async with saying("One is here. T", "wo", gates={1: never}) as chat:
+        speech = ChatStub(sound=lambda request, number: Sound(gate=never if number else None))
+        async with speech, started(ChatThinker(chat.url, speech_url=speech.url)) as thinker:
+            answer = thinker.answer(asked())
+            await until_sound(answer)
+            await answer.aclose()  # type: ignore[attr-defined]
+            await asyncio.wait_for(chat.left.wait(), 10)
+            chat.words = lambda request, number: TWO
+            answer = thinker.answer(asked())
+            assert await anext(answer) == TextDelta("One is here. ")
+            await speech.asked("/v1/audio/speech", 3)
+            await answer.aclose()  # type: ignore[attr-defined]
+            await asyncio.wait_for(speech.left.wait(), 10)
+            assert not [task for task in asyncio.all_tasks() if "_Telling" in repr(task)]
+
+
+async def test_a_chat_stream_cut_anywhere_ends_in_a_clear_outcome_after_its_whole_sentences() -> None:
+    chat, speech = saying("One. ", "Yes, ", "two"), ChatStub()
+    outcomes = set()
+    async with chat, speech, started(ChatThinker(chat.url, speech_url=speech.url)) as thinker:
+        whole = await told(thinker, asked())
+        assert whole.error is None
+        for place in range(0, chat.sent, 3):
+            chat.cut_at = place
+            speech.sentences.clear()
+            answer = await told(thinker, asked())
+            assert whole.text.startswith(answer.text)
+            assert levels(answer) == list(range(1, len(speech.sentences) + 1))
+            if answer.error is None:
+                assert answer.text == whole.text
+            outcomes.add((answer.code, len(speech.sentences)))
+    assert outcomes == {("broken", 0), ("broken", 1), (None, 2)}
+
+
+async def test_a_speech_stream_cut_anywhere_ends_in_a_clear_outcome_with_what_was_heard() -> None:
+    short = Sound(pieces=[pcm(0.0005, 0.5)] * 4)
+    chat, speech = saying("One is here. ", "Two."), ChatStub(sound=lambda request, number: short)
+    heard = set()
+    async with chat, speech, started(ChatThinker(chat.url, speech_url=speech.url)) as thinker:
+        whole = await told(thinker, asked())
+        assert whole.error is None
+        for place in range(speech.sent):
+            speech.cut_at = place
+            answer = await told(thinker, asked())
+            assert (answer.code, answer.text) == ("broken", whole.text)
+            np.testing.assert_array_equal(answer.samples, whole.samples[: len(answer.samples)])
+            heard.add(len(answer.samples))
+    assert max(heard) == len(whole.samples) // 2, "the first sentence; the second was never given"
+
+
+async def test_when_a_sentence_cannot_be_spoken_the_ones_before_it_are() -> None:
+    busy = Sound(instead=Plain(429, {"error": {"message": "Slow down"}}, {"retry-after": "3"}))
+    stub = ChatStub(
+        lambda request, number: Words(text=tuple(f"Sentence number {name}. " for name in "abc")),
+        lambda request, number: busy if number == 1 else Sound(),
+    )
+    async with stub:
+        answer = await ask(stub)
+    assert answer.code == "overloaded" and "wait 3 s" in str(answer.error)
+    assert levels(answer) == [1]
+    assert answer.speech[-1].text_end == len("Sentence number a. ")
+
+
+WAV = to_wav(np.full(2_400, 0.25, np.float32), 16_000)
+
+
+@pytest.mark.parametrize(
+    ("sound", "rate", "length"),
+    [
+        (Sound(pieces=[WAV], content_type="audio/wav"), 16_000, 2_400),
+        (Sound(pieces=[WAV[:3], WAV[3:30], WAV[30:1_001], WAV[1_001:]], content_type="audio/x-wav"), 16_000, 2_400),
+        (Sound(pieces=[WAV[:40] + struct.pack("<I", 0xFFFFFFFF) + WAV[44:]], content_type="audio/wav"), 16_000, 2_400),
+        (Sound(pieces=[WAV], content_type="application/octet-stream"), 16_000, 2_400),
+        (Sound(pieces=[WAV[44:]], content_type="audio/pcm;rate=22050"), 22_050, 2_400),
+        (Sound(pieces=[WAV[44:45], WAV[45:]], content_type="audio/pcm"), 24_000, 2_400),
+    ],
+)
+async def test_speech_formats(sound: Sound, rate: int, length: int) -> None:
+    async with ChatStub(lambda request, number: Words(text=("One.",)), lambda request, number: sound) as stub:
+        answer = await ask(stub)
+    assert answer.error is None
+    assert {piece.rate for piece in answer.speech} == {rate}
+    assert len(answer.samples) == length
+    np.testing.assert_allclose(answer.samples, 0.25, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sound", "says"),
+    [
+        (Sound(pieces=[b"ID3"], content_type="audio/mpeg"), "'audio/mpeg'"),
+        (Sound(instead=Plain(200, b"<html>", {"content-type": "text/html"})), "'text/html'"),
+        (Sound(instead=Plain(200, {"ok": True})), "'application/json'"),
+        (Sound(instead=Plain(200, b"", {"content-type": "audio/pcm"})), "empty"),
+        (Sound(pieces=[b"abc"]), "before it is complete"),
+        (Sound(pieces=[WAV[:100]], content_type="audio/wav"), "before it is complete"),
+        (Sound(pieces=[pcm(1, 0)] * 400), "minutes of sound"),
+        (Sound(pieces=[b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + b"\0" * 16], content_type="audio/wav"), "neither PCM"),
+    ],
+)
+async def test_sound_that_is_none(sound: Sound, says: str) -> None:
+    async with ChatStub(lambda request, number: Words(text=("One.",)), lambda request, number: sound) as stub:
+        answer = await ask(stub)
+    assert (answer.code, answer.text) == ("broken", "One.")
+    assert says in str(answer.error)
+
+
+async def test_the_rate_stays_the_same_throughout_an_answer() -> None:
+    sounds = [Sound(), Sound(pieces=[WAV], content_type="audio/wav")]
+    async with ChatStub(lambda request, number: TWO, lambda request, number: sounds[number]) as stub:
+        answer = await ask(stub)
+    assert answer.code == "broken" and levels(answer) == [1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (Words(text=()), "broken", "no text"),
+        (Words(text=("😀",)), "broken", "nothing that can be spoken"),
+        (Words(finish=None, done=False), "broken", "ended before"),
+        (Words(finish="content_filter"), "refused", "refuses"),
+        (Words(extra={3: b"data: nonsense\n\n"}), "broken", "JSON"),
+        (Words(extra={3: b'data: {"choices": [7]}\n\n'}), "broken", "chat completion"),
+        (Words(extra={3: b'data: {"choices": [{"delta": {"content": 7}}]}\n\n'}), "broken", "other than text"),
+        (Words(extra={3: b'data: {"error": {"message": "died"}}\n\n'}), "broken", "died"),
+        (Words(extra={3: b"data: " + b"x" * 2_000_000}), "broken", "longer than"),
+        (Words(instead=Plain(401, {"error": {"message": "no"}})), "unauthorized", "LIVETALK_THINKER_KEY"),
+        (Words(instead=Plain(400, {"error": {"message": "no", "code": "content_policy_violation"}})), "refused", "no"),
+        (Words(instead=Plain(200, {"choices": []})), "broken", "does not stream"),
+    ],
+)
+async def test_answers_that_go_wrong(words: Words, code: str, says: str) -> None:
+    async with ChatStub(lambda request, number: words) as stub:
+        answer = await ask(stub)
+    assert answer.code == code
+    assert says in str(answer.error)
+
+
+async def test_a_stream_may_end_without_its_last_mark_or_without_a_reason() -> None:
+    for words in (Words(done=False), Words(finish=None), Words(finish="length")):
+        async with ChatStub(lambda request, number, words=words: words) as stub:  # type: ignore[misc]
+            assert (await ask(stub)).error is None
+
+
+async def test_services_that_fall_silent_are_given_up() -> None:
+    never = asyncio.Event()
+    async with saying("One is here. T", "wo", gates={1: never}) as stub:
+        answer = await ask(stub, silence_s=0.3)
+    assert answer.code == "timed_out" and levels(answer) == [1]
+    async with ChatStub(sound=lambda request, number: Sound(gate=never)) as stub:
+        answer = await ask(stub, silence_s=0.3)
+    assert answer.code == "timed_out" and "hanging" in str(answer.error)
+
+
+async def test_models_are_found_or_asked_for() -> None:
+    async with ChatStub(models=("a", "b:latest", "org/c")) as stub:
+        with pytest.raises(ThinkerError, match=r"--thinker-model \(a, b:latest, org/c\)"):
+            await ask(stub)
+        with pytest.raises(ThinkerError, match="--speech-model"):
+            await ask(stub, model="a")
+        with pytest.raises(ThinkerError, match="no model 'd'"):
+            await ask(stub, model="d")
+        assert (await ask(stub, model="b", speech_model="c")).error is None
+    async with ChatStub(models=None) as stub:
+        with pytest.raises(ThinkerError, match="has no list of models"):
+            await ask(stub)
+        assert (await ask(stub, model="x", speech_model="y")).error is None
+
+
+async def test_each_service_has_its_own_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVETALK_THINKER_KEY", "chat-key")
+    monkeypatch.setenv("LIVETALK_TRANSCRIBE_KEY", "ears-key")
+    async with ChatStub(key="chat-key") as chat, ChatStub(key="speech-key") as speech, ChatStub(key="ears-key") as ears:
+        options = {"speech_url": speech.url, "transcribe_url": ears.url}
+        with pytest.raises(ThinkerError, match=SPEECH_KEY_VARIABLE) as caught:
+            await ask(chat, **options)
+        assert "chat-key" not in str(caught.value)
+        monkeypatch.setenv(SPEECH_KEY_VARIABLE, "speech-key")
+        answer = await ask(chat, asked(None, tone(0.1, rate=16_000)), **options)
+    assert answer.error is None
+
+
+async def test_a_speech_service_that_is_not_there_is_found_out_at_the_start() -> None:
+    async with ChatStub() as gone:
+        url = gone.url
+    async with ChatStub() as stub:
+        with pytest.raises(ThinkerError, match=r"speech service at .* cannot be reached"):
+            await ask(stub, speech_url=url)
+
+
+async def test_an_answer_before_the_start_is_refused() -> None:
+    answer = await told(ChatThinker("http://127.0.0.1:1"), asked())
+    assert answer.code == "failed" and "started" in str(answer.error)
