@@ -53,7 +53,7 @@ class _Ending:
 
 
 class Answer:
-    """The stream of one answer: a fragmented MP4 from its first byte on, one piece per block.
+    """The stream of one answer: a fragmented MP4, a piece for each block; the first begins with the init segment.
 
     Iterate it once, and `aclose` it if it is not read to its end: the turn then ends as `disconnected` and nothing more
     is generated. Cancelling the task that waits for a piece does the same.
@@ -116,11 +116,6 @@ class Answer:
         """The client is gone."""
         self._read_out = True
         self._disconnect()
-
-    @property
-    def read_out(self) -> bool:
-        """Nothing of it will be taken any more."""
-        return self._read_out
 
     # -- for the session ---------------------------------------------------------------------------------------------
 
@@ -200,7 +195,10 @@ class Answer:
             self._trouble = _Ending(Outcome.failed, ThinkerError("failed", message))
         finally:
             self._feed.end()
-            await pieces.aclose()
+            try:
+                await pieces.aclose()
+            except Exception:
+                _log.exception("the thinker did not close its answer in turn %d", self.index)
 
     async def _next(self, pieces: AsyncGenerator[Delta]) -> Delta | None:
         settings = self._studio.settings
@@ -336,11 +334,10 @@ class Answer:
             fragment = writer.write(block.frames.numpy(), sound)
         self._mark("first_fragment_s")
         self._playback.deliver(count / VIDEO_FPS)
-        waiting = self._clock()
-        if not self._made:
-            self._pipe.put(Piece(writer.init_segment, 0))
+        head = b"" if self._made else writer.init_segment
         self._made += count
-        self._pipe.put(Piece(fragment, count))
+        waiting = self._clock()
+        self._pipe.put(Piece(head + fragment, count))
         self._playback.hold(self._clock() - waiting)
 
     def _finish(self, writer: FragmentWriter) -> None:

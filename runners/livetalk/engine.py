@@ -69,7 +69,7 @@ class Engine:
     def video(self) -> VideoFormat:
         """What answers look like; known once the engine has started."""
         if self._video is None:
-            raise RuntimeError("the engine has not been started")
+            raise RuntimeError("what videos look like is known once the engine has started")
         return self._video
 
     async def start(self) -> None:
@@ -120,32 +120,31 @@ class Engine:
         """
         if voice is not None:
             self.thinker.check_voice(voice)
+        pool = self._running()
         if not self._performers:
             raise CapacityError(
                 f"All {self.capacity} conversations that this service holds at once are taken; try again later."
             )
         performer = self._performers.pop()
         self._opening += 1
-        conditioning = asyncio.ensure_future(self._in_thread(self._condition, image, prompt))
         try:
-            context, reference = await asyncio.shield(conditioning)
+            context, reference = await self._in_thread(self._condition, image, prompt)
+            self._running()
         except BaseException:
-            # Cancelled, the thread goes on for a while; it does not use the performer.
+            # If this was cancelled the thread goes on for a while, but it does not use the performer.
             self._performers.append(performer)
             raise
         finally:
             self._opening -= 1
-        begin = partial(self._begin, performer, context, reference, seed)
-        assert self._pool is not None
         studio = Studio(
             performer=performer,
-            begin=begin,
+            begin=partial(self._begin, performer, context, reference, seed),
             speech=self.models.speech,
             thinker=self.thinker,
             settings=self.settings,
             rendering=self.rendering,
             decoding=self.decoding,
-            pool=self._pool,
+            pool=pool,
             clock=self.clock,
         )
         session = Session(
@@ -155,9 +154,11 @@ class Engine:
         return session
 
     async def _give_back(self, performer: Performer, session: Session) -> None:
-        await self._in_thread(performer.end)
-        self._open.discard(session)
-        self._performers.append(performer)
+        try:
+            await self._in_thread(performer.end)
+        finally:
+            self._open.discard(session)
+            self._performers.append(performer)
 
     def _prepare(self) -> None:
         """Everything that takes long and can be done before anybody asks."""
@@ -169,7 +170,7 @@ class Engine:
             models.dit.compile_layers()
             models.vae.compile(mode="max-autotune-no-cudagraphs")
         for _ in range(self.capacity):
-            performer = Performer(models.dit, models.vae.decoder_stream(), stream)
+            performer = Performer(models.dit, models.vae.decoder_stream(), stream, decode_device=models.vae.device)
             if on_cuda:  # captures a graph for every length of the window
                 performer.warm_up()
                 performer.end()
@@ -204,6 +205,9 @@ class Engine:
         performer.start(context, reference, SeededNoise(seed, self.models.dit.device))
 
     async def _in_thread(self, call: Callable[..., _R], *args: object) -> _R:
+        return await asyncio.get_running_loop().run_in_executor(self._running(), call, *args)
+
+    def _running(self) -> ThreadPoolExecutor:
         if self._pool is None:
-            raise RuntimeError("the engine is not running")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
+            raise RuntimeError("the engine is not running: it has not been started, or was stopped")
+        return self._pool

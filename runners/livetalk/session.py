@@ -43,8 +43,7 @@ class Session:
         self._memory = Memory(studio.settings.history_audio_s, studio.settings.history_chars)
         self._records: list[TurnRecord] = []  # of all turns but the latest
         self._latest: Answer | None = None
-        self._unread: dict[int, Answer] = {}  # past, and perhaps still on its way to the client
-        self._winding_down: set[asyncio.Task[None]] = set()
+        self._past: dict[int, Answer] = {}  # interrupted, and perhaps still on their way to the client
         self._closing: asyncio.Task[None] | None = None
 
     def respond(self, turn: UserTurn, *, played_s: float | None = None) -> Answer:
@@ -63,6 +62,7 @@ class Session:
             self._latest.interrupt(played_s)
             stage_free = self._latest.stage_free
             self._settle(self._latest)
+            self._leave_behind(keep=1)
         question = Question(
             persona=self._persona,
             history=self._memory.messages(),
@@ -113,32 +113,31 @@ class Session:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._latest is not None:
-            self._latest.interrupt(None, TurnError("closed", "The conversation was closed during the answer."))
-            await self._latest.ended()
-        await asyncio.gather(*self._winding_down)
-        if self._latest is not None:
-            self._settle(self._latest)
-            self._latest = None
+        latest, self._latest = self._latest, None
+        if latest is not None:
+            latest.interrupt(None, TurnError("closed", "The conversation was closed during the answer."))
+            self._settle(latest)
+        await asyncio.gather(*(answer.ended() for answer in self._past.values()))
+        self._leave_behind(keep=0)
         self._studio = None
         await self._leave(self)
 
     def _settle(self, answer: Answer) -> None:
         """A turn is past: keep what is worth remembering of it."""
         record = answer.record()
-        self._catch_up()
         self._records.append(record)
-        self._unread[answer.index] = answer
+        self._past[answer.index] = answer
         # What failed before anything was heard would make the thinker fail again, or be asked twice.
         if record.heard_text or record.outcome not in (Outcome.failed, Outcome.timed_out):
             self._memory.add(answer.said.text, answer.said.audio, record.heard_text)
-        task = asyncio.create_task(answer.ended())
-        self._winding_down.add(task)
-        task.add_done_callback(self._winding_down.discard)
 
     def _catch_up(self) -> None:
         """What was made of an interrupted answer still reaches the client; memory stays as it was then."""
-        for index, answer in tuple(self._unread.items()):
+        for index, answer in self._past.items():
             self._records[index - 1] = replace(answer.record(), heard_text=self._records[index - 1].heard_text)
-            if answer.read_out:
-                del self._unread[index]
+
+    def _leave_behind(self, keep: int) -> None:
+        """Let go of all past answers but the last few; only those may still be read."""
+        self._catch_up()
+        while len(self._past) > keep:
+            self._past.pop(next(iter(self._past)))
