@@ -192,6 +192,20 @@ async def test_a_spoken_turn_without_words_is_not_answered() -> None:
     assert stub.questions == []
 
 
+async def test_a_turn_of_nothing_is_not_asked() -> None:
+    async with ChatStub() as stub:
+        answer = await ask(stub, asked(" ", np.zeros(0, np.float32)), transcribe_url=stub.url)
+    assert answer.code == "unsupported" and "say or type something" in str(answer.error)
+    assert stub.questions == stub.transcribed == []
+
+
+async def test_characters_may_be_cut_in_two() -> None:
+    async with saying("So \ud83d", "\ude00 it is.") as stub:
+        answer = await ask(stub, asked("half \ud83d"), voice="\udc00")
+    assert (answer.text, answer.error) == ("So 😀 it is.", None)
+    assert stub.sentences[0]["input"] == "So it is."
+
+
 async def test_a_model_that_hears_gets_the_sound() -> None:
     async with ChatStub(hears=True) as stub:
         answer = await ask(stub, asked(None, tone(0.3, rate=16_000)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from http_stub import HttpStub, Plain, Request, Streamed
-from livetalk.thinkers.base import Message, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.base import Message, Question, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.messages import MAX_HISTORY_CHARACTERS, SPEAKING, UNKNOWN_WORDS
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.vllm_omni import KEY_VARIABLE, VllmOmniThinker
@@ -144,6 +144,23 @@ async def test_cancelling_the_reader_closes_the_connection_too() -> None:
         with pytest.raises(asyncio.CancelledError):
             await reading
         await asyncio.wait_for(stub.left.wait(), 10)
+
+
+async def test_characters_survive_being_cut_in_two_and_halves_do_no_harm() -> None:
+    text = ("A \ud83d", "\ude00 and ", "\udc00", "\ud83d")
+    async with always(Answer(text=text, sound=(tone(0.01),))) as stub:
+        answer = await ask(stub, asked("half \ud83d", history=(Message("assistant", "other \ude00"),)))
+    assert answer.error is None
+    assert answer.text == "A 😀 and \ufffd"
+    assert [message["content"] for message in stub.questions[0]["messages"][1:]] == ["other \ufffd", "half \ufffd"]
+
+
+@pytest.mark.parametrize("question", [asked(None), asked("  \n"), asked(None, np.zeros(0, np.float32))])
+async def test_a_turn_of_nothing_is_not_asked(question: Question) -> None:
+    async with OmniStub() as stub:
+        answer = await ask(stub, question)
+    assert answer.code == "unsupported" and "say or type something" in str(answer.error)
+    assert stub.questions == []
 
 
 async def test_several_answers_at_once() -> None:

@@ -24,7 +24,7 @@ from livetalk.thinkers.base import (
 )
 from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages
 from livetalk.thinkers.sentences import Splitter, speakable
-from livetalk.thinkers.service import SILENCE_S, Service, read_json
+from livetalk.thinkers.service import SILENCE_S, Service, WholeCharacters, read_json
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.speech_endpoint import SpeechEndpoint
 
@@ -157,7 +157,7 @@ class ChatThinker(Thinker):
         return [service for service in dict.fromkeys((self._chat, self._speech, self._ears)) if service is not None]
 
     async def _texts(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-        thoughts = _Thoughts()
+        characters, thoughts = WholeCharacters(), _Thoughts()
         length, finished = 0, False
         async for event in events:
             if event == "[DONE]":
@@ -167,7 +167,7 @@ class ChatThinker(Thinker):
             if finish == "content_filter":
                 raise ThinkerError("refused", f"{self._chat.named} refuses to say more.")
             finished = finished or finish is not None
-            text = thoughts.without(text)[: MAX_ANSWER_CHARACTERS - length]
+            text = thoughts.without(characters.feed(text))[: MAX_ANSWER_CHARACTERS - length]
             length += len(text)
             if text:
                 yield text
@@ -200,23 +200,24 @@ class ChatThinker(Thinker):
 
     async def _in_words(self, question: Question) -> Question:
         """The question without the sound whose words are known or can be had."""
-        if question.text:
+        if question.text and question.text.strip():
             question = replace(question, audio=None)
         if self._ears is None:
             if self._deaf:
                 heard = [
-                    replace(message, audio=None, text=message.text or UNKNOWN_WORDS) for message in question.history
+                    message if message.text or message.audio is None else replace(message, text=UNKNOWN_WORDS)
+                    for message in question.history
                 ]
                 question = replace(question, history=tuple(heard))
             return question
         history = [
             message
             if message.text or message.audio is None
-            else replace(message, text=await self._transcribed(self._ears, message.audio), audio=None)
+            else replace(message, text=await self._transcribed(self._ears, message.audio))
             for message in question.history
         ]
         question = replace(question, history=tuple(history))
-        if question.audio is None:
+        if question.audio is None or not len(question.audio):
             return question
         text = await self._transcribed(self._ears, question.audio)
         if not text:

@@ -6,7 +6,8 @@ import base64
 from typing import Any
 
 from livetalk.config import AUDIO_RATE
-from livetalk.thinkers.base import Question, Samples
+from livetalk.thinkers.base import Question, Samples, ThinkerError
+from livetalk.thinkers.service import mended
 from livetalk.thinkers.sound import to_wav
 
 SPEAKING = (
@@ -35,6 +36,9 @@ def chat_messages(question: Question) -> list[dict[str, Any]]:
     Earlier turns are text; only where no text is known the user's own sound stands in for it, for the last
     `MAX_HISTORY_AUDIO_S` seconds of such sound. Messages of one side in a row become one, as many models' templates
     know strict turns only.
+
+    Raises:
+        ThinkerError: `unsupported`; the user says nothing.
     """
     newest_first: list[tuple[str, list[dict[str, Any]]]] = []
     characters, seconds = 0, 0.0
@@ -51,8 +55,10 @@ def chat_messages(question: Question) -> list[dict[str, Any]]:
             break
         newest_first.append((message.role, parts))
     now = [_sound(question.audio)] if question.audio is not None and len(question.audio) else []
-    if question.text:
+    if question.text and question.text.strip():
         now.append(_text(question.text))
+    if not now:
+        raise ThinkerError("unsupported", "The turn has neither words nor sound; say or type something.")
     merged: list[tuple[str, list[dict[str, Any]]]] = [("system", [_text(system_prompt(question.persona))])]
     for role, parts in [*reversed(newest_first), ("user", now)]:
         if merged[-1][0] == role:
@@ -70,7 +76,7 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
 
 
 def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
+    return {"type": "text", "text": mended(text)}
 
 
 def _sound(samples: Samples) -> dict[str, Any]:

@@ -198,6 +198,10 @@ class Service:
         if self._client is None:
             raise ThinkerError("failed", f"{self.named} is not open; start the thinker first.")
         with self._explained():
+            if "json" in content:
+                # In ASCII, so that no character of a user's text can fail to be encoded.
+                body = json.dumps(content["json"]).encode()
+                content = {"content": body, "headers": {"Content-Type": "application/json"}}
             async with self._client.stream(method, self.url + path, **content) as response:
                 yield response
 
@@ -283,6 +287,24 @@ def read_json(data: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ThinkerError("broken", "The service sent something that is not the JSON it should be; see its own log.")
     return value
+
+
+class WholeCharacters:
+    """Text whose characters may be cut in two between its pieces, as JSON escapes allow (`\\ud83d`, `\\ude00`)."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, text: str) -> str:
+        """The characters that are complete with this piece; halves that have no other become U+FFFD."""
+        text = self._half + text
+        self._half = text[-1] if text and "\ud800" <= text[-1] <= "\udbff" else ""
+        return mended(text.removesuffix(self._half))
+
+
+def mended(text: str) -> str:
+    """A text that can be encoded: halves of characters joined, or replaced by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def shown(text: str) -> str:

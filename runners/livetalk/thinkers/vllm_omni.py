@@ -15,7 +15,7 @@ from typing import Any
 
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.messages import chat_messages
-from livetalk.thinkers.service import SILENCE_S, Service, read_json
+from livetalk.thinkers.service import SILENCE_S, Service, WholeCharacters, read_json
 from livetalk.thinkers.sound import SoundReader
 
 KEY_VARIABLE = "LIVETALK_THINKER_KEY"
@@ -97,6 +97,7 @@ class _Answer:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._characters = WholeCharacters()
         self._pcm: SoundReader | None = None
         self._rate: int | None = None
 
@@ -117,14 +118,11 @@ class _Answer:
         content, sound = delta.get("content"), delta.get("audio")
         if chunk.get("modality", "text") == "audio":
             return self._sound(content, choice.get("audio_metadata"))
-        found: list[Delta] = []
-        if chunk.get("modality", "text") == "text" and isinstance(content, str) and content:
-            found.append(TextDelta(content))
-        if isinstance(sound, dict):
-            if isinstance(sound.get("transcript"), str) and sound["transcript"]:
-                found.append(TextDelta(sound["transcript"]))
-            found += self._sound(sound.get("data"), None)
-        return found
+        if not isinstance(sound, dict):
+            sound = {}
+        text = "".join(part for part in (content, sound.get("transcript")) if isinstance(part, str))
+        text = self._characters.feed(text) if chunk.get("modality", "text") == "text" else ""
+        return [*([TextDelta(text)] if text else []), *self._sound(sound.get("data"), None)]
 
     def finish(self) -> None:
         """Check that the answer that has ended is one."""
