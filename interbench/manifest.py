@@ -146,7 +146,7 @@ def merge(
     for label, facts in systems.items():
         before = old.get("systems", {}).get(label)
         if before is not None:
-            differences += _differences(f"system {label}:", _comparable(before), _comparable(facts))
+            differences += _differences(f"system {label}:", *_comparable(before, facts))
     if differences:
         raise IncomparableError(
             "This run folder was made differently, and old and new results would not be comparable: "
@@ -169,8 +169,19 @@ def merge(
     }
 
 
-def _comparable(system: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: system.get(name) for name in ("spec", "version", "settings")}
+def _comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What makes the results of a system comparable; of its settings those that differ."""
+    settings = [dict(system.get("settings") or {}) for system in (old, new)]
+    differing = [n for n in settings[0] | settings[1] if _json(settings[0].get(n)) != _json(settings[1].get(n))]
+    before, after = (
+        {
+            "spec": system.get("spec"),
+            "version": system.get("version"),
+            "settings": {name: of_system.get(name) for name in differing},
+        }
+        for system, of_system in zip((old, new), settings, strict=True)
+    )
+    return before, after
 
 
 def _differences(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:

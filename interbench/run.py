@@ -355,7 +355,7 @@ class _Pipeline:
     async def _start(self, spec: SystemSpec) -> Host:
         host = Host(self.plan.factories[spec.label], tell=lambda line: self.progress.say(f"{spec.label}: {line}"))
         try:
-            await host.start()
+            await self._admit(spec, host)
         except InterbenchError:
             await host.stop()
             raise
@@ -364,9 +364,13 @@ class _Pipeline:
             raise SystemLoadError(
                 f"The system {spec.label!r} can't be started: {type(error).__name__}: {error}"
             ) from error
+        return host
+
+    async def _admit(self, spec: SystemSpec, host: Host) -> None:
+        """Start a system and see that what it makes may stand in this run."""
+        await host.start()
         system = host.system
         if system.takes_script and self.writer is None:
-            await host.stop()
             raise UsageError(
                 f"The system {spec.label!r} performs replies that a language model writes, the same for every system. "
                 f"Name the model's OpenAI-compatible server with --script URL, and `model` in script_options (see "
@@ -382,7 +386,6 @@ class _Pipeline:
             "caveats": list(system.caveats),
         }
         self._write_manifest({spec.label: facts})
-        return host
 
     def _has_started(self) -> None:
         self._starting -= 1
