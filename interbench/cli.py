@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,17 @@ Systems = Annotated[
         "[default: the puppet and four of its defects]",
     ),
 ]
+LiveTalkUrl = Annotated[
+    str | None,
+    typer.Option("--livetalk-url", help="Server for the system livetalk: any that speaks the conversation protocol."),
+]
+LiveTalkSize = Annotated[
+    str | None,
+    typer.Option(
+        "--livetalk-size",
+        help="Size of the server that the system livetalk starts itself; tiny needs no GPU. [default: 1.3B]",
+    ),
+]
 Transcriber = Annotated[
     str | None,
     typer.Option(help="given, funasr, or the URL of an endpoint. [default: funasr if installed, else given]"),
@@ -97,16 +109,21 @@ def _list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _play(options: dict[str, Any], stages: tuple[Stage, ...]) -> None:
-    """What ``run`` and ``drive`` have in common; ``options`` are the arguments of the verb by name."""
+def _play(stages: tuple[Stage, ...], config: Path | None, dry_run: bool, quiet: bool, **options: Any) -> None:
+    """Play; ``options`` are settings by name."""
     from interbench.commands import execute_and_report, print_plan
     from interbench.config import load_settings
+    from interbench.errors import UsageError
     from interbench.run import make_plan
 
-    config, dry_run, quiet = (options.pop(name) for name in ("config", "dry_run", "quiet"))
     for name in ("systems", "retry"):
         options[name] = _list(options[name])
     plan = make_plan(load_settings(options, config))
+    if (options["livetalk_url"] or options["livetalk_size"]) and not any(s.name == "livetalk" for s in plan.systems):
+        raise UsageError(
+            "--livetalk-url and --livetalk-size are for the system livetalk, which is not among those to test; add it "
+            "with --systems livetalk."
+        )
     if dry_run:
         print_plan(plan)
     else:
@@ -121,57 +138,43 @@ def _go_on(folder: Path, config: Path | None, changes: dict[str, Any], stages: t
     execute_and_report(resume_plan(folder, config, changes), stages, quiet=quiet)
 
 
-@app.command()
-def run(
-    out: Out = None,
-    scenarios: Scenarios = None,
-    only: Only = None,
-    categories: Categories = None,
-    limit: Limit = None,
-    personas: Personas = None,
-    systems: Systems = None,
-    transcriber: Transcriber = None,
-    judge: Judge = None,
-    repeats: Repeats = None,
-    concurrency: Concurrency = None,
-    seed: Seed = None,
-    deadline_s: Deadline = None,
-    after_failure: After = None,
-    script: Script = None,
-    max_usd: MaxUsd = None,
-    max_video_seconds: MaxVideo = None,
-    retry: Retry = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Play, transcribe, judge, and print the table. The same command again goes on where it was."""
-    _play(dict(locals()), ("drive", "transcribe", "judge"))
+def _playing(stages: tuple[Stage, ...]) -> Callable[..., None]:
+    """A verb that plays: what it is told is kept with the run, also for stages that come later."""
+
+    def play(
+        out: Out = None,
+        scenarios: Scenarios = None,
+        only: Only = None,
+        categories: Categories = None,
+        limit: Limit = None,
+        personas: Personas = None,
+        systems: Systems = None,
+        livetalk_url: LiveTalkUrl = None,
+        livetalk_size: LiveTalkSize = None,
+        transcriber: Transcriber = None,
+        judge: Judge = None,
+        repeats: Repeats = None,
+        concurrency: Concurrency = None,
+        seed: Seed = None,
+        deadline_s: Deadline = None,
+        after_failure: After = None,
+        script: Script = None,
+        max_usd: MaxUsd = None,
+        max_video_seconds: MaxVideo = None,
+        retry: Retry = None,
+        config: Config = None,
+        dry_run: DryRun = False,
+        quiet: Quiet = False,
+    ) -> None:
+        _play(**{**locals(), "stages": stages})
+
+    return play
 
 
-@app.command()
-def drive(
-    out: Out = None,
-    scenarios: Scenarios = None,
-    only: Only = None,
-    categories: Categories = None,
-    limit: Limit = None,
-    personas: Personas = None,
-    systems: Systems = None,
-    concurrency: Concurrency = None,
-    seed: Seed = None,
-    deadline_s: Deadline = None,
-    after_failure: After = None,
-    script: Script = None,
-    max_usd: MaxUsd = None,
-    max_video_seconds: MaxVideo = None,
-    retry: Retry = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Play the scenarios only."""
-    _play(dict(locals()), ("drive",))
+run = app.command(
+    "run", help="Play, transcribe, judge, and print the table. The same command again goes on where it was."
+)(_playing(("drive", "transcribe", "judge")))
+drive = app.command("drive", help="Play the scenarios only.")(_playing(("drive",)))
 
 
 @app.command()
@@ -299,13 +302,16 @@ def validate(
 def check_system(
     system: Annotated[str, typer.Argument(help="name, name:variant or module:Class.")],
     config: Config = None,
+    livetalk_url: LiveTalkUrl = None,
+    livetalk_size: LiveTalkSize = None,
     deadline_s: Annotated[float, typer.Option("--deadline", help="Seconds per turn.")] = 120.0,
     keep: Annotated[Path | None, typer.Option(help="Keep the clips in this folder.")] = None,
 ) -> None:
     """Try out an adapter and say in plain words what is wrong with it."""
     from interbench.commands import print_conformance
 
-    raise typer.Exit(print_conformance(system, config, deadline_s, keep))
+    options = {"systems": [system], "livetalk_url": livetalk_url, "livetalk_size": livetalk_size}
+    raise typer.Exit(print_conformance(options, config, deadline_s, keep))
 
 
 def _version(show: bool) -> None:

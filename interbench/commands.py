@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from interbench.costs import spending_lines
 from interbench.errors import CapReachedError, UsageError
@@ -203,14 +203,16 @@ def print_defects(source: str, personas: Path | None) -> int:
     return 0
 
 
-def print_conformance(system: str, config: Path | None, deadline_s: float, keep: Path | None) -> int:
-    """Check an adapter and print what was found; the exit status."""
+def print_conformance(flags: Mapping[str, Any], config: Path | None, deadline_s: float, keep: Path | None) -> int:
+    """Check the adapter that ``flags`` (settings by name) say and print what was found; the exit status."""
     from interbench.config import load_settings
     from interbench.conformance import check_system
     from interbench.systems.registry import SystemSpec
 
-    settings = load_settings({"systems": (system,)}, config)
-    findings = asyncio.run(check_system(SystemSpec.parse(system, settings.system), deadline_s=deadline_s, keep=keep))
+    settings = load_settings(flags, config)
+    (system,) = settings.systems
+    spec = SystemSpec.parse(system, settings.system, settings.system_defaults)
+    findings = asyncio.run(check_system(spec, deadline_s=deadline_s, keep=keep))
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     wrong = [finding for finding in findings if finding.level == "wrong"]

@@ -41,6 +41,12 @@ class Settings(BaseModel):
     personas: Path | None = Field(None, description="A folder with photographs or personas of your own.")
     systems: tuple[str, ...] = Field(DEFAULT_SYSTEMS, description="Systems to test.")
     system: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Options by system label.")
+    livetalk_url: str | None = Field(
+        None, description="Address of a server that speaks the conversation protocol, for the system livetalk."
+    )
+    livetalk_size: str | None = Field(
+        None, description="Model size of the server that the system livetalk starts where it has no address."
+    )
     transcriber: str = Field("auto", description="given, funasr, an endpoint's URL, or auto.")
     transcriber_options: dict[str, Any] = Field(default_factory=dict)
     judge: str = Field("signals", description="signals, or the URL(s) of an OpenAI-compatible server.")
@@ -61,6 +67,11 @@ class Settings(BaseModel):
     retry: tuple[Literal["failed", "timed_out", "blocked", "retired", "not_played"], ...] = Field(
         (), description="Outcomes of earlier invocations to play again."
     )
+
+    @property
+    def system_defaults(self) -> dict[str, dict[str, Any]]:
+        """Options that have a setting of their own, by the name of the built-in system they are for."""
+        return {"livetalk": {"url": self.livetalk_url, "size": self.livetalk_size}}
 
     def public(self) -> dict[str, Any]:
         """The settings as JSON types, with anything that looks like a secret masked."""

@@ -27,6 +27,7 @@ RESTRICT = "INTERBENCH_LOAD_PLUGINS"
 
 BUILT_IN: Mapping[str, str] = {
     "puppet": "interbench.systems.puppet:Puppet",
+    "livetalk": "interbench.systems.livetalk:LiveTalk",
     "command": "interbench.systems.command:CommandSystem",
     "worker": "interbench.systems.command:WorkerSystem",
     "sora": "interbench.systems.sora:Sora",
@@ -109,8 +110,19 @@ class SystemSpec:
     options: Mapping[str, Any]
 
     @classmethod
-    def parse(cls, text: str, options: Mapping[str, Mapping[str, Any]] | None = None) -> SystemSpec:
-        """Read ``text``; ``options`` are the ``[system.LABEL]`` tables of the settings, which may hold ``spec``."""
+    def parse(
+        cls,
+        text: str,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> SystemSpec:
+        """Read ``text``.
+
+        Args:
+            text: as the user names the system.
+            options: the ``[system.LABEL]`` tables of the settings, which may hold ``spec``.
+            defaults: options by built-in name, for systems whose table names none of them.
+        """
         label, equals, spec = text.partition("=")
         table = dict((options or {}).get(label.strip(), {}))
         configured = table.pop("spec", None)
@@ -121,13 +133,19 @@ class SystemSpec:
             raise SystemLoadError(f"{text!r} names no system; give a name, name:variant, module:Class or label=name.")
         if not all(character.isprintable() for character in label) or len(label) > 80:
             raise SystemLoadError(f"The label {label!r} of a system must be printable and at most 80 characters long.")
-        return cls(label, spec, table)
+        given = (defaults or {}).get(spec.partition(":")[0], {})
+        return cls(label, spec, table if table.keys() & given.keys() else {**given, **table})
+
+    @property
+    def name(self) -> str:
+        """The built-in or plug-in name that ``spec`` begins with; empty for ``module:Class``."""
+        head = self.spec.partition(":")[0]
+        return head if head in entries() else ""
 
     @property
     def variant(self) -> str:
         """What stands behind the colon of ``name:variant``; empty for anything else."""
-        head, _, tail = self.spec.partition(":")
-        return tail if head in entries() else ""
+        return self.spec.partition(":")[2] if self.name else ""
 
     def factory(self) -> Callable[[], AvatarSystem]:
         """A function that makes the system; everything that can be checked before that is checked here.
