@@ -38,7 +38,7 @@ from interbench.run import Stage, Summary, execute, make_plan
 from interbench.scenario_set import load_set
 from interbench.store import Run
 from interbench.systems import livetalk, livetalk_server
-from interbench.systems.base import Completed, Event, Media, Opening, TurnRequest
+from interbench.systems.base import Blocked, Completed, Event, Failed, Media, Opening, TimedOut, TurnRequest
 from interbench.systems.host import Host
 from interbench.systems.livetalk import LiveTalk
 from interbench.systems.registry import SystemSpec
@@ -240,40 +240,60 @@ async def test_every_persona_gets_a_voice(
 
 
 @pytest.mark.parametrize(
-    ("act", "outcome", "code", "words"),
+    ("act", "kind", "code", "words"),
     [
-        (Refuse(422, "refused", "Not about that."), "blocked", "refused", "Not about that."),
-        (Refuse(504, "timed_out", "It thought too long."), "timed_out", "timed_out", "It thought too long."),
-        (Refuse(413, "audio_too_long"), "failed", "audio_too_long", "This is why."),
-        (Refuse(415, "unsupported_media_type"), "failed", "unsupported_media_type", "This is why."),
-        (Refuse(422, "unsupported", "No ears."), "failed", "unsupported", 'send = "text"'),
-        (Refuse(429, "busy"), "failed", "busy", "This is why."),
-        (Refuse(401, "token_required"), "failed", "token_required", "LIVETALK_TOKEN"),
-        (Refuse(502, "unreachable", "Nobody thinks."), "failed", "unreachable", "Nobody thinks."),
-        (Refuse(503, "overloaded"), "failed", "overloaded", "This is why."),
-        (Answer(outcome="failed", error=("broken", "Half a word.")), "failed", "broken", "Half a word."),
-        (Answer(outcome="failed", error=("refused", "No more.")), "blocked", "refused", "No more."),
-        (Answer(outcome="timed_out", error=("too_long", "It went on.")), "timed_out", "timed_out", "It went on."),
-        (Answer(outcome="interrupted"), "failed", "interrupted", "interrupted"),
-        (Answer(outcome="daydreaming"), "failed", "not_the_protocol", "'daydreaming'"),
-        (Answer(outcome="running"), "failed", "unfinished", "still runs"),
-        (Answer(headers={"Livetalk-Turn": "two"}), "failed", "not_the_protocol", "Livetalk-Turn"),
-        (Answer(headers={"Content-Type": "text/html"}), "failed", "not_the_protocol", "text/html"),
-        (Cut(0), "failed", "connection_lost", "no answer"),
-        (Cut(2, outcome="disconnected"), "failed", "connection_lost", "in the middle of the answer"),
-        (Cut(2, outcome="completed"), "failed", "connection_lost", "in the middle of the answer"),
-        (Garbage(), "failed", "media_", ""),
+        (Refuse(422, "refused", "Not about that."), Blocked, "refused", "Not about that."),
+        (Refuse(504, "timed_out", "It thought too long."), TimedOut, "", "It thought too long."),
+        (Refuse(413, "audio_too_long"), Failed, "audio_too_long", "This is why."),
+        (Refuse(415, "unsupported_media_type"), Failed, "unsupported_media_type", "This is why."),
+        (Refuse(422, "unsupported", "No ears."), Failed, "unsupported", 'send = "text"'),
+        (Refuse(429, "busy"), Failed, "busy", "This is why."),
+        (Refuse(401, "token_required"), Failed, "token_required", "LIVETALK_TOKEN"),
+        (Refuse(502, "unreachable", "Nobody thinks."), Failed, "unreachable", "Nobody thinks."),
+        (Refuse(503, "overloaded"), Failed, "overloaded", "This is why."),
+        (Answer(outcome="failed", error=("broken", "Half a word.")), Failed, "broken", "Half a word."),
+        (Answer(outcome="failed", error=("refused", "No more.")), Blocked, "refused", "No more."),
+        (Answer(outcome="timed_out", error=("too_long", "It went on.")), TimedOut, "", "It went on."),
+        (Answer(outcome="interrupted"), Failed, "interrupted", "interrupted"),
+        (Answer(outcome="daydreaming"), Failed, "not_the_protocol", "'daydreaming'"),
+        (Answer(outcome="running"), Failed, "unfinished", "still runs"),
+        (Answer(headers={"Livetalk-Turn": "two"}), Failed, "not_the_protocol", "Livetalk-Turn"),
+        (Answer(headers={"Content-Type": "text/html"}), Failed, "not_the_protocol", "text/html"),
+        (Cut(0), Failed, "connection_lost", "no answer"),
+        (Cut(2, outcome="disconnected"), Failed, "connection_lost", "in the middle of the answer"),
+        (Cut(2, outcome="completed"), Failed, "connection_lost", "in the middle of the answer"),
     ],
 )
 async def test_a_turn_that_goes_wrong_has_one_outcome_and_the_conversation_goes_on(
-    play: Play, monkeypatch: pytest.MonkeyPatch, act: Act, outcome: str, code: str, words: str
+    server: ConversationServer,
+    parts: tuple[Part, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Act,
+    kind: type[Blocked | Failed | TimedOut],
+    code: str,
+    words: str,
 ) -> None:
     monkeypatch.setattr(livetalk, "_SETTLE_S", 0.0)
-    first, second, third = await play(Answer(), act)
-    assert first.completed and third.completed
-    assert second.outcome.value == outcome
-    assert second.code.startswith(code) if code.endswith("_") else second.code == code
-    assert words in second.message and second.clip is None
+    server.plan(act, Answer())
+    system = LiveTalk(server.url)
+    await system.start()
+    conversation = await system.open(parts[0].persona)
+    await conversation.prepare(Opening("test-001", None, 1))
+    turn = request(parts[0], tmp_path)
+    *_, final = [event async for event in conversation.respond(turn)]
+    *_, after = [event async for event in conversation.respond(turn)]
+    assert isinstance(final, (Blocked, Failed, TimedOut)) and type(final) is kind
+    assert getattr(final, "code", "") == code and words in final.message
+    assert isinstance(after, Completed)
+    await conversation.close()
+    await system.stop()
+
+
+async def test_what_is_no_clip_is_a_failed_turn(play: Play) -> None:
+    first, second, third = await play(Garbage(), Answer())
+    assert (first.outcome, first.code[:6]) == (Outcome.FAILED, "media_")
+    assert second.completed and third.completed
 
 
 async def test_what_arrived_of_a_failed_answer_stays_for_whoever_looks_into_it(play: Play, tmp_path: Path) -> None:
