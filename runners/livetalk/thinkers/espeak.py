@@ -97,14 +97,14 @@ class Voice:
         if language.lower() not in _languages():
             raise ThinkerError(
                 "unsupported",
-                f"The scripted speaker has no voice {written[:200]!r}. Take a language it knows, perhaps with a "
-                f"variant, such as en-us, en-us+f3 or de+m2. Its languages: {', '.join(sorted(_languages()))}.",
+                f"The scripted speaker has no voice {written[:200]!r}. Take the code of one of its {len(_languages())} "
+                "languages, perhaps with a variant, such as en-us, en-us+f3, en-gb or de+m2.",
             )
         if variant and variant not in _variants():
             raise ThinkerError(
                 "unsupported",
-                f"The scripted speaker has no variant {variant!r} (of the voice {written[:200]!r}). "
-                f"It has: {', '.join(sorted(_variants()))}.",
+                f"The scripted speaker has no variant {variant[:80]!r} (of the voice {written[:200]!r}). Take one such "
+                "as f1 to f5 or m1 to m8, or none.",
             )
         return cls(language.lower(), variant, **numbers)
 
