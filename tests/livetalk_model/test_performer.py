@@ -1,4 +1,5 @@
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -249,3 +250,123 @@ def test_absolute_positions_end_in_an_error(performer, clip):
     rows = clip["features"][:9]
     with pytest.raises(SessionError, match="1024"):
         list(subject.blocks([rows, clip["features"][9:21]]))
+
+
+class Chunks:
+    """Audio that is handed out chunk by chunk and can be waited for; it blocks where a speaker pauses."""
+
+    def __init__(self, count, size=3000):
+        self.left, self.size = count, size
+        self.goes_on = threading.Event()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.left == 0:
+            assert self.goes_on.wait(30), "the performer still waits for audio"
+            raise StopIteration
+        self.left -= 1
+        return np.zeros(self.size, np.float32)
+
+
+def same_frames(blocks, expected):
+    return len(blocks) == len(expected) and all(
+        a.index == b.index and torch.equal(a.frames, b.frames) for a, b in zip(blocks, expected, strict=True)
+    )
+
+
+def rows(clip, begin):
+    """Features of the clip's blocks from one on."""
+    return [clip["features"][first : last + 1] for first, last in map(block_frames, range(begin, BLOCKS))]
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.parametrize("taken", [1, 2, 3])
+def test_a_session_goes_on_after_a_performance_was_left(performer, clip, overlap, taken):
+    """Whatever was under way is finished for nobody: what comes next is as if it had been shown."""
+    whole = list(performer().blocks(split_features(clip["features"])))
+    subject = performer(overlap)
+    left = subject.blocks(split_features(clip["features"]))
+    seen = [next(left) for _ in range(taken)]
+    left.close()
+    begun = subject.next_block
+    assert taken <= begun <= taken + 1, "no block is begun once nobody looks"
+    rest = list(
+        subject.blocks(clip["features"][first : last + 1] for first, last in map(block_frames, range(begun, 7)))
+    )
+    assert same_frames(seen + rest, whole[:taken] + whole[begun:])
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_stop_lets_the_block_in_work_be_the_last(performer, clip, overlap):
+    whole = list(performer().blocks(split_features(clip["features"])))
+    subject, stop = performer(overlap), threading.Event()
+    seen = []
+    for block in subject.perform([np.zeros(80_000, np.float32)], Listener(clip["features"]), stop=stop):
+        seen.append(block)
+        stop.set()
+    assert 1 <= len(seen) <= 2
+    assert same_frames(seen + list(subject.blocks(rows(clip, len(seen)))), whole)
+
+
+def test_a_stop_before_the_first_block_renders_nothing(performer, clip):
+    subject, stop = performer(), threading.Event()
+    stop.set()
+    assert list(subject.perform([np.zeros(9000, np.float32)], Listener(clip["features"]), stop=stop)) == []
+    assert subject.next_block == 0
+
+
+def test_a_stopped_performance_does_not_wait_for_a_speaker_who_was_told(performer, clip):
+    subject, stop, audio = performer(), threading.Event(), Chunks(4)
+    blocks = subject.perform(audio, Listener(clip["features"]), stop=stop)
+    assert next(blocks).index == 0  # the next one lacks its audio
+    stop.set()
+    audio.goes_on.set()
+    assert list(blocks) == [] and subject.next_block == 1
+
+
+class Door:
+    """A gate that notes who passes; `before` is called while the stage waits."""
+
+    def __init__(self, before=lambda stage, block: None):
+        self.passed, self.before = [], before
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self, stage, block):
+        self.before(stage, block)
+        with self._lock:
+            self.passed.append((stage, block))
+            yield
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_every_stage_passes_the_gate(performer, clip, overlap):
+    door = Door()
+    expected = list(performer().blocks(split_features(clip["features"][:33])))
+    assert same_frames(list(performer(overlap).blocks(split_features(clip["features"][:33]), gate=door)), expected)
+    assert sorted(door.passed) == sorted((stage, b) for stage in ("denoise", "clean", "decode") for b in range(3))
+    rendered = [entry for entry in door.passed if entry[0] != "decode"]
+    assert rendered == [(stage, b) for b in range(3) for stage in ("denoise", "clean")]
+
+
+def test_a_block_that_was_stopped_at_the_gate_is_not_begun(performer, clip):
+    stop = threading.Event()
+
+    def someone_else_is_first(stage, block):
+        if (stage, block) == ("denoise", 1):
+            stop.set()
+
+    subject = performer()
+    blocks = list(subject.blocks(split_features(clip["features"]), stop=stop, gate=Door(someone_else_is_first)))
+    assert [block.index for block in blocks] == [0] and subject.next_block == 1
+
+
+def test_after_its_end_a_session_must_be_started(performer, clip, vae):
+    subject = performer()
+    list(subject.blocks(split_features(clip["features"][:9])))
+    subject.end()
+    assert subject.decoder.cache == ()
+    with pytest.raises(SessionError, match="not been started"):
+        subject.blocks([])
