@@ -46,6 +46,7 @@ def closing_lines(summary: Summary) -> list[str]:
     if summary.outcomes:
         outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.outcomes.items()))
         lines.append(f"turns played: {outcomes}")
+    lines += [f"transcriber: {note}" for note in summary.transcriber]
     if summary.ear:
         lines.append(summary.ear)
     if summary.verdicts:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -76,6 +76,8 @@ class Summary:
     judge: Mapping[str, Any] = field(default_factory=dict)
     ear: str = ""
     """One line on how well the transcriber hears; empty if it does not listen."""
+    transcriber: Sequence[str] = ()
+    """What the transcriber has to say of what it loaded."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
     cap: str = ""
@@ -241,7 +243,8 @@ class _Pipeline:
     def _note_makers(self, ear: TranscriptionStage | None, gavel: JudgingStage | None) -> None:
         """Say in the manifest whose transcripts and verdicts are the run's current ones."""
         if ear is not None:
-            self._amend_manifest(transcriber=ear.key)
+            self.summary.transcriber = ear.notes
+            self._amend_manifest(transcriber=ear.key, transcriber_notes=list(ear.notes))
         if gavel is not None:
             known = (read_manifest(self.run.manifest_path) or {}).get("judge_likeness", {})
             if gavel.key in known:

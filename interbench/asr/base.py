@@ -42,6 +42,10 @@ class Transcriber(ABC):
         Asked after :meth:`start`, when the weights are known.
         """
 
+    def notes(self) -> Sequence[str]:
+        """What a user should know of what was loaded; asked after :meth:`start`, printed and stored with the run."""
+        return ()
+
     async def start(self) -> None:
         """Load models, check endpoints. Raises :class:`interbench.errors.TranscriberError` saying what to do."""
 

@@ -31,8 +31,9 @@ class FunASR(Transcriber):
 
     Args:
         model, vad_model, punc_model: local folders or ids in ModelScope's cache. Nothing is downloaded.
-        revision, vad_revision, punc_revision: of the hub's files. What was really used is in the identity, as the
-            SHA-256 of the weights.
+        revision, vad_revision, punc_revision: exactly these of the hub's files. None: the pinned one
+            (:data:`interbench.asr.funasr_worker.REVISION`), or with a note the untagged one that FunASR itself fetches.
+            What was really used is in the identity, as the SHA-256 of the weights.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:<n>``.
         longest_segment_s: speech without a pause is cut after this time.
         batch_size: utterances per batch.
@@ -45,11 +46,11 @@ class FunASR(Transcriber):
         self,
         model: str = MODEL,
         *,
-        revision: str = "master",
+        revision: str | None = None,
         vad_model: str = VAD_MODEL,
-        vad_revision: str = "v2.0.4",
+        vad_revision: str | None = None,
         punc_model: str = PUNC_MODEL,
-        punc_revision: str = "v2.0.4",
+        punc_revision: str | None = None,
         device: str = "auto",
         longest_segment_s: float = 30.0,
         batch_size: int = 16,
@@ -66,6 +67,7 @@ class FunASR(Transcriber):
             longest_segment_s,
         )
         self._weights: Mapping[str, str] = {}
+        self._notes: Sequence[str] = ()
         self._folder: Path | None = None
         self._pool: WorkerPool | None = None
 
@@ -80,6 +82,9 @@ class FunASR(Transcriber):
             "weights": dict(self._weights),
             "longest_segment_s": self._settings.longest_segment_s,
         }
+
+    def notes(self) -> Sequence[str]:
+        return self._notes
 
     async def start(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="interbench-asr-"))
@@ -99,7 +104,7 @@ class FunASR(Transcriber):
         except BaseException:
             await self.stop()
             raise
-        self._weights = answer["weights"]
+        self._weights, self._notes = answer["weights"], answer["notes"]
 
     async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
         if self._folder is None:

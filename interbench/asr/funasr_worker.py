@@ -22,6 +22,10 @@ import numpy.typing as npt
 from interbench.asr.sound import RATE
 from interbench.worker import serve
 
+REVISION = "v2.0.4"
+"""The tag of all three models' files: the one that FunASR's examples name since its version 1.0 (see docs/asr.md)."""
+_UNTAGGED = "master"
+"""What FunASR itself fetches when no revision is named."""
 _BATCH_S = {"cuda": 240.0, "cpu": 60.0}
 """Padded seconds of sound in a batch."""
 
@@ -37,52 +41,74 @@ class Settings:
     """What to load. A model is a local folder or an id in the hub's cache."""
 
     model: str
-    revision: str
+    revision: str | None
+    """None: :data:`REVISION`, or with a note what FunASR itself has fetched. Also for the other two."""
     vad_model: str
-    vad_revision: str
+    vad_revision: str | None
     punc_model: str
-    punc_revision: str
+    punc_revision: str | None
     device: str
     """``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``."""
     longest_segment_s: float
 
 
-def locate(model: str, revision: str) -> Path:
-    """The folder of a model, without network.
+def locate(model: str, revision: str | None) -> tuple[Path, str]:
+    """The folder of a model, without network, and a note if it is not of the revision that was pinned.
+
+    Args:
+        model: a folder, or an id in the hub's cache.
+        revision: exactly this one; None: :data:`REVISION`, else what FunASR itself fetches.
 
     Raises:
         SetupError: it is neither a folder nor in the hub's cache, or the folder holds no model.
     """
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        try:
-            hub = importlib.import_module("modelscope.hub.snapshot_download")
-            folder = Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
-        except ImportError:
-            raise SetupError("FunASR is not installed; install it with `pip install 'interbench[asr]'`.") from None
-        except Exception:
+    named = Path(model).expanduser()
+    folder, note = (named, "") if named.is_dir() else (None, "")
+    if folder is None:
+        wanted = revision or REVISION
+        folder = _cached(model, wanted)
+        if folder is None and revision is None:
+            folder = _cached(model, _UNTAGGED)
+        if folder is None:
             raise SetupError(
-                f"The speech model {model} is neither a folder nor in ModelScope's cache. Fetch it once with "
-                f"`modelscope download --model {model} --revision {revision}`, give the folder it lies in, or take the "
-                f"systems' word for what they say (--transcriber given). Nothing is downloaded during a run."
-            ) from None
+                f"The speech model {model} is neither a folder nor, as revision {wanted}, in ModelScope's cache. "
+                f"Fetch it once with `modelscope download --model {model} --revision {wanted}`, give the folder it "
+                f"lies in, or take the systems' word for what they say (--transcriber given). Nothing is downloaded "
+                f"during a run."
+            )
+        if folder.name != wanted:
+            found = f"revision {folder.name}" if folder.parent.name == "snapshots" else "a cache that tells no revision"
+            note = f"the speech model {model} is taken from {found} instead of {wanted}"
     for name in ("config.yaml", "model.pt"):
         if not (folder / name).is_file():
             raise SetupError(
                 f"The folder {folder} holds no FunASR model: {name} is missing. Was the download of {model} cut short?"
             )
-    return folder
+    return folder, note
+
+
+def _cached(model: str, revision: str) -> Path | None:
+    """Where ModelScope keeps the files, if it has them."""
+    try:
+        hub = importlib.import_module("modelscope.hub.snapshot_download")
+    except ImportError:
+        raise SetupError("FunASR is not installed; install it with `pip install 'interbench[asr]'`.") from None
+    try:
+        return Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
+    except Exception:
+        return None
 
 
 class Recogniser:
     """The three models, loaded."""
 
     def __init__(self, settings: Settings) -> None:
-        folders = {
+        found = {
             "model": locate(settings.model, settings.revision),
             "vad": locate(settings.vad_model, settings.vad_revision),
             "punc": locate(settings.punc_model, settings.punc_revision),
         }
+        folders = {name: folder for name, (folder, _) in found.items()}
         if importlib.util.find_spec("funasr") is None:
             raise SetupError("FunASR is not installed; install it with `pip install 'interbench[asr]'`.")
         import torch
@@ -110,6 +136,7 @@ class Recogniser:
         self._word_times = not hasattr(self._asr.kwargs.get("tokenizer"), "bpemodel")
         self._batch_s = _BATCH_S["cuda" if device.startswith("cuda") else "cpu"]
         self.weights = {name: _sha256(folder / "model.pt") for name, folder in folders.items()}
+        self.notes = [note for _, note in found.values() if note]
         self.device = device
 
     def transcribe(self, sounds: Sequence[npt.NDArray[np.float32]]) -> list[dict[str, Any]]:
@@ -217,6 +244,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "transcripts": recogniser.transcribe(sounds),
         "weights": recogniser.weights,
+        "notes": recogniser.notes,
         "device": recogniser.device,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -48,6 +49,10 @@ class TranscriptionStage:
     @property
     def label(self) -> str:
         return self._transcriber.label
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._transcriber.notes()
 
     def submit(self, exchange: Exchange) -> asyncio.Future[Transcript]:
         """Queue a completed exchange; the future ends with its transcript, which is then in the ledger."""

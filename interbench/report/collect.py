@@ -325,6 +325,7 @@ def _notes(run: RunRecords) -> tuple[str, ...]:
     resumed = sum(exchange.timings.resumed for exchange in run.exchanges if exchange.timings is not None)
     if resumed:
         notes.append(f"{resumed} turns were taken up after an interruption; their times are not in the speed columns.")
+    notes += [f"Transcriber: {note}." for note in run.manifest.get("transcriber_notes", ())]
     ear = run.manifest.get("ear_check", {})
     if ear.get("poor"):
         notes.append(str(ear["line"]))

@@ -16,7 +16,8 @@ import pytest
 import pytest_asyncio
 
 from interbench.asr.base import Utterance
-from interbench.asr.funasr import FunASR
+from interbench.asr.funasr import MODEL, PUNC_MODEL, VAD_MODEL, FunASR
+from interbench.asr.funasr_worker import REVISION
 from interbench.errors import TranscriberError
 
 BUILDER = Path(__file__).parent / "builders" / "funasr_models.py"
@@ -147,10 +148,51 @@ async def test_identity_is_that_of_the_weights(ear: FunASR, models: Path, tmp_pa
     assert str(tmp_path) not in repr(identity)
 
 
-async def test_a_model_that_is_nowhere_is_named_with_how_to_fetch_it(models: Path) -> None:
+MODELS = {"asr": MODEL, "vad": VAD_MODEL, "punc": PUNC_MODEL}
+
+
+def cache(models: Path, folder: Path, name: str, revision: str) -> None:
+    """Put a model where ModelScope keeps what was downloaded."""
+    place = folder / "models" / MODELS[name].replace("/", "--") / "snapshots" / revision
+    shutil.copytree(models / name, place)
+
+
+async def test_the_pinned_revision_is_taken_from_the_cache_and_any_other_is_told(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    for name in MODELS:
+        cache(models, tmp_path, name, "master")
+    for name in ("vad", "punc"):
+        cache(models, tmp_path, name, REVISION)
+    untagged = FunASR(device="cpu")
+    await untagged.start()
+    await untagged.stop()
+    assert untagged.notes() == [f"the speech model {MODEL} is taken from revision master instead of {REVISION}"]
+    cache(models, tmp_path, "asr", REVISION)
+    pinned = FunASR(device="cpu")
+    await pinned.start()
+    await pinned.stop()
+    assert pinned.notes() == []
+    assert pinned.identity() == untagged.identity()
+
+
+async def test_a_revision_that_was_asked_for_is_not_replaced(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    cache(models, tmp_path, "asr", "master")
+    with pytest.raises(TranscriberError, match="as revision v9"):
+        await make(models, model=MODEL, revision="v9").start()
+
+
+async def test_a_model_that_is_nowhere_is_named_with_how_to_fetch_it(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
     with pytest.raises(TranscriberError, match="modelscope download --model iic/speech_paraformer_asr-en") as caught:
-        await make(models, model="iic/speech_paraformer_asr-en-16k-vocab4199-pytorch").start()
-    assert "Nothing is downloaded" in str(caught.value)
+        await make(models, model=MODEL).start()
+    assert f"--revision {REVISION}" in str(caught.value) and "Nothing is downloaded" in str(caught.value)
 
 
 async def test_an_incomplete_folder_is_named(models: Path, tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ class Deaf(Transcriber):
     def identity(self) -> Mapping[str, Any]:
         return {"deaf": self.good}
 
+    def notes(self) -> Sequence[str]:
+        return ["the model is not of the pinned revision"]
+
     async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
         assert all(utterance.samples is not None for utterance in batch)
         self.heard += [utterance.key for utterance in batch]
@@ -70,6 +73,8 @@ def test_a_poor_ear_is_printed_stored_and_warned_of(tmp_path: Path, scenarios: P
     records = read_run(tmp_path / "run")
     report = collect_report(records, collect_table([records]))
     assert summary.ear in report.notes
+    assert "transcriber: the model is not of the pinned revision" in closing_lines(summary)
+    assert "Transcriber: the model is not of the pinned revision." in report.notes
 
 
 def test_a_good_ear_is_checked_once(tmp_path: Path, scenarios: Path) -> None:
