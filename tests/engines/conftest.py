@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,27 +49,13 @@ def vllm_env(vllm_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "2",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # The worker in the engine's process: one interpreter less to start.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_SERVER_DEV_MODE": "1",
         "OMP_NUM_THREADS": "2",
         # Nothing here runs long enough to earn back a compiler's half minute.
         "TORCHDYNAMO_DISABLE": "1",
     }
-
-
-@pytest.fixture(scope="session")
-def build_qwen3vl(
-    vllm_bin: Path, vllm_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
-    """Makes tiny Qwen3-VL checkpoints."""
-
-    def build(*options: str) -> Path:
-        folder = tmp_path_factory.mktemp("checkpoint") / "-".join(["tiny-qwen3vl", *(o.strip("-") for o in options)])
-        argv = [str(vllm_bin / "python"), str(BUILDERS / "qwen3vl.py"), str(folder), *options]
-        done = subprocess.run(argv, env={**os.environ, **vllm_env}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return folder
-
-    return build
 
 
 @pytest.fixture(scope="session")
@@ -79,29 +65,40 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def serve(vllm_bin: Path, vllm_env: dict[str, str], media: Path) -> Callable[[Path], Servers]:
-    """Describes a real vLLM server with the judge's own flags, cut to a CPU."""
+def engines(
+    vllm_bin: Path, vllm_env: dict[str, str], media: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Servers]]:
+    """Real vLLM servers with the judge's own flags, cut to a CPU: of a ``dense`` model and of a mixture of experts
+    (``moe``), which say the same of themselves. They start at the same time, so wait for the one that is used."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    argv = [str(vllm_bin / "python"), str(BUILDERS / "qwen3vl.py"), str(folder)]
+    done = subprocess.run(argv, env={**os.environ, **vllm_env}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
-    def describe(checkpoint: Path) -> Servers:
+    def describe(kind: str) -> Servers:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        argv = [str(vllm_bin / "vllm"), "serve", str(checkpoint), "--host", "127.0.0.1", "--port", str(port)]
-        argv += common_flags(Sampling(), media)
+        argv = ["env", "--chdir", str(folder / kind), str(vllm_bin / "vllm"), "serve", "./tiny-qwen3vl"]
+        argv += ["--host", "127.0.0.1", "--port", str(port), *common_flags(Sampling(), media)]
         # A seed together with chunked prefill ends the CPU engine (vLLM 0.32, 0.33).
         argv += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(CONTEXT)]
         argv += ["--max-model-len", str(CONTEXT), "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"]
         return Servers([Plan(argv, f"http://127.0.0.1:{port}", vllm_env)])
 
-    return describe
+    running = {kind: describe(kind).__enter__() for kind in ("dense", "moe")}
+    try:
+        yield running
+    finally:
+        for servers in running.values():
+            servers.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")
-def dense(serve: Callable[[Path], Servers], build_qwen3vl: Callable[..., Path]) -> Iterator[str]:
-    """Address of a server of the dense model, shared by all tests that leave it standing."""
-    with serve(build_qwen3vl()) as servers:
-        servers.wait_healthy(300)
-        yield servers.plans[0].url
+def dense(engines: dict[str, Servers]) -> str:
+    """Address of the dense model's server, shared by all tests: they leave it standing."""
+    engines["dense"].wait_healthy(300)
+    return engines["dense"].plans[0].url
 
 
 @pytest.fixture(scope="session")

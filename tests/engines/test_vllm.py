@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -29,6 +32,46 @@ NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
 Clips = list[tuple[Path, ClipFacts]]
 
 
+class Address:
+    """An address that leads to one server and then to another, as after a restart: connections do not outlive it."""
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._open: list[asyncio.StreamWriter] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def lead_to(self, url: str) -> None:
+        self._target = urlsplit(url)
+        for writer in self._open:
+            writer.transport.abort()
+        self._open.clear()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._server.close()
+        self.lead_to(self._target.geturl())
+        await self._server.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there = await asyncio.open_connection(self._target.hostname, self._target.port)
+        self._open += [writer, there]
+
+        async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(65_536):
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
+
+        await asyncio.gather(carry(reader, there), carry(there_reader, writer))
+
+
 async def ask(
     url: str, played: PlayedConversation, tasks: Sequence[JudgeTask] = NINE, **settings: Any
 ) -> tuple[list[Verdict], VLMJudge]:
@@ -41,18 +84,13 @@ async def ask(
 
 
 async def test_nine_dimensions_over_one_prefix(dense: str, large: Clips) -> None:
-    verdicts, judge = await ask(dense, conversation(large[:2]), force_box=True, expected_score=True)
+    verdicts, judge = await ask(dense, conversation(large[:2]))
     assert {verdict.dimension for verdict in verdicts} == {task.dimension for task in NINE}
     for verdict in verdicts:
-        assert verdict.score in range(1, 11)
         seen = [(video["frames"], video["pixels_per_frame"]) for video in verdict.evidence["videos"]]
         assert seen == [(32, 768 * 768)] * 2
         spans = [video["first_and_last_s"] for video in verdict.evidence["videos"]]
         assert spans == [[pytest.approx(0.0, abs=0.1), pytest.approx(1.9, abs=0.1)], [0.1, 3.9]]
-        probabilities = verdict.evidence["score_probabilities"]
-        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
-        assert all(0 < probabilities[str(score)] < 0.9 for score in range(1, 11))
-        assert verdict.expected_score == pytest.approx(sum(int(s) * p for s, p in probabilities.items()), abs=1e-3)
     tokens = [verdict.evidence["tokens"] for verdict in verdicts]
     assert all(used["prompt"] > 2 * 9216 for used in tokens)
     computed = sum(used["prompt"] - used["cached"] for used in tokens)
@@ -61,6 +99,17 @@ async def test_nine_dimensions_over_one_prefix(dense: str, large: Clips) -> None
     assert judge.label == "tiny-qwen3vl"
     summary = judge.summary()
     assert summary["prompt_tokens_computed"] + summary["prompt_tokens_reused"] == summary["prompt_tokens"]
+    assert summary["remarks"] == []
+
+
+async def test_forced_boxes_and_the_probabilities_of_scores(dense: str, small: Clips) -> None:
+    verdicts, _ = await ask(dense, conversation(small), NINE[:4], force_box=True, expected_score=True)
+    for verdict in verdicts:
+        assert verdict.score in range(1, 11)
+        probabilities = verdict.evidence["score_probabilities"]
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert all(0 < probabilities[str(score)] < 0.9 for score in range(1, 11))
+        assert verdict.expected_score == pytest.approx(sum(int(s) * p for s, p in probabilities.items()), abs=1e-3)
 
 
 async def test_random_answers_are_marked_not_scored(dense: str, small: Clips) -> None:
@@ -142,40 +191,55 @@ async def test_a_file_that_is_no_video_is_missing_not_fatal(dense: str, media: P
     assert {verdict.missing for verdict in verdicts} <= {Missing.REQUEST_REJECTED, Missing.SERVER_ERROR}
 
 
-async def test_mixture_of_experts_killed_in_mid_run_and_restarted(
-    serve: Callable[[Path], Servers], build_qwen3vl: Callable[..., Path], small: Clips
-) -> None:
+async def test_mixture_of_experts_killed_in_mid_run_and_restarted(engines: dict[str, Servers], small: Clips) -> None:
     """Nine verdicts of one sitting, although the engine is killed after the third and comes back empty."""
-    servers = serve(build_qwen3vl("--moe"))
-    again = Servers(servers.plans, servers.logs)
-    with servers:
-        servers.wait_healthy(300)
-        url = servers.plans[0].url
-        history: list[str] = []
+    servers = engines["moe"]
+    servers.wait_healthy(300)
+    history: list[str] = []
 
-        async def sleep(seconds: float) -> None:
-            # The judge waits because it can't reach the server: the moment to start it again.
-            if history == ["killed"]:
-                history.append("restarted")
-                again.__enter__()
-                again.wait_healthy(300)
+    async def sleep(seconds: float) -> None:
+        # The judge waits because it can't reach the server: the moment to start it again.
+        if history == ["killed"]:
+            history.append("restarted")
+            engines["moe"] = Servers(servers.plans, servers.logs).__enter__()
+            engines["moe"].wait_healthy(300)
 
-        settings = JudgeSettings(max_tokens=16, concurrency=1, force_box=True)
-        judge = VLMJudge([url], settings=settings, sleep=sleep)
+    settings = JudgeSettings(max_tokens=16, concurrency=1, force_box=True)
+    judge = VLMJudge([servers.plans[0].url], settings=settings, sleep=sleep)
+    verdicts = []
+    try:
         await judge.start()
-        assert judge.label == "tiny-qwen3vl-moe"
-        verdicts = []
-        try:
-            async for verdict in judge.judge(conversation(small), NINE):
-                verdicts.append(verdict)
-                if len(verdicts) == 3:
-                    history.append("killed")
-                    servers.kill()
-        finally:
-            await judge.stop()
-            if "restarted" in history:
-                again.__exit__(None, None, None)
+        assert judge.label == "tiny-qwen3vl"
+        async for verdict in judge.judge(conversation(small), NINE):
+            verdicts.append(verdict)
+            if len(verdicts) == 3:
+                history.append("killed")
+                servers.__exit__(None, None, None)
+    finally:
+        await judge.stop()
     assert history == ["killed", "restarted"]
     assert [verdict.score in range(1, 11) for verdict in verdicts] == [True] * 9
     assert judge.summary()["retries"] >= 1 and judge.summary()["videos_resent"] == 3
     assert json.dumps([verdict.evidence for verdict in verdicts])
+
+
+async def test_an_engine_replaced_in_mid_run_by_one_of_the_same_name_stops_the_run(
+    dense: str, engines: dict[str, Servers], small: Clips
+) -> None:
+    """Same address, name, path and context, other weights: no verdict of the second is accepted."""
+    engines["moe"].wait_healthy(300)
+    async with Address(dense) as address:
+        judge = VLMJudge([address.url], settings=JudgeSettings(max_tokens=16, concurrency=2, force_box=True))
+        await judge.start()
+        given = []
+        try:
+            with pytest.raises(JudgeError, match=r"no longer the one that began .*log-probabilities"):
+                async for verdict in judge.judge(conversation(small), NINE):
+                    given.append(verdict)
+                    if len(given) == 3:
+                        address.lead_to(engines["moe"].plans[0].url)
+        finally:
+            await judge.stop()
+    # What the first engine had answered before may still have been on its way.
+    assert 3 <= len(given) <= 5
+    assert all(verdict.score in range(1, 11) for verdict in given)

@@ -1,16 +1,18 @@
-"""A Qwen3-VL checkpoint with random weights, small enough for tests, dense or mixture of experts.
+"""Qwen3-VL checkpoints with random weights, small enough for tests: one dense, one mixture of experts.
 
 Everything that shapes behaviour is as in the published checkpoints: patch 16, spatial merge 2, two frames per group,
 sizes of the processors, interleaved rotary sections, the special tokens, one digit per token, the layout of the fused
 experts. Only widths, depths and vocabulary are small.
 
-usage: python qwen3vl.py FOLDER [--moe]
+usage: python qwen3vl.py FOLDER
+
+makes FOLDER/dense/tiny-qwen3vl and FOLDER/moe/tiny-qwen3vl.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,20 +169,21 @@ def save_processors(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         (folder / name).write_text(json.dumps(config, indent=2))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--moe", action="store_true")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(arguments.folder)
-    model = make_model(tokenizer, arguments.moe)
+def make(folder: Path, *, moe: bool) -> None:
+    folder.mkdir(parents=True)
+    tokenizer = make_tokenizer(folder)
+    model = make_model(tokenizer, moe)
     ends = [tokenizer.convert_tokens_to_ids(name) for name in ("<|im_end|>", "<|endoftext|>")]
     model.generation_config.update(bos_token_id=ends[1], pad_token_id=ends[1], eos_token_id=ends)
-    model.save_pretrained(arguments.folder)
-    if arguments.moe:
-        transpose_experts(arguments.folder / "model.safetensors")
-    save_processors(arguments.folder, tokenizer)
+    model.save_pretrained(folder)
+    if moe:
+        transpose_experts(folder / "model.safetensors")
+    save_processors(folder, tokenizer)
+
+
+def main() -> None:
+    for kind in ("dense", "moe"):
+        make(Path(sys.argv[1]) / kind / "tiny-qwen3vl", moe=kind == "moe")
 
 
 if __name__ == "__main__":
