@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from livetalk.server import problems
+from livetalk.server import bodies, problems
 from livetalk.server.guard import Guard, Seen
 from livetalk.server.problems import ProblemError
 from livetalk.server.routes import open_routes, routes
@@ -111,6 +111,15 @@ def _described(app: FastAPI) -> dict[str, Any]:
             }
         }
         document["security"] = [{"token": []}, {}]
+        limits = app.state.service.limits
+        opening, turn, interrupt = (
+            document["paths"][f"/v1/conversations{rest}"]["post"]
+            for rest in ("", "/{conversation}/turns", "/{conversation}/interrupt")
+        )
+        opening["requestBody"] = bodies.opening_body(limits)
+        turn["requestBody"] = bodies.turn_body(limits)
+        turn["parameters"] += bodies.turn_query(limits)
+        interrupt["requestBody"] = bodies.played_body()
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 _without_default_422(operation)

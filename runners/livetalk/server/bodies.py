@@ -8,28 +8,6 @@ from typing import Any
 from livetalk.server.limits import Limits
 from livetalk.server.uploads import FORM, JSON, URLENCODED
 
-_DEFAULT = Limits()
-
-
-def _text(description: str, most: int) -> dict[str, Any]:
-    return {"type": "string", "maxLength": most, "description": description}
-
-
-def _file(description: str) -> dict[str, Any]:
-    return {"type": "string", "contentMediaType": "application/octet-stream", "description": description}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "properties": properties}
-
-
-def _contents(texts: dict[str, Any], files: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
-    form: dict[str, Any] = {"schema": _object(texts | files)}
-    if encoding:
-        form["encoding"] = encoding
-    return {FORM: form, URLENCODED: {"schema": _object(texts)}, JSON: {"schema": _object(texts)}}
-
-
 _PLAYED = {
     "type": "number",
     "minimum": 0,
@@ -37,16 +15,17 @@ _PLAYED = {
     "description": "Seconds of the running answer that were played before this. Without it the server reckons with the "
     "time since its first fragment.",
 }
-_TEXT = _text("What the user says; beside sound, what is said in it.", _DEFAULT.text_chars)
 
-OPENING_BODY: dict[str, Any] = {
-    "requestBody": {
+
+def opening_body(limits: Limits) -> dict[str, Any]:
+    """`requestBody` of the route that opens a conversation."""
+    return {
         "required": False,
         "content": _contents(
             {
-                "prompt": _text("What the video shows.", _DEFAULT.prompt_chars),
-                "persona": _text("Who the avatar is, as a system prompt.", _DEFAULT.persona_chars),
-                "voice": _text("A voice that the server's thinker knows.", _DEFAULT.voice_chars),
+                "prompt": _text("What the video shows.", limits.prompt_chars),
+                "persona": _text("Who the avatar is, as a system prompt.", limits.persona_chars),
+                "voice": _text("A voice that the server's thinker knows.", limits.voice_chars),
                 "seed": {
                     "type": "integer",
                     "minimum": 0,
@@ -59,47 +38,60 @@ OPENING_BODY: dict[str, Any] = {
             {"image": {"contentType": "image/png, image/jpeg, image/webp, image/avif, image/gif, image/bmp"}},
         ),
     }
-}
 
-TURN_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            **_contents(
-                {"text": _TEXT, "played_s": _PLAYED},
-                {"audio": _file("What the user says: WAV, FLAC, MP3, M4A, Ogg, WebM and others.")},
-                {"audio": {"contentType": "audio/*, video/webm, video/mp4, application/ogg"}},
-            ),
-            "audio/L16": {
-                "schema": _file(
-                    "16-bit samples, high byte first (RFC 2586), with the parameters `rate` (needed, 8000 to 96000) "
-                    "and `channels` (1 by default): `audio/L16;rate=16000`."
-                )
-            },
-            "audio/*": {"schema": _file("A sound file as above, e.g. `audio/wav`.")},
-        },
-    }
-}
 
-TURN_QUERY: dict[str, Any] = {
-    "parameters": [
+def turn_body(limits: Limits) -> dict[str, Any]:
+    """`requestBody` of the route that takes a turn."""
+    sound = _file("A sound file as above, e.g. `audio/wav`.")
+    samples = _file(
+        "16-bit samples, high byte first (RFC 2586), with the parameters `rate` (needed, 8000 to 96000) and `channels` "
+        "(1 by default): `audio/L16;rate=16000`."
+    )
+    fields = _contents(
+        {"text": _said(limits), "played_s": _PLAYED},
+        {"audio": _file("What the user says: WAV, FLAC, MP3, M4A, Ogg, WebM and others.")},
+        {"audio": {"contentType": "audio/*, video/webm, video/mp4, application/ogg"}},
+    )
+    return {"required": True, "content": fields | {"audio/L16": {"schema": samples}, "audio/*": {"schema": sound}}}
+
+
+def turn_query(limits: Limits) -> list[dict[str, Any]]:
+    """`parameters` that go with sound as the body."""
+    return [
         {
-            "name": "text",
+            "name": name,
             "in": "query",
             "required": False,
             "description": "As the field, where the body is sound.",
-            "schema": _TEXT,
-        },
-        {
-            "name": "played_s",
-            "in": "query",
-            "required": False,
-            "description": "As the field, where the body is sound.",
-            "schema": _PLAYED,
-        },
+            "schema": schema,
+        }
+        for name, schema in (("text", _said(limits)), ("played_s", _PLAYED))
     ]
-}
 
-PLAYED_BODY: dict[str, Any] = {
-    "requestBody": {"required": False, "content": _contents({"played_s": _PLAYED}, {}, {})},
-}
+
+def played_body() -> dict[str, Any]:
+    """`requestBody` of the route that interrupts."""
+    return {"required": False, "content": _contents({"played_s": _PLAYED}, {}, {})}
+
+
+def _said(limits: Limits) -> dict[str, Any]:
+    return _text("What the user says; beside sound, what is said in it.", limits.text_chars)
+
+
+def _text(description: str, most: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": most, "description": description}
+
+
+def _file(description: str) -> dict[str, Any]:
+    return {"type": "string", "contentMediaType": "application/octet-stream", "description": description}
+
+
+def _contents(texts: dict[str, Any], files: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = {"schema": _object(texts | files)}
+    if encoding:
+        form["encoding"] = encoding
+    return {FORM: form, URLENCODED: {"schema": _object(texts)}, JSON: {"schema": _object(texts)}}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}

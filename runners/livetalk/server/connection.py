@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from livetalk.server.limits import Limits
+from livetalk.server.limits import MIB, Limits
 from livetalk.server.problems import KINDS, body
 
-#: How long a client that was answered before the end of its request may go on sending, so that it can read the answer.
+#: A client that was answered before the end of its request may go on sending for so long, or so much, that it comes to
+#: read the answer: closed with bytes unread, a connection would be reset, and the answer be lost on its way.
 LINGER_S = 2.0
+LINGER_BYTES = 8 * MIB
 
 
 class Connection(H11Protocol):
@@ -29,8 +31,10 @@ class Connection(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.app_state = {**self.app_state, "connection": self}
+        self.access_log = False  # uvicorn's lines hold queries, where texts are
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
+        self._lingering_bytes = 0
 
     @classmethod
     def within(cls, limits: Limits) -> type[Connection]:
@@ -66,14 +70,19 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch_head()
+        if self._lingers:
+            self._lingering_bytes += len(data)
+            if self._lingering_bytes > LINGER_BYTES:
+                self.abort()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._watch_head()
-        if self.conn.their_state is h11.SEND_BODY:
+        if self._lingers:
             if self._linger_timer is not None:
                 self._linger_timer.cancel()
             self._linger_timer = self.loop.call_later(LINGER_S, self._end_linger)
+            self._lingering_bytes = 0
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -98,8 +107,13 @@ class Connection(H11Protocol):
             limit = self.limits.head_s
             self._refuse("request_timeout", f"No complete request head came within {limit:g} seconds. Send it at once.")
 
+    @property
+    def _lingers(self) -> bool:
+        """The latest request was answered and is still being sent."""
+        return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
+
     def _end_linger(self) -> None:
-        if self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete:
+        if self._lingers:
             self.abort()
 
     def _refuse(self, code: str, message: str) -> None:

@@ -43,7 +43,6 @@ class Server(uvicorn.Server):
                 loop="asyncio",
                 lifespan="on",
                 log_config=None,
-                access_log=False,  # it would write queries, where texts are
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
@@ -88,11 +87,12 @@ def serve(service: Service, sock: socket.socket, *, announce: Path | None, liste
     server = Server(service, create_app(service, load_failed=load_failed), listening=started)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # uvicorn ends its process by the signal that stopped it; being told to stop is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+    former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run([sock])
     finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
         sock.close()
         if announce is not None:
             _remove_announcement(announce)

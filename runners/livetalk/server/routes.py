@@ -12,7 +12,6 @@ from livetalk.errors import ImageError
 from livetalk.server import metrics as metrics_module
 from livetalk.server import uploads
 from livetalk.server.answers import MEDIA_TYPE, TURN_HEADER, AnswerResponse, as_problem
-from livetalk.server.bodies import OPENING_BODY, PLAYED_BODY, TURN_BODY, TURN_QUERY
 from livetalk.server.page import INDEX, page_files
 from livetalk.server.problems import ProblemError, documented
 from livetalk.server.schemas import Conversation, ConversationOpened, Health, Timings, Turn, TurnFailure, Video
@@ -111,7 +110,6 @@ async def openapi(request: Request) -> Response:
         *(*_ANY, *_TOKEN, *_CHANGE, *_SERVICE, *_BODY),
         *("full", "picture_too_large", "bad_picture", "unsupported"),
     ),
-    openapi_extra=OPENING_BODY,
 )
 async def open_conversation(request: Request, service: ServiceOf) -> ConversationOpened:
     """All fields are optional. The avatar waits, seen and unheard, for the first turn."""
@@ -195,7 +193,6 @@ async def close_conversation(conversation: Name, service: ServiceOf) -> None:
             },
         }
     },
-    openapi_extra={**TURN_BODY, **TURN_QUERY},
 )
 async def post_turn(conversation: Name, request: Request, service: ServiceOf) -> Response:
     """Text, sound, or both; in fields, or sound as the body itself, sent while it is spoken.
@@ -250,7 +247,6 @@ async def get_turn(
     summary="Interrupt the running answer",
     tags=["turns"],
     responses=documented(*_ANY, *_TOKEN, *_CHANGE, *_KNOWN, *_BODY, "no_turn"),
-    openapi_extra=PLAYED_BODY,
 )
 async def interrupt(conversation: Name, request: Request, service: ServiceOf) -> Turn:
     """Its clip ends with a whole fragment, and the avatar remembers what was heard. If no answer is running nothing

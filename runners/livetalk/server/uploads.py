@@ -286,7 +286,11 @@ def _text_too_long(name: str, most: int) -> ProblemError:
 def _urlencoded(content: bytearray) -> list[tuple[str, bytes]]:
     try:
         pairs = parse_qsl(
-            content.decode("ascii"), keep_blank_values=True, strict_parsing=bool(content), max_num_fields=16
+            content.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(content),
+            max_num_fields=16,
+            errors="strict",
         )
     except ValueError:
         raise ProblemError("malformed", f"The body is not {URLENCODED}.") from None
