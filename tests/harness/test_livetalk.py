@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import signal
@@ -557,6 +558,15 @@ def test_tables_and_reports_show_the_steps_and_the_random_weights(
     assert "first fragment" in page and "0.200" in page and "are RANDOM" in page
 
 
+def test_only_finite_seconds_are_taken_for_steps() -> None:
+    said = {"good": 0.5, "nan": float("nan"), "inf": float("inf"), "early": -1.0, "yes": True, "word": "1", "whole": 2}
+    detail = {"parts_s": said | {f"more {n}": 1.0 for n in range(100)}}
+    parts = Exchange("it", "test-001", 1, Outcome.COMPLETED, detail=detail).parts_s
+    assert parts["good"] == 0.5 and parts["whole"] == 2.0 and len(parts) == 32 - 5
+    assert not parts.keys() & {"nan", "inf", "early", "yes", "word"}
+    assert Exchange("it", "test-001", 1, Outcome.COMPLETED, detail={"parts_s": [1.0]}).parts_s == {}
+
+
 def test_the_shorthand_is_for_systems_whose_table_names_no_server(tmp_path: Path, scenarios: Path) -> None:
     chosen = settings(
         tmp_path, scenarios, systems=("livetalk", "near=livetalk", "far", "puppet"),
@@ -609,6 +619,12 @@ def test_the_command_line_runs_it_beside_the_puppet(
     listed = json.loads(cli("list", "systems", "--json", cwd=tmp_path).stdout)
     (row,) = [row for row in listed if row["name"] == "livetalk"]
     assert row["capabilities"]["state"] == "kv_cache" and row["capabilities"]["inputs"] == ["audio", "image", "text"]
+
+
+def test_every_option_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "systems.md").read_text(encoding="utf-8")
+    for option in inspect.signature(LiveTalk).parameters:
+        assert f"`{option}`" in page, option
 
 
 def test_the_command_line_says_when_the_address_is_for_nobody(tmp_path: Path) -> None:
