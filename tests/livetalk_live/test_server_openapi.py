@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,13 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.openapi.models import OpenAPI
+from live_kit import Clip, LiveServer, tone, wav
 from livetalk.server.limits import Limits
 from livetalk.server.problems import KINDS
 from livetalk.server.routes import open_routes, routes
 
 DOCS = Path(__file__).parents[2] / "docs" / "conversation-protocol.md"
+PORTRAIT = Path(__file__).parents[2] / "runners" / "livetalk" / "page" / "portrait-maya.jpg"
 
 #: Errors that no operation can document: they concern requests for none.
 OF_NO_OPERATION = {"method_not_allowed"}
@@ -124,3 +129,27 @@ def test_the_guide_names_every_route_field_and_error(document: dict[str, Any]) -
     for schema in ("Health", "Video", "ConversationOpened", "Conversation", "Turn", "Timings"):
         for name in document["components"]["schemas"][schema]["properties"]:
             assert f"`{name}`" in guide, f"{schema}.{name}"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="THE GUIDE'S EXAMPLES WERE NOT RUN: there is no curl here")
+def test_the_guides_examples_run(server: LiveServer, tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 5
+    shutil.copyfile(PORTRAIT, tmp_path / "portrait.jpg")
+    samples = tone(0.5, rate=16_000)
+    (tmp_path / "question.wav").write_bytes(wav(samples))
+    (tmp_path / "question.s16be").write_bytes((samples * 32_767).astype(">i2").tobytes())
+    finished = subprocess.run(
+        ["sh", "-eu"],
+        input="\n".join(blocks),
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "LIVETALK": server.url, "no_proxy": "*"},
+        timeout=60,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert '"status":"ready"' in finished.stdout and '"index":2,"outcome":"completed"' in finished.stdout
+    for number in (1, 2, 3):
+        assert Clip((tmp_path / f"answer-{number}.mp4").read_bytes()).frames > 0
+    assert server.service.health.sessions == 1, "the second conversation is left open"
