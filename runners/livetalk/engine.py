@@ -175,6 +175,7 @@ class Engine:
                 performer.warm_up()
                 performer.end()
             self._performers.append(performer)
+        self._portrait = preprocess(portrait(), ((stream.height, stream.width),))
         listener = SpeechStream(models.speech)
         listener.push(np.zeros(16 * FRAME_SAMPLES, np.float32))
         listener.features(0, 8)
@@ -185,10 +186,12 @@ class Engine:
 
     def _condition(self, image: Tensor | bytes | None, prompt: str | None) -> tuple[Tensor, Tensor]:
         stream = self.settings.stream
-        if isinstance(image, Tensor):
+        if image is None:
+            picture = self._portrait
+        elif isinstance(image, Tensor):
             picture = image
         else:
-            picture = preprocess(portrait() if image is None else image, ((stream.height, stream.width),))
+            picture = preprocess(image, ((stream.height, stream.width),))
         return self._encoded(self.settings.prompt if prompt is None else prompt), self.models.vae.encode_image(picture)
 
     def _encoded(self, prompt: str) -> Tensor:

@@ -89,8 +89,9 @@ def heard_text(text: str, heard_s: float, marks: Sequence[Mark], *, spoken_s: fl
         spoken_s: seconds of sound there are.
         whole: the text and the sound end here, together.
     """
-    if whole and heard_s >= spoken_s:
+    if whole and heard_s >= spoken_s > 0:
         return text
+    heard_s = min(heard_s, spoken_s)
     before = Mark(0.0, 0)
     after: Mark | None = None
     for mark in marks:

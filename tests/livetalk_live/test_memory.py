@@ -19,6 +19,7 @@ def test_all_of_it_is_all_of_it() -> None:
 
 def test_nothing_heard_is_nothing() -> None:
     assert heard(0.0) == heard(0.0, (Mark(1.0, 3),)) == ""
+    assert heard(0.0, spoken_s=0.0) == heard(1.0, spoken_s=0.0) == "", "words that were never spoken"
 
 
 def test_without_marks_a_whole_answer_is_spoken_evenly() -> None:

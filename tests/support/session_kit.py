@@ -60,6 +60,7 @@ class TellingThinker(Thinker):
     def __init__(self, *answers: Iterable[Step]) -> None:
         self.answers = [list(answer) for answer in answers]
         self.questions: list[Question] = []
+        self.asked = asyncio.Event()
         self.closed = 0
         """Answers that are over, in whatever way."""
         self.stopped = False
@@ -67,6 +68,7 @@ class TellingThinker(Thinker):
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         index = len(self.questions)
         self.questions.append(question)
+        self.asked.set()
         steps = self.answers[index] if index < len(self.answers) else [TextDelta("Well."), speech(1.0, index)]
         try:
             for step in steps:
