@@ -191,6 +191,12 @@ def serve(
     steps: Annotated[
         int, typer.Option(min=1, max=50, help="Denoising steps per block; the model was distilled for 4.")
     ] = 4,
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights", help="At size 1.3B, too: shows what this machine can do, without checkpoints."
+        ),
+    ] = False,
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="torch.compile. [default: on a GPU]")
     ] = None,
@@ -293,8 +299,10 @@ def serve(
         device=thinker_device,
     )
 
+    random = random_weights or size is not SizeName.large
+
     def load() -> Models:
-        if size is not SizeName.large:
+        if random:
             return random_models(chosen, dtype=precision, device=target)
         files = CheckpointFiles.under(checkpoints)
         return load_models(files, chosen, dtype=precision, device=target, text_device=text_device, attention=attention)
@@ -330,7 +338,7 @@ def serve(
     )
 
     def listening(url: str) -> None:
-        weights = "" if size is SizeName.large else " with random weights (the pictures mean nothing)"
+        weights = "" if not random else " with random weights (the pictures mean nothing)"
         asks = "" if token is None else "; it asks for its token"
         typer.echo(f"livetalk {size.value}{weights}, thinker {thinker.value}, listens at {url}{asks}")
 

@@ -147,6 +147,8 @@ def test_an_old_conversation_ends_after_its_turn(brief: LiveServer, clock: Clock
             content = next(pieces)
             clock.now += 1_000
             assert other.get(f"/v1/conversations/{name}/turns/1").json()["outcome"] == "running"
+            late = other.post(f"/v1/conversations/{name}/turns", data={"text": "One more."})
+            assert code(late) == (404, "expired")
             assert other.post(f"/v1/conversations/{name}/interrupt").json()["outcome"] == "interrupted"
             assert Clip(content + b"".join(pieces)).frames > 0
         assert until(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from live_kit import Clip, LiveServer, raw_request, tone, wav
+from live_kit import Clip, LiveServer, raw_request, tone, until, wav
 from livetalk.server.limits import MIB, Limits
 from PIL import Image
 
@@ -286,6 +288,12 @@ def test_bodies_of_other_types(client: httpx.Client, turns: str, kind: str) -> N
     )
 
 
+def test_a_compressed_body(client: httpx.Client, turns: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    response = client.post(turns, content=gzip.compress(b'{"text": "Hi."}'), headers=headers)
+    assert error(response) == (415, "unsupported_media_type") and "compressed" in response.text
+
+
 @pytest.mark.parametrize(
     ("field", "kind"),
     [("image", "text/html"), ("image", "image/svg+xml"), ("image", "audio/wav"), ("persona", "image/png")],
@@ -422,6 +430,20 @@ def test_too_many_connections(server: LiveServer, client: httpx.Client) -> None:
     finally:
         for entry in held:
             entry.close()
+
+
+def test_too_many_turns_of_one_conversation(server: LiveServer, client: httpx.Client, turns: str) -> None:
+    lines = ("Content-Type: audio/wav", "Content-Length: 1000")
+    held = []
+    try:
+        for _ in range(8):
+            held.append(socket.create_connection(("127.0.0.1", server.port)))
+            held[-1].sendall(head(turns, *lines).encode())
+        assert until(lambda: client.post(turns, data={"played_s": "1"}).status_code == 503)
+    finally:
+        for connection in held:
+            connection.close()
+    assert until(lambda: client.post(turns, data={"played_s": "1"}).status_code == 422)
 
 
 @pytest.mark.parametrize("name", ["unknown", "..%2f..%2fetc", "a" * 5_000, "%00", "%F0%9F%8E%AD", "{conversation}"])

@@ -17,6 +17,7 @@ from livetalk.session import Session
 from livetalk.turns import CapacityError
 
 _REMEMBERED = 10_000  # names of expired conversations
+_MAX_USES = 8  # requests at once about one conversation: each may hold an upload in memory
 _MAX_RETRY_S = 60.0
 
 
@@ -31,6 +32,16 @@ class Conversation:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
+        """
+        Raises:
+            ProblemError: `busy`; so many requests about one conversation are no conversation.
+        """
+        if self._uses >= _MAX_USES:
+            raise ProblemError(
+                "busy",
+                f"{_MAX_USES} requests about this conversation are at work; wait for one to end.",
+                retry_after_s=1,
+            )
         self._uses += 1
         try:
             yield
@@ -43,6 +54,25 @@ class Conversation:
         if self._uses:
             return limits.idle_s
         return min(self.used_at + limits.idle_s, self.opened_at + limits.age_s) - self._clock()
+
+
+class Place:
+    """A conversation's place, kept free for whoever is about to open it."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+    def free(self) -> None:
+        """May be called again."""
+        if self._give_back is not None:
+            self._give_back()
+            self._give_back = None
 
 
 class Conversations:
@@ -69,31 +99,38 @@ class Conversations:
         self._clock = clock
         self._open: dict[str, Conversation] = {}
         self._expired: OrderedDict[str, None] = OrderedDict()
+        self._reserved = 0
+
+    async def reserve(self) -> Place:
+        """A place, before anything of the request is read: so there are never more uploads in memory than places.
+
+        Raises:
+            ProblemError: `full`.
+        """
+        await self.expire()
+        if self._engine.sessions + self._reserved >= self._engine.capacity:
+            raise self._full()
+        self._reserved += 1
+        return Place(self._give_back)
+
+    def _give_back(self) -> None:
+        self._reserved -= 1
 
     async def open(
-        self, *, image: Tensor | None, prompt: str | None, persona: str, voice: str | None, seed: int
+        self, place: Place, *, image: Tensor | None, prompt: str | None, persona: str, voice: str | None, seed: int
     ) -> Conversation:
         """
         Raises:
             ProblemError: `full`.
-            LiveTalkError: what `Engine.open` raises.
+            LiveTalkError: what else `Engine.open` raises.
         """
-        await self.check_room()
+        place.free()  # the engine counts it from here on
         try:
             session = await self._engine.open(image=image, prompt=prompt, persona=persona, voice=voice, seed=seed)
         except CapacityError:
             raise self._full() from None
         conversation = self._open[session.id] = Conversation(session, self._clock)
         return conversation
-
-    async def check_room(self) -> None:
-        """
-        Raises:
-            ProblemError: `full`.
-        """
-        await self.expire()
-        if self._engine.sessions >= self._engine.capacity:
-            raise self._full()
 
     def get(self, name: str) -> Conversation:
         """
@@ -104,15 +141,22 @@ class Conversations:
         if conversation is not None and conversation.expires_in_s(self._limits) > 0:
             return conversation
         if conversation is not None or name in self._expired:
-            raise ProblemError(
-                "expired",
-                f"The conversation is over: it is closed after {self._limits.idle_s:g} seconds without a turn, and in "
-                f"any case {self._limits.age_s:g} seconds after it was opened. Open a new one.",
-            )
+            raise self._over()
         raise ProblemError(
             "unknown_conversation",
             "There is no such conversation. It was closed, or the server was restarted since. Open a new one.",
         )
+
+    def get_for_turn(self, name: str) -> Conversation:
+        """As `get`, but an old conversation whose last turn still runs takes no further one.
+
+        Raises:
+            ProblemError: `unknown_conversation`, `expired`.
+        """
+        conversation = self.get(name)
+        if conversation.opened_at + self._limits.age_s <= self._clock():
+            raise self._over()
+        return conversation
 
     async def close(self, name: str) -> None:
         """
@@ -146,6 +190,13 @@ class Conversations:
         if conversation is not None:
             self._closed(reason)
             await conversation.session.close()
+
+    def _over(self) -> ProblemError:
+        return ProblemError(
+            "expired",
+            f"The conversation is over: it is closed after {self._limits.idle_s:g} seconds without a turn, and in any "
+            f"case {self._limits.age_s:g} seconds after it was opened. Open a new one.",
+        )
 
     def _full(self) -> ProblemError:
         free_in = min((entry.expires_in_s(self._limits) for entry in self._open.values()), default=1.0)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from livetalk.audio import Samples
+from livetalk.errors import LiveTalkError
 from livetalk.server.limits import Limits
 from livetalk.server.problems import ProblemError
 
@@ -27,6 +28,10 @@ _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PAT
 _SOUND_WORKERS = 2
 _START_S = 120.0  # for importing what decodes, on a machine that is busy loading models
 _GRACE_S = 5.0  # beyond the decoding time, for handing things over
+
+
+class DecoderError(LiveTalkError):
+    """Media cannot be decoded on this machine at all."""
 
 
 class MediaDecoder:
@@ -106,7 +111,7 @@ class _Worker:
     async def start(self) -> asyncio.subprocess.Process:
         """
         Raises:
-            RuntimeError: it does not start here at all.
+            DecoderError: it does not start.
         """
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
@@ -130,7 +135,10 @@ class _Worker:
                 greeting = b""
             if greeting != b"ready\n":
                 await self.kill()
-                raise RuntimeError(f"the process that decodes a {self._kind} does not start; see what it wrote above")
+                raise DecoderError(
+                    f"The process that decodes strangers' {self._kind}s does not start on this machine; what it wrote "
+                    "above says why."
+                )
             return process
 
     async def call(self, request: Mapping[str, Any], content: bytes) -> bytes:

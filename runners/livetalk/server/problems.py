@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
     "internal": Kind(500, "The server failed; its log says why."),
     "loading": Kind(503, "The models are still being loaded."),
     "shutting_down": Kind(503, "The server is being stopped."),
-    "busy": Kind(503, "Too many connections are open."),
+    "busy": Kind(503, "Too many connections are open, or requests about one conversation."),
     # The answer, before its first byte
     "interrupted": Kind(409, "The answer was interrupted before there was anything to send."),
     "closed": Kind(409, "The conversation was closed while the answer was in preparation."),

@@ -114,21 +114,22 @@ async def openapi(request: Request) -> Response:
 async def open_conversation(request: Request, service: ServiceOf) -> ConversationOpened:
     """All fields are optional. The avatar waits, seen and unheard, for the first turn."""
     conversations, limits = service.conversations, service.limits
-    await conversations.check_room()
-    opening = await uploads.read_opening(request, limits)
-    picture = None if opening.image is None else await service.media.picture(opening.image)
-    try:
-        conversation = await conversations.open(
-            image=picture,
-            prompt=opening.prompt,
-            persona=opening.persona,
-            voice=opening.voice,
-            seed=opening.seed,
-        )
-    except ImageError as error:
-        raise ProblemError("bad_picture", str(error)) from None
-    except ThinkerError as error:
-        raise as_problem(error) from None
+    with await conversations.reserve() as place:
+        opening = await uploads.read_opening(request, limits)
+        picture = None if opening.image is None else await service.media.picture(opening.image)
+        try:
+            conversation = await conversations.open(
+                place,
+                image=picture,
+                prompt=opening.prompt,
+                persona=opening.persona,
+                voice=opening.voice,
+                seed=opening.seed,
+            )
+        except ImageError as error:
+            raise ProblemError("bad_picture", str(error)) from None
+        except ThinkerError as error:
+            raise as_problem(error) from None
     service.metrics.conversation_opened()
     session = conversation.session
     if await request.is_disconnected():
@@ -202,7 +203,7 @@ async def post_turn(conversation: Name, request: Request, service: ServiceOf) ->
     posted while another is being answered interrupts that answer, whose clip ends with a whole fragment. Closing the
     connection ends the answer at once.
     """
-    entry = service.conversations.get(conversation)
+    entry = service.conversations.get_for_turn(conversation)
     with entry.in_use():
         upload = await uploads.read_turn(request, service.limits)
         complete_at = time.monotonic()

@@ -417,6 +417,8 @@ async def _receive(
 ) -> None:
     """Hand on the body as it comes; `most` bytes, within `seconds`."""
     excess = excess or ProblemError("body_too_large", f"The body is larger than {_size(most)}. Send less.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise ProblemError("unsupported_media_type", "The body is compressed; send it as it is.")
     if int(request.headers.get("content-length", "0")) > most:
         raise excess
     received = 0
