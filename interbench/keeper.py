@@ -28,7 +28,11 @@ def main() -> int:
     # A handler, not SIG_IGN, which the command would inherit: the group is signalled as a whole, and the keeper stays
     # until its command has ended.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    try:
+        process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    except OSError as error:
+        sys.stderr.write(f"{sys.argv[1]} can't be started: {error.strerror or error}\n")
+        return 127
     orphaned = threading.Event()
 
     def watch() -> None:

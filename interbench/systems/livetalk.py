@@ -36,6 +36,7 @@ from interbench.systems.conversation_client import (
     ConversationClient,
     ConversationError,
     Health,
+    NotTheProtocolError,
     RefusedError,
     Turn,
     Upload,
@@ -147,7 +148,8 @@ class LiveTalk(AvatarSystem):
             where = self._url, self._token
         else:
             command = default_command() if self._command is None else self._command
-            check_gpu(self._size)
+            if "--device" not in self._serve:
+                check_gpu(self._size)
             where = OwnServer(command, self._size, self._serve)
         self._service = Service(
             where, start_timeout_s=self._start_timeout_s, open_wait_s=self._open_wait_s, tell=self.tell
@@ -236,7 +238,7 @@ class _Conversation(Conversation):
             yield ReplyText(record.text)
         sent = "text" if speech is None else "audio" if text is None else "both"
         detail: dict[str, JsonValue] = {"sent": sent, **({} if record is None else turn_detail(record))}
-        if record is None and not isinstance(broken, RefusedError):
+        if record is None and not isinstance(broken, (RefusedError, NotTheProtocolError)):
             obituary = await self._service.obituary(client)
             if obituary:
                 yield Failed("server_died", f"{obituary}\n{AGAIN}", transient=True, detail=detail)

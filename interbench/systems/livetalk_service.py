@@ -24,6 +24,8 @@ _STARTS = 3
 """How often a server of our own is started without a turn completed in between."""
 _TELL_S = 15.0
 _LOOK_S = 0.1
+_DYING_S = 15.0
+"""How long a server that no longer answers may take to end."""
 
 
 class Service:
@@ -105,19 +107,23 @@ class Service:
 
     def why_gone(self, client: ConversationClient) -> str:
         """Why a conversation that ``client`` holds is lost; empty if nothing is known of that."""
-        if client is not self._clients[-1]:
+        if client not in self._clients[-1:]:
             return "The server ended and was started again."
         return "The server has ended." if self._server is not None and self._server.ended else ""
 
     async def obituary(self, client: ConversationClient) -> str:
         """What the server that ``client`` talks to said before it ended; empty if it has not, or is not ours."""
-        if self._server is None:
-            return ""
-        # The connection breaks a moment before the process can be seen to have ended.
-        for _ in range(20):
+        deadline = time.monotonic() + _DYING_S
+        while self._server is not None and time.monotonic() < deadline:
             if why := self.why_gone(client):
                 return self._server.obituary() if self._server.ended else why
-            await asyncio.sleep(0.05)
+            try:
+                await client.health()
+            except ConversationError:
+                # It has closed its doors; a moment later its process can be seen to have ended.
+                await asyncio.sleep(_LOOK_S)
+            else:
+                return ""
         return ""
 
     async def _present(self) -> ConversationClient:
@@ -190,7 +196,7 @@ class Service:
             if waited - told > _TELL_S:
                 told = waited
                 self._tell(f"loading the models ({waited:.0f} s)")
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(min(1.0, _LOOK_S + waited / 10))
 
 
 def identity(health: Health) -> dict[str, Any]:

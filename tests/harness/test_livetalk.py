@@ -489,6 +489,11 @@ async def test_a_server_that_does_not_start_is_shown_with_its_last_words(tmp_pat
     assert written(log).startswith("the stub of a server"), "the log stays"
 
 
+async def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(SystemLoadError, match="/no/such/livetalk can't be started: No such file"):
+        await LiveTalk(size="tiny", command=["/no/such/livetalk"]).start()
+
+
 def test_a_server_that_dies_is_started_again_for_the_next_conversation(tmp_path: Path, scenarios: Path) -> None:
     chosen = settings(tmp_path, scenarios, concurrency=1, system={"livetalk": own(tmp_path, "--die-in-turn", "2")})
     assert run(chosen).outcomes == {"completed": 4, "failed": 2}
@@ -603,16 +608,15 @@ def cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-def test_the_command_line_runs_it_beside_the_puppet(
-    tmp_path: Path, scenarios: Path, server: ConversationServer
-) -> None:
+def test_the_command_line_runs_it_beside_the_puppet(tmp_path: Path, server: ConversationServer) -> None:
+    scenarios = harness_kit.write_set(tmp_path / "short", count=1, turns=1)
     done = cli(
         "run", "--systems", "puppet,livetalk", "--livetalk-url", server.url, "--scenarios", str(scenarios),
         "--limit", "1", "--quiet", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "livetalk: ready after" in done.stderr and "RANDOM" in done.stdout
-    assert {(outcome) for _, _, outcome, _ in exchanges_of(tmp_path / "runs" / "default")} == {"completed"}
+    assert [outcome for _, _, outcome, _ in exchanges_of(tmp_path / "runs" / "default")] == ["completed"] * 2
     checked = cli("check-system", "livetalk", cwd=tmp_path, INTERBENCH_LIVETALK_URL=server.url)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "ready to be benchmarked" in checked.stdout
