@@ -99,12 +99,14 @@ class Fixtures:
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         self.folder, self.device = folder, torch.device(device)
         try:
-            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+            text = (folder / "manifest.json").read_text("utf-8")
+            self.manifest: dict[str, Any] = json.loads(text, object_pairs_hook=_unambiguous)
         except OSError as error:
             raise FixtureError(f"{folder / 'manifest.json'} cannot be read: {error.strerror}.") from error
         except ValueError as error:
-            raise FixtureError(f"{folder / 'manifest.json'} is not JSON: {error}.") from error
-        if not isinstance(self.manifest, dict) or not self.manifest.get("cases"):
+            raise FixtureError(f"{folder / 'manifest.json'} is not usable JSON: {error}.") from error
+        cases = self.manifest.get("cases") if isinstance(self.manifest, dict) else None
+        if not isinstance(cases, dict) or not cases:
             raise FixtureError(f"{folder / 'manifest.json'} lists no cases.")
         self.limit = LIMIT_CPU if self.device.type == "cpu" else LIMIT_GPU
 
@@ -182,6 +184,15 @@ class Fixtures:
         parsed, state = SpeechConfig.from_manifest(config), state.renamed(speech_module.current_name)
         check(state.path, state.shapes, speech_module.reference_shapes(parsed), "the wav2vec2 the manifest describes")
         return SpeechEncoder.from_state(parsed, state, device=self.device)
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two entries of one name JSON would drop the first without a word."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        twice = sorted({name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1})
+        raise ValueError(f"it gives {', '.join(map(repr, twice[:4]))} more than once")
+    return entries
 
 
 class Case:
@@ -285,13 +296,15 @@ def _run_case(
 
 
 def _check_contents(case: Case, parameters: Mapping[str, Any]) -> None:
-    """The file holds the tensors the manifest lists, in their shapes."""
+    """The file holds the tensors the manifest lists, in their shapes and types."""
     for name, entry in parameters.get("tensors", {}).items():
         if name not in case:
             raise FixtureError(f"the manifest lists tensor {name!r}, the file does not hold it")
-        shape = list(case._tensors[name].shape)
-        if shape != entry["shape"]:
-            raise FixtureError(f"tensor {name!r} has shape {shape}, the manifest says {entry['shape']}")
+        tensor = case._tensors[name]
+        held = {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for fact, value in held.items():
+            if fact in entry and value != entry[fact]:
+                raise FixtureError(f"tensor {name!r} has {fact} {value}, the manifest says {entry[fact]}")
 
 
 def as_text(results: list[CaseResult]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,14 @@ def test_a_tensor_the_manifest_lists_must_be_there(folder: Path) -> None:
     assert "lists tensor 'raw'" in (result.problem or "")
 
 
+@pytest.mark.parametrize(("fact", "value"), [("shape", [2, 40, 47]), ("dtype", "float16")])
+def test_a_tensor_is_as_the_manifest_says(folder: Path, fact: str, value: Any) -> None:
+    only(folder, "t5")
+    edit_manifest(folder, lambda m: m["cases"]["t5"]["tensors"]["raw"].update({fact: value}))
+    (result,) = parity.run(folder)
+    assert f"tensor 'raw' has {fact}" in (result.problem or "")
+
+
 def test_an_additional_tensor_is_mentioned(folder: Path) -> None:
     only(folder, "t5")
     rewrite(folder, "t5.safetensors", load_file(folder / "t5.safetensors") | {"novelty": torch.zeros(2)})
@@ -211,11 +221,32 @@ def test_no_manifest_or_no_cases(tmp_path: Path) -> None:
     with pytest.raises(FixtureError, match="cannot be read"):
         parity.run(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(FixtureError, match="not JSON"):
+    with pytest.raises(FixtureError, match="not usable JSON"):
         parity.run(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"cases": {}}')
-    with pytest.raises(FixtureError, match="no cases"):
-        parity.run(tmp_path)
+    for cases in ("{}", "[]", '["t5"]', "null"):
+        (tmp_path / "manifest.json").write_text(f'{{"cases": {cases}}}')
+        with pytest.raises(FixtureError, match="no cases"):
+            parity.run(tmp_path)
+
+
+def test_a_name_given_twice_hides_no_case(folder: Path) -> None:
+    """JSON readers keep the last of two entries of one name; the first would go unseen."""
+    only(folder, "t5")
+    path = folder / "manifest.json"
+    text = path.read_text()
+    assert text.count('"t5": {"file": "t5.safetensors"') == 1
+    path.write_text(text.replace('"cases": {', '"cases": {"t5": {"file": "nowhere.safetensors"}, '))
+    with pytest.raises(FixtureError, match="'t5' more than once"):
+        parity.run(folder)
+
+
+def test_the_command_ends_with_status_1_where_nothing_can_be_run(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"cases": {"a": {}, "a": {}}}')
+    done = subprocess.run(
+        [sys.executable, "-m", "livetalk.cli", "parity", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "more than once" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_other_dimensions(tmp_path: Path) -> None:
