@@ -24,7 +24,10 @@ from livetalk.errors import LiveTalkError
 from livetalk.server.limits import Limits
 from livetalk.server.problems import ProblemError
 
-_INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
+_INHERITED = (
+    *("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("LANG", "HOME", "TMPDIR"),
+)
 _SOUND_WORKERS = 2
 _START_S = 120.0  # for importing what decodes, on a machine that is busy loading models
 _GRACE_S = 5.0  # beyond the decoding time, for handing things over

@@ -36,7 +36,7 @@ open_routes = APIRouter()
 routes = APIRouter()
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
