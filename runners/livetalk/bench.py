@@ -35,7 +35,7 @@ from livetalk.model import CausalDiT
 from livetalk.model.block import BlockGenerator
 from livetalk.model.float8 import use_float8
 from livetalk.performer import Performer, SeededNoise
-from livetalk.pipeline import load_models, random_models
+from livetalk.pipeline import Models, load_models, random_models
 from livetalk.vae import WanVAE
 
 #: Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15).
@@ -169,7 +169,7 @@ def measure(
     if blocks < 1:
         raise ValueError("at least one block must be measured")
     chosen = size(name)
-    target = _device(device)
+    target = find_device(device)
     on_cuda = target.type == "cuda"
     dtype = dtype or (torch.bfloat16 if on_cuda else torch.float32)
     compiled = on_cuda if compiled is None else compiled
@@ -181,7 +181,8 @@ def measure(
     )
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(target)
-    dit, vae, speech = _models(chosen, weights, dtype, target, attention)
+    models = find_models(chosen, weights, dtype, target, attention)
+    dit, vae, speech = models.dit, models.vae, models.speech
     if float8:
         use_float8(dit)
     if compiled:
@@ -204,7 +205,7 @@ def measure(
     frames = FRAMES_PER_BLOCK * TEMPORAL_STRIDE
     # One card shares its arithmetic between denoising and decoding; on a CPU each has threads of its own.
     bound = frames * rate / (block_flop + decode_flop if on_cuda else max(block_flop, decode_flop))
-    peak = torch.cuda.max_memory_allocated(target) if on_cuda else _process_peak()
+    peak = torch.cuda.max_memory_allocated(target) if on_cuda else process_peak()
     return BenchReport(
         size=name,
         weights="random" if weights is None else str(weights),
@@ -237,7 +238,11 @@ def measure(
     )
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """
+    Raises:
+        ValueError: there is no such device here.
+    """
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("No CUDA device is visible to torch; run with --device cpu and a size for it (mid or tiny).")
@@ -246,17 +251,18 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _models(
-    chosen: Size, weights: Path | None, dtype: torch.dtype, device: torch.device, attention: str
-) -> tuple[CausalDiT, WanVAE, SpeechEncoder]:
-    if weights is not None:
-        if chosen.name != "1.3B":
-            raise ValueError(f"Size {chosen.name} has no published weights; leave --weights out, or choose 1.3B.")
-        files = CheckpointFiles.under(Path(weights))
-        models = load_models(files, chosen, dtype=dtype, device=device, attention=attention)
-        return models.dit, models.vae, models.speech
-    models = random_models(chosen, dtype=dtype, device=device, attention=attention)
-    return models.dit, models.vae, models.speech
+def find_models(chosen: Size, weights: Path | None, dtype: torch.dtype, device: torch.device, attention: str) -> Models:
+    """The published weights in a folder, or random ones.
+
+    Raises:
+        ValueError: a folder for a size that has no published weights.
+        CheckpointError: its files cannot be used.
+    """
+    if weights is None:
+        return random_models(chosen, dtype=dtype, device=device, attention=attention)
+    if chosen.name != "1.3B":
+        raise ValueError(f"Size {chosen.name} has no published weights; leave --weights out, or choose 1.3B.")
+    return load_models(CheckpointFiles.under(Path(weights)), chosen, dtype=dtype, device=device, attention=attention)
 
 
 def _conditions(chosen: Size, stream: StreamConfig, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -417,6 +423,7 @@ def _arithmetic_rate(device: torch.device, dtype: torch.dtype) -> tuple[float, s
     return 2 * n**3 / best, "a large product timed here"
 
 
-def _process_peak() -> int:
+def process_peak() -> int:
+    """The most memory that this process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -72,6 +72,30 @@ Device = Annotated[str, typer.Option(help="cuda, cuda:1, cpu; auto is a GPU if t
 ModelSize = Annotated[SizeName, typer.Option(help="1.3B is the published model; mid and tiny have random weights.")]
 Dtype = Annotated[Precision, typer.Option(help="auto is bfloat16 on a GPU and float32 on a CPU.")]
 Attention = Annotated[str, typer.Option(help="auto, fa3, fa2, sdpa, cudnn, flash or math.")]
+VideoEncoder = Annotated[str, typer.Option(help="Video encoder: libx264, h264_nvenc; auto is the GPU's if it has one.")]
+Thinking = Annotated[
+    ThinkerKind,
+    typer.Option(
+        help="Who thinks and speaks: script (fixed answers, espeak-ng; needs no model), vllm-omni (Qwen3-Omni behind "
+        "vLLM-Omni), chat (an OpenAI-compatible chat model and speech endpoint), qwen-omni (Qwen3-Omni in this "
+        "process)."
+    ),
+]
+ThinkerUrl = Annotated[
+    str | None, typer.Option(help="vllm-omni, chat: root of the API, e.g. http://127.0.0.1:8091/v1.")
+]
+ThinkerModel = Annotated[
+    str | None, typer.Option(help="Name of the served model; for qwen-omni a folder or a name on the hub.")
+]
+ThinkerDevice = Annotated[str | None, typer.Option(help="qwen-omni: where it runs.")]
+SpeechUrl = Annotated[
+    str | None, typer.Option(help="chat: root of the API that speaks. [default: that of the thinker]")
+]
+SpeechModel = Annotated[str | None, typer.Option(help="chat: the model that speaks.")]
+TranscribeUrl = Annotated[
+    str | None, typer.Option(help="chat: root of an API that writes down spoken turns, for models that cannot hear.")
+]
+Script = Annotated[Path | None, typer.Option(help="script: file with the answers, one per line, in order.")]
 
 
 @app.command()
@@ -203,36 +227,18 @@ def serve(
     float8: Annotated[
         bool, typer.Option("--float8", help="8-bit linear layers: faster, not the release's numbers.")
     ] = False,
-    encoder: Annotated[
-        str, typer.Option(help="Video encoder: libx264, h264_nvenc; auto is the GPU's if it has one.")
-    ] = "auto",
+    encoder: VideoEncoder = "auto",
     prompt: Annotated[
         str, typer.Option(help="What the video shows, in conversations that do not say.")
     ] = DEFAULT_PROMPT,
-    thinker: Annotated[
-        ThinkerKind,
-        typer.Option(
-            help="Who thinks and speaks: script (fixed answers, espeak-ng; needs no model), vllm-omni (Qwen3-Omni "
-            "behind vLLM-Omni), chat (an OpenAI-compatible chat model and speech endpoint), qwen-omni (Qwen3-Omni in "
-            "this process)."
-        ),
-    ] = ThinkerKind.script,
-    thinker_url: Annotated[
-        str | None, typer.Option(help="vllm-omni, chat: root of the API, e.g. http://127.0.0.1:8091/v1.")
-    ] = None,
-    thinker_model: Annotated[
-        str | None, typer.Option(help="Name of the served model; for qwen-omni a folder or a name on the hub.")
-    ] = None,
-    thinker_device: Annotated[str | None, typer.Option(help="qwen-omni: where it runs.")] = None,
-    speech_url: Annotated[
-        str | None, typer.Option(help="chat: root of the API that speaks. [default: that of the thinker]")
-    ] = None,
-    speech_model: Annotated[str | None, typer.Option(help="chat: the model that speaks.")] = None,
-    transcribe_url: Annotated[
-        str | None,
-        typer.Option(help="chat: root of an API that writes down spoken turns, for models that cannot hear."),
-    ] = None,
-    script: Annotated[Path | None, typer.Option(help="script: file with the answers, one per line, in order.")] = None,
+    thinker: Thinking = ThinkerKind.script,
+    thinker_url: ThinkerUrl = None,
+    thinker_model: ThinkerModel = None,
+    thinker_device: ThinkerDevice = None,
+    speech_url: SpeechUrl = None,
+    speech_model: SpeechModel = None,
+    transcribe_url: TranscribeUrl = None,
+    script: Script = None,
     voice: Annotated[str | None, typer.Option(help="The avatar's voice, in conversations that do not say.")] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File that holds the bearer token. [default: LIVETALK_TOKEN of the environment]")
@@ -303,7 +309,7 @@ def serve(
 
     def load() -> Models:
         if random:
-            return random_models(chosen, dtype=precision, device=target)
+            return random_models(chosen, dtype=precision, device=target, attention=attention)
         files = CheckpointFiles.under(checkpoints)
         return load_models(files, chosen, dtype=precision, device=target, text_device=text_device, attention=attention)
 
@@ -385,13 +391,73 @@ def bench(
     window: Annotated[int | None, typer.Option(help="Latent frames attended to.")] = None,
     sink: Annotated[int | None, typer.Option(help="Latent frames kept as anchors.")] = None,
     position: Position = Position.bounded,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="The whole live system instead: time to first frame and its parts, throughput, conversations at once, "
+            "memory. The options below belong to it.",
+        ),
+    ] = False,
+    turns: Annotated[int, typer.Option(min=3, help="live: turns whose time to first frame is taken.")] = 30,
+    conversations: Annotated[int, typer.Option(min=1, help="live: conversations at once that are tried.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="live: how long each number of them is tried.")] = 30.0,
+    encoder: VideoEncoder = "auto",
+    thinker: Thinking = ThinkerKind.script,
+    thinker_url: ThinkerUrl = None,
+    thinker_model: ThinkerModel = None,
+    thinker_device: ThinkerDevice = None,
+    speech_url: SpeechUrl = None,
+    speech_model: SpeechModel = None,
+    transcribe_url: TranscribeUrl = None,
+    script: Script = None,
+    voice: Annotated[str | None, typer.Option(help="The avatar's voice.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure milliseconds per block, frames per second, time to first frame and memory."""
-    from livetalk.bench import bench as run
-
     target = _device(device, size)
     precision = None if dtype is Precision.auto else _dtype(dtype, target)
+    if live:
+        from livetalk.live_bench import measure
+        from livetalk.thinkers.registry import make_thinker
+
+        # Without a script of one's own the answers are long, so that blocks and not turns are measured.
+        own = thinker is not ThinkerKind.script or script is not None or voice is not None
+        speaker = make_thinker(
+            thinker.value,
+            url=thinker_url,
+            model=thinker_model,
+            speech_url=speech_url,
+            speech_model=speech_model,
+            transcribe_url=transcribe_url,
+            script=script,
+            voice=voice,
+            device=thinker_device,
+        )
+        try:
+            report = measure(
+                size.value,
+                target,
+                speaker if own else None,
+                weights,
+                turns=turns,
+                seconds=seconds,
+                most=conversations,
+                dtype=precision,
+                attention=attention,
+                compiled=compiled,
+                float8=float8,
+                window=window,
+                sink=sink,
+                encoder=encoder,
+                progress=lambda text: typer.echo(text, err=True),
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        typer.echo(report.to_json() if as_json else report.to_text())
+        return
+    from livetalk.bench import bench as run
+
     try:
         text = run(
             size.value,

@@ -51,6 +51,8 @@ class Engine:
         self.models, self.settings, self.thinker, self.clock = models, settings, thinker, clock
         self.capacity = settings.capacity
         """Conversations that can be open at once."""
+        self.encoder = settings.encoder
+        """Of the video, by FFmpeg's name once the engine has started."""
         self.rendering, self.decoding = Turns(), Turns()
         self._performers: list[Performer] = []  # without a conversation
         self._open: set[Session] = set()
@@ -169,20 +171,21 @@ class Engine:
         if on_cuda if self.settings.compiled is None else self.settings.compiled:
             models.dit.compile_layers()
             models.vae.compile(mode="max-autotune-no-cudagraphs")
+        self._portrait = preprocess(portrait(), ((stream.height, stream.width),))
+        listener = SpeechStream(models.speech)
+        listener.push(np.zeros(16 * FRAME_SAMPLES, np.float32))
+        listener.features(0, 8)
+        self._condition(None, None)  # before the caches: the text encoder needs much memory, for a moment
         for _ in range(self.capacity):
             performer = Performer(models.dit, models.vae.decoder_stream(), stream, decode_device=models.vae.device)
             if on_cuda:  # captures a graph for every length of the window
                 performer.warm_up()
                 performer.end()
             self._performers.append(performer)
-        self._portrait = preprocess(portrait(), ((stream.height, stream.width),))
-        listener = SpeechStream(models.speech)
-        listener.push(np.zeros(16 * FRAME_SAMPLES, np.float32))
-        listener.features(0, 8)
-        self._condition(None, None)
         writer = FragmentWriter(stream.width, stream.height, encoder=self.settings.encoder)
         self._video = VideoFormat(stream.width, stream.height, VIDEO_FPS, writer.mime, SOUND_RATE)
-        _log.info("ready: %d conversations, video encoder %s", self.capacity, writer.encoder)
+        self.encoder = writer.encoder
+        _log.info("ready for %d conversations, video encoder %s", self.capacity, self.encoder)
 
     def _condition(self, image: Tensor | bytes | None, prompt: str | None) -> tuple[Tensor, Tensor]:
         stream = self.settings.stream
