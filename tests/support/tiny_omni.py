@@ -3,7 +3,7 @@
 The files are those of the published checkpoint: vocab.json and merges.txt (no tokenizer.json), the preprocessor's and
 the generation's settings, sharded or single safetensors. Rates, code groups, special tokens and roles are the real
 ones; widths, depths and vocabularies are small. Weights are drawn so that an answer depends on all that was said, and
-that text and speech end by themselves after some tokens and frames.
+that text and speech end by themselves after some tokens and frames. What is said means nothing.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Endings:
     """Roughly how likely each token ends the text, and each frame the speech, before sampling sharpens it."""
 
     text: float = 0.05
-    speech: float = 0.02
+    speech: float = 0.05
 
 
-NEVER = Endings(text=1e-9, speech=1e-9)
+NEVER = Endings(text=1e-12, speech=1e-12)
 
 
 def build_tiny_omni(folder: Path, *, seed: int = 0, endings: Endings | None = None) -> Path:
@@ -84,7 +84,7 @@ def build_tiny_omni(folder: Path, *, seed: int = 0, endings: Endings | None = No
         torch.manual_seed(seed)
         model: Any = Qwen3OmniMoeForConditionalGeneration(config)
         _draw(model)
-        _end(model, ids["<|im_end|>"], config.talker_config.codec_eos_token_id, endings or Endings())
+        _end(model, ids, endings or Endings())
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(_PREPROCESSOR, indent=1))
     (folder / "generation_config.json").write_text(
@@ -257,7 +257,7 @@ def _config(ids: dict[str, int]) -> Any:
         "sliding_window": 72,
         "upsample_rates": [8, 5, 4, 3],
         "upsampling_ratios": [2, 2],
-        "decoder_dim": 48,
+        "decoder_dim": 32,
     }
     return Qwen3OmniMoeConfig(
         thinker_config=thinker,
@@ -293,32 +293,39 @@ def _draw(model: Any) -> None:
             weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]))
         elif weight.ndim == 3:
             weight.normal_(0.0, 1.0 / math.sqrt(weight[0].numel()))
-    model.code2wav.decoder[-1].conv.weight *= 0.02
+    model.code2wav.decoder[-1].conv.weight *= 0.008
 
 
 @torch.no_grad()
-def _end(model: Any, end_of_text: int, end_of_speech: int, endings: Endings) -> None:
-    """Give every state a common part that only the two endings score, as high as they are to be likely."""
+def _end(model: Any, ids: dict[str, int], endings: Endings) -> None:
+    """Give all states one part in common, and those after a word or a sound another, and score the two endings by these
+    alone: so nothing ends before it began, and what is never to end does not."""
     thinker, talker = model.thinker, model.talker
-    common = torch.full((_WIDTH,), 1.0 / math.sqrt(_WIDTH))
-    thinker.get_input_embeddings().weight += 3.0 * common
+    always = torch.full((_WIDTH,), 1.0 / math.sqrt(_WIDTH))
+    going = always * torch.tensor([1.0, -1.0]).repeat(_WIDTH // 2)
+    words = torch.tensor([token for name, token in ids.items() if name not in (*_ADDED, "\u010a")])
     # To a frame's first code come the embeddings of the fifteen others and of a token.
-    talker.get_input_embeddings().weight += 3.0 * math.sqrt(_GROUPS + 1) * common
-    for head in (thinker.lm_head, talker.codec_head):
-        head.weight -= (head.weight @ common)[:, None] * common
-
-    words = torch.randint(_LEARNT, (1, 64))
-    sounds = torch.randint(_CODES, (1, 64))
-    spoken = talker.get_input_embeddings()(sounds)
-    for table in talker.code_predictor.get_input_embeddings():
-        spoken = spoken + table(sounds)
-    spoken = spoken + talker.text_projection(thinker.get_input_embeddings()(words))
-    thought = thinker(input_ids=words, attention_mask=torch.ones_like(words), output_hidden_states=True)
-    said = talker.model(inputs_embeds=spoken).last_hidden_state
-    for head, states, choices, token, chance in (
-        (thinker.lm_head, thought.hidden_states[-1], thinker.lm_head.out_features, end_of_text, endings.text),
-        (talker.codec_head, said, _CODES, end_of_speech, endings.speech),
+    for table, begun, size in (
+        (thinker.get_input_embeddings(), words, 3.0),
+        (talker.get_input_embeddings(), torch.arange(_CODES), 3.0 * math.sqrt(_GROUPS + 1)),
     ):
-        others = torch.logsumexp(head(states)[..., :choices], dim=-1)
-        score = others.mean() + math.log(chance / (1.0 - chance))
-        head.weight[token] = score / (states @ common).mean() * common
+        table.weight += size * always
+        table.weight[begun] += size * going
+    for head in (thinker.lm_head, talker.codec_head):
+        for part in (always, going):
+            head.weight -= (head.weight @ part)[:, None] * part
+
+    text = words[torch.randint(len(words), (1, 64))]
+    codes = torch.randint(_CODES, (1, 64))
+    frames = talker.get_input_embeddings()(codes) + talker.text_projection(thinker.get_input_embeddings()(text))
+    for table in talker.code_predictor.get_input_embeddings():
+        frames = frames + table(codes)
+    thought = thinker(input_ids=text, attention_mask=torch.ones_like(text), output_hidden_states=True)
+    said = talker.model(inputs_embeds=frames).last_hidden_state
+    for head, states, choices, token, chance in (
+        (thinker.lm_head, thought.hidden_states[-1], thinker.lm_head.out_features, ids["<|im_end|>"], endings.text),
+        (talker.codec_head, said, _CODES, talker.config.codec_eos_token_id, endings.speech),
+    ):
+        score = torch.logsumexp(head(states)[..., :choices], dim=-1).mean() + math.log(chance / (1.0 - chance))
+        part = going if score > 0 else always
+        head.weight[token] = score / (states @ part).mean() * part

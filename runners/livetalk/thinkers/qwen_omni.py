@@ -115,10 +115,10 @@ class QwenOmniThinker(Thinker):
         silent = True
         async with aclosing(self._worker.run(self._steps(question, self._limits))) as pieces:
             async for piece in pieces:
-                silent = False
+                silent = silent and not isinstance(piece, SpeechDelta)
                 yield piece
         if silent:
-            raise ThinkerError("failed", f"{self.name} ended its answer before the first word; ask in other words.")
+            raise ThinkerError("failed", f"{self.name} ended its answer without speaking; ask in other words.")
 
     async def stop(self) -> None:
         if self._worker is not None:
