@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from livetalk.config import DiTConfig, StreamConfig
 from livetalk.model import CausalDiT
 from livetalk.model.block import BlockGenerator
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 GOLDEN = Path(__file__).parent / "golden"
 LIMIT = 2e-5  # float32 on a CPU, from the fixtures' README
@@ -115,3 +116,16 @@ def run_session(golden_dit: CausalDiT) -> Callable[[Session], Tensor]:
         return torch.stack(latents)
 
     return run
+
+
+@pytest.fixture
+def live_bytes() -> Callable[[], int]:
+    """Counts the bytes of all tensors there are."""
+
+    def count() -> int:
+        gc.collect()
+        # By exact type: what the compiler's tests leave behind are tensors without memory.
+        tensors = [thing for thing in gc.get_objects() if type(thing) in (Tensor, nn.Parameter)]
+        return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
+
+    return count

@@ -18,8 +18,8 @@ BLOCKS = 7
 
 @pytest.fixture(scope="module")
 def vae():
-    config = VAEConfig(dim=4)
-    return WanVAE.from_state(config, random_tensors(vae_module.reference_shapes(config)))
+    config = VAEConfig(dim=4, num_res_blocks=1)
+    return WanVAE.from_state(config, random_tensors(vae_module.reference_shapes(config)), channels_last=True)
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +242,22 @@ def test_threads_end_with_the_iterator(performer, clip):
     next(blocks)
     blocks.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("livetalk-")]
+
+
+def test_600_bounded_blocks_stay_finite_do_not_drift_and_take_no_more_memory(performer, clip, live_bytes):
+    """Seven and a half minutes, network and decoder: the latents neither blow up nor fade, and nothing is kept."""
+    subject = performer(overlap=False, noise=SeededNoise(0), position="bounded", steps=1)
+    features = (clip["features"][:9] if b == 0 else clip["features"][9:21] for b in range(600))
+    held, spread = {}, []
+    for block in subject.blocks(features):
+        assert block.latents.isfinite().all(), f"block {block.index}"
+        spread.append(block.latents.std().item())
+        if block.index in (20, 300, 599):
+            held[block.index] = live_bytes()
+    assert subject.generator.cache.end == 1800 and subject.generator.cache.valid_frames == 15
+    assert len(held) == 3 and len(set(held.values())) == 1
+    early, late = np.mean(spread[10:60]), np.mean(spread[-50:])
+    assert abs(late - early) < 0.05 * early
 
 
 def test_absolute_positions_end_in_an_error(performer, clip):

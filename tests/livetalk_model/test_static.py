@@ -1,7 +1,5 @@
 """The hot loop: no tensor is read by the host, and every block does the same work in the same memory."""
 
-import gc
-
 import pytest
 import torch
 from livetalk.config import DiTConfig, StreamConfig
@@ -25,14 +23,6 @@ class Record(TorchDispatchMode):
         shapes = [tuple(leaf.shape) for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         self.operations.append((func._overloadpacket.__name__, shapes))
         return out
-
-
-def live_bytes():
-    gc.collect()
-    # By exact type: what the compiler's tests leave behind are tensors without memory.
-    tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
-    return sum(storages.values())
 
 
 @pytest.fixture(params=["absolute", "bounded"])
@@ -68,7 +58,7 @@ def test_no_operation_reads_a_value_on_the_host(started):
     assert not names & {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "unique"}
 
 
-def test_memory_does_not_grow_from_block_to_block(started):
+def test_memory_does_not_grow_from_block_to_block(started, live_bytes):
     held = []
     for b in range(12):
         started(b)
