@@ -296,8 +296,10 @@ def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process]
         (("--script", "/does/not/exist"), "cannot be read"),
         (("--encoder", "h266_magic"), "no video encoder"),
         (("--port", "{taken}"), "port {taken}"),
+        (("--announce", "/does/not/exist/here.json"), "no such folder"),
+        (("--no-token", "--token-file", "/does/not/exist"), "contradict"),
     ],
-    ids=["checkpoints", "token", "host", "thinker", "script", "encoder", "port"],
+    ids=["checkpoints", "token", "host", "thinker", "script", "encoder", "port", "announcement", "contradiction"],
 )
 def test_what_cannot_be_served_ends_the_program_with_a_clear_message(
     server: LiveServer,

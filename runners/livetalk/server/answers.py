@@ -79,21 +79,25 @@ class AnswerResponse(Response):
             response.headers[TURN_HEADER] = self.headers[TURN_HEADER]
             await response(scope, receive, send)
             return
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while fragment is not None:
-                async with asyncio.timeout(self._stall_s):
-                    await send({"type": "http.response.body", "body": fragment, "more_body": True})
-                self._sent_bytes += len(fragment)
+                await self._hand_on(send, fragment)
                 if self._first_frame_s is None:
                     self._first_frame_s = time.monotonic() - self._complete_at
                 fragment = await anext(self._answer, None)
+            await self._hand_on(send, b"", last=True)
+        except _StalledError:
+            scope["state"]["connection"].abort()
+
+    async def _hand_on(self, send: Send, data: bytes, *, last: bool = False) -> None:
+        """Give the connection more, as soon as the client has taken what it was given before."""
+        try:
             async with asyncio.timeout(self._stall_s):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await send({"type": "http.response.body", "body": data, "more_body": not last})
         except TimeoutError:
-            connection = scope.get("state", {}).get("connection")
-            if connection is not None:
-                connection.abort()
+            raise _StalledError from None
+        self._sent_bytes += len(data)
 
 
 def as_problem(error: LiveTalkError) -> ProblemError:
@@ -104,6 +108,10 @@ def as_problem(error: LiveTalkError) -> ProblemError:
     return ProblemError(
         code if code in KINDS else "failed", str(error), retry_after_s=5 if code == "overloaded" else None
     )
+
+
+class _StalledError(Exception):
+    """The client takes nothing."""
 
 
 async def _disconnected(receive: Receive) -> None:

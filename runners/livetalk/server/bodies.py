@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from livetalk.server.forms import FORM, JSON, URLENCODED
 from livetalk.server.limits import Limits
-from livetalk.server.uploads import FORM, JSON, URLENCODED
 
 _PLAYED = {
     "type": "number",

@@ -30,8 +30,7 @@ class Conversation:
         self._clock = clock
         self._uses = 0
 
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
+    def check_use(self) -> None:
         """
         Raises:
             ProblemError: `busy`; so many requests about one conversation are no conversation.
@@ -42,6 +41,9 @@ class Conversation:
                 f"{_MAX_USES} requests about this conversation are at work; wait for one to end.",
                 retry_after_s=1,
             )
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
         self._uses += 1
         try:
             yield

@@ -74,7 +74,16 @@ def serve(service: Service, sock: socket.socket, *, announce: Path | None, liste
     Raises:
         LiveTalkError: the models or the thinker could not be had, or the file not be written.
     """
+    with contextlib.closing(sock):
+        _serve(service, sock, announce, listening)
+    if service.failure is not None:
+        raise service.failure
+
+
+def _serve(service: Service, sock: socket.socket, announce: Path | None, listening: Callable[[str], None]) -> None:
     url = url_of(sock)
+    if announce is not None and not announce.absolute().parent.is_dir():
+        raise ServeError(f"The file {str(announce)!r} cannot be written: there is no such folder.")
 
     def started() -> None:
         if announce is not None:
@@ -93,11 +102,8 @@ def serve(service: Service, sock: socket.socket, *, announce: Path | None, liste
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-        sock.close()
         if announce is not None:
             _remove_announcement(announce)
-    if service.failure is not None:
-        raise service.failure
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -204,6 +204,7 @@ async def post_turn(conversation: Name, request: Request, service: ServiceOf) ->
     connection ends the answer at once.
     """
     entry = service.conversations.get_for_turn(conversation)
+    entry.check_use()
     with entry.in_use():
         upload = await uploads.read_turn(request, service.limits)
         complete_at = time.monotonic()
@@ -253,6 +254,7 @@ async def interrupt(conversation: Name, request: Request, service: ServiceOf) ->
     """Its clip ends with a whole fragment, and the avatar remembers what was heard. If no answer is running nothing
     happens, and the last turn is returned."""
     entry = service.conversations.get(conversation)
+    entry.check_use()
     with entry.in_use():
         played = await uploads.read_played(request, service.limits)
         await entry.session.interrupt(played)

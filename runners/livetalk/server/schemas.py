@@ -96,11 +96,3 @@ class ErrorBody(_Model):
     """The body of every response whose status is 400 or more."""
 
     error: ErrorDetail
-
-
-class InterruptBody(_Model):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    played_s: float | None = Field(
-        default=None, ge=0, le=86_400, description="Seconds of the running answer that were played."
-    )
