@@ -22,7 +22,7 @@ def parts() -> tuple[Part, ...]:
 
 
 def said(part: Part, defect: str | None) -> list[str]:
-    """What the puppet says, turn by turn."""
+    """What is heard of the puppet, turn by turn."""
     texts = []
     for index, (turn, reference) in enumerate(zip(part.scenario.turns, part.references, strict=True), start=1):
         request = TurnRequest(
@@ -38,15 +38,24 @@ def said(part: Part, defect: str | None) -> list[str]:
             reference=reference,
         )
         rewrite = None if defect is None else DEFECTS[defect].rewrite
-        texts.append(reference.reply if rewrite is None else rewrite(request, reference))
+        heard = defect is None or DEFECTS[defect].staging.audio == "speech"
+        texts.append("" if not heard else reference.reply if rewrite is None else rewrite(request, reference))
     return texts
 
 
-@pytest.mark.parametrize(
-    ("defect", "dimension", "drop"), [("off-topic", "SR", 6), ("partial", "IC", 3), ("amnesiac", "CU", 6)]
-)
+SPOKEN = [
+    ("off-topic", "SR", 6),
+    ("partial", "IC", 3),
+    ("amnesiac", "CU", 6),
+    ("silent", "SR", 6),
+    ("silent", "IC", 6),
+    ("silent", "CU", 6),
+]
+"""Defect, the dimension in which it must fall, and by how many points on average."""
+
+
+@pytest.mark.parametrize(("defect", "dimension", "drop"), SPOKEN)
 async def test_words(parts, played, verdicts, defect, dimension, drop):
-    assert DEFECTS[defect].seen_offline == (dimension,)
     drops = []
     for part in parts:
         intact = await verdicts(played(part.scenario, said(part, None)), dimension)
@@ -55,6 +64,11 @@ async def test_words(parts, played, verdicts, defect, dimension, drop):
             drops.append(intact[dimension].score - spoiled[dimension].score)
     assert min(drops) > 0, "in every single conversation"
     assert np.mean(drops) > drop
+
+
+def test_every_defect_that_is_seen_in_the_words_is_tested_here():
+    seen = {(name, key) for name, defect in DEFECTS.items() for key in defect.seen_offline}
+    assert {(name, key) for name, key in seen if key in ("SR", "IC", "CU")} == {case[:2] for case in SPOKEN}
 
 
 async def test_only_leaving_the_topic_costs_much_relevance(parts, played, verdicts):
