@@ -128,20 +128,28 @@ class SpeechFeed:
         self._pieces.put(_ENDED)
 
     def samples(self) -> Iterator[Samples]:
-        """16 kHz samples as they come, for speech features; waits in between."""
+        """16 kHz samples as they come, for speech features; waits in between.
+
+        Sound is resampled as it is asked for: the first block of an answer that is there all at once need not wait for
+        the rest of it.
+        """
         features: StreamResampler | None = None
         sound: StreamResampler | None = None
         while (piece := self._pieces.get()) is not _STOPPED:
-            last = piece is _ENDED
             if features is None or sound is None:
-                if last:
+                if piece is _ENDED:
                     return
                 features, sound = StreamResampler(self._rate, AUDIO_RATE), StreamResampler(self._rate, SOUND_RATE)
-            heard = sound.push(piece, last=last)
-            with self._lock:
-                self._sound.append(heard)
-            yield features.push(piece, last=last)
-            if last:
+            step = max(1, self._rate // 4)
+            for start in range(0, max(1, len(piece)), step):
+                if self.stop.is_set():
+                    return
+                part, last = piece[start : start + step], piece is _ENDED
+                heard = sound.push(part, last=last)
+                with self._lock:
+                    self._sound.append(heard)
+                yield features.push(part, last=last)
+            if piece is _ENDED:
                 return
 
     def sound(self, samples: int) -> Samples:

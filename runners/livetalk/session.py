@@ -80,7 +80,7 @@ class Session:
 
         Args:
             played_s: seconds of the answer that the client had played; memory keeps what was heard until then. By
-                default as many as have passed since its first fragment.
+                default as many as have passed since its first fragment, and all of an answer that was read to its end.
         """
         if self._latest is not None:
             self._latest.interrupt(played_s)
