@@ -29,9 +29,12 @@ export class Api {
     return this.#json("health", { signal: AbortSignal.timeout(10_000) });
   }
 
-  /** @param fields FormData with `image`, `prompt`, `persona`, `voice`, `seed`, all optional. */
-  open(fields) {
-    return this.#json("v1/conversations", { method: "POST", body: fields });
+  /**
+   * @param fields FormData with `image`, `prompt`, `persona`, `voice`, `seed`, all optional.
+   * @param quietly fail where a token would have to be asked for; the refusal is then `quiet` too.
+   */
+  open(fields, quietly) {
+    return this.#json("v1/conversations", { method: "POST", body: fields, quietly });
   }
 
   conversation(id) {
@@ -67,7 +70,7 @@ export class Api {
     }
   }
 
-  async #request(address, options) {
+  async #request(address, { quietly = false, ...options }) {
     for (;;) {
       let response;
       try {
@@ -78,7 +81,8 @@ export class Api {
       }
       if (response.ok) return response;
       const refusal = await readRefusal(response);
-      if (refusal.status !== 401 || !(await this.#newToken(refusal.code === "token_refused"))) throw refusal;
+      refusal.quiet = quietly && refusal.status === 401;
+      if (refusal.status !== 401 || quietly || !(await this.#newToken(refusal.code === "token_refused"))) throw refusal;
     }
   }
 

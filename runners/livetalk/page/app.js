@@ -1,6 +1,6 @@
 /* The page: joins the server, the conversation, the microphone and what is seen. */
 
-import { Api, Unreachable } from "./api.js";
+import { Api } from "./api.js";
 import { Dialogue } from "./dialogue.js";
 import { find, icon } from "./dom.js";
 import { Link } from "./link.js";
@@ -56,6 +56,7 @@ const talk = new Talk(
   },
 );
 let interruptedAt = -Infinity;
+let shownQueue = null;
 
 function say(message) {
   for (const key of ["back", "microphone"]) notices.hide(key);
@@ -88,7 +89,7 @@ async function changeSettings() {
 }
 
 function showPortrait(canvas) {
-  find("#nobody").hidden = canvas !== null;
+  find("#nobody").toggleAttribute("hidden", canvas !== null); // no property of drawings
   const { width = 512, height = 512 } = link.health?.video ?? {};
   if (canvas) player.showPicture(canvas, width, height);
   else player.clear();
@@ -126,9 +127,13 @@ function update() {
   render(stateNow(), link.health, dialogue.turns, talk.free);
 }
 
-function showQueue(turn) {
-  if (!turn.queued) return notices.hide("turn");
-  const { error, until, go } = turn.queued;
+function showQueue() {
+  const queued = dialogue.current?.queued ?? null;
+  if (queued === shownQueue) return;
+  shownQueue = queued;
+  notices.hide("turn");
+  if (!queued) return;
+  const { error, until, go } = queued;
   const title = error.code === "full" ? "All places are taken" : "The server is not ready yet";
   const actions = [["Try now", go], ["Stop waiting", () => dialogue.interrupt()]];
   notices.show("turn", { title, text: error.message, until, actions });
@@ -137,10 +142,11 @@ function showQueue(turn) {
 dialogue.addEventListener("change", ({ detail: turn }) => {
   if (!dialogue.turns.includes(turn)) return; // of a conversation that was put away
   transcript.show(turn);
-  showQueue(turn);
-  if (turn.problem instanceof Unreachable) link.lost();
+  showQueue();
   update();
 });
+dialogue.addEventListener("opened", () => link.check()); // there is one conversation more
+dialogue.addEventListener("lost", () => link.lost());
 dialogue.addEventListener("cut", () => {
   interruptedAt = performance.now();
   setTimeout(update, INTERRUPTED_MS + 50);

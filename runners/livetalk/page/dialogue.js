@@ -33,6 +33,7 @@ export class Turn {
   }
 }
 
+/** Dispatches "change" for a turn, "cut" when an answer was cut short, "opened", and "lost" when no server answers. */
 export class Dialogue extends EventTarget {
   /** @param fields resolves to the FormData that a conversation is opened with. */
   constructor(api, player, fields) {
@@ -44,6 +45,7 @@ export class Dialogue extends EventTarget {
     this.turns = [];
     this.conversation = null; // what the server said of it
     this.opening = null;
+    this.prepared = false; // it was tried to open one before the next turn
     this.told = Promise.resolve(); // that the server knows of the last interruption
   }
 
@@ -54,7 +56,9 @@ export class Dialogue extends EventTarget {
 
   /** Open the conversation while the user is still typing or speaking. A failure shows when there is something to say. */
   prepare() {
-    if (!this.conversation) this.#open().catch(() => {});
+    if (this.opening || this.prepared) return;
+    this.prepared = true;
+    this.#open(true).catch(() => {});
   }
 
   /**
@@ -78,7 +82,7 @@ export class Dialogue extends EventTarget {
     if (playedS === null || !this.conversation) return;
     this.told = this.api
       .interrupt(this.conversation.id, playedS)
-      .then((record) => this.#note(turn, record))
+      .then((record) => record.index === turn.index && this.#note(turn, record))
       .catch(() => {}); // what is wrong with the server will show in the next turn
   }
 
@@ -101,6 +105,7 @@ export class Dialogue extends EventTarget {
   forget() {
     this.conversation = null;
     this.opening = null;
+    this.prepared = false;
   }
 
   /** Whether the server still knows it, after the connection was lost. */
@@ -141,33 +146,43 @@ export class Dialogue extends EventTarget {
       await this.#enter(turn);
       await this.#exchange(turn, playedS);
     } catch (error) {
-      if (turn.cutAtS === null) turn.problem = error;
       turn.playback.stop();
-      if (isGone(error)) this.forget();
+      if (turn.cutAtS === null) this.#fail(turn, error);
     }
+    this.prepared = false;
     this.#move(turn, "done");
+  }
+
+  #fail(turn, error) {
+    turn.problem = error;
+    if (isGone(error)) this.forget();
+    this.#changed(turn);
+    if (error instanceof Unreachable) this.dispatchEvent(new Event("lost"));
   }
 
   /** Be in a conversation; while there is no room, wait. */
   async #enter(turn) {
     for (;;) {
       try {
-        const { id } = await this.#open();
+        const { id } = await this.#open(false);
         turn.abort.signal.throwIfAborted();
         turn.id = id;
         return;
       } catch (error) {
+        turn.abort.signal.throwIfAborted();
+        if (error.quiet) continue;
         if (!(error instanceof Refusal) || !OPEN_AGAIN.has(error.status)) throw error;
         await this.#queue(turn, error);
       }
     }
   }
 
-  #open() {
+  #open(quietly) {
     if (this.opening) return this.opening;
-    const opening = this.#ask().then(
+    const opening = this.#ask(quietly).then(
       (opened) => {
         if (this.opening === opening) this.conversation = opened;
+        this.dispatchEvent(new Event("opened"));
         return opened;
       },
       (error) => {
@@ -179,28 +194,24 @@ export class Dialogue extends EventTarget {
     return opening;
   }
 
-  async #ask() {
-    return this.api.open(await this.fields());
+  async #ask(quietly) {
+    return this.api.open(await this.fields(), quietly);
   }
 
-  #queue(turn, error) {
+  /** Wait as long as the server asks for, or until the user has had enough of it. */
+  async #queue(turn, error) {
     const ms = 1000 * (error.retryAfterS ?? 10);
-    return new Promise((resolve, reject) => {
-      const { signal } = turn.abort;
-      const leave = () => reject(signal.reason);
-      const go = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", leave);
-        turn.queued = null;
-        this.#move(turn, "opening");
-        resolve();
-      };
-      const timer = setTimeout(go, ms);
-      if (signal.aborted) leave();
-      signal.addEventListener("abort", leave);
+    let timer;
+    await new Promise((go) => {
+      timer = setTimeout(go, ms);
+      turn.abort.signal.addEventListener("abort", go, { once: true });
       turn.queued = { error, until: performance.now() + ms, go };
       this.#move(turn, "queued");
     });
+    clearTimeout(timer);
+    turn.queued = null;
+    this.#move(turn, "opening");
+    turn.abort.signal.throwIfAborted();
   }
 
   async #exchange(turn, playedS) {
@@ -212,6 +223,7 @@ export class Dialogue extends EventTarget {
     this.#move(turn, "thinking");
     const response = await this.api.say(turn.id, fields, turn.abort.signal);
     turn.index = Number(response.headers.get("Livetalk-Turn"));
+    if (playedS !== null) this.#look(this.turns[this.turns.indexOf(turn) - 1]); // only now is it known what was heard of it
     turn.playback.began.then(() => {
       if (turn.playback.firstFrameAt === null) return;
       turn.firstFrameS = (turn.playback.firstFrameAt - turn.sentAt) / 1000;
@@ -222,8 +234,8 @@ export class Dialogue extends EventTarget {
     try {
       await turn.playback.finished;
     } catch (error) {
-      turn.problem = error;
-      this.interrupt(); // there is no use in generating what cannot be shown
+      if (this.current === turn) this.interrupt(); // there is no use in generating what cannot be shown
+      this.#fail(turn, error);
     }
     await received;
     turn.over = true;
@@ -241,8 +253,7 @@ export class Dialogue extends EventTarget {
       }
     } catch (error) {
       if (turn.cutAtS === null) {
-        turn.problem = new Unreachable("The connection was lost in the middle of the answer.", { cause: error });
-        this.#changed(turn);
+        this.#fail(turn, new Unreachable("The connection was lost in the middle of the answer.", { cause: error }));
       }
     }
     if (bytes === 0) playback.stop();
@@ -253,13 +264,21 @@ export class Dialogue extends EventTarget {
   async #watch(turn) {
     for (;;) {
       const over = turn.over;
-      try {
-        this.#note(turn, await this.api.turn(turn.id, turn.index));
-      } catch (error) {
-        if (over || isGone(error)) return; // the figures stay what they were; the answer itself was received
-      }
-      if (over && turn.record?.outcome !== "running") return;
+      const known = await this.#look(turn);
+      if (over && (!known || turn.record.outcome !== "running")) return;
+      if (!this.turns.includes(turn)) return;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  /** Get the server's account. @returns whether there was one; if not, the figures stay what they were. */
+  async #look(turn) {
+    if (!turn?.index) return false;
+    try {
+      this.#note(turn, await this.api.turn(turn.id, turn.index));
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -279,6 +298,6 @@ export class Dialogue extends EventTarget {
 }
 
 /** Whether the server says that it knows no such conversation. */
-export function isGone(error) {
+function isGone(error) {
   return error instanceof Refusal && (error.code === "expired" || error.code === "unknown_conversation");
 }

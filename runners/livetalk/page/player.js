@@ -22,7 +22,8 @@ export class Player {
   /** Show a picture where no answer has been played yet; it is cut as the server cuts it. */
   showPicture(picture, width, height) {
     this.clear();
-    Object.assign(this.still, { width, height });
+    const finer = Math.max(1, Math.ceil(512 / width)); // small videos are no reason for a coarse portrait
+    Object.assign(this.still, { width: (width *= finer), height: (height *= finer) });
     const context = this.still.getContext("2d");
     context.fillStyle = "#fff"; // transparent parts are laid on white
     context.fillRect(0, 0, width, height);

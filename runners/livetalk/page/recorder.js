@@ -167,7 +167,7 @@ export class Microphone {
     const samples = join(this.pieces);
     this.pieces = null;
     this.before = [];
-    this.gate = new VoiceGate();
+    this.gate.reset();
     this.on.said(samples.slice(0, Math.max(RATE / 4, samples.length - Math.round(withoutS * RATE))));
   }
 }

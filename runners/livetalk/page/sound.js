@@ -58,16 +58,16 @@ export class Resampler {
 /**
  * Hears when somebody begins and ends to speak.
  *
- * Works on frames of 20 ms at 16 kHz. The level of the room is followed, quickly down and slowly up; speech is what rises
- * well above it. While the avatar itself speaks (`guarded`), more is asked for, because some of its voice comes back through
- * the microphone.
+ * Works on frames of 20 ms at 16 kHz. The room is as loud as the quietest frame of the last seconds, for speech has gaps;
+ * what rises well above the room is speech. While the avatar itself speaks (`guarded`), more is asked for, because some of
+ * its voice comes back through the microphone.
  */
 export class VoiceGate {
   static FRAME = RATE / 50;
 
   constructor() {
-    this.room = -60; // dB
-    this.recent = [];
+    this.levels = []; // dB, of the last frames
+    this.recent = []; // whether these were loud
     this.speaking = false;
     this.quiet = 0;
   }
@@ -75,14 +75,14 @@ export class VoiceGate {
   /** @returns "start", "end" or null. */
   push(frame, guarded) {
     const level = decibels(frame);
-    const follow = level < this.room ? 0.3 : this.speaking ? 0.001 : 0.005;
-    this.room += follow * (level - this.room);
-    const threshold = Math.max(this.room + 12, -48) + (guarded ? 8 : 0);
+    this.levels.push(level);
+    if (this.levels.length > 150) this.levels.shift();
+    if (this.levels.length < 15) return null; // the room is not yet known
+    const threshold = Math.max(Math.min(...this.levels) + 12, -48) + (guarded ? 8 : 0);
     if (this.speaking) {
       this.quiet = level < threshold - 4 ? this.quiet + 1 : 0;
       if (this.quiet < 40) return null; // 0.8 s: a pause, not yet the end
-      this.speaking = false;
-      this.recent = [];
+      this.reset();
       return "end";
     }
     const needed = guarded ? 12 : 6;
@@ -92,6 +92,12 @@ export class VoiceGate {
     this.speaking = true;
     this.quiet = 0;
     return "start";
+  }
+
+  /** Expect somebody to begin; the room stays known. */
+  reset() {
+    this.speaking = false;
+    this.recent = [];
   }
 }
 

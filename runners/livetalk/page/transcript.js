@@ -18,6 +18,7 @@ export class Transcript {
     this.retry = retry;
     this.fps = 16;
     this.cards = new Map();
+    this.conversation = null; // that of the latest turn
   }
 
   /** Show the turn as it stands. */
@@ -28,6 +29,7 @@ export class Transcript {
       this.cards.set(turn, card);
       this.list.append(card.root);
     }
+    if (turn.id && !card.placed) this.#place(turn, card);
     const stay = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 160;
     card.update(this.fps);
     if (stay) this.list.scrollTop = this.list.scrollHeight;
@@ -39,19 +41,25 @@ export class Transcript {
   }
 
   clear() {
-    for (const turn of [...this.cards.keys()]) this.remove(turn);
-    for (const left of [...this.list.querySelectorAll(".break")]) left.remove();
+    this.cards.clear();
+    this.list.replaceChildren();
+    this.conversation = null;
   }
 
-  /** From here on the avatar remembers nothing of what stands above. */
-  divide(text) {
-    this.list.append(element("li", { class: "break", text }));
+  /** Mark where a conversation begins of which those above are no part. */
+  #place(turn, card) {
+    card.placed = true;
+    if (this.conversation && this.conversation !== turn.id) {
+      card.root.before(element("li", { class: "break", text: "A new conversation, without memory of the above" }));
+    }
+    this.conversation = turn.id;
   }
 }
 
 class Card {
   constructor(turn, retry) {
     this.turn = turn;
+    this.placed = false; // in a conversation
     this.said = element("p", { class: "text" });
     this.heard = element("span", { class: "heard" });
     this.unheard = element("s", { class: "unheard" });
@@ -87,8 +95,9 @@ class Card {
     const ending = this.#ending();
     this.ending.textContent = ending;
     this.ending.hidden = !ending;
-    this.ending.classList.toggle("bad", Boolean(problem) || ["failed", "timed_out"].includes(record?.outcome));
-    this.again.hidden = turn.running || !(problem || ["failed", "timed_out"].includes(record?.outcome));
+    const failed = Boolean(problem) || ["failed", "timed_out"].includes(record?.outcome);
+    this.ending.classList.toggle("bad", failed);
+    this.again.hidden = turn.running || !(failed || turn.sentAt === null);
     const found = parts(record?.timings, turn.firstFrameS);
     this.timings.hidden = found.length === 0 && turn.firstFrameS === null;
     if (this.timings.hidden) return;
@@ -122,16 +131,19 @@ class Card {
 
   /** How much of the answer's text counts as said: all of it, unless it was cut short. */
   #heard(text) {
-    const { record } = this.turn;
-    if (!record || record.outcome === "running" || record.outcome === "completed") return text;
+    const { record, cutAtS } = this.turn;
+    if (!record || record.outcome === "running") return text;
+    // The server may have finished an answer that was still being played here when it was cut short.
+    if (record.outcome === "completed" && cutAtS === null) return text;
     const heard = String(record.heard_text ?? "");
     return text.startsWith(heard) ? heard : "";
   }
 
   #ending() {
-    const { problem, record, cutAtS, running } = this.turn;
+    const { problem, record, cutAtS, sentAt, running } = this.turn;
     if (problem) return problem.message;
     if (record?.error) return `${ENDINGS[record.outcome] ?? "The answer ended"}: ${record.error.message}`;
+    if (cutAtS !== null && sentAt === null) return "Not sent";
     if (cutAtS !== null) return cutAtS > 0 ? `Interrupted at ${seconds(cutAtS)}` : "Interrupted before it began";
     return (!running && ENDINGS[record?.outcome]) || "";
   }
