@@ -93,6 +93,19 @@ class Answer:
     """The ``system_fingerprint``: a hash of how the server is set up, where it tells one."""
 
 
+@dataclass(slots=True)
+class _Line:
+    """A connection."""
+
+    stream: object
+    since: float
+    """When the request that opened it was sent."""
+    heard: float = 0.0
+    """When the server last answered on it."""
+    known: bool = False
+    """Whether it leads to the server that was asked at first."""
+
+
 class Server:
     """One server. Use as an async context manager.
 
@@ -130,10 +143,7 @@ class Server:
         self._down_since: float | None = None
         self._recognise: Callable[[], Awaitable[None]] | None = None
         self._recognising = asyncio.Lock()
-        self._connections: dict[httpx.AsyncHTTPTransport, object] = {}
-        """What each transport is connected through at the moment."""
-        self._recognised: dict[httpx.AsyncHTTPTransport, object] = {}
-        """Of these, what leads to a server known to be the one it was."""
+        self._lines: dict[httpx.AsyncHTTPTransport, _Line] = {}
         self._doubts = 0
         self._fingerprint: str | None = None
 
@@ -148,20 +158,20 @@ class Server:
     def guard(self, recognise: Callable[[], Awaitable[None]]) -> None:
         """From now on accept answers only of the server that was asked so far.
 
-        A connection leads to the same process for as long as it lasts, so ``recognise`` is called before an answer
-        over a connection opened since is accepted, and again after every sign of a restart.
+        A connection leads to the same process for as long as it lasts, and so do all that were opened meanwhile. Before
+        an answer over any other is accepted, and after every sign of a restart, ``recognise`` is called.
 
         Args:
             recognise: raises :class:`JudgeError` if another model answers now.
         """
         self._recognise = recognise
-        self._recognised = dict(self._connections)
+        for line in self._lines.values():
+            line.known = True
 
     async def close(self) -> None:
         """Close all connections."""
         transports, self._transports, self._idle = self._transports, [], []
-        self._connections.clear()
-        self._recognised.clear()
+        self._lines.clear()
         for transport in transports:
             await transport.aclose()
 
@@ -253,8 +263,10 @@ class Server:
             await self._sleep(left)
 
     @contextlib.asynccontextmanager
-    async def _send(self, method: str, url: httpx.URL, body: bytes | None) -> AsyncGenerator[httpx.Response, None]:
-        """The response, its body still to be read. To be used under a timeout."""
+    async def _send(
+        self, method: str, url: httpx.URL, body: bytes | None
+    ) -> AsyncGenerator[tuple[httpx.Response, _Line], None]:
+        """The response, its body still to be read, and the way it came. To be used under a timeout."""
         if self._idle:
             transport = self._idle.pop()
         else:
@@ -263,10 +275,15 @@ class Server:
             self._transports.append(transport)
         try:
             request = httpx.Request(method, url, headers=self._headers, content=body)
+            sent = self._now()
             response = await transport.handle_async_request(request)
-            self._connections[transport] = response.extensions.get("network_stream")
+            stream = response.extensions.get("network_stream")
+            line = self._lines.get(transport)
+            if line is None or line.stream is not stream:
+                line = self._lines[transport] = _Line(stream, sent)
+            line.heard = self._now()
             try:
-                yield response
+                yield response, line
             finally:
                 await response.aclose()
         except httpx.HTTPError:
@@ -278,38 +295,42 @@ class Server:
     def _doubt(self) -> None:
         """The server may have been restarted."""
         self._doubts += 1
-        self._recognised.clear()
+        for line in self._lines.values():
+            line.known = False
 
-    async def _confirm(self, connection: object) -> None:
-        """Return if the server at the other end is the one it was when it was first asked.
+    async def _confirm(self, line: _Line) -> None:
+        """Return if the server at the other end is the one that was asked at first.
 
         Raises:
             _Unreachable: it is gone again.
             JudgeError: it is not.
         """
-
-        def known() -> bool:
-            return any(connection is one for one in self._recognised.values())
-
-        if self._recognise is None or known():
+        if self._recognise is None or line.known:
+            return
+        if any(other.known and other.heard >= line.since for other in self._lines.values()):
+            # That connection still held when this one was opened, so both lead to the same process.
+            line.known = True
             return
         async with self._recognising:
-            if known():
+            if line.known:
                 return
-            opened, doubts = dict(self._connections), self._doubts
+            lines, doubts = list(self._lines.values()), self._doubts
             try:
                 await self._recognise()
             except UnavailableError as error:
                 raise _Unreachable(str(error)) from None
             if doubts == self._doubts:
-                self._recognised |= opened
+                for one in lines:
+                    one.known = True
 
     async def _attempt(self, body: bytes, begun: Callable[[list[int] | None], None]) -> Answer:
         started = self._now()
-        connection: object = None
+        line = None
         try:
-            async with asyncio.timeout(self._patience.timeout_s), self._send("POST", self._chat_url, body) as response:
-                connection = response.extensions.get("network_stream")
+            async with (
+                asyncio.timeout(self._patience.timeout_s),
+                self._send("POST", self._chat_url, body) as (response, line),
+            ):
                 self._down_since = None
                 if response.status_code != 200:
                     raise self._refused(response, await _read(response))
@@ -325,14 +346,14 @@ class Server:
         except httpx.HTTPError as error:
             raise Failure(Missing.SERVER_ERROR, f"the connection broke ({type(error).__name__})") from None
         except Failure as failure:
-            if failure.missing in (Missing.CONTEXT_OVERFLOW, Missing.REQUEST_REJECTED):
-                await self._confirm(connection)
+            if line is not None and failure.missing in (Missing.CONTEXT_OVERFLOW, Missing.REQUEST_REJECTED):
+                await self._confirm(line)
             raise
         if answer.fingerprint is not None:
             if self._fingerprint not in (None, answer.fingerprint):
                 self._doubt()
             self._fingerprint = answer.fingerprint
-        await self._confirm(connection)
+        await self._confirm(line)
         return answer
 
     async def _streamed(
@@ -423,7 +444,7 @@ class Server:
     async def _once(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
         url = httpx.URL(f"{self.url}{path}")
         try:
-            async with asyncio.timeout(self._patience.timeout_s), self._send(method, url, body) as response:
+            async with asyncio.timeout(self._patience.timeout_s), self._send(method, url, body) as (response, _):
                 await response.aread()
         except (TimeoutError, httpx.HTTPError) as error:
             raise UnavailableError(
