@@ -27,6 +27,7 @@ from livetalk.turns import Outcome, TurnError, TurnRecord, TurnTimings, UserTurn
 
 _log = logging.getLogger(__name__)
 _SOUND_PER_FRAME = SOUND_RATE // VIDEO_FPS
+_FAREWELL_S = 5.0  # for a thinker whose answer was cancelled
 
 
 @dataclass
@@ -109,7 +110,10 @@ class Answer:
             return piece.data
         self._read_out = True
         if not self._bytes_taken and self._ending is not None:
-            raise self._ending.error or TurnError("interrupted", "The answer was interrupted before its first frame.")
+            if self._ending.error is not None:
+                raise self._ending.error
+            if self._ending.outcome is Outcome.interrupted:
+                raise TurnError("interrupted", "The answer was interrupted before its first frame.")
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -134,7 +138,10 @@ class Answer:
 
     async def ended(self) -> None:
         """Wait until nothing of it is at work any more."""
-        await asyncio.wait({self._running, self._thinking})
+        await asyncio.wait({self._running})
+        _, lingering = await asyncio.wait({self._thinking}, timeout=_FAREWELL_S)
+        if lingering:
+            _log.error("the thinker did not let go of turn %d within %g seconds", self.index, _FAREWELL_S)
 
     @property
     def heard(self) -> str:
@@ -234,7 +241,7 @@ class Answer:
             await stage_free.wait()
             if not self._feed.stop.is_set():
                 await self._loop.run_in_executor(self._studio.pool, self._perform)
-            await asyncio.wait({self._thinking})
+            # The sound has ended, and with it the thinker, or something else has ended the turn.
             self._ending = self._ending or self._conclusion()
         except StalledError:
             stall = self._studio.settings.stall_s
@@ -254,7 +261,7 @@ class Answer:
             return self._trouble
         if self._made:
             return _Ending(Outcome.completed)
-        if any(self._text):
+        if self._text:
             message = "The thinker wrote an answer but spoke nothing audible; check its voice and its speech endpoint."
             return _Ending(Outcome.failed, TurnError("no_speech", message))
         return _Ending(

@@ -28,7 +28,7 @@ class LeadingSilence:
     """Drops the silence that an answer begins with."""
 
     def __init__(self, rate: int) -> None:
-        self._window = max(1, rate // 100)
+        self._window, self._step = max(1, rate // 100), rate
         self._keep = round(LEAD_S * rate)
         self._held: Samples = _ENDED
         self.over = False
@@ -38,6 +38,14 @@ class LeadingSilence:
         """What of the sound so far is to be heard and has not been given yet."""
         if self.over:
             return samples
+        for start in range(0, len(samples), self._step):  # no more than has to be looked at
+            end = start + self._step
+            begun = self._listen(samples[start:end])
+            if self.over:
+                return np.concatenate([begun, samples[end:]])
+        return _ENDED
+
+    def _listen(self, samples: Samples) -> Samples:
         held = np.concatenate([self._held, samples])
         whole = len(held) // self._window * self._window
         windows = held[:whole].reshape(-1, self._window)

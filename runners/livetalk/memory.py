@@ -13,6 +13,9 @@ from livetalk.thinkers.base import Message, Samples
 CHARACTERS_PER_SECOND = 15.0
 """Of unhurried English speech; used where nothing better is known about what a piece of sound says."""
 
+SYLLABLES_PER_SECOND = 5.0
+"""Where a character is about a syllable, as in Chinese."""
+
 FORGOTTEN_SOUND = "(The user spoke here; the sound is no longer kept.)"
 
 
@@ -104,7 +107,7 @@ def heard_text(text: str, heard_s: float, marks: Sequence[Mark], *, spoken_s: fl
     if after is not None:
         pace = (after.characters - before.characters) / (after.second - before.second)
     else:
-        pace = CHARACTERS_PER_SECOND
+        pace = _common_pace(text)
     spoken = before.characters + int(pace * (heard_s - before.second))
     return cut_at_word(text, max(0, min(spoken, len(text))))
 
@@ -115,6 +118,12 @@ def cut_at_word(text: str, end: int) -> str:
         while end and _in_word(text[end - 1]) and not _stands_alone(text[end - 1]):
             end -= 1
     return text[:end].rstrip()
+
+
+def _common_pace(text: str) -> float:
+    """Characters a second."""
+    syllables = sum(map(_stands_alone, text))
+    return len(text) / max(syllables / SYLLABLES_PER_SECOND + (len(text) - syllables) / CHARACTERS_PER_SECOND, 1e-9)
 
 
 def _in_word(letter: str) -> bool:

@@ -46,6 +46,12 @@ def test_an_answer_of_unknown_length_is_spoken_at_a_common_pace() -> None:
     assert heard(600.0, whole=False, spoken_s=600.0) == TEXT, "no more than there is"
 
 
+def test_a_script_of_syllables_is_spoken_at_its_own_pace() -> None:
+    text = "今天天气很好我们去公园散步吧"
+    assert heard_text(text, 1.0, (), spoken_s=2.0, whole=False) == "今天天气很"
+    assert heard_text("", 1.0, (), spoken_s=2.0, whole=False) == ""
+
+
 def test_marks_that_go_backwards_do_no_harm() -> None:
     assert heard(1.5, (Mark(1.0, 19), Mark(2.0, 3))) in TEXT
     assert heard(1.0, (Mark(1.0, 500),)) == TEXT

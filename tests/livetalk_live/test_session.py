@@ -28,7 +28,7 @@ from livetalk.portrait import portrait
 from livetalk.resample import StreamResampler
 from livetalk.session import Session
 from livetalk.settings import LiveSettings
-from livetalk.thinkers.base import SpeechDelta, TextDelta, ThinkerError
+from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, ThinkerError
 from livetalk.turns import CapacityError, Outcome, TurnError, UserTurn
 from PIL import Image
 from session_kit import RATE, STREAM, TellingThinker, clip, make_engine, pocket_models, read, speech, voice
@@ -412,6 +412,31 @@ async def test_sound_that_changes_its_rate_is_a_broken_stream(converse: Open) ->
     assert (session.record(1).outcome, session.record(1).error_code) == (Outcome.failed, "broken")
 
 
+async def test_a_thinker_that_will_not_be_cancelled_holds_up_nobody(
+    converse: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("livetalk.answer._FAREWELL_S", 0.05)
+    let_go = asyncio.Event()
+
+    class Stubborn(TellingThinker):
+        async def answer(self, question: Question) -> AsyncIterator[Delta]:
+            yield speech(1.0)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await let_go.wait()
+
+    engine, session = await converse(Stubborn(), capacity=1)
+    first = session.respond(HELLO)
+    await within(anext(first))
+    second = session.respond(HELLO)
+    await within(read(first))
+    await within(anext(second))
+    await within(session.close())
+    assert engine.sessions == 0 and "did not let go of turn 2" in caplog.text
+    let_go.set()
+
+
 # -- clients that go away or do not read -----------------------------------------------------------------------------
 
 
@@ -429,6 +454,16 @@ async def test_a_client_that_goes_away_stops_everything(converse: Open) -> None:
         await anext(answer)
     await within(read(session.respond(HELLO)))
     assert session.record(2).outcome is Outcome.completed and session.record(1) == record
+
+
+async def test_a_client_that_goes_away_while_it_waits(converse: Open) -> None:
+    _, session = await converse(TellingThinker([TextDelta("Hm"), None]))
+    answer = session.respond(HELLO)
+    reading = asyncio.ensure_future(read(answer))
+    await asyncio.sleep(0)
+    await within(answer.aclose())
+    assert await within(reading) == []
+    assert session.record(1).outcome is Outcome.disconnected
 
 
 async def test_a_reader_that_is_cancelled_has_gone_away(converse: Open) -> None:
