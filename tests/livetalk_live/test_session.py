@@ -10,6 +10,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,15 @@ async def converse(models: Models) -> AsyncIterator[Open]:
     yield start
     for engine in engines:
         await engine.stop()
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 async def within(awaited: Awaitable[Any]) -> Any:
@@ -197,6 +207,45 @@ async def test_a_picture_and_a_prompt_show_in_the_video(converse: Open) -> None:
     assert engine.sessions == 3
 
 
+async def test_a_prompt_is_encoded_once(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livetalk.engine._PROMPTS_KEPT", 2)
+    encoded = []
+
+    def text() -> Any:
+        encoder = models.text()
+        return lambda prompt: (encoded.append(prompt), encoder(prompt))[1]
+
+    engine = make_engine(replace(models, text=text), TellingThinker(), prompt="A")
+    await engine.start()
+    for prompt in (None, "B", "A", "C", "B", None):
+        session = await engine.open(prompt=prompt)
+        await session.close()
+    await engine.stop()
+    assert encoded == ["A", "B", "C", "B", "A"], "the two used last are kept"
+
+
+async def test_a_renderer_that_is_too_slow_is_counted(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block takes a second of the engine's clock, and lasts three quarters of one."""
+    clock = Clock()
+    write = FragmentWriter.write
+
+    def slow(*args: Any) -> bytes:
+        clock.now += 1.0
+        return write(*args)
+
+    monkeypatch.setattr(FragmentWriter, "write", slow)
+    engine = make_engine(models, TellingThinker([speech(3.0)]), clock=clock)
+    await engine.start()
+    session = await engine.open()
+    await within(read(session.respond(HELLO)))
+    record = session.record(1)
+    assert record.frames == 9 + 4 * 12 and record.timings.first_fragment_s == pytest.approx(1.0)
+    assert record.underruns == 4
+    assert record.underrun_s == pytest.approx((1.0 - 9 / 16) + 3 * (1.0 - 12 / 16))
+    assert record.real_time_factor == pytest.approx(5.0 / (57 / 16))
+    await engine.stop()
+
+
 # -- interruptions ---------------------------------------------------------------------------------------------------
 
 
@@ -223,12 +272,6 @@ async def test_a_new_turn_interrupts_the_running_answer(converse: Open) -> None:
 
 
 async def test_what_was_heard_is_estimated_where_the_client_does_not_say(models: Models) -> None:
-    class Clock:
-        now = 0.0
-
-        def __call__(self) -> float:
-            return self.now
-
     clock, words = Clock(), "one two three four five six seven eight"
     thinker = TellingThinker([TextDelta(words), speech(2.0, text_end=len(words)), None])
     engine = make_engine(models, thinker, clock=clock)
