@@ -518,7 +518,7 @@ def doctor(
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
-            typer.echo(f"{finding.level:<8} {finding.subject:<16} {finding.detail}")
+            typer.echo(f"{finding.level:<8} {finding.subject:<17} {finding.detail}")
     if not ready(findings):
         raise typer.Exit(1)
 

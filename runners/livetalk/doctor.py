@@ -52,7 +52,10 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in ("torch", "diffusers", "transformers", "safetensors", "ftfy", "soxr", "av", "huggingface_hub"):
+    for name in (
+        *("torch", "diffusers", "transformers", "safetensors", "ftfy", "soxr", "av", "huggingface_hub"),
+        *("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
+    ):
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:

@@ -21,6 +21,8 @@ FORM, URLENCODED, JSON = "multipart/form-data", "application/x-www-form-urlencod
 
 #: Bodies that hold only short texts.
 _TEXT_BODY_BYTES = MIB
+_PART_HEADERS = 8
+_PART_HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,8 @@ class _Parts:
     def callbacks(self) -> dict[str, Callable[..., None]]:
         return {
             "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_field": lambda data, start, end: self._add_header(self._header, data[start:end]),
+            "on_header_value": lambda data, start, end: self._add_header(self._value, data[start:end]),
             "on_header_end": self._end_header,
             "on_headers_finished": self._end_headers,
             "on_part_data": self._data,
@@ -203,6 +205,11 @@ class _Parts:
 
     def _begin(self) -> None:
         self._headers.clear()
+
+    def _add_header(self, to: bytearray, data: bytes) -> None:
+        to += data
+        if len(to) > _PART_HEADER_BYTES or len(self._headers) > _PART_HEADERS:
+            raise ProblemError("malformed", "A part of the body has more, or longer, headers than a form needs.")
 
     def _end_header(self) -> None:
         self._headers[self._header.decode("latin-1").lower()] = self._value.decode("latin-1")
