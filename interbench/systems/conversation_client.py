@@ -96,6 +96,7 @@ class Health(_Model):
     random_weights: bool | None = None
     thinker: str = ""
     device: str = ""
+    settings: dict[str, bool | int | float | str] = {}
     sessions: int = 0
     capacity: int = Field(ge=0)
     video: Video | None = None

@@ -201,4 +201,5 @@ class Service:
 
 def identity(health: Health) -> dict[str, Any]:
     """What must not change in a run: other answers, or the same at another speed."""
-    return health.model_dump(include={"version", "size", "weights", "random_weights", "thinker", "device", "video"})
+    told = {"version", "size", "weights", "random_weights", "thinker", "device", "settings", "video"}
+    return health.model_dump(include=told)

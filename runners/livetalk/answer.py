@@ -37,6 +37,7 @@ class Studio:
     performer: Performer
     begin: Callable[[], None]  # starts the performer's session anew, from the picture
     speech: SpeechEncoder
+    note: str  # goes into every clip, for whoever finds one
     thinker: Thinker
     settings: LiveSettings
     rendering: Turns
@@ -331,8 +332,9 @@ class Answer:
         return float("-inf") if self._feed.stop.is_set() else self._playback.due(video_s)
 
     def _open_file(self) -> FragmentWriter:
-        stream = self._studio.settings.stream
-        return FragmentWriter(stream.width, stream.height, encoder=self._studio.settings.encoder)
+        settings = self._studio.settings
+        size = settings.stream.width, settings.stream.height
+        return FragmentWriter(*size, encoder=settings.encoder, metadata={"comment": self._studio.note})
 
     def _write(self, writer: FragmentWriter, block: FrameBlock) -> None:
         count = len(block.frames)

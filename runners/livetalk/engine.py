@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -23,7 +24,7 @@ from livetalk.fragments import FragmentWriter
 from livetalk.model.float8 import use_float8
 from livetalk.mux import SOUND_RATE
 from livetalk.performer import Performer, SeededNoise
-from livetalk.pipeline import Models
+from livetalk.pipeline import RANDOM_NOTE, Models
 from livetalk.portrait import portrait
 from livetalk.schedule import Turns
 from livetalk.session import Session
@@ -142,6 +143,7 @@ class Engine:
             performer=performer,
             begin=partial(self._begin, performer, context, reference, seed),
             speech=self.models.speech,
+            note=self._note(),
             thinker=self.thinker,
             settings=self.settings,
             rendering=self.rendering,
@@ -206,6 +208,17 @@ class Engine:
                     self._prompts.popitem(last=False)
             self._prompts.move_to_end(prompt)
             return self._prompts[prompt]
+
+    def _note(self) -> str:
+        """What a viewer of a clip should know, as `generate` writes it: one line of JSON."""
+        note = {
+            "made_with": "livetalk",
+            "weights": self.models.weights,
+            **({"note": RANDOM_NOTE} if self.models.random else {}),
+            "thinker": self.thinker.name,
+            **self.settings.shown(),
+        }
+        return json.dumps(note, ensure_ascii=False)
 
     def _begin(self, performer: Performer, context: Tensor, reference: Tensor, seed: int) -> None:
         performer.start(context, reference, SeededNoise(seed, self.models.dit.device))

@@ -25,7 +25,7 @@ from livetalk.encoders.speech import FRAME_SAMPLES, SpeechStream
 from livetalk.errors import AudioError, SessionError
 from livetalk.mux import SOUND_RATE, VideoWriter
 from livetalk.performer import FrameBlock, Performer, SeededNoise, split_features
-from livetalk.pipeline import Models
+from livetalk.pipeline import RANDOM_NOTE, Models
 
 SpeechMode = Literal["auto", "whole", "windows"]
 
@@ -149,7 +149,7 @@ def _comment(models: Models, stream: StreamConfig, prompt: str, seed: int, speec
     settings = {
         "made_with": "livetalk",
         "weights": models.weights,
-        **({"note": "The weights are random: the picture means nothing."} if models.random else {}),
+        **({"note": RANDOM_NOTE} if models.random else {}),
         "seed": seed,
         "window": stream.window,
         "sink": stream.sink,

@@ -22,6 +22,10 @@ from livetalk.model import reference_shapes as dit_shapes
 from livetalk.vae import WanVAE
 
 
+RANDOM_NOTE = "The weights are random: the picture means nothing."
+"""Stands in every clip that random weights made."""
+
+
 @dataclass(frozen=True)
 class Models:
     """All networks of one run on one device. The text encoder, the largest, is built for a prompt and given back."""

@@ -18,7 +18,7 @@ class LiveSettings:
     """Settings of an engine.
 
     Raises:
-        SessionError: positions are not bounded, so that a conversation would come to an end; or no conversation fits.
+        SessionError: positions are not bounded, so that a conversation would come to an end; or there is room for none.
     """
 
     stream: StreamConfig
@@ -41,5 +41,19 @@ class LiveSettings:
             raise SessionError(
                 "A conversation has no end, and absolute positions do: choose bounded positions for live sessions."
             )
-        if self.capacity < 1:
-            raise SessionError(f"An engine for {self.capacity} conversations serves nobody; choose 1 or more.")
+        if self.capacity < 1 or self.queue_blocks < 1:
+            raise SessionError(
+                f"An engine for {self.capacity} conversations with room for {self.queue_blocks} waiting blocks serves "
+                "nobody; both must be 1 or more."
+            )
+
+    def shown(self) -> dict[str, bool | int | str]:
+        """What the answers depend on beside the models, for people and manifests."""
+        return {
+            "window": self.stream.window,
+            "sink": self.stream.sink,
+            "steps": self.stream.steps,
+            "position": self.stream.position,
+            "float8": self.float8,
+            "prompt": self.prompt,
+        }

@@ -391,7 +391,7 @@ def test_a_run_is_never_continued_with_another_model(
     run(chosen)
     facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["systems"]["livetalk"]
     assert facts["version"] == "0.1.0" and facts["capabilities"]["max_concurrency"] == 2
-    for name in ("size", "weights", "random_weights", "thinker", "device", "video"):
+    for name in ("size", "weights", "random_weights", "thinker", "device", "settings", "video"):
         assert facts["settings"][name] == server.health[name]
     assert server.url not in json.dumps(facts), "where it runs does not matter"
     server.health["weights"] = "LiveTalk-1.3B"

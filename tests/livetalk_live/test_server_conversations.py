@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -79,6 +80,7 @@ def test_a_conversation_of_three_turns(server: LiveServer, client: httpx.Client)
     for clip in (first, second, third):
         assert 0.5 < clip.seconds < 3.0
         assert clip.loudness > 0.02
+        assert "weights are random" in clip.note and health["settings"].items() <= json.loads(clip.note).items()
     # Whole blocks; the very first one of a conversation is 3 frames shorter.
     assert first.frames % 12 == 9 and second.frames % 12 == 0
 

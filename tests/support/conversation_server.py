@@ -156,6 +156,7 @@ class ConversationServer:
             "random_weights": True,
             "thinker": "script",
             "device": "cpu",
+            "settings": {"window": 15, "float8": False},
             "capacity": capacity,
             "video": {"width": WIDTH, "height": HEIGHT, "fps": FPS, "mime": MIME, "sound_rate": SOUND_RATE},
         }

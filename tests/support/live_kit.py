@@ -240,6 +240,7 @@ class Clip:
     def __init__(self, content: bytes) -> None:
         with av.open(io.BytesIO(content)) as container:
             assert [stream.type for stream in container.streams] == ["video", "audio"]
+            self.note = str(container.metadata.get("comment", ""))
             self.times = [float(frame.time) for frame in container.decode(video=0)]
         with av.open(io.BytesIO(content)) as container:
             blocks = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]

@@ -35,6 +35,9 @@ class Health(_Model):
     random_weights: bool | None = Field(description="True where the pictures mean nothing; null while loading.")
     thinker: str = Field(description="Who thinks and speaks.")
     device: str = Field(description="Where the pictures are computed.")
+    settings: dict[str, bool | int | str] = Field(
+        description="What else the answers depend on; services that differ here are not the same system."
+    )
     sessions: int = Field(description="Conversations open.")
     capacity: int = Field(description="Conversations that may be open at once.")
     video: Video | None = Field(description="What the clips are like; null while loading.")

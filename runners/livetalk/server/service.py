@@ -136,6 +136,7 @@ class Service:
             random_weights=models.random if models is not None else None,
             thinker=self._thinker.name,
             device=settings.device,
+            settings=settings.live.shown(),
             sessions=engine.sessions if engine is not None else 0,
             capacity=settings.live.capacity,
             video=Video.model_validate(engine.video, from_attributes=True) if ready and engine is not None else None,
