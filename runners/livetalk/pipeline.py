@@ -21,7 +21,6 @@ from livetalk.model import CausalDiT, random_tensors
 from livetalk.model import reference_shapes as dit_shapes
 from livetalk.vae import WanVAE
 
-
 RANDOM_NOTE = "The weights are random: the picture means nothing."
 """Stands in every clip that random weights made."""
 

@@ -17,7 +17,6 @@ from transformers import (
 
 from livetalk.thinkers.omni_settings import Sampling
 
-
 Processors: TypeAlias = Callable[[Tensor | None, Tensor], Tensor]
 """From the tokens [1,n] drawn so far (None where that does not matter) and scores [1,V] to the scores to draw by."""
 
