@@ -132,8 +132,7 @@ def make_thinker(
         )
     from livetalk.thinkers.qwen_omni import QwenOmniThinker
 
-    given_options = {name: value for name, value in (("voice", voice), ("device", device)) if value is not None}
-    return QwenOmniThinker(str(model), **given_options)
+    return QwenOmniThinker(str(model), voice=voice, device=device or "auto")
 
 
 def _option(name: str) -> str:
