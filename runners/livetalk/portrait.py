@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-_SCALE = 2  # drawn larger and reduced, which smooths every edge
+_SCALE = 4  # drawn larger and reduced, which smooths every edge
 
 
 def portrait(size: int = 512) -> Image.Image:
@@ -33,6 +33,6 @@ def portrait(size: int = 512) -> Image.Image:
         draw.arc(box(centre - 0.06, 0.335, centre + 0.06, 0.42), 205, 335, fill=hair, width=side // 90)
     draw.line([(0.50 * side, 0.44 * side), (0.485 * side, 0.53 * side)], fill=shade, width=side // 110)
     draw.arc(box(0.465, 0.50, 0.535, 0.55), 20, 160, fill=shade, width=side // 110)
-    draw.ellipse(box(0.42, 0.595, 0.58, 0.645), fill=(178, 98, 92))
-    draw.line([(0.425 * side, 0.62 * side), (0.575 * side, 0.62 * side)], fill=(128, 62, 60), width=side // 160)
+    draw.chord(box(0.415, 0.545, 0.585, 0.655), 15, 165, fill=(178, 98, 92))
+    draw.arc(box(0.41, 0.545, 0.59, 0.632), 25, 155, fill=(128, 62, 60), width=side // 150)
     return picture.resize((size, size), Image.Resampling.LANCZOS)

@@ -762,8 +762,15 @@ def test_a_turn_holds_words_or_sound() -> None:
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(SessionError, match="bounded"):
         LiveSettings(stream=STREAM.__class__(4, 4))
-    with pytest.raises(SessionError, match="nobody"):
-        LiveSettings(STREAM, capacity=0)
+    for nothing in ({"capacity": 0}, {"queue_blocks": 0}):
+        with pytest.raises(SessionError, match="nobody"):
+            LiveSettings(STREAM, **nothing)
+
+
+def test_the_portrait_is_the_same_every_time() -> None:
+    one, other = portrait(64), portrait(64)
+    assert one.size == (64, 64) and one.mode == "RGB" and one.tobytes() == other.tobytes()
+    assert np.asarray(one).std() > 20
 
 
 def threads(*kinds: str) -> list[str]:
