@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +28,7 @@ from interbench.judge.sitting import Sitting, Tally
 from interbench.judge.vlm import VLMJudge
 from interbench.records import ClipFacts, Missing, PlayedConversation, Verdict
 from interbench.remote import Secret
+from interbench.store import Run
 
 pytestmark = pytest.mark.vllm
 NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
@@ -189,6 +192,32 @@ async def test_a_file_that_is_no_video_is_missing_not_fatal(dense: str, media: P
     played = conversation([small[0], (broken, small[1][1])])
     verdicts, _ = await ask(dense, played, NINE[:2], patience=Patience(attempts=2, first_wait_s=0.01))
     assert {verdict.missing for verdict in verdicts} <= {Missing.REQUEST_REJECTED, Missing.SERVER_ERROR}
+
+
+def test_a_run_of_the_puppet_scores_or_honestly_marks_every_verdict(dense: str, media: Path, tmp_path: Path) -> None:
+    """From the command line, as a user would: clips that the server reads from the run folder, a table at the end."""
+    settings = tmp_path / "run.toml"
+    settings.write_text("[judge_options]\nmax_tokens = 32\n")
+    folder = media / "run"
+    argv = [sys.executable, "-m", "interbench", "run", "--systems", "puppet,puppet:drift", "--judge", dense]
+    argv += ["--scenarios", "all", "--only", "places-longest-river", "--transcriber", "given"]
+    argv += ["--out", str(folder), "--config", str(settings)]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with Run(folder, write=False) as run:
+        ((key, (label, _)),) = run.identities("judge").items()
+        verdicts = [verdict for _, verdict in run.verdicts(key)]
+        clips = {exchange.facts.sha256 for exchange in run.exchanges() if exchange.facts is not None}
+    assert label == "tiny-qwen3vl" and len(clips) == 3  # both begin with the same one
+    assert len({(verdict.system, verdict.dimension) for verdict in verdicts}) == len(verdicts) == 18
+    for verdict in verdicts:
+        assert (verdict.score is None) != (verdict.missing is None)
+        assert not verdict.retryable, verdict
+        videos = verdict.evidence["videos"]
+        assert [(video["frames"], video["pixels_per_frame"]) for video in videos] == [(32, 512 * 512)] * 2
+        assert {video["sha256"] for video in videos} <= clips
+    assert "prompt_tokens_reused" in done.stderr and "Coverage" in done.stdout
+    assert (folder / "report" / "index.html").exists()
 
 
 async def test_mixture_of_experts_killed_in_mid_run_and_restarted(engines: dict[str, Servers], small: Clips) -> None:
