@@ -3,6 +3,7 @@
 import { Refusal, Unreachable } from "./api.js";
 
 const POLL_MS = 300;
+const WATCH_AFTERWARDS = 20; // times that the server's account is asked for once the answer is over here
 const DRAIN_MS = 8_000; // that the server may take to end an answer that was cut short
 const OPEN_AGAIN = new Set([429, 503]);
 
@@ -262,11 +263,10 @@ export class Dialogue extends EventTarget {
 
   /** Follow the server's account of the turn until it is final and the answer is over here too. */
   async #watch(turn) {
-    for (;;) {
-      const over = turn.over;
+    for (let left = WATCH_AFTERWARDS; left > 0 && this.turns.includes(turn); left -= turn.over ? 1 : 0) {
+      const { over } = turn;
       const known = await this.#look(turn);
-      if (over && (!known || turn.record.outcome !== "running")) return;
-      if (!this.turns.includes(turn)) return;
+      if (over && (!known || typeof turn.record.timings.finished_s === "number")) return;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }

@@ -124,7 +124,7 @@ class Card {
     const text = String(record?.text ?? "");
     const heard = this.#heard(text);
     this.heard.textContent = heard;
-    this.unheard.textContent = text.slice(heard.length);
+    this.unheard.textContent = text.slice(heard.length).trimEnd();
     this.waiting.hidden = !running || text !== "";
     this.answer.hidden = !text && !running;
   }
