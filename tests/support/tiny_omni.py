@@ -59,20 +59,20 @@ _TEXT = (
 class Endings:
     """Roughly how likely each token ends the text, and each frame the speech, before sampling sharpens it."""
 
-    text: float = 0.05
-    speech: float = 0.05
+    text: float = 0.01
+    speech: float = 0.01
 
 
 NEVER = Endings(text=1e-12, speech=1e-12)
 
 
 def build_tiny_omni(folder: Path, *, seed: int = 0, endings: Endings | None = None) -> Path:
-    """Write a checkpoint of about 0.7 M parameters.
+    """Write a checkpoint of half a million parameters. The same seed gives the same file.
 
     Args:
         folder: made if missing.
         seed: of the weights.
-        endings: how soon its answers end; by default after some ten tokens and some thirty frames.
+        endings: how soon its answers end; by default after some twenty tokens and some forty frames.
 
     Returns:
         The folder.
@@ -81,8 +81,8 @@ def build_tiny_omni(folder: Path, *, seed: int = 0, endings: Endings | None = No
     ids = _write_tokenizer(folder)
     config = _config(ids)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         model: Any = Qwen3OmniMoeForConditionalGeneration(config)
+        torch.manual_seed(seed)  # the order in which the constructor draws is not always the same
         _draw(model)
         _end(model, ids, endings or Endings())
     model.save_pretrained(folder)
@@ -279,11 +279,11 @@ def _config(ids: dict[str, int]) -> Any:
 def _draw(model: Any) -> None:
     """Weights large enough that what comes out hangs on what went in; the usual ones would whisper."""
     for part in (model.thinker.lm_head, model.talker.codec_head, *model.talker.code_predictor.lm_head):
-        part.weight.normal_(0.0, 1.8 / math.sqrt(_WIDTH))
+        part.weight.normal_(0.0, 2.5 / math.sqrt(_WIDTH))
     for name, weight in (*model.thinker.named_parameters(), *model.talker.named_parameters()):
         if weight.ndim < 2 or "head" in name:
             continue
-        weight.normal_(0.0, 1.0 if "embed" in name else 1.2 / math.sqrt(weight[0].numel() if weight.ndim == 2 else 32))
+        weight.normal_(0.0, 1.0 if "embed" in name else 2.0 / math.sqrt(weight[0].numel() if weight.ndim == 2 else 32))
     for name, weight in model.code2wav.named_parameters():
         if "layer_scale" in name:
             weight.fill_(0.3)
@@ -298,12 +298,21 @@ def _draw(model: Any) -> None:
 
 @torch.no_grad()
 def _end(model: Any, ids: dict[str, int], endings: Endings) -> None:
-    """Give all states one part in common, and those after a word or a sound another, and score the two endings by these
-    alone: so nothing ends before it began, and what is never to end does not."""
+    """Give all states one part in common, and those after a word or a sound another, and score the two endings by one
+    of these alone: an end that is to come by the second, so that nothing ends before it began, and one that is not by
+    the first, which no state lacks."""
     thinker, talker = model.thinker, model.talker
     always = torch.full((_WIDTH,), 1.0 / math.sqrt(_WIDTH))
     going = always * torch.tensor([1.0, -1.0]).repeat(_WIDTH // 2)
-    words = torch.tensor([token for name, token in ids.items() if name not in (*_ADDED, "\u010a")])
+    parts = torch.stack((always, going))
+    # Nothing else writes these two into a state, or reads them out of one.
+    for name, weight in (*thinker.named_parameters(), *talker.named_parameters()):
+        if name.endswith(("o_proj.weight", "down_proj.weight", "experts.down_proj", "linear_fc2.weight")):
+            if weight.shape[-2] == _WIDTH:
+                weight -= parts.T @ (parts @ weight)
+        elif ("embed" in name or "head" in name) and weight.shape[-1] == _WIDTH:
+            weight -= (weight @ parts.T) @ parts
+    words = torch.tensor(sorted(token for name, token in ids.items() if name not in (*_ADDED, "\u010a")))
     # To a frame's first code come the embeddings of the fifteen others and of a token.
     for table, begun, size in (
         (thinker.get_input_embeddings(), words, 3.0),
@@ -311,9 +320,6 @@ def _end(model: Any, ids: dict[str, int], endings: Endings) -> None:
     ):
         table.weight += size * always
         table.weight[begun] += size * going
-    for head in (thinker.lm_head, talker.codec_head):
-        for part in (always, going):
-            head.weight -= (head.weight @ part)[:, None] * part
 
     text = words[torch.randint(len(words), (1, 64))]
     codes = torch.randint(_CODES, (1, 64))

@@ -86,7 +86,7 @@ def load(source: str, *, device: str, dtype: str, prompt_tokens: int) -> Omni:
             "Give it a card of its own, or serve it with vLLM-Omni over several."
         ) from error
     except Exception as error:  # each library has its own way to stumble over a damaged file
-        raise _damaged(source, f"{type(error).__name__}: {str(error)[:300]}") from error
+        raise _damaged(source, _named(error)) from error
     lacking = sorted({*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])})
     if lacking:
         raise _damaged(source, f"{len(lacking)} tensors are missing or of another shape, the first {lacking[0]}")
@@ -108,7 +108,7 @@ def _config(source: str) -> Any:
         config = AutoConfig.from_pretrained(source, local_files_only=True)
     except Exception as error:
         if (Path(source) / "config.json").is_file():
-            raise _damaged(source, f"{type(error).__name__}: {str(error)[:300]}") from error
+            raise _damaged(source, _named(error)) from error
         raise _failed(
             f"{source} is neither a folder with a Qwen3-Omni checkpoint nor the name of one that was downloaded. Fetch "
             f"the published one with: hf download {PUBLISHED} (70.5 GB), and give that name, or the folder it is in."
@@ -132,6 +132,11 @@ def _device(name: str) -> torch.device:
             raise _failed(f"Qwen3-Omni is to run on {name}, and there is no such GPU here; take auto or cpu.")
         return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
     return device
+
+
+def _named(error: Exception) -> str:
+    """Some libraries' messages are pages long."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _damaged(source: str, what: str) -> ThinkerError:

@@ -28,7 +28,7 @@ Step: TypeAlias = int | Tensor | None
 """A token of the text, the codes [G] of a frame of speech, or work of which nothing is seen."""
 
 PREFILL_TOKENS = 2048
-"""Tokens of a prompt per step: bounds the memory for scores and states, and how long a cancelled answer goes on."""
+"""Tokens of a prompt per step: bounds the memory for their states, and how long a cancelled answer goes on."""
 
 _BARRED_CODES = 1024
 """The talker's last ids stand for no sound and are never drawn, but for the one that ends speech."""
@@ -193,7 +193,8 @@ class _Text:
         return token
 
     def _think(self, embeddings: Tensor, *, output_hidden_states: bool = False) -> Any:
-        output = self._model.thinker(
+        """Read embeddings [1,n,H]; the scores [1,V] of what follows are then in `_logits`."""
+        output = self._model.thinker.model(
             inputs_embeds=embeddings,
             position_ids=positions(self._place, embeddings.shape[1], self._model.device),
             past_key_values=self._cache,
@@ -201,7 +202,7 @@ class _Text:
             output_hidden_states=output_hidden_states,
         )
         self._place += embeddings.shape[1]
-        self._logits = output.logits[:, -1]
+        self._logits = self._model.thinker.lm_head(output.last_hidden_state[:, -1])
         return output
 
     def _hear(self, features: Tensor) -> Tensor:

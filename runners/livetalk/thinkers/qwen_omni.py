@@ -112,13 +112,9 @@ class QwenOmniThinker(Thinker):
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         if self._worker is None:
             raise ThinkerError("failed", f"{self.name} is not running; start it first.")
-        silent = True
         async with aclosing(self._worker.run(self._steps(question, self._limits))) as pieces:
             async for piece in pieces:
-                silent = silent and not isinstance(piece, SpeechDelta)
                 yield piece
-        if silent:
-            raise ThinkerError("failed", f"{self.name} ended its answer without speaking; ask in other words.")
 
     async def stop(self) -> None:
         if self._worker is not None:
@@ -192,4 +188,5 @@ def _explained(error: Exception) -> ThinkerError:
         return ThinkerError(
             "overloaded", "The GPU has no memory left for this answer; run fewer conversations, or shorter ones."
         )
-    return ThinkerError("failed", f"Qwen3-Omni could not go on ({type(error).__name__}: {str(error)[:200]}).")
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ThinkerError("failed", f"Qwen3-Omni could not go on with this answer ({what}); the log has more.")
