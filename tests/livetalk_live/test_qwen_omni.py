@@ -20,6 +20,7 @@ import torch
 from live_kit import Clip, LiveServer, tone, wav
 from livetalk.thinkers import omni_model
 from livetalk.thinkers.base import Delta, Message, Question, Samples, SpeechDelta, TextDelta, ThinkerError
+from livetalk.thinkers.messages import system_prompt
 from livetalk.thinkers.omni_codec import SAMPLES_PER_FRAME, CodecStream
 from livetalk.thinkers.omni_loading import Omni, load
 from livetalk.thinkers.omni_prompt import TextReader, sound_tokens
@@ -246,7 +247,7 @@ def spoken_answer(omni: Omni) -> tuple[list[int], torch.Tensor]:
         replace(SPOKEN, audio=sound(9, 20_000)),
         replace(SPOKEN, audio=None, text="Hello"),
         replace(SPOKEN, text="Hello"),
-        replace(SPOKEN, persona="You are the night sky."),
+        replace(SPOKEN, persona="You are the night sky. " * 20),
         replace(SPOKEN, persona=""),
         replace(SPOKEN, history=(Message("user", "Hello"), Message("assistant", "Yes"))),
         replace(SPOKEN, history=(Message("user", None, sound(5, 8000)), Message("assistant", "Yes"))),
@@ -320,7 +321,7 @@ def test_prompt_is_the_published_layout(omni: Omni) -> None:
     text: Callable[[str], list[dict[str, Any]]] = lambda words: [{"type": "text", "text": words}]  # noqa: E731
     heard, last = ({"type": "audio", "tokens": sound_tokens(samples // 160)} for samples in (31_234, 16_000))
     messages = [
-        {"role": "system", "content": text("You are a guide.")},
+        {"role": "system", "content": text(system_prompt("You are a guide."))},
         {"role": "user", "content": [heard]},
         {"role": "assistant", "content": text("The moon is round.")},
         {"role": "user", "content": text("And the sea?")},
@@ -353,7 +354,8 @@ def test_oldest_messages_are_left_out_of_a_long_conversation(omni: Omni) -> None
     prompt = omni.writer.write(Question("You are a guide.", tuple(turns), "And now?", None))
     assert 1900 < len(prompt.ids) <= 2000
     lines = omni.tokenizer.decode(prompt.ids)
-    assert lines.startswith("<|im_start|>system\nYou are a guide.<|im_end|>\n<|im_start|>user\nQuestion")
+    persona = system_prompt("You are a guide.")
+    assert lines.startswith(f"<|im_start|>system\n{persona}<|im_end|>\n<|im_start|>user\nQuestion")
     assert "Question 000" not in lines
     assert lines.endswith("Answer 199<|im_end|>\n<|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n")
 

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from livetalk.thinkers.base import Message, Question, Samples, ThinkerError
+from livetalk.thinkers.messages import system_prompt
 
 RATE = 16_000
 _SHORTEST_SOUND = RATE // 10
@@ -73,7 +74,7 @@ class PromptWriter:
         turn = self._message(Message("user", question.text, question.audio), with_both=True)
         if turn is None:
             raise ThinkerError("unsupported", "The turn has neither words nor sound; say or type something.")
-        persona = [self._part("system", question.persona)] if question.persona.strip() else []
+        persona = [self._part("system", system_prompt(question.persona))]
         asked = _Part([self._start, *self._encode("assistant\n")])
         left = self._longest - sum(len(part.ids) for part in (*persona, turn, asked))
         if left < 0:
