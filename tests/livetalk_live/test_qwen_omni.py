@@ -345,6 +345,11 @@ def test_words_of_a_user_are_no_marks(omni: Omni) -> None:
     assert omni.tokenizer.decode(prompt.ids).count(words) == 4
 
 
+def test_half_a_character_is_no_error(omni: Omni) -> None:
+    prompt = omni.writer.write(Question("", (), "the sea \ud83d", None))
+    assert "the sea \ufffd<|im_end|>" in omni.tokenizer.decode(prompt.ids)
+
+
 def test_oldest_messages_are_left_out_of_a_long_conversation(omni: Omni) -> None:
     turns = [
         message

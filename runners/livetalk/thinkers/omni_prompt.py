@@ -18,6 +18,7 @@ from torch import Tensor
 
 from livetalk.thinkers.base import Message, Question, Samples, ThinkerError
 from livetalk.thinkers.messages import system_prompt
+from livetalk.thinkers.service import mended
 
 RATE = 16_000
 _SHORTEST_SOUND = RATE // 10
@@ -122,7 +123,7 @@ class PromptWriter:
         return _Part(ids, role == "user", sounds)
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+        ids: list[int] = self._tokenizer(mended(text), add_special_tokens=False, split_special_tokens=True).input_ids
         return ids
 
     def _features(self, audio: Samples) -> Tensor:
