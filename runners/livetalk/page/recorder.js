@@ -100,6 +100,11 @@ export class Microphone {
     } catch (error) {
       throw new MicrophoneError(explain(error.name), { cause: error });
     }
+    if (!this.opening) {
+      // Closed while the browser was still asking.
+      for (const track of stream.getTracks()) track.stop();
+      throw new MicrophoneError("The microphone was allowed only now. Try again.");
+    }
     this.stream = stream;
     stream.getAudioTracks()[0].addEventListener("ended", () => {
       this.close();
@@ -116,7 +121,7 @@ export class Microphone {
     capture.port.onmessage = ({ data }) => this.#heard(data);
     // What leads nowhere is not computed; the worklet's output is silent.
     context.createMediaStreamSource(stream).connect(capture).connect(context.destination);
-    await context.resume();
+    context.resume().catch(() => {}); // where there is nothing to play sound with, this may never be answered
   }
 
   #begin(pieces) {

@@ -7,6 +7,7 @@ import { decibels, RATE } from "./sound.js";
 const TAP_MS = 350; // a shorter press leaves the microphone open until the next one
 const SILENCE_DB = -65;
 const LEAST_S = 0.3;
+const SILENT = "Nothing was heard. Is the right microphone chosen, and not muted?";
 const DEFAULT_LIMIT_S = 60;
 
 export class Talk {
@@ -93,9 +94,11 @@ export class Talk {
     if (!this.pressed) return;
     this.pressed = null;
     this.on.hint("");
+    const { open } = this.microphone;
     const samples = this.microphone.finish();
     if (send && samples && samples.length >= LEAST_S * RATE) this.#deliver(samples);
     else if (send && samples) this.on.hint("That was too short: hold the button while you speak.");
+    else if (send && open) this.on.hint(SILENT);
     this.on.changed();
   }
 
@@ -113,7 +116,7 @@ export class Talk {
 
   #deliver(samples) {
     if (decibels(samples) >= SILENCE_DB) this.on.said(samples);
-    else this.on.hint("Nothing was heard. Is the right microphone chosen, and not muted?");
+    else this.on.hint(SILENT);
     this.on.changed();
   }
 

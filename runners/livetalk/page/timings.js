@@ -1,7 +1,7 @@
 /* Where the time to the first frame went, and how fast the frames came. */
 
 /** The server's parts in their order, each from the end of the one before; `ends` names the field of the turn's timings. */
-export const PARTS = [
+const PARTS = [
   { key: "thinker", label: "Thinker's first sound", ends: "thinker_first_sound_s" },
   { key: "window", label: "Sound for one block", ends: "first_window_s" },
   { key: "render", label: "First block of frames", ends: "first_block_s" },
