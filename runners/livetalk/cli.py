@@ -69,6 +69,9 @@ Checkpoints = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cuda, cuda:1, cpu; auto is a GPU if there is one.")]
+DecodeDevice = Annotated[
+    str | None, typer.Option(help="Where frames are decoded, e.g. a second GPU; that of --device if not given.")
+]
 ModelSize = Annotated[SizeName, typer.Option(help="1.3B is the published model; mid and tiny have random weights.")]
 Dtype = Annotated[Precision, typer.Option(help="auto is bfloat16 on a GPU and float32 on a CPU.")]
 Attention = Annotated[str, typer.Option(help="auto, fa3, fa2, sdpa, cudnn, flash or math.")]
@@ -129,6 +132,7 @@ def generate(
     text_device: Annotated[
         str | None, typer.Option(help="Where the prompt is encoded, e.g. cpu to spare 12 GB of GPU memory.")
     ] = None,
+    decode_device: DecodeDevice = None,
     attention: Attention = "auto",
     checkpoints: Checkpoints = Path("pretrained_checkpoints"),
 ) -> None:
@@ -150,6 +154,7 @@ def generate(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     target, precision = _device(device, size), Precision(dtype)
+    decoder = None if decode_device is None else _device(decode_device, size)
     console = Console(stderr=True)
     plan = plan_clip(len(read_audio(audio)), stream, seconds)  # refuse before gigabytes are loaded
     with console.status("Loading the models"):
@@ -160,10 +165,11 @@ def generate(
                 dtype=_dtype(precision, target),
                 device=target,
                 text_device=text_device,
+                decode_device=decoder,
                 attention=attention,
             )
         else:
-            models = random_models(chosen, dtype=_dtype(precision, target), device=target)
+            models = random_models(chosen, dtype=_dtype(precision, target), device=target, decode_device=decoder)
     if models.random:
         console.print(
             f"The weights of size {size.value} are random: the clip shows that everything runs, and nothing else.",
@@ -206,6 +212,7 @@ def serve(
     text_device: Annotated[
         str | None, typer.Option(help="Where prompts are encoded, e.g. cpu to spare 12 GB of GPU memory.")
     ] = None,
+    decode_device: DecodeDevice = None,
     dtype: Dtype = Precision.auto,
     attention: Attention = "auto",
     window: Annotated[
@@ -289,6 +296,7 @@ def serve(
     token = find_token(host, token_file, waived=no_token)
     chosen, target = named_size(size), _device(device, size)
     precision = _dtype(dtype, target)
+    decoder = None if decode_device is None else _device(decode_device, size)
     try:
         stream = replace(chosen.stream, window=window, sink=sink, steps=steps, position=Position.bounded.value)
     except ValueError as error:
@@ -309,9 +317,16 @@ def serve(
 
     def load() -> Models:
         if random:
-            return random_models(chosen, dtype=precision, device=target, attention=attention)
-        files = CheckpointFiles.under(checkpoints)
-        return load_models(files, chosen, dtype=precision, device=target, text_device=text_device, attention=attention)
+            return random_models(chosen, dtype=precision, device=target, decode_device=decoder, attention=attention)
+        return load_models(
+            CheckpointFiles.under(checkpoints),
+            chosen,
+            dtype=precision,
+            device=target,
+            text_device=text_device,
+            decode_device=decoder,
+            attention=attention,
+        )
 
     settings = ServerSettings(
         size=chosen,

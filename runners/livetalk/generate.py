@@ -118,7 +118,9 @@ def generate_clip(
     how = "whole clip" if whole else "windows"
     context = models.encode_prompt(prompt)
     reference = models.vae.encode_image(picture)
-    performer = Performer(models.dit, models.vae.decoder_stream(), stream, overlap=overlap)
+    performer = Performer(
+        models.dit, models.vae.decoder_stream(), stream, overlap=overlap, decode_device=models.vae.device
+    )
     performer.start(context, reference, SeededNoise(seed, models.dit.device))
     sound = padded(read_audio(audio, SOUND_RATE), plan.frames * SOUND_RATE // VIDEO_FPS)
     metadata = {"comment": _comment(models, stream, prompt, seed, how)}

@@ -54,16 +54,20 @@ def load_models(
     dtype: torch.dtype,
     device: torch.device | str,
     text_device: torch.device | str | None = None,
+    decode_device: torch.device | str | None = None,
     attention: str = "auto",
 ) -> Models:
-    """The published weights. `text_device` is where prompts are encoded, by default where everything else is.
+    """The published weights.
+
+    `text_device` is where prompts are encoded and `decode_device` where the VAE is (a second GPU, if there is one), by
+    default where everything else is.
 
     Raises:
         CheckpointError: a file is missing, damaged or another model.
     """
     return Models(
         dit=load_dit(files.dit, size.dit, dtype=dtype, device=device).use_attention(attention),
-        vae=load_vae(files.vae, size.vae, dtype=dtype, device=device, channels_last=True),
+        vae=load_vae(files.vae, size.vae, dtype=dtype, device=decode_device or device, channels_last=True),
         speech=load_speech_encoder(files.speech, dtype=dtype, device=device),
         text=lambda: load_text_encoder(
             files.text_encoder, files.tokenizer, size.text, dtype=torch.bfloat16, device=text_device or device
@@ -79,15 +83,19 @@ def random_models(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    decode_device: torch.device | str | None = None,
     attention: str = "auto",
 ) -> Models:
     """The same networks with random weights: every part runs, the pictures mean nothing.
 
-    Weights are drawn on the device in `dtype`, the text encoder's only when a prompt is encoded.
+    Weights are drawn where they are used in `dtype`, the text encoder's only when a prompt is encoded.
     """
+    decoder = decode_device or device
 
-    def drawn(shapes: Mapping[str, tuple[int, ...]], kind: torch.dtype = dtype) -> dict[str, Tensor]:
-        return random_tensors(shapes, seed=seed, dtype=kind, device=device)
+    def drawn(
+        shapes: Mapping[str, tuple[int, ...]], kind: torch.dtype = dtype, place: torch.device | str = device
+    ) -> dict[str, Tensor]:
+        return random_tensors(shapes, seed=seed, dtype=kind, device=place)
 
     def text() -> TextEncoder:
         kind = torch.bfloat16  # as the published one is loaded, whatever the others' dtype
@@ -99,7 +107,11 @@ def random_models(
             size.dit, drawn(dit_shapes(size.dit)), dtype=dtype, device=device, attention=attention
         ),
         vae=WanVAE.from_state(
-            size.vae, drawn(vae_module.reference_shapes(size.vae)), dtype=dtype, device=device, channels_last=True
+            size.vae,
+            drawn(vae_module.reference_shapes(size.vae), place=decoder),
+            dtype=dtype,
+            device=decoder,
+            channels_last=True,
         ),
         speech=SpeechEncoder.from_state(
             size.speech, drawn(speech_module.reference_shapes(size.speech)), dtype=dtype, device=device
