@@ -15,8 +15,9 @@ CODE = interbench runners tests benchmarks examples
 bench: .venv/installed
 	.venv/bin/interbench run --out runs/bench
 
+# Two files at a time; the tests of one file share what they set up and stay in one process.
 test: .venv-test/installed .venv-vllm/installed lint types
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest -n 2 --dist loadfile
 
 # What a change is checked with while it is being made: no engines, no browser, no kills.
 check: .venv-test/installed lint types
