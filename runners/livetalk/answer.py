@@ -22,7 +22,7 @@ from livetalk.performer import FrameBlock, Performer, Stage
 from livetalk.pipe import Piece, Pipe, StalledError
 from livetalk.schedule import Playback, Turns
 from livetalk.settings import LiveSettings
-from livetalk.thinkers.base import Delta, Question, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.base import Delta, HeardDelta, Question, TextDelta, Thinker, ThinkerError
 from livetalk.turns import Outcome, TurnError, TurnRecord, TurnTimings, UserTurn
 
 _log = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ class Answer:
         self._times: dict[str, float] = {}
         self._busy = {"render": 0.0, "decode": 0.0, "encode": 0.0}
         self._text: list[str] = []
+        self._typed = turn.text if turn.text and turn.text.strip() else None
+        self._transcript: str | None = None  # of the user's sound, where the thinker wrote one down
         self._made = self._taken = 0  # frames
         self._bytes_taken = False
         self._first_frame = 0  # of the session
@@ -158,6 +160,11 @@ class Answer:
             "".join(self._text), heard_s, self._feed.marks, spoken_s=self._feed.seconds, whole=self._whole
         )
 
+    @property
+    def user_text(self) -> str | None:
+        """What the user typed, or is known to have said."""
+        return self._typed or self._transcript
+
     def record(self) -> TurnRecord:
         """How it stands."""
         ending = self._ending or _Ending(Outcome.running)
@@ -166,7 +173,8 @@ class Answer:
         return TurnRecord(
             index=self.index,
             outcome=ending.outcome,
-            user_text=self.said.text,
+            user_text=self.user_text,
+            user_text_source="typed" if self._typed else "transcribed" if self._transcript else None,
             text=text,
             heard_text=self.heard,
             timings=TurnTimings(**self._times),
@@ -230,6 +238,9 @@ class Answer:
             if piece.text:
                 self._text.append(piece.text)
                 self._mark("thinker_first_text_s")
+            return
+        if isinstance(piece, HeardDelta):
+            self._transcript = piece.text
             return
         self._feed.push(piece)
         if self._feed.audible:

@@ -129,7 +129,7 @@ class Session:
         self._past[answer.index] = answer
         # What failed before anything was heard would make the thinker fail again, or be asked twice.
         if record.heard_text or record.outcome not in (Outcome.failed, Outcome.timed_out):
-            self._memory.add(answer.said.text, answer.said.audio, record.heard_text)
+            self._memory.add(answer.user_text, answer.said.audio, record.heard_text)
 
     def _catch_up(self) -> None:
         """What was made of an interrupted answer still reaches the client; memory stays as it was then."""

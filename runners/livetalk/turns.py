@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from livetalk.errors import LiveTalkError
 from livetalk.thinkers.base import Samples
@@ -75,6 +76,7 @@ class TurnRecord:
     index: int  # from 1
     outcome: Outcome
     user_text: str | None
+    user_text_source: Literal["typed", "transcribed"] | None  # None where there is no such text (yet)
     text: str  # all the thinker has said so far
     heard_text: str  # what memory holds: all of it if completed, else what was heard before the end
     timings: TurnTimings

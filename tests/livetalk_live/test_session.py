@@ -29,7 +29,7 @@ from livetalk.portrait import portrait
 from livetalk.resample import StreamResampler
 from livetalk.session import Session
 from livetalk.settings import LiveSettings
-from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, ThinkerError
+from livetalk.thinkers.base import Delta, HeardDelta, Question, SpeechDelta, TextDelta, ThinkerError
 from livetalk.turns import CapacityError, Outcome, TurnError, UserTurn
 from PIL import Image
 from session_kit import RATE, STREAM, TellingThinker, clip, make_engine, pocket_models, read, speech, voice
@@ -179,6 +179,33 @@ async def test_the_thinker_knows_the_whole_conversation(converse: Open) -> None:
         ("assistant", "Second."),
     ]
     assert [message.audio is spoken for message in questions[2].history] == [True, False, True, False]
+
+
+async def test_what_the_thinker_heard_is_the_users_text_where_nothing_was_typed(converse: Open) -> None:
+    waiting = asyncio.Event()
+    sound = voice(0.5)
+    thinker = TellingThinker(
+        [HeardDelta("my words"), waiting, TextDelta("Well."), speech(1.0)],
+        [HeardDelta("my words"), TextDelta("Well."), speech(1.0)],
+    )
+    _, session = await converse(thinker)
+    answer = session.respond(UserTurn(text=" ", audio=sound))
+    assert (session.record(1).user_text, session.record(1).user_text_source) == (None, None)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert session.record(1).user_text == "my words"
+    assert session.record(1).user_text_source == "transcribed"
+    assert session.record(1).timings.thinker_first_text_s is None
+    waiting.set()
+    await within(read(answer))
+    await within(read(session.respond(UserTurn(text="typed", audio=sound))))
+    assert [(record.user_text, record.user_text_source) for record in session.records] == [
+        ("my words", "transcribed"),
+        ("typed", "typed"),
+    ]
+    assert [message.text for message in thinker.questions[1].history] == ["my words", "Well."]
+    assert thinker.questions[1].history[0].audio is sound
+    assert session.record(2).text == "Well."
 
 
 async def test_records_can_be_asked_for_at_any_time(converse: Open) -> None:

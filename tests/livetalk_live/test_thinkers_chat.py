@@ -7,12 +7,15 @@ import io
 import json
 import struct
 import wave
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from chat_stub import SECONDS_A_CHARACTER, ChatStub, Sound, Words, pcm
 from http_stub import Plain
+from live_kit import LiveServer, wav
+from live_kit import tone as hum
 from livetalk.thinkers.base import Message, TextDelta, ThinkerError
 from livetalk.thinkers.chat import MAX_ANSWER_CHARACTERS, SPEECH_KEY_VARIABLE, ChatThinker
 from livetalk.thinkers.messages import SPEAKING, UNKNOWN_WORDS
@@ -176,6 +179,7 @@ async def test_a_spoken_turn_is_written_down_first() -> None:
         answers = [await told(thinker, asked(None, now, history=history)) for _ in range(2)]
         typed = await told(thinker, asked("typed words", now))
     assert [answer.error for answer in [*answers, typed]] == [None] * 3
+    assert [answer.heard for answer in [*answers, typed]] == [["what I said"], ["what I said"], []]
     contents = [message["content"] for message in stub.questions[0]["messages"]]
     assert contents[1:] == ["what I said", "Yes", "what I said"]
     assert stub.questions[2]["messages"][-1]["content"] == "typed words"
@@ -189,7 +193,46 @@ async def test_a_spoken_turn_without_words_is_not_answered() -> None:
         stub.transcript = "  "
         answer = await ask(stub, asked(None, tone(0.3, rate=16_000)), transcribe_url=stub.url)
     assert answer.code == "unsupported" and "say it again" in str(answer.error)
-    assert stub.questions == []
+    assert stub.questions == [] and answer.heard == []
+
+
+async def test_half_a_character_in_a_transcript_harms_nothing() -> None:
+    async with ChatStub() as stub:
+        stub.transcript = "so \ud83d"
+        answer = await ask(stub, asked(None, tone(0.3, rate=16_000)), transcribe_url=stub.url)
+    assert (answer.heard, answer.error) == (["so \ufffd"], None)
+    assert stub.questions[0]["messages"][-1]["content"] == "so \ufffd"
+
+
+async def test_the_words_of_a_spoken_turn_are_shown_and_remembered(serve: Callable[..., LiveServer]) -> None:
+    async with ChatStub() as stub:
+
+        def converse() -> list[dict[str, Any]]:
+            server = serve(thinker=ChatThinker(stub.url, transcribe_url=stub.url), live={"history_audio_s": 0.0})
+            spoken = {"audio": ("turn.wav", wav(hum(0.5)), "audio/wav")}
+            with server.client() as client:
+                name = server.open(client)
+                for turn in (
+                    {"files": spoken},
+                    {"data": {"text": "I typed."}},
+                    {"files": spoken, "data": {"text": "I said."}},
+                ):
+                    response = client.post(f"/v1/conversations/{name}/turns", **turn)
+                    assert response.status_code == 200, response.text
+                    index = response.headers["livetalk-turn"]
+                    server.check_documented(client.get(f"/v1/conversations/{name}/turns/{index}"))
+                turns: list[dict[str, Any]] = client.get(f"/v1/conversations/{name}").json()["turns"]
+                return turns
+
+        turns = await asyncio.to_thread(converse)
+    assert [(turn["user_text"], turn["user_text_source"]) for turn in turns] == [
+        ("what I said", "transcribed"),
+        ("I typed.", "typed"),
+        ("I said.", "typed"),
+    ]
+    said = [message["content"] for message in stub.questions[2]["messages"] if message["role"] == "user"]
+    assert said == ["what I said", "I typed.", "I said."], "also where the sound itself is no longer kept"
+    assert len(stub.transcribed) == 1
 
 
 async def test_a_turn_of_nothing_is_not_asked() -> None:

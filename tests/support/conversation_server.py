@@ -229,6 +229,7 @@ class ConversationServer:
                 "index": len(turns) + 1,
                 "outcome": "running",
                 "user_text": words,
+                "user_text_source": "typed" if words else None,
                 "text": getattr(act, "text", None) or said,
                 "heard_text": "",
                 "timings": dict.fromkeys(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.base import Delta, HeardDelta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
 
 
 @dataclass
@@ -16,6 +16,7 @@ class Told:
     """All that a thinker gave, and the error that ended it if one did."""
 
     text: str = ""
+    heard: list[str] = field(default_factory=list)
     speech: list[SpeechDelta] = field(default_factory=list)
     error: ThinkerError | None = None
 
@@ -35,6 +36,8 @@ async def told(thinker: Thinker, question: Question) -> Told:
         async for delta in thinker.answer(question):
             if isinstance(delta, TextDelta):
                 answer.text += delta.text
+            elif isinstance(delta, HeardDelta):
+                answer.heard.append(delta.text)
             else:
                 answer.speech.append(delta)
     except ThinkerError as error:

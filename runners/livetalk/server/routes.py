@@ -273,6 +273,7 @@ def _turn(record: TurnRecord) -> Turn:
         index=record.index,
         outcome=record.outcome.value,
         user_text=record.user_text,
+        user_text_source=record.user_text_source,
         text=record.text,
         heard_text=record.heard_text,
         timings=Timings.model_validate(record.timings, from_attributes=True),

@@ -72,7 +72,10 @@ class Turn(_Model):
 
     index: int = Field(description="1 for the first turn.")
     outcome: Literal["running", "completed", "interrupted", "timed_out", "failed", "disconnected"]
-    user_text: str | None = Field(description="What the user wrote, or is known to have said.")
+    user_text: str | None = Field(description="What the user wrote, or is known to have said; null until it is known.")
+    user_text_source: Literal["typed", "transcribed"] | None = Field(
+        description="Whether `user_text` came with the turn, or was written down from its sound; null where it is null."
+    )
     text: str = Field(description="All that the avatar said or began to say, so far.")
     heard_text: str = Field(description="What the conversation remembers: of an answer cut short, what was heard.")
     timings: Timings

@@ -72,7 +72,15 @@ class SpeechDelta:
     text_end: int | None = None  # characters of the answer's text that are spoken once this piece is, where known
 
 
-Delta: TypeAlias = TextDelta | SpeechDelta
+@dataclass(frozen=True)
+class HeardDelta:
+    """The words of the user's own sound, from a thinker that wrote them down. At most one an answer, never empty, and
+    only where the question has no text."""
+
+    text: str
+
+
+Delta: TypeAlias = TextDelta | SpeechDelta | HeardDelta
 
 
 class Thinker(ABC):
@@ -98,6 +106,8 @@ class Thinker(ABC):
     @abstractmethod
     def answer(self, question: Question) -> AsyncIterator[Delta]:
         """The answer, piece by piece, as early as each piece is known.
+
+        Text and speech are the answer's; what the user was heard to say may come before them.
 
         Closing the iterator (`aclose`) cancels the answer and frees what it holds, at the service too. Time limits are
         the session's.

@@ -15,6 +15,7 @@ import numpy as np
 from livetalk.config import AUDIO_RATE
 from livetalk.thinkers.base import (
     Delta,
+    HeardDelta,
     Question,
     Samples,
     SpeechDelta,
@@ -24,7 +25,7 @@ from livetalk.thinkers.base import (
 )
 from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages
 from livetalk.thinkers.sentences import Splitter, speakable
-from livetalk.thinkers.service import SILENCE_S, Service, WholeCharacters, read_json
+from livetalk.thinkers.service import SILENCE_S, Service, WholeCharacters, mended, read_json
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.speech_endpoint import SpeechEndpoint
 
@@ -125,8 +126,7 @@ class ChatThinker(Thinker):
             await asyncio.gather(work, return_exceptions=True)
 
     async def words(self, question: Question) -> AsyncGenerator[str, None]:
-        """The model's answer as text, as it is written."""
-        question = await self._in_words(question)
+        """The model's answer to a question as :meth:`in_words` gives it, as text, as it is written."""
         request: dict[str, Any] = {"model": self._model, "messages": chat_messages(question), "stream": True}
         if question.seed is not None:
             request["seed"] = question.seed
@@ -198,7 +198,7 @@ class ChatThinker(Thinker):
             raise self._chat.broken("a chunk of its stream holds something other than text")
         return text, choice.get("finish_reason")
 
-    async def _in_words(self, question: Question) -> Question:
+    async def in_words(self, question: Question) -> Question:
         """The question without the sound whose words are known or can be had."""
         if question.text and question.text.strip():
             question = replace(question, audio=None)
@@ -233,7 +233,7 @@ class ChatThinker(Thinker):
                 text = read_json(await ears.body(response, _LONGEST_TRANSCRIPT)).get("text")
             if not isinstance(text, str):
                 raise ears.broken("its answer has no text")
-            self._transcripts[digest] = text.strip()
+            self._transcripts[digest] = mended(text).strip()
             while len(self._transcripts) > _TRANSCRIPTS_KEPT:
                 self._transcripts.popitem(last=False)
         return self._transcripts[digest]
@@ -289,7 +289,10 @@ class _Telling:
         """Read the words and pass them on whole sentence by whole sentence."""
         splitter, ending = Splitter(), None
         try:
-            async with contextlib.aclosing(self._thinker.words(self._question)) as words:
+            question = await self._thinker.in_words(self._question)
+            if self._question.text != question.text and question.text:
+                await self._out.put(HeardDelta(question.text))
+            async with contextlib.aclosing(self._thinker.words(question)) as words:
                 async for text in words:
                     await self._out.put(TextDelta(text))
                     for sentence in splitter.feed(text):
