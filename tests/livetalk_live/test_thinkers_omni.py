@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import struct
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -199,7 +200,6 @@ async def test_a_stream_cut_anywhere_ends_in_a_clear_outcome() -> None:
         (b"data: {not json}\n\n", "broken", "JSON"),
         (b"data: [1, 2]\n\n", "broken", "JSON"),
         (b"data: " + b"[" * 100_000 + b"\n\n", "broken", "JSON"),
-        (b'data: {"choices": ["x"]}\n\n', "broken", "chat completion"),
         (b'data: {"choices": [{"delta": 5}]}\n\n', "broken", "chat completion"),
         (b"data: \xc3\n\n", "broken", "UTF-8"),
         ({"choices": [{"delta": {"content": "%%%"}}], "modality": "audio"}, "broken", "base64"),
@@ -211,11 +211,11 @@ async def test_a_stream_cut_anywhere_ends_in_a_clear_outcome() -> None:
             "broken",
             "another format",
         ),
-        (
-            {"choices": [{"delta": {"content": base64.b64encode(b"RIFF\0\0\0\0WAVE").decode()}}], "modality": "audio"},
-            "broken",
-            "before it is complete",
-        ),
+        ({"choices": ["x"]}, "broken", "chat completion"),
+        ({"object": "error", "message": "no memory", "code": 503}, "overloaded", "no memory"),
+        (b'event: error\ndata: {"message": "no memory"}\n\n', "broken", "no memory"),
+        ({"choices": [{"delta": {}, "finish_reason": "error"}]}, "broken", "broke the answer off"),
+        ({"choices": [{"delta": {"content": ""}, "finish_reason": "abort"}], "modality": "audio"}, "broken", "off"),
         (
             {"error": {"message": "CUDA out of\nmemory\x1b[31m", "type": "InternalServerError", "code": 500}},
             "broken",
@@ -256,6 +256,54 @@ async def test_answers_that_are_none(answer: Answer, says: str | None) -> None:
     else:
         assert got.code == "broken" and says in str(got.error)
         assert got.text == "".join(answer.text) or answer.form == "mp3"
+
+
+def in_wav(sound: bytes, announced: int | None = None) -> bytes:
+    """A WAV file of 16-bit samples at 24 kHz, of the length that its header announces."""
+    file = to_wav(np.frombuffer(sound, "<i2") / np.float32(32_767), 24_000)
+    return file if announced is None else file[:40] + struct.pack("<I", announced) + file[44:]
+
+
+PCM = (tone(0.01) * 32767).round().astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (in_wav(PCM[:100]), in_wav(PCM[100:300]), in_wav(PCM[300:])),
+        (in_wav(PCM[:101] + b"\0", 0xFFFFFFFF)[:-1], PCM[101:302], PCM[302:]),
+        (in_wav(PCM)[:99], in_wav(PCM)[99:200], in_wav(PCM)[200:]),
+        (in_wav(PCM[:100]), PCM[100:201], PCM[201:]),
+        (in_wav(PCM)[:7], in_wav(PCM)[7:45], in_wav(PCM)[45:]),
+    ],
+    ids=["a file each", "a file without an end", "one file", "a file and raw samples", "cut in the header"],
+)
+@pytest.mark.parametrize("form", ["wav", None])
+async def test_files_in_pieces_of_sound(pieces: tuple[bytes, ...], form: str | None) -> None:
+    described = {} if form is None else {"audio_metadata": {"format": form, "sample_rate_hz": 24_000, "channels": 1}}
+    events = [
+        {"choices": [{"delta": {"content": base64.b64encode(piece).decode()}, **described}], "modality": "audio"}
+        for piece in pieces
+    ]
+    words = ("a", "b", "c", "d")
+    async with always(Answer(text=words, sound=(), extra=dict(enumerate(events)))) as stub:
+        answer = await ask(stub)
+        assert answer.error is None and answer.text == "abcd"
+        np.testing.assert_allclose(answer.samples, tone(0.01), atol=1e-4)
+        stub.script = lambda request, number: Answer(text=words, sound=(), extra={0: events[0]})
+        short = await ask(stub)
+    assert np.array_equal(short.samples, answer.samples[: len(short.samples)])
+    whole = len(in_wav(PCM[:100]))
+    assert short.code == (None if len(pieces[0]) == whole else "broken")
+
+
+async def test_a_chunk_may_name_no_modality_and_add_nothing() -> None:
+    last = [{"choices": [{"index": 0, "finish_reason": "stop", **delta}]} for delta in ({}, {"delta": None})]
+    plain = {"choices": [{"delta": {"content": "Oh. "}}], "modality": None}
+    usage = {"choices": None, "usage": {"total_tokens": 3}, "modality": None}
+    async with always(Answer(extra={1: plain, 2: usage, 3: last[0], 4: last[1]})) as stub:
+        answer = await ask(stub)
+    assert (answer.text, answer.error) == ("Oh. Hello there. How are you?", None)
 
 
 async def test_samples_may_be_split_between_chunks_but_not_left_half() -> None:

@@ -164,8 +164,7 @@ class ChatThinker(Thinker):
                 finished = True
                 break
             text, finish = self._chunk(event)
-            if finish == "content_filter":
-                raise ThinkerError("refused", f"{self._chat.named} refuses to say more.")
+            self._chat.check_finish(finish)
             finished = finished or finish is not None
             text = thoughts.without(characters.feed(text))[: MAX_ANSWER_CHARACTERS - length]
             length += len(text)
@@ -184,8 +183,7 @@ class ChatThinker(Thinker):
     def _chunk(self, event: str) -> tuple[str, object]:
         """A chunk's text, and why the answer ends with it if it does."""
         chunk = read_json(event)
-        if chunk.get("error"):
-            raise self._chat.error_in_stream(chunk["error"])
+        self._chat.check_chunk(chunk)
         choices = chunk.get("choices")
         if not choices:
             return "", None

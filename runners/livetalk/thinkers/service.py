@@ -183,8 +183,30 @@ class Service:
     def broken(self, why: str) -> ThinkerError:
         return ThinkerError("broken", f"{self.named} gave no answer that can be used: {why}.")
 
-    def error_in_stream(self, error: object) -> ThinkerError:
-        """What an error object means that stands in the stream instead of a piece of the answer."""
+    def check_chunk(self, chunk: dict[str, Any]) -> None:
+        """Look for an error that stands in the stream instead of a piece of the answer: as OpenAI writes it (`error`),
+        or bare, as older servers do.
+
+        Raises:
+            ThinkerError: there is one.
+        """
+        if chunk.get("error"):
+            raise self._error_in_stream(chunk["error"])
+        if chunk.get("object") == "error" or ("choices" not in chunk and "message" in chunk):
+            raise self._error_in_stream(chunk)
+
+    def check_finish(self, reason: object) -> None:
+        """Look at why a chunk says that the answer ends; None if it does not.
+
+        Raises:
+            ThinkerError: the answer is not complete.
+        """
+        if reason == "content_filter":
+            raise ThinkerError("refused", f"{self.named} refuses to say more.")
+        if reason in ("error", "abort"):
+            raise self._error_in_stream(None)
+
+    def _error_in_stream(self, error: object) -> ThinkerError:
         said = self._said({"error": error})
         code = error.get("code") if isinstance(error, dict) else None
         meaning = {401: "unauthorized", 403: "unauthorized", 429: "overloaded", 503: "overloaded"}
@@ -241,7 +263,7 @@ class Service:
         except ThinkerError:
             answer = {}
         said = self._said(answer)
-        because = f": {said}" if said else "."
+        because = f": {said}{'' if said.endswith(('.', '!', '?', '…')) else '.'}" if said else "."
         if status in (400, 403, 422) and _is_content_filter(answer):
             return ThinkerError("refused", f"{self.named} refuses to answer this{because}")
         if status in (401, 403):

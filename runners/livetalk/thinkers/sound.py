@@ -70,6 +70,11 @@ class SoundReader:
         self._rest = data[whole:]
         return _samples(data[:whole], self._kind, self._channels)
 
+    @property
+    def complete(self) -> bool:
+        """A WAV file said how long it is, and all of that has come."""
+        return self._left == 0
+
     def finish(self) -> None:
         """Say that no more bytes come.
 

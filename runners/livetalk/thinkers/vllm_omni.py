@@ -98,42 +98,41 @@ class _Answer:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._characters = WholeCharacters()
-        self._pcm: SoundReader | None = None
+        self._sound: SoundReader | None = None
         self._rate: int | None = None
 
     def read(self, event: str) -> list[Delta]:
         """What a chunk adds to the answer."""
         chunk = read_json(event)
-        if chunk.get("error"):
-            raise self._service.error_in_stream(chunk["error"])
+        self._service.check_chunk(chunk)
         choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else {}
-        delta = choice.get("delta") if isinstance(choice, dict) else None
-        if not isinstance(delta, dict):
-            if choices:
-                raise self._service.broken("a chunk of its stream is not one of a chat completion")
+        if not choices:
             return []
-        if choice.get("finish_reason") == "content_filter":
-            raise ThinkerError("refused", f"{self._service.named} refuses to say more.")
+        choice = choices[0] if isinstance(choices, list) else None
+        delta = (choice.get("delta") or {}) if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(delta, dict):
+            raise self._service.broken("a chunk of its stream is not one of a chat completion")
+        self._service.check_finish(choice.get("finish_reason"))
+        modality = chunk.get("modality") or "text"
         content, sound = delta.get("content"), delta.get("audio")
-        if chunk.get("modality", "text") == "audio":
-            return self._sound(content, choice.get("audio_metadata"))
+        if modality == "audio":
+            return self._read_sound(content, choice.get("audio_metadata"))
         if not isinstance(sound, dict):
             sound = {}
         text = "".join(part for part in (content, sound.get("transcript")) if isinstance(part, str))
-        text = self._characters.feed(text) if chunk.get("modality", "text") == "text" else ""
-        return [*([TextDelta(text)] if text else []), *self._sound(sound.get("data"), None)]
+        text = self._characters.feed(text) if modality == "text" else ""
+        return [*([TextDelta(text)] if text else []), *self._read_sound(sound.get("data"), None)]
 
     def finish(self) -> None:
         """Check that the answer that has ended is one."""
-        if self._pcm is not None:
-            self._pcm.finish()
+        if self._sound is not None:
+            self._sound.finish()
         if self._rate is None:
             raise self._service.broken(
-                "the answer has no sound. Is the model served with its talker (`vllm serve … --omni`)?"
+                "the answer has no sound; serve the model with its talker (`vllm serve … --omni`)"
             )
 
-    def _sound(self, encoded: object, metadata: object) -> list[Delta]:
+    def _read_sound(self, encoded: object, metadata: object) -> list[Delta]:
         if encoded is None or encoded == "":
             return []
         try:
@@ -141,26 +140,23 @@ class _Answer:
         except (binascii.Error, ValueError):
             raise self._service.broken("a piece of its sound is not base64") from None
         described = metadata if isinstance(metadata, dict) else {}
-        form = described.get("format", "wav" if data[:4] == b"RIFF" else "pcm")
-        if form == "wav":
-            # Each piece is a file of its own.
-            reader = SoundReader()
-            samples = reader.feed(data)
-            reader.finish()
-        elif form == "pcm":
-            reader = self._pcm = self._pcm or self._raw(described)
-            samples = reader.feed(data)
-        else:
+        if described.get("format", "pcm") not in ("pcm", "wav"):
             raise self._service.broken("its sound has another format than the PCM it was asked for")
+        # Each piece is a file of its own, or goes on with the sound before it: raw, or a file that is not over.
+        if data[:4] == b"RIFF" or self._sound is None or self._sound.complete:
+            if self._sound is not None:
+                self._sound.finish()
+            self._sound = self._reader(described)
+        samples = self._sound.feed(data)
         if not len(samples):
             return []
-        if self._rate not in (None, reader.rate):
+        if self._rate not in (None, self._sound.rate):
             raise self._service.broken("its sound changes its sampling rate")
-        self._rate = reader.rate
-        return [SpeechDelta(samples, reader.rate)]
+        self._rate = self._sound.rate
+        return [SpeechDelta(samples, self._rate)]
 
-    def _raw(self, described: dict[str, Any]) -> SoundReader:
-        rate, channels = described.get("sample_rate_hz", _RATE), described.get("channels", 1)
+    def _reader(self, described: dict[str, Any]) -> SoundReader:
+        rate, channels = described.get("sample_rate_hz", self._rate or _RATE), described.get("channels", 1)
         if not isinstance(rate, int) or not isinstance(channels, int):
             raise self._service.broken("it does not describe its sound in numbers")
         return SoundReader(rate, channels)
