@@ -63,10 +63,12 @@ def closing_lines(summary: Summary) -> list[str]:
 
 def print_plan(plan: Plan) -> None:
     """What a run would do, and what it would cost where that is known."""
+    from interbench.judge.registry import make_judge
     from interbench.manifest import read_manifest
     from interbench.store import Run
 
     settings = plan.settings
+    make_judge(settings.judge, settings.judge_options, settings.repeats)  # refuses what the run would refuse
     turns = sum(len(part.scenario.turns) for part in plan.parts)
     lines = [
         f"run folder   {settings.out}",

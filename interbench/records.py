@@ -247,7 +247,15 @@ class Missing(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-RETRYABLE = frozenset({Missing.SERVER_ERROR, Missing.RATE_LIMITED, Missing.TIMED_OUT, Missing.REQUEST_REJECTED})
+RETRYABLE = frozenset(
+    {
+        Missing.SERVER_ERROR,
+        Missing.RATE_LIMITED,
+        Missing.TIMED_OUT,
+        Missing.REQUEST_REJECTED,
+        Missing.CONTEXT_OVERFLOW,
+    }
+)
 """Missing for reasons outside the conversation: judged again when the judge stage is called again, never cached."""
 
 

@@ -77,9 +77,16 @@ def base_url(url: str) -> str:
     Raises:
         UsageError: not an ``http(s)://host`` address, or one that carries a password or a query.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError("A server's address looks like http://127.0.0.1:8000; check the URL that was given.")
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number or too high, half an IPv6 address
+        usable = False
+    if not usable or not parts.netloc.isascii() or " " in parts.netloc:
+        raise UsageError(
+            "A server's address looks like http://127.0.0.1:8000, http://[::1]:8000 or https://judge.example.org; "
+            "check the URL that was given."
+        )
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise UsageError(
             f"The address of the server at {parts.hostname} carries a user name, password or query. Give the bare "

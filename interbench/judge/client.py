@@ -18,16 +18,20 @@ from pydantic import ConfigDict
 from interbench.errors import JudgeError
 from interbench.judge.schedule import Throttle
 from interbench.records import Missing
-from interbench.remote import Secret, environment_proxy, excerpt, retry_after
+from interbench.remote import Secret, environment_proxy, excerpt, is_loopback, retry_after
 
 MAX_ANSWER = 100_000
 """Characters of an answer; what is longer is cut off, and treated as such."""
 _MAX_BODY = 32 * 2**20
 _OVERFLOW = re.compile(
-    r"context (?:length|window)|max_model_len|maximum model length|(?:prompt|input) is too long", re.I
+    r"context[ _](?:length|window|size)|max_model_len|maximum model length|(?:prompt|input) is too long", re.I
 )
 _FORGOTTEN = re.compile(r"cache miss for", re.I)
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+"""A CR that ends what has arrived may be half of a CRLF."""
 _BUSY = frozenset({429, 503})
+_CONNECT_S = 20.0
+"""How long a connection may take to come about; where packets are dropped, the system itself tries for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Server:
         self._idle: list[httpx.AsyncHTTPTransport] = []
         self._transports: list[httpx.AsyncHTTPTransport] = []
         self._tls = httpx.create_ssl_context() if url.startswith("https") else False
-        self._proxy = environment_proxy(url)
+        self._proxy = None if is_loopback(url) else environment_proxy(url)
         self._headers = {"host": urlsplit(url).netloc, "content-type": "application/json", **secret.headers()}
         self._resume_at = 0.0
         self._down_since: float | None = None
@@ -179,14 +183,14 @@ class Server:
         """A JSON object, or None if the server has no such page.
 
         Raises:
-            UnavailableError: the server can't be reached or is overloaded.
+            UnavailableError: the server can't be reached, or stays overloaded.
             JudgeError: it refuses the key, or is no such server.
         """
-        return await self._once("GET", path, None)
+        return await self._asked("GET", path, None)
 
     async def post(self, path: str, body: bytes) -> dict[str, Any] | None:
         """Like :meth:`get`, with a JSON request; a request the server rejects raises :class:`JudgeError` too."""
-        return await self._once("POST", path, body)
+        return await self._asked("POST", path, body)
 
     async def chat(
         self,
@@ -211,22 +215,23 @@ class Server:
         tries, wait = 0, self._patience.first_wait_s
         waited = 0.0
         while True:
-            await self._pause()
             try:
                 async with self.throttle.slot(first=first):
+                    # With the place in hand: whoever waited for one must heed what the server said meanwhile.
+                    await self._pause()
                     answer = await self._attempt(body, begun)
                 self.throttle.answered(answer.seconds, first=first)
                 return answer
             except _Busy as busy:
                 self.throttle.overloaded()
                 tries += 1
-                asked = wait if busy.wait_s is None else busy.wait_s
+                asked = busy.wait_s or wait
                 if tries >= self._patience.attempts or waited + asked > self._patience.outage_s:
-                    longer = "" if busy.wait_s is None else f" and asks to wait {busy.wait_s:.0f} s"
+                    longer = f" and asks to wait {busy.wait_s:.0f} s" if busy.wait_s else ""
                     raise Failure(Missing.RATE_LIMITED, f"{busy}{longer}; {tries} attempt(s) made") from None
-                if busy.wait_s is not None:
+                if busy.wait_s:
                     # Holds for every request to this server; the next round waits for it.
-                    self._resume_at = max(self._resume_at, self._now() + busy.wait_s)
+                    self._resume_at = max(self._resume_at, self._now() + asked)
                     self.retries += 1
                     waited += asked
                     continue
@@ -274,7 +279,9 @@ class Server:
             transport = httpx.AsyncHTTPTransport(verify=self._tls, limits=limits, proxy=self._proxy)
             self._transports.append(transport)
         try:
-            request = httpx.Request(method, url, headers=self._headers, content=body)
+            request = httpx.Request(
+                method, url, headers=self._headers, content=body, extensions={"timeout": {"connect": _CONNECT_S}}
+            )
             sent = self._now()
             response = await transport.handle_async_request(request)
             stream = response.extensions.get("network_stream")
@@ -337,7 +344,10 @@ class Server:
                 if "event-stream" in response.headers.get("content-type", ""):
                     answer = await self._streamed(response, begun, started)
                 else:
-                    answer = _whole(await _read(response), self._now() - started)
+                    told = _object((await _read(response)).decode(errors="replace"))
+                    if told.get("error"):
+                        raise Failure(Missing.SERVER_ERROR, f"the server answered with an error: {self._said(told)}")
+                    answer = _whole(told, self._now() - started)
                     begun(answer.prompt_ids)
         except TimeoutError:
             raise Failure(Missing.TIMED_OUT, f"no complete answer within {self._patience.timeout_s:g} s") from None
@@ -372,22 +382,24 @@ class Server:
                     ended = True
                     break
                 chunk = _object(event)
-                if "error" in chunk:
+                if chunk.get("error"):
                     raise Failure(Missing.SERVER_ERROR, f"the server broke the answer off: {self._said(chunk)}")
                 try:
                     usage = chunk.get("usage") or usage
                     fingerprint = chunk.get("system_fingerprint") or fingerprint
-                    prompt_ids = chunk.get("prompt_token_ids") or prompt_ids
-                    choices = (chunk.get("choices") or [])[:1]
-                    for choice in choices:
+                    prompt_ids = _token_ids(chunk.get("prompt_token_ids")) or prompt_ids
+                    said = False
+                    for choice in list(chunk.get("choices") or ())[:1]:
                         delta = choice.get("delta") or {}
+                        # Some servers name the speaker before they have read the prompt.
+                        said = any(value for name, value in delta.items() if name != "role")
                         pieces.append(_text(delta.get("content")))
                         refusal.append(str(delta.get("refusal") or ""))
                         finish = choice.get("finish_reason") or finish
                         length += len(pieces[-1])
                 except (AttributeError, TypeError):
                     raise Failure(Missing.SERVER_ERROR, "the stream is not one of chat completions") from None
-                if choices and not has_begun:
+                if (said or finish) and not has_begun:
                     has_begun = True
                     begun(prompt_ids)
                 if length > MAX_ANSWER:
@@ -404,8 +416,12 @@ class Server:
     def _refused(self, response: httpx.Response, body: bytes) -> Exception:
         """What an HTTP status other than 200 means."""
         status = response.status_code
+        kind = ""
         try:
-            said = self._said(_object(body.decode(errors="replace")))
+            answer = _object(body.decode(errors="replace"))
+            said = self._said(answer)
+            if isinstance(error := answer.get("error"), Mapping):
+                kind = f"{error.get('code')} {error.get('type')}"
         except Failure:
             said = self._secret.redact(excerpt([body.decode(errors="replace")]))
         message = f"the server answered {status}: {said}" if said else f"the server answered {status}"
@@ -421,7 +437,7 @@ class Server:
         if _FORGOTTEN.search(said):
             self._doubt()
             return Failure(Missing.SERVER_ERROR, message, status=status, forgotten=True)
-        if _OVERFLOW.search(said):
+        if _OVERFLOW.search(f"{said} {kind}"):
             return Failure(Missing.CONTEXT_OVERFLOW, message, status=status)
         return Failure(Missing.REQUEST_REJECTED, message, status=status)
 
@@ -441,6 +457,20 @@ class Server:
         texts = [text for text in (inner, answer.get("message"), answer.get("detail")) if isinstance(text, str)]
         return self._secret.redact(excerpt(texts))
 
+    async def _asked(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
+        wait, waited, tries = self._patience.first_wait_s, 0.0, 0
+        while True:
+            try:
+                return await self._once(method, path, body)
+            except _Busy as busy:
+                tries += 1
+                asked = busy.wait_s or wait
+                if tries >= self._patience.attempts or waited + asked > self._patience.outage_s:
+                    raise UnavailableError(f"The judge's server {self.url}: {busy}; {tries} attempt(s) made.") from None
+            await self._sleep(asked)
+            waited += asked
+            wait = min(2 * wait, self._patience.longest_wait_s)
+
     async def _once(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
         url = httpx.URL(f"{self.url}{path}")
         try:
@@ -457,6 +487,9 @@ class Server:
             raise JudgeError(self._key_trouble(response.status_code))
         if response.status_code in _BUSY or response.status_code >= 500:
             said = self._secret.redact(excerpt([response.text]))
+            if response.status_code in _BUSY:
+                asked = retry_after(response.headers.get("retry-after"))
+                raise _Busy(f"it answered {response.status_code} to {path}: {said}", asked)
             raise UnavailableError(f"The judge's server {self.url} answered {response.status_code} to {path}: {said}")
         try:
             answer = _object(response.text)
@@ -486,33 +519,49 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
-    """The ``data`` of server-sent events."""
-    unfinished, size = bytearray(), 0
+    """The ``data`` of server-sent events (HTML standard, section 9.2.6); also of a last one that nothing ends."""
+    data: list[str] = []
+    async for line in _lines(response):
+        if line.startswith(b"data:"):
+            data.append(line[5:].decode(errors="replace"))
+        elif not line and data:
+            yield "\n".join(data).strip()
+            data = []
+    if data:
+        yield "\n".join(data).strip()
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Lines that end with LF, CRLF or CR, without their ends and without a byte order mark."""
+    unfinished, size, begun = bytearray(), 0, False
     async for piece in response.aiter_bytes():
         size += len(piece)
         if size > _MAX_BODY:
             raise Failure(Missing.CUT_OFF, f"the answer is larger than {_MAX_BODY // 2**20} MiB")
         unfinished += piece
-        if b"\n" not in piece:
+        if b"\n" not in piece and b"\r" not in piece:
             continue
-        *lines, unfinished = unfinished.split(b"\n")
+        if not begun:
+            begun, unfinished = True, unfinished.removeprefix(b"\xef\xbb\xbf")
+        *lines, rest = _LINE_END.split(unfinished)
+        unfinished = bytearray(rest)
         for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].decode(errors="replace").strip()
+            yield line
+    if last := unfinished.rstrip(b"\r"):
+        yield bytes(last)
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise Failure(Missing.SERVER_ERROR, "the server's answer is not a JSON object")
     return value
 
 
-def _whole(body: bytes, seconds: float) -> Answer:
-    answer = _object(body.decode(errors="replace"))
+def _whole(answer: Mapping[str, Any], seconds: float) -> Answer:
     try:
         choice = answer["choices"][0]
         message = choice["message"]
@@ -520,16 +569,24 @@ def _whole(body: bytes, seconds: float) -> Answer:
         finish = choice.get("finish_reason")
         if len(text) > MAX_ANSWER:
             text, finish = text[:MAX_ANSWER], "length"
-        tokens = (choice.get("logprobs") or {}).get("content") or ()
-        logprobs = tuple(
+        usage = answer.get("usage")
+        prompt_ids = _token_ids(answer.get("prompt_token_ids"))
+        refusal, fingerprint = str(message.get("refusal") or "") or None, answer.get("system_fingerprint")
+        logprobs = _logprobs(choice.get("logprobs"))
+        return _answer(text, finish, refusal, usage, prompt_ids, logprobs, seconds, fingerprint)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise Failure(Missing.SERVER_ERROR, "the server's answer is not a chat completion") from None
+
+
+def _logprobs(told: object) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """The alternatives of every token; empty if the server gave none or not in the usual form."""
+    try:
+        tokens = told["content"] or ()  # type: ignore[index]
+        return tuple(
             tuple((str(top["token"]), float(top["logprob"])) for top in token["top_logprobs"]) for token in tokens
         )
-        usage = answer.get("usage")
-        prompt_ids = answer.get("prompt_token_ids")
-        refusal, fingerprint = str(message.get("refusal") or "") or None, answer.get("system_fingerprint")
-        return _answer(text, finish, refusal, usage, prompt_ids, logprobs, seconds, fingerprint)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        raise Failure(Missing.SERVER_ERROR, "the server's answer is not a chat completion") from None
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def _text(content: object) -> str:
@@ -543,7 +600,7 @@ def _text(content: object) -> str:
 
 def _answer(
     text: str,
-    finish_reason: str | None,
+    finish_reason: object,
     refusal: str | None,
     usage: object,
     prompt_ids: list[int] | None,
@@ -558,5 +615,10 @@ def _answer(
         details = {}
     counts = (usage.get("prompt_tokens"), details.get("cached_tokens"), usage.get("completion_tokens"))
     prompt, cached, completion = (count if isinstance(count, int) else None for count in counts)
+    finish = finish_reason if isinstance(finish_reason, str) else None
     told = fingerprint if isinstance(fingerprint, str) else None
-    return Answer(text, finish_reason, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds, told)
+    return Answer(text, finish, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds, told)
+
+
+def _token_ids(told: object) -> list[int] | None:
+    return told if isinstance(told, list) and all(isinstance(token, int) for token in told) else None

@@ -31,7 +31,8 @@ async def score_probabilities(ask: Continuation, opening: str, scores: Sequence[
         for token, logprob in tops:
             # A token may run past the brace ("}." or "}\n"); it then spells the same score.
             spelled = token if any(rest.startswith(token) for rest in rests.values()) else token[: token.find("}") + 1]
-            if spelled and any(rest.startswith(spelled) for rest in rests.values()):
+            # Nothing else than a probability: some servers give NaN for what their grammar forbids.
+            if spelled and logprob < 1 and any(rest.startswith(spelled) for rest in rests.values()):
                 steps[spelled] = steps.get(spelled, 0.0) + math.exp(logprob)
         total = sum(steps.values())
         if total <= 0:

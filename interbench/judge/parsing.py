@@ -2,7 +2,8 @@ r"""From a judge's answer to a score, or to the reason why there is none.
 
 The rules, in order:
 
-1. What a reasoning model thinks (up to the last ``</think>``) is not its answer.
+1. What a reasoning model thinks (up to the last ``</think>``, or after a ``<think>`` that nothing ends) is not its
+   answer.
 2. An answer that was cut off, filtered or refused has no score, whatever boxes it holds: the rubric asks for the box at
    the very end, so a box before a cut is not the verdict.
 3. Of all ``\boxed{...}`` the last one counts. A box that is a quotation of the conversation is no box of the judge's.
@@ -29,7 +30,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _OPENS_QUOTATION = re.compile(r"""["“”«»`]|(?<!\w)['‘’]""")
-_CONTEXT = 24
+_CONTEXT = 16
 """Characters before a box that must agree with the conversation for the box to be a quotation."""
 
 
@@ -63,9 +64,7 @@ class Reading:
 def spoken(text: str) -> str:
     """The answer without what a reasoning model thought before it."""
     _, mark, rest = text.rpartition("</think>")
-    if mark:
-        return rest
-    return "" if text.lstrip().startswith("<think>") else text
+    return (rest if mark else text).partition("<think>")[0]
 
 
 def read_answer(

@@ -50,13 +50,19 @@ async def served(server: Server, model: str | None) -> Served:
         JudgeError: it can't be reached, or does not serve the model.
     """
     listed = await server.get("/v1/models")
-    models = {str(entry.get("id")): entry for entry in (listed or {}).get("data") or [] if isinstance(entry, dict)}
+    entries = (listed or {}).get("data")
+    models = {
+        entry["id"]: entry
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+    }
     if model is None:
         if len(models) != 1:
-            names = ", ".join(sorted(models)[:8]) or "none"
+            names = f"serves {', '.join(sorted(models)[:8])}" if models else "does not list its models at /v1/models"
             raise JudgeError(
-                f"The judge's server {server.url} serves more than one model or does not say which ({names}); name the "
-                f"one to use."
+                f"The judge's server {server.url} {names}. Check the address, which is the one before /v1, and name "
+                f"the model to use: INTERBENCH_JUDGE_MODEL in the environment, or model under [judge_options] in the "
+                f"settings file."
             )
         model = next(iter(models))
     elif listed is not None and model not in models:
@@ -71,7 +77,7 @@ async def served(server: Server, model: str | None) -> Served:
     return Served(model, root if isinstance(root, str) else None, context if isinstance(context, int) else None, engine)
 
 
-async def check_frames(server: Server, model: str, sampling: Sampling) -> Vocabulary | None:
+async def check_frames(server: Server, what: Served, sampling: Sampling) -> Vocabulary | None:
     """Assert that the server shows videos as ``sampling`` says; None if it has no way to tell.
 
     Raises:
@@ -80,8 +86,14 @@ async def check_frames(server: Server, model: str, sampling: Sampling) -> Vocabu
     content: list[dict[str, Any]] = [video_part(_FOLDER / name, "data", None) for name, *_ in _CLIPS]
     # All digits, so that every time mark of later prompts can be read.
     content.append({"type": "text", "text": " 0 1 2 3 4 5 6 7 8 9 "})
-    request = {"model": model, "messages": [{"role": "user", "content": content}], "return_token_strs": True}
-    answer = await server.post("/tokenize", json.dumps(request).encode())
+    request = {"model": what.model, "messages": [{"role": "user", "content": content}], "return_token_strs": True}
+    try:
+        answer = await server.post("/tokenize", json.dumps(request).encode())
+    except JudgeError:
+        if what.is_vllm:
+            raise
+        # Other engines have a page of that name for other questions.
+        return None
     if answer is None:
         return None
     ids, texts = answer.get("tokens"), answer.get("token_strs")

@@ -44,4 +44,6 @@ def make_judge(name: str, options: Mapping[str, Any], repeats: int = 1) -> Judge
         model = rest.pop("model", None) or os.environ.get(MODEL_VARIABLE)
         api_key_env = rest.pop("api_key_env", None) or (KEY_VARIABLE if KEY_VARIABLE in os.environ else None)
         return VLMJudge(name.split(","), model, api_key_env, read_settings({**rest, "repeats": repeats}))
-    raise UsageError(f"There is no judge {name!r}; there are {', '.join(NAMES)}.")
+    raise UsageError(
+        f"There is no judge {name!r}; there are {', '.join(NAMES)}. A URL begins with http:// or https://."
+    )

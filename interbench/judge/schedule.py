@@ -26,14 +26,14 @@ class Throttle:
     server finishes with a conversation while its prefix is in the cache.
 
     Args:
-        start: first limit.
+        start: first limit; 9 are the dimensions of one conversation.
         most: highest limit.
         tolerance: latency may be this many times the lowest seen at the first limit before growth ends.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, *, start: int = 4, most: int = 32, tolerance: float = 3.0, clock: Callable[[], float] | None = None
+        self, *, start: int = 9, most: int = 32, tolerance: float = 3.0, clock: Callable[[], float] | None = None
     ) -> None:
         self.limit = float(min(start, most))
         self.in_flight = 0

@@ -77,7 +77,7 @@ class VLMJudge(Judge):
                 links.append(await self._link(server))  # noqa: PERF401 - one after the other, the first trouble ends it
             first = links[0]
             for link in links[1:]:
-                if _identity(link.served, link.server.url) != _identity(first.served, first.server.url):
+                if _identity(link.served, self.urls) != _identity(first.served, self.urls):
                     raise JudgeError(
                         f"The judge's servers differ: {first.server.url} serves {_named(first.served)}, "
                         f"{link.server.url} serves {_named(link.served)}. Verdicts of different judges can't be mixed; "
@@ -100,7 +100,7 @@ class VLMJudge(Judge):
         what = await served(server, self._model)
         vocabulary = None
         if self.settings.verify_frames:
-            vocabulary = await check_frames(server, what.model, self.settings.sampling)
+            vocabulary = await check_frames(server, what, self.settings.sampling)
             if vocabulary is None:
                 self._tally.remarks.add(
                     f"The server {server.url} can't say what the model sees of videos: frames and pixels are unchecked."
@@ -136,7 +136,7 @@ class VLMJudge(Judge):
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _NOT_IDENTITY}
         return {
             "judge": "vlm",
-            "served": _identity(link.served, link.server.url),
+            "served": _identity(link.served, self.urls),
             "frames_checked": link.vocabulary is not None,
             **settings,
             "first_seed": self.settings.seed_of(0),
@@ -226,7 +226,7 @@ class VLMJudge(Judge):
 async def _recognise(server: Server, known: Served, looks: Likeness | None) -> None:
     """Raise :class:`JudgeError` if the server's model is not the one that it served when the run began."""
     now = await served(server, known.model)
-    if _identity(now, server.url) != _identity(known, server.url):
+    if _identity(now, (server.url,)) != _identity(known, (server.url,)):
         why = f"it serves {_named(now)} instead of {_named(known)}"
     elif looks is not None and (difference := await unlike(server, known.model, looks)):
         why = f"it still names {_named(known)}, but {difference}"
@@ -239,9 +239,9 @@ async def _recognise(server: Server, known: Served, looks: Likeness | None) -> N
     )
 
 
-def _identity(what: Served, url: str) -> dict[str, Any]:
-    """Which model it is. Without a checkpoint's name the address must tell."""
-    return {"model": what.root or f"{what.model} at {url}", "context": what.context}
+def _identity(what: Served, urls: Sequence[str]) -> dict[str, Any]:
+    """Which model it is. Without a checkpoint's name the addresses must tell."""
+    return {"model": what.root or f"{what.model} at {', '.join(sorted(urls))}", "context": what.context}
 
 
 def _named(what: Served) -> str:

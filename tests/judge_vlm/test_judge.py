@@ -110,6 +110,39 @@ async def test_the_first_request_primes_and_the_others_wait_for_its_first_token(
     assert verdicts[-1].dimension == NINE[0].dimension or stub.most_in_flight > 1
 
 
+async def test_naming_the_speaker_is_not_yet_an_answer(played: Played) -> None:
+    """Servers may open the stream before they have read the prompt: the followers wait for words."""
+    words = asyncio.Event()
+    early: list[int] = []
+
+    def script(request: dict[str, Any], number: int) -> Reply:
+        if number == 0:
+            asyncio.get_running_loop().call_later(0.1, words.set)
+        elif not words.is_set():
+            early.append(number)
+        return Reply(silence=None if number else words)
+
+    async with StubJudge(script) as stub:
+        verdicts, _ = await ask(stub, played(), NINE)
+    assert early == []
+    assert [verdict.score for verdict in verdicts] == [7.0] * 9
+
+
+async def test_the_other_eight_follow_together(played: Played) -> None:
+    """None of the eight is answered before all of them are there."""
+    together = asyncio.Event()
+
+    def script(request: dict[str, Any], number: int) -> Reply:
+        if number == 8:
+            together.set()
+        return Reply(before=together if number else None)
+
+    async with asyncio.timeout(60), StubJudge(script) as stub:
+        verdicts, judge = await ask(stub, played(), NINE)
+    assert [verdict.score for verdict in verdicts] == [7.0] * 9
+    assert stub.most_in_flight >= 8 and judge.summary()["retries"] == 0
+
+
 async def test_the_judge_is_never_told_the_system(played: Played) -> None:
     async with StubJudge() as stub:
         await ask(stub, played(), NINE)
@@ -207,8 +240,34 @@ async def test_a_clip_is_named_by_content_and_sampling(played: Played) -> None:
 
 
 def event_stream(*events: str) -> Reply:
-    body = "".join(f"data: {event}\n\n" for event in events).encode()
+    return raw_stream("".join(f"data: {event}\n\n" for event in events).encode())
+
+
+def raw_stream(body: bytes) -> Reply:
     return Reply(body=body, headers={"content-type": "text/event-stream"})
+
+
+GOOD = '{"choices": [{"index": 0, "delta": {"content": "\\\\boxed{7}"}, "finish_reason": "stop"}]}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f": a comment\r\n\r\nevent: message\r\nid: 1\r\ndata: {GOOD}\r\n\r\ndata: [DONE]\r\n\r\n",
+        f"data: {GOOD}\r\rdata: [DONE]\r\r",
+        f"\ufeffdata: {GOOD}\n\ndata: [DONE]\n\n",
+        "data: " + json.dumps(json.loads(GOOD), indent=1).replace("\n", "\ndata: ") + "\n\ndata:[DONE]\n\n",
+        f"data: {GOOD}",
+        f'data: {GOOD[:-1]}, "error": null, "usage": null}}\n\n',
+        f"data: {GOOD}\n\n",
+    ],
+    ids=["comments and CRLF", "CR", "byte order mark", "several lines of data", "no end", "nulls", "no [DONE]"],
+)
+async def test_every_legal_stream_is_read(played: Played, body: str) -> None:
+    async with StubJudge(lambda request, number: raw_stream(body.encode()), vllm=False) as stub:
+        verdicts, _ = await ask(stub, played())
+    assert [verdict.score for verdict in verdicts] == [7.0]
+    assert len(stub.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -247,6 +306,13 @@ def event_stream(*events: str) -> Reply:
         (error_reply(503, "busy"), Missing.RATE_LIMITED),
         (error_reply(429, "slow down", Retry_After="86400"), Missing.RATE_LIMITED),
         (error_reply(400, "maximum context length is 10 tokens"), Missing.CONTEXT_OVERFLOW),
+        (error_reply(400, "the request exceeds the available context size"), Missing.CONTEXT_OVERFLOW),
+        (
+            Reply(status=400, body=b'{"error": {"message": "too much", "code": "context_length_exceeded"}}'),
+            Missing.CONTEXT_OVERFLOW,
+        ),
+        (Reply(body=b'{"error": {"message": "upstream is out of credit"}}'), Missing.SERVER_ERROR),
+        (Reply(body=b"[" * 100_000), Missing.SERVER_ERROR),
     ],
 )
 @pytest.mark.parametrize("streamed", [True, False])
@@ -330,6 +396,17 @@ async def test_no_expected_score_is_no_score_made_up(played: Played) -> None:
     assert "no logprobs" in verdicts[0].evidence["no_expected_score"]
 
 
+@pytest.mark.parametrize("told", [{"content": [{"token": "7", "logprob": -0.1}]}, {"content": None}, {"content": 7}])
+async def test_odd_log_probabilities_cost_no_score(played: Played, told: dict[str, Any]) -> None:
+    message = {"role": "assistant", "content": "\\boxed{7}"}
+    answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": told}]}
+    async with StubJudge(lambda request, number: Reply(completion=answer)) as stub:
+        verdicts, _ = await ask(stub, played(), expected_score=True)
+    assert (verdicts[0].score, verdicts[0].expected_score) == (7, None)
+    assert verdicts[0].evidence["no_expected_score"]
+    assert len(stub.requests) == 2
+
+
 # -- trouble ----------------------------------------------------------------------------------------------------------
 
 
@@ -346,6 +423,25 @@ async def test_retry_after_is_honoured_in_both_forms(played: Played) -> None:
     assert verdicts[0].score == 7
     assert [round(wait) for wait in waits] == [17, pytest.approx(119, abs=2)]
     assert judge.summary()["retries"] == 2
+
+
+async def test_requests_that_queue_heed_retry_after_too(played: Played) -> None:
+    def script(request: dict[str, Any], number: int) -> Reply:
+        return error_reply(429, "x", Retry_After="170") if number == 1 else Reply()
+
+    waits = Waits()
+    async with StubJudge(script) as stub:
+        verdicts, _ = await ask(stub, played(), NINE, waits=waits, concurrency=1)
+    assert [verdict.score for verdict in verdicts] == [7.0] * 9
+    # The refused one and the seven that had waited for their place.
+    assert len(waits) == 8 and all(100 < wait <= 170 for wait in waits)
+
+
+async def test_retry_after_nothing_does_not_use_up_the_attempts_at_once(played: Played) -> None:
+    waits = Waits()
+    async with StubJudge(lambda request, number: error_reply(429, "x", Retry_After="0")) as stub:
+        await ask(stub, played(), waits=waits, patience=Patience(attempts=4))
+    assert waits == [1, 2, 4]
 
 
 async def test_without_retry_after_waits_grow_and_end(played: Played) -> None:
@@ -456,7 +552,7 @@ async def test_too_long_a_conversation_is_named_with_its_tokens(played: Played) 
     counted = int(reason.split(" has ")[1].split(" tokens")[0].replace(",", ""))
     assert counted > 3000
     assert len(stub.requests) == 1
-    assert not verdicts[0].retryable
+    assert verdicts[0].retryable  # the server may have more context when the command is given again
 
 
 async def test_a_re_ask_that_is_too_long_does_not_silence_the_other_dimensions(played: Played) -> None:
@@ -509,13 +605,48 @@ async def test_no_server_no_run() -> None:
         await VLMJudge(["http://127.0.0.1:9"]).start()
 
 
+async def test_a_busy_server_is_waited_for_before_the_run(played: Played) -> None:
+    waits = Waits()
+    async with StubJudge() as stub:
+        stub.busy = [error_reply(503, "busy", Retry_After="9"), error_reply(429, "busy")]
+        verdicts, _ = await ask(stub, played(), waits=waits)
+        stub.busy = [error_reply(429, "busy")] * 20
+        with pytest.raises(JudgeError, match="429"):
+            await ask(stub, played(), waits=Waits())
+    assert verdicts[0].score == 7 and waits == [9, 2]
+
+
+async def test_another_engines_tokenize_is_no_reason_to_stop(played: Played) -> None:
+    async with StubJudge(vllm=False, tokenize_status=422) as stub:
+        verdicts, judge = await ask(stub, played())
+    assert verdicts[0].score == 7 and judge.identity()["frames_checked"] is False
+
+
+async def test_servers_that_do_not_name_their_checkpoint_share_the_work(played: Played) -> None:
+    async with StubJudge(vllm=False) as one, StubJudge(vllm=False) as other:
+        judge = VLMJudge([one.url, other.url])
+        await judge.start()
+        same = VLMJudge([other.url, one.url])
+        await same.start()
+        for each in (judge, same):
+            await each.stop()
+    assert judge.identity() == same.identity()
+    assert one.url in judge.identity()["served"]["model"] and other.url in judge.identity()["served"]["model"]
+
+
 async def test_unserved_model_is_named_with_what_is_served() -> None:
     async with StubJudge() as stub:
         with pytest.raises(JudgeError, match="serves: judge"):
             await VLMJudge([stub.url], model="gpt-9").start()
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "http://me:pw@host", "http://host?api_key=k"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("127.0.0.1:8000", "ftp://x", "http://", "http://me:pw@host", "http://host?api_key=k"),
+        *("http://host:many", "http://host:99999", "http://[::1", "http://j\u00fcdge:8000", "http://a b"),
+    ],
+)
 def test_wrong_addresses_are_refused_without_repeating_secrets(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         VLMJudge([url])

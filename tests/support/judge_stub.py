@@ -38,7 +38,11 @@ class Reply:
     """``answer``, ``hang`` (say nothing), ``cut`` (close in the middle), ``drop`` (close at once)."""
     refusal: str | None = None
     gate: asyncio.Event | None = None
-    """A streamed answer stops after its first piece until this is set."""
+    """A streamed answer stops after its first words until this is set."""
+    before: asyncio.Event | None = None
+    """Until this is set, nothing is said at all."""
+    silence: asyncio.Event | None = None
+    """Until this is set, a streamed answer has only named its speaker."""
     completion: Mapping[str, Any] | None = None
     """Sent as JSON instead of a completion."""
     cached: int | None = 0
@@ -67,6 +71,7 @@ class StubJudge:
         context: the posed context length.
         model: the served name; ``root`` is the checkpoint behind it, ``weights`` which ones it holds (None: the server
             tells no log-probabilities of prompts).
+        tokenize_status: of the page ``/tokenize`` of a server that is no vLLM.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class StubJudge:
         model: str = "judge",
         root: str = "Qwen/Qwen3-VL-30B-A3B-Instruct",
         weights: int | None = 0,
+        tokenize_status: int = 404,
     ) -> None:
         self.script: Script = script or (lambda request, number: Reply())
         self.vllm = vllm
@@ -93,6 +99,9 @@ class StubJudge:
         self.model = model
         self.root = root
         self.weights = weights
+        self.tokenize_status = tokenize_status
+        self.busy: list[Reply] = []
+        """Answers, one each, to the next requests of any kind."""
         self.fingerprint: str | None = None
         self.rounding = 0.0
         """By how much log-probabilities vary from request to request, relative to their spread."""
@@ -159,6 +168,11 @@ class StubJudge:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.paths.append(target)
         self.headers.append(headers)
+        if self.busy:
+            reply = self.busy.pop(0)
+            return await _send(writer, reply.status, reply.body, reply.headers)
+        if target == "/tokenize" and not self.vllm:
+            return await _send(writer, self.tokenize_status, {"detail": [{"msg": "Field required"}]})
         if target == "/v1/models":
             entry: dict[str, Any] = {"id": self.model, "object": "model", "owned_by": "someone"}
             if self.vllm:
@@ -213,6 +227,8 @@ class StubJudge:
     async def _answer(
         self, request: dict[str, Any], reply: Reply, ids: list[int], writer: asyncio.StreamWriter
     ) -> bool:
+        if reply.before is not None:
+            await reply.before.wait()
         if reply.do == "hang":
             await self._gone.wait()
             return False
@@ -256,12 +272,14 @@ class StubJudge:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         writer.write(piece("", **prompt))
         await writer.drain()
-        if reply.gate is not None:
-            await reply.gate.wait()
+        if reply.silence is not None:
+            await reply.silence.wait()
         text = reply.text or ""
         half = len(text) // 2
         writer.write(piece(text[:half]))
         await writer.drain()
+        if reply.gate is not None:
+            await reply.gate.wait()
         if reply.do == "cut":
             return False
         writer.write(piece(text[half:], reply.finish))
