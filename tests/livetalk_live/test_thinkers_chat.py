@@ -81,14 +81,30 @@ async def test_the_sound_is_whole_in_order_and_says_what_is_spoken() -> None:
     expected = pcm(len(first) * SECONDS_A_CHARACTER, 0.01) + pcm(len(second) * SECONDS_A_CHARACTER, 0.02)
     np.testing.assert_array_equal(answer.samples, np.frombuffer(expected, "<i2").astype(np.float32) / 32768)
     assert {piece.rate for piece in answer.speech} == {24_000}
-    ends = [piece.text_end for piece in answer.speech]
-    assert ends == sorted(ends, key=lambda end: end or 0)
-    spoken = 0
-    for piece in answer.speech:
-        spoken += len(piece.samples)
-        if piece.text_end:
-            assert spoken >= round(len(first) * SECONDS_A_CHARACTER * 24_000)
-    assert set(ends) == {0, len(first) + 1, len(answer.text)}
+    lengths = np.cumsum([len(piece.samples) for piece in answer.speech]).tolist()
+    ends = [(length, piece.text_end) for length, piece in zip(lengths, answer.speech, strict=True) if piece.text_end]
+    assert ends == [(240 * len(first), len(first) + 1), (240 * len(first + second), len(answer.text))]
+    assert None in {piece.text_end for piece in answer.speech}, "how far a sentence has come is not known"
+
+
+async def test_an_answer_cut_short_in_a_sentence_is_remembered_as_far_as_it_was_heard(
+    serve: Callable[..., LiveServer],
+) -> None:
+    words = "All of this is one single sentence that goes on for quite some time without any end to it."
+    loud = Sound(pieces=[pcm(0.1, 0.5)] * 60)
+    async with ChatStub(lambda request, number: Words(text=(words,)), lambda request, number: loud) as stub:
+
+        def converse() -> dict[str, Any]:
+            server = serve(thinker=ChatThinker(stub.url))
+            with server.client() as client:
+                address = f"/v1/conversations/{server.open(client)}"
+                client.post(f"{address}/turns", data={"text": "Tell me."})
+                turn: dict[str, Any] = client.post(f"{address}/interrupt", data={"played_s": "3"}).json()
+                return turn
+
+        turn = await asyncio.to_thread(converse)
+    assert turn["outcome"] == "interrupted"
+    assert turn["heard_text"] == "All of this is one single sentence that goes"
 
 
 async def test_speech_begins_while_the_answer_is_still_written() -> None:

@@ -67,7 +67,7 @@ class TextDelta:
 class SpeechDelta:
     """The next piece of the answer's sound; pieces join without a gap."""
 
-    samples: Samples  # mono float32 in [-1, 1]
+    samples: Samples  # mono float32 in [-1, 1]; none in a piece that only says where the answer is
     rate: int  # samples per second, the same throughout an answer
     text_end: int | None = None  # characters of the answer's text that are spoken once this piece is, where known
 

@@ -42,8 +42,6 @@ _LONGEST_TRANSCRIPT = 1_048_576
 _TRANSCRIPTS_KEPT = 512
 # Sentences spoken at once: one that is heard, and the next.
 _AHEAD = 2
-# The end of a sentence is held back until it is known to be the end, so that it can say so.
-_TAIL_S = 0.02
 
 
 class ChatThinker(Thinker):
@@ -242,10 +240,9 @@ _Item: TypeAlias = Delta | Exception | None
 
 @dataclass(frozen=True)
 class _Sentence:
-    """What is to be spoken, where it lies in the answer, and its sound as it comes; an exception or None ends it."""
+    """What is to be spoken, where it ends in the answer, and its sound as it comes; an exception or None ends it."""
 
     spoken: str
-    start: int
     end: int
     sound: asyncio.Queue[tuple[Samples, int] | Exception | None]
 
@@ -302,9 +299,9 @@ class _Telling:
         self._said.put_nowait(ending)
 
     def _say(self, text: str) -> None:
-        start, self._place = self._place, self._place + len(text)
+        self._place += len(text)
         if spoken := speakable(text):
-            sentence = _Sentence(spoken, start, self._place, asyncio.Queue())
+            sentence = _Sentence(spoken, self._place, asyncio.Queue())
             self._tasks.append(asyncio.create_task(self._speak(sentence)))
             self._said.put_nowait(sentence)
 
@@ -331,22 +328,17 @@ class _Telling:
             raise ThinkerError("broken", "The answer holds nothing that can be spoken, only marks or pictures.")
 
     async def _give(self, sentence: _Sentence) -> None:
-        held, rate = np.zeros(0, np.float32), 0
         while (piece := await sentence.sound.get()) is not None:
             if isinstance(piece, Exception):
-                if len(held):
-                    await self._out.put(SpeechDelta(held, rate, sentence.start))
                 raise piece
             samples, rate = piece
             if self._rate not in (None, rate):
                 raise ThinkerError("broken", "The speech service changed its sampling rate between two sentences.")
             self._rate = rate
-            samples = np.concatenate((held, samples))
-            ready = max(0, len(samples) - round(rate * _TAIL_S))
-            held = samples[ready:]
-            if ready:
-                await self._out.put(SpeechDelta(samples[:ready], rate, sentence.start))
-        await self._out.put(SpeechDelta(held, rate, sentence.end))
+            await self._out.put(SpeechDelta(samples, rate))
+        if self._rate is not None:
+            # Which piece is a sentence's last is known too late for it to say so itself.
+            await self._out.put(SpeechDelta(np.zeros(0, np.float32), self._rate, sentence.end))
 
 
 class _Thoughts:
