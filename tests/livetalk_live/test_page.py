@@ -553,7 +553,7 @@ class TestTrouble:
         guest.enter().ask("Again?")
         stranger = visit(server.url).enter().type("And I?")
         stranger.page.get_by_role("dialog").wait_for()
-        stranger.click("Cancel").see(".ending.bad", "token")
+        stranger.click("Cancel").see(".ending.bad", "asks for a token, and none was given")
 
     def test_an_answer_broken_off_by_the_network(
         self, visit: Callable[..., Visit], serve: Callable[..., LiveServer]
@@ -592,13 +592,33 @@ class TestTrouble:
         guest.ask("Remember this.")
         with server.client() as client:
             client.delete(f"/v1/conversations/{guest.conversation}")
-        guest.type("Do you?").see(".ending.bad", "There is no such conversation")
+        guest.type("Do you?").see(".ending.bad", "Try again to begin a new one, which remembers nothing")
+        assert guest.page.get_by_role("alert").count() == 1, "it is read out"
         guest.click("Try again").until("thinking", "speaking").until("ready")
         assert guest.page.locator("#transcript > li").evaluate_all("all => all.map(one => one.className)") == [
             "turn",
             "break",
             "turn",
         ]
+
+    def test_a_text_that_is_too_long_is_neither_cut_nor_sent(self, guest: Visit) -> None:
+        guest.ask("First.")
+        long = "very " * 900 + "long"
+        guest.type(long).see("#hint", "Too long: 4504 of 4000 characters")
+        assert guest.page.input_value("#text") == long
+        guest.click("New conversation").type(long).see("#hint", "Too long: 4504 of 4000 characters")
+        assert guest.page.input_value("#text") == long
+        assert guest.page.locator(".turn").count() == 0
+
+    def test_a_browser_that_stores_nothing_can_be_used(
+        self, visit: Callable[..., Visit], serve: Callable[..., LiveServer]
+    ) -> None:
+        script = """for (const name of ["localStorage", "sessionStorage"])
+            Object.defineProperty(window, name, {get() { throw new DOMException("", "SecurityError"); }});"""
+        guest = visit(serve(token=TOKEN).url, script=script).enter()
+        guest.page.get_by_role("radio", name="Amara").check()
+        guest.type("May I?").page.get_by_role("dialog").get_by_label("Token").fill(TOKEN)
+        guest.click("Continue").playing().until("ready").ask("Again?")
 
     def test_models_that_are_loaded_and_models_that_cannot_be(
         self, visit: Callable[..., Visit], serve: Callable[..., LiveServer], models: Models
@@ -652,6 +672,15 @@ class TestManners:
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
             assert box["y"] + box["height"] <= 720
+
+    def test_a_phones_head_holds_every_state_in_one_line(self, visit: Callable[..., Visit], server: LiveServer) -> None:
+        guest = visit(server.url, viewport={"width": 390, "height": 844}).enter()
+        heights = """async () => {
+            const {render} = await import("/page/view.js"), head = document.querySelector("header");
+            const states = ["ready", "failed", "loading", "free", "opening", "queued", "late", "interrupted"];
+            return states.map(state => (render(state, null, [], false), head.offsetHeight));
+        }"""
+        assert len(set(guest.page.evaluate(heights))) == 1
 
     def test_all_can_be_done_with_the_keyboard_and_has_a_name(self, guest: Visit) -> None:
         nameless = """() => [...document.querySelectorAll("button, input, textarea, summary, video, canvas")].filter(

@@ -2,6 +2,17 @@
 
 const TOKEN_KEY = "livetalk-token";
 
+/** In place of the server's words, which are for those who write clients. */
+const WORDS = {
+  token_required: "This server asks for a token, and none was given.",
+  token_refused: "This server does not take the token that was given.",
+  expired:
+    "The server has closed this conversation: nothing was said for a while, or it had become too old. " +
+    "Try again to begin a new one, which remembers nothing of it.",
+  unknown_conversation:
+    "The server no longer has this conversation. Try again to begin a new one, which remembers nothing of it.",
+};
+
 /** The server answered with an error: `code` for programs, `message` for people. */
 export class Refusal extends Error {
   constructor(status, code, message, retryAfterS) {
@@ -23,6 +34,7 @@ export class Api {
   constructor(askForToken) {
     this.askForToken = askForToken;
     this.asking = null;
+    this.token = stored();
   }
 
   health() {
@@ -58,7 +70,7 @@ export class Api {
 
   /** Also reaches the server when the page is already being left; nobody waits for the answer. */
   close(id) {
-    fetch(path(id), { method: "DELETE", keepalive: true, headers: authorization() }).catch(() => {});
+    fetch(path(id), { method: "DELETE", keepalive: true, headers: this.#authorization() }).catch(() => {});
   }
 
   async #json(address, options) {
@@ -74,7 +86,7 @@ export class Api {
     for (;;) {
       let response;
       try {
-        response = await fetch(address, { ...options, headers: authorization(), cache: "no-store" });
+        response = await fetch(address, { ...options, headers: this.#authorization(), cache: "no-store" });
       } catch (error) {
         if (options.signal?.aborted && options.signal.reason?.name !== "TimeoutError") throw error;
         throw new Unreachable("The server did not answer.", { cause: error });
@@ -90,22 +102,39 @@ export class Api {
   async #newToken(refused) {
     this.asking ??= this.askForToken(refused).finally(() => (this.asking = null));
     const token = await this.asking;
-    if (token) sessionStorage.setItem(TOKEN_KEY, token);
-    return Boolean(token);
+    if (!token) return false;
+    this.token = token;
+    store(token);
+    return true;
+  }
+
+  #authorization() {
+    return this.token ? { Authorization: `Bearer ${this.token}` } : {};
   }
 }
 
 const path = (...parts) => ["v1/conversations", ...parts.map(encodeURIComponent)].join("/");
 
-function authorization() {
-  const token = sessionStorage.getItem(TOKEN_KEY);
-  return token ? { Authorization: `Bearer ${token}` } : {};
+// A browser that may keep nothing throws; the token then holds until the page is left.
+
+function stored() {
+  try {
+    return sessionStorage.getItem(TOKEN_KEY);
+  } catch {
+    return null;
+  }
+}
+
+function store(token) {
+  try {
+    sessionStorage.setItem(TOKEN_KEY, token);
+  } catch {}
 }
 
 async function readRefusal(response) {
   const after = Number.parseFloat(response.headers.get("Retry-After"));
   const body = await response.json().catch(() => null);
   const { code = "failed", message = "" } = body?.error ?? {};
-  const words = String(message) || `The server answered with status ${response.status}.`;
+  const words = WORDS[code] ?? (String(message) || `The server answered with status ${response.status}.`);
   return new Refusal(response.status, String(code), words, Number.isFinite(after) ? after : null);
 }

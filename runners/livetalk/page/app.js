@@ -57,6 +57,7 @@ const talk = new Talk(
 );
 let interruptedAt = -Infinity;
 let shownQueue = null;
+let mostCharacters = Infinity; // in a turn; not known before a conversation is open
 
 function say(message) {
   for (const key of ["back", "microphone"]) notices.hide(key);
@@ -66,7 +67,7 @@ function say(message) {
 function sendText() {
   const field = find("#text");
   const text = field.value.trim();
-  if (!text || !link.ready) return;
+  if (!text || !link.ready || tooLong()) return;
   field.value = "";
   fitText();
   say({ text });
@@ -105,13 +106,15 @@ function fitText() {
   const field = find("#text");
   field.style.height = "auto";
   field.style.height = `${Math.min(field.scrollHeight, 160)}px`;
-  const most = dialogue.conversation?.max_text_chars;
-  if (!most) return;
-  field.maxLength = most;
-  const { length } = field.value;
-  if (length > 0.9 * most) hint(`${length} of ${most} characters`);
+  const length = characters();
+  field.setAttribute("aria-invalid", tooLong());
+  if (length > 0.9 * mostCharacters) hint(`${tooLong() ? "Too long: " : ""}${length} of ${mostCharacters} characters`);
   else if (find("#hint").textContent.endsWith("characters")) hint("");
 }
+
+/** As the server counts them. */
+const characters = () => [...find("#text").value.trim()].length;
+const tooLong = () => characters() > mostCharacters;
 
 function stateNow() {
   if (!link.ready) return link.state;
@@ -133,6 +136,7 @@ function showQueue() {
   shownQueue = queued;
   notices.hide("turn");
   if (!queued) return;
+  link.check(); // how many conversations there are now
   const { error, until, go } = queued;
   const title = error.code === "full" ? "All places are taken" : "The server is not ready yet";
   const actions = [["Try now", go], ["Stop waiting", () => dialogue.interrupt()]];
@@ -145,7 +149,11 @@ dialogue.addEventListener("change", ({ detail: turn }) => {
   showQueue();
   update();
 });
-dialogue.addEventListener("opened", () => link.check()); // there is one conversation more
+dialogue.addEventListener("opened", () => {
+  mostCharacters = dialogue.conversation?.max_text_chars ?? mostCharacters;
+  fitText();
+  link.check(); // there is one conversation more
+});
 dialogue.addEventListener("lost", () => link.lost());
 dialogue.addEventListener("cut", () => {
   interruptedAt = performance.now();

@@ -12,12 +12,14 @@ for (const button of document.querySelectorAll("[data-close]")) {
   button.addEventListener("click", () => button.closest("dialog").close(""));
 }
 
-/** A string, or undefined if nothing was ever kept under this name. */
+/** A string, or undefined if nothing was ever kept under this name. A browser that stores nothing forgets it with the page. */
 export const kept = (name) => values[name];
 
 export function keep(name, value) {
   values[name] = value;
-  localStorage.setItem(KEY, JSON.stringify(values));
+  try {
+    localStorage.setItem(KEY, JSON.stringify(values));
+  } catch {}
 }
 
 /** Let the user change them; resolves to whether anything did change. */

@@ -60,11 +60,11 @@ class Card {
   constructor(turn, retry) {
     this.turn = turn;
     this.placed = false; // in a conversation
-    this.said = element("p", { class: "text" });
+    this.said = element("p", { class: "text", dir: "auto" });
     this.heard = element("span", { class: "heard" });
     this.unheard = element("s", { class: "unheard" });
     this.waiting = element("span", { class: "dots", "aria-hidden": "true" }, ...[0, 1, 2].map(() => element("i")));
-    this.answer = element("p", { class: "text" }, this.heard, this.unheard, this.waiting);
+    this.answer = element("p", { class: "text", dir: "auto" }, this.heard, this.unheard, this.waiting);
     this.ending = element("p", { class: "ending" });
     this.again = element("button", { type: "button", class: "again", click: retry }, icon("again"), "Try again");
     this.bar = element("span", { class: "bar", "aria-hidden": "true" });
@@ -93,16 +93,17 @@ class Card {
     this.#say();
     this.#answer();
     const ending = this.#ending();
-    this.ending.textContent = ending;
-    this.ending.hidden = !ending;
     const failed = Boolean(problem) || ["failed", "timed_out"].includes(record?.outcome);
     this.ending.classList.toggle("bad", failed);
+    if (failed) this.ending.setAttribute("role", "alert"); // before its words, which are then read out
+    this.ending.hidden = !ending;
+    if (this.ending.textContent !== ending) this.ending.textContent = ending;
     this.again.hidden = turn.running || !(failed || turn.sentAt === null);
     const found = parts(record?.timings, turn.firstFrameS);
     this.timings.hidden = found.length === 0 && turn.firstFrameS === null;
     if (this.timings.hidden) return;
     drawBar(this.bar, found);
-    this.first.textContent = turn.firstFrameS === null ? "" : `first frame ${seconds(turn.firstFrameS)}`;
+    this.first.textContent = turn.firstFrameS === null ? "no frame seen" : `first frame ${seconds(turn.firstFrameS)}`;
     this.table.replaceChildren(
       ...rows(turn, fps).map(([name, value, key]) =>
         element("div", key ? { class: `part ${key}` } : {}, element("dt", { text: name }), element("dd", { text: value })),

@@ -7,15 +7,15 @@ const STATES = {
   connecting: "Connecting",
   offline: "No connection",
   loading: "Loading the models",
-  failed: "The server failed to start",
+  failed: "Server failed to start",
   ready: "Ready",
   free: "Ready, speak any time",
   listening: "Listening",
-  opening: "Opening the conversation",
-  queued: "Waiting for a place",
+  opening: "Opening",
+  queued: "In the queue",
   thinking: "Thinking",
   speaking: "Speaking",
-  late: "Waiting for the next frames",
+  late: "Waiting for frames",
   interrupted: "Interrupted",
 };
 
@@ -53,7 +53,7 @@ export function render(state, health, turns, free) {
 export function renderFigures(turns, fps) {
   const turn = turns.at(-1);
   const { state } = document.body.dataset;
-  const cue = { thinking: `Thinking ${seconds(turn?.waitedS)}`, late: "Waiting for the next frames" }[state] ?? "";
+  const cue = { thinking: `Thinking ${seconds(turn?.waitedS)}`, late: STATES.late }[state] ?? "";
   find("#cue").hidden = !cue;
   setText("#cue", cue);
   if (!turn) return;
@@ -95,7 +95,7 @@ function renderParts(found) {
 }
 
 function serverLine({ size, thinker, device, sessions, capacity }) {
-  return [size, thinker, device, `${sessions} of ${capacity} conversations`].join(" · ");
+  return [size, thinker, device, `${sessions} of ${capacity} places taken`].join(" · ");
 }
 
 /** Only what has changed is touched: the state is read out whenever it is written. */

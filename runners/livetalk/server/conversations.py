@@ -202,9 +202,9 @@ class Conversations:
 
     def _full(self) -> ProblemError:
         free_in = min((entry.expires_in_s(self._limits) for entry in self._open.values()), default=1.0)
+        places = "one conversation" if self._engine.capacity == 1 else f"{self._engine.capacity} conversations"
         return ProblemError(
             "full",
-            f"All {self._engine.capacity} conversations that this server can hold at once are taken. Try again later, "
-            "or close one.",
+            f"This server holds no more than {places} at once. Try again later, or close one.",
             retry_after_s=min(max(free_in, 1.0), _MAX_RETRY_S),
         )
