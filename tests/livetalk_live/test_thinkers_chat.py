@@ -10,6 +10,7 @@ import wave
 from collections.abc import Callable
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from chat_stub import SECONDS_A_CHARACTER, ChatStub, Sound, Words, pcm
@@ -371,10 +372,60 @@ async def test_speech_formats(sound: Sound, rate: int, length: int) -> None:
     np.testing.assert_allclose(answer.samples, 0.25, atol=1e-4)
 
 
+def in_mp3(samples: np.ndarray[Any, Any], rate: int) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp3") as file:
+        stream = file.add_stream("mp3", rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray((samples * 32_767).astype("<i2")[None], format="s16", layout="mono")
+        frame.rate = rate
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("size", [7, 500, 100_000])
+@pytest.mark.parametrize("rate", [24_000, 44_100])
+async def test_a_service_that_only_makes_mp3(rate: int, size: int) -> None:
+    said = tone(1.0, 300.0, rate)
+    file = in_mp3(said, rate)
+    sound = Sound(pieces=[file[start : start + size] for start in range(0, len(file), size)], content_type="audio/mpeg")
+    async with ChatStub(lambda request, number: Words(text=("One.",)), lambda request, number: sound) as stub:
+        answer = await ask(stub)
+    assert answer.error is None
+    assert {piece.rate for piece in answer.speech} == {rate}
+    assert len(said) <= len(answer.samples) < len(said) + 0.1 * rate
+    strongest = np.abs(np.fft.rfft(answer.samples)).argmax() * rate / len(answer.samples)
+    assert strongest == pytest.approx(300, abs=2)
+    assert np.abs(answer.samples).max() == pytest.approx(np.abs(said).max(), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"error": {"message": "response_format must be mp3 or wav"}},
+        {"detail": [{"loc": ["body", "response_format"], "msg": "Input should be 'mp3' or 'wav'"}]},
+    ],
+)
+async def test_a_service_that_refuses_a_format_is_asked_for_the_next(refusal: dict[str, Any]) -> None:
+    made = Sound(pieces=[WAV], content_type="audio/wav")
+    stub = ChatStub(
+        lambda request, number: TWO,
+        lambda request, number: made if request["response_format"] == "wav" else Sound(instead=Plain(422, refusal)),
+    )
+    async with stub, started(ChatThinker(stub.url)) as thinker:
+        answers = [await told(thinker, asked()) for _ in range(2)]
+        assert [(answer.error, len(answer.samples)) for answer in answers] == [(None, 4_800)] * 2
+        assert {request["response_format"] for request in stub.sentences[-2:]} == {"wav"}, "it is remembered"
+        stub.sound = lambda request, number: Sound(instead=Plain(422, refusal))
+        answer = await told(thinker, asked())
+    assert answer.code == "failed" and "wav" in str(answer.error)
+
+
 @pytest.mark.parametrize(
     ("sound", "says"),
     [
-        (Sound(pieces=[b"ID3"], content_type="audio/mpeg"), "'audio/mpeg'"),
+        (Sound(pieces=[b"abc" * 100], content_type="audio/mpeg"), "empty"),
+        (Sound(pieces=[b"OggS"], content_type="audio/ogg"), "'audio/ogg'"),
+        (Sound(pieces=[b"ID3\4" + b"abcd" * 100]), "compressed"),
         (Sound(instead=Plain(200, b"<html>", {"content-type": "text/html"})), "'text/html'"),
         (Sound(instead=Plain(200, {"ok": True})), "'application/json'"),
         (Sound(instead=Plain(200, b"", {"content-type": "audio/pcm"})), "empty"),

@@ -49,6 +49,8 @@ class SoundReader:
         data = self._rest + data
         self._rest = b""
         if self._in_header:
+            if data[:4] in (b"OggS", b"fLaC") or data[:3] == b"ID3":
+                raise _broken("it is compressed")
             if b"RIFF".startswith(data[:4]) and len(data) < 12:
                 self._rest = data
                 return np.zeros(0, np.float32)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from livetalk.thinkers.base import Samples
+from livetalk.thinkers.base import Samples, ThinkerError
 from livetalk.thinkers.service import Service
 from livetalk.thinkers.sound import SoundReader
+
+if TYPE_CHECKING:
+    from livetalk.thinkers.mp3 import Mp3Reader
 
 _RATE = 24_000
 # Three minutes of 16-bit sound at 48 kHz; a sentence has far less.
 _LONGEST_BODY = 18_000_000
 _RAW_TYPES = ("audio/pcm", "audio/x-pcm", "audio/raw", "application/octet-stream")
 _WAV_TYPES = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
+_MP3_TYPES = ("audio/mpeg", "audio/mp3", "audio/x-mp3")
+# As they are asked for, the next where the service refuses one.
+_FORMS = ("pcm", "wav", "mp3")
 
 
 class SpeechEndpoint:
@@ -29,6 +35,7 @@ class SpeechEndpoint:
     def __init__(self, service: Service, model: str) -> None:
         self._service = service
         self._model = model
+        self._form = _FORMS[0]
 
     async def speak(self, text: str, voice: str | None) -> AsyncGenerator[tuple[Samples, int], None]:
         """The sound of a text as it is made, in pieces with their sampling rate.
@@ -36,11 +43,29 @@ class SpeechEndpoint:
         Raises:
             ThinkerError: the service is not there, refuses, breaks off, or sends no sound or one of another format.
         """
+        while True:
+            form = self._form
+            try:
+                async with contextlib.aclosing(self._spoken(text, voice, form)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            except ThinkerError as error:
+                # Not every service can make every format; one that refuses has sent no sound yet.
+                named = error.code in ("failed", "unsupported") and re.search("format|pcm|wav|mp3", str(error), re.I)
+                if not named:
+                    raise
+                further = _FORMS[_FORMS.index(form) + 1 :]
+                self._form = (*further, _FORMS[0])[0]
+                if not further:
+                    raise
+
+    async def _spoken(self, text: str, voice: str | None, form: str) -> AsyncGenerator[tuple[Samples, int], None]:
         # OpenAI streams these formats in any case; vLLM-Omni does where `stream_format` asks for it.
         request: dict[str, Any] = {
             "model": self._model,
             "input": text,
-            "response_format": "pcm",
+            "response_format": form,
             "stream_format": "audio",
         }
         if voice:
@@ -57,15 +82,22 @@ class SpeechEndpoint:
                     made += len(samples)
                     if len(samples):
                         yield samples, reader.rate
-            reader.finish()
+            last = reader.finish()
+            if last is not None and len(last):
+                made += len(last)
+                yield last, reader.rate
             if not made:
                 raise self._service.broken("the speech it sent is empty")
 
-    def _reader(self, content_type: str) -> SoundReader:
+    def _reader(self, content_type: str) -> SoundReader | Mp3Reader:
         kind = content_type.partition(";")[0].strip().lower()
+        if kind in _MP3_TYPES:
+            from livetalk.thinkers.mp3 import Mp3Reader  # its decoder is a library that few need
+
+            return Mp3Reader()
         if kind and kind not in _RAW_TYPES + _WAV_TYPES:
             raise self._service.broken(
-                f"it was asked for PCM sound and sent {kind[:60]!r}. Choose a speech service that can stream PCM or WAV"
+                f"it was asked for {self._form.upper()} and sent {kind[:60]!r}. Choose a service that makes PCM, WAV or MP3"
             )
         rate = re.search(r";\s*rate=\"?(\d{1,6})\b", content_type)
         return SoundReader(int(rate[1]) if rate and kind in _RAW_TYPES else _RATE)
