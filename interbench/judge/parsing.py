@@ -154,4 +154,4 @@ def _is_quotation(text: str, box: re.Match[str], quoted: Sequence[str]) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.split()).casefold()

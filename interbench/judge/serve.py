@@ -8,11 +8,13 @@ tokens of keys and values are 24 GiB.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,7 +27,7 @@ from typing import IO, Self
 
 import httpx
 
-from interbench.errors import GpuError, JudgeError
+from interbench.errors import GpuError, JudgeError, UsageError
 from interbench.gpus import Gpu
 from interbench.gpus import find_gpus as gpus_here
 from interbench.judge.frames import Sampling
@@ -37,6 +39,8 @@ _SMALL_CONTEXT = 65_536
 VIDEOS = 32
 """Videos per prompt: a scenario has at most 32 turns."""
 _PUBLISHED_GPU = Gpu(0, "NVIDIA H200", 140.0)
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not bound by default
+"""Addresses that mean all of this machine's, and the one of them to dial from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ def command(
     sampling: Sampling | None = None,
     media: Path | None = None,
     model: str | None = None,
+    context: int = CONTEXT,
     host: str = "127.0.0.1",
     port: int = 8000,
     extra: Sequence[str] = (),
@@ -112,13 +117,12 @@ def command(
     """The command line of one server on one GPU.
 
     Args:
-        model: another checkpoint than the one that fits the GPU.
+        model: another checkpoint than the one that fits the GPU, with ``context``.
         extra: further arguments for vLLM; they win over ours.
 
     Raises:
         JudgeError: the judge does not fit the GPU.
     """
-    context = CONTEXT
     if model is None:
         model, context = _fitting(gpu)
     dtype = [] if model.upper().endswith("FP8") else ["--dtype", "bfloat16"]
@@ -132,6 +136,12 @@ def command(
 
 def _fitting(gpu: Gpu) -> tuple[str, int]:
     """Checkpoint and context for a GPU, by arithmetic from the sizes above."""
+    leave_out = "or leave this GPU out by setting CUDA_VISIBLE_DEVICES to the others."
+    if gpu.memory_gib is None:
+        raise JudgeError(
+            f"The GPU {gpu.index} ({gpu.name}) does not tell how much memory it has, so the checkpoint that fits it "
+            f"can't be chosen. Name one with --model, {leave_out}"
+        )
     if gpu.memory_gib >= 120:
         return MODEL, CONTEXT
     if gpu.memory_gib >= 70:
@@ -140,8 +150,8 @@ def _fitting(gpu: Gpu) -> tuple[str, int]:
         return MODEL_FP8, _SMALL_CONTEXT
     raise JudgeError(
         f"The judge {MODEL_FP8} does not fit the GPU {gpu.index} ({gpu.name}, {gpu.memory_gib:.0f} GiB): it needs one "
-        f"of at least 48 GB. Name a smaller Qwen3-VL checkpoint with --model; its verdicts are then not comparable to "
-        f"the published protocol's."
+        f"of at least 48 GB. Name a smaller Qwen3-VL checkpoint with --model (its verdicts are then not comparable to "
+        f"the published protocol's), {leave_out}"
     )
 
 
@@ -158,8 +168,11 @@ def plan(
 ) -> list[Plan]:
     """One server per GPU, on consecutive ports from ``port``; the other arguments as for :func:`command`.
 
+    All serve one checkpoint with one context, which fit the smallest GPU: servers that differ are different judges.
+
     Raises:
         JudgeError: there is no GPU, or the judge does not fit one.
+        UsageError: there are no such ports.
     """
     if not gpus:
         raise JudgeError(
@@ -167,6 +180,11 @@ def plan(
             "has one and give its URL to --judge, or use --judge signals, which needs none and scores only what can "
             "be measured."
         )
+    if not 0 < port <= 65_536 - len(gpus):
+        raise UsageError(f"There are no {len(gpus)} port(s) from {port} on; --port takes 1 to 65535.")
+    context = CONTEXT
+    if model is None:
+        model, context = min((_fitting(gpu) for gpu in gpus), key=lambda fit: (fit[0] == MODEL, fit[1]))
     return [
         Plan(
             command(
@@ -174,16 +192,51 @@ def plan(
                 sampling=sampling,
                 media=media,
                 model=model,
+                context=context,
                 host=host,
                 port=port + number,
                 extra=extra,
                 vllm=vllm,
             ),
-            f"http://{host}:{port + number}",
-            {"CUDA_VISIBLE_DEVICES": str(gpu.index), "VLLM_NO_USAGE_STATS": "1"},
+            f"http://{_dialled(host)}:{port + number}",
+            # The driver's tool counts GPUs by their slots; CUDA by itself would count from the fastest.
+            {
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                "CUDA_VISIBLE_DEVICES": str(gpu.index),
+                "VLLM_NO_USAGE_STATS": "1",
+            },
         )
         for number, gpu in enumerate(gpus)
     ]
+
+
+def _dialled(host: str) -> str:
+    """What to write into a URL to reach, from this machine, a server that listens at ``host``."""
+    host = _EVERYWHERE.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def check_ports(host: str, ports: Sequence[int]) -> None:
+    """See that nothing listens there yet: a server of before would be taken for the one that is being started.
+
+    Raises:
+        JudgeError: a port is taken or may not be opened, or ``host`` is no address of this machine.
+    """
+    for port in ports:
+        try:
+            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, socket.SOCK_STREAM) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise JudgeError(
+                    f"Port {port} is in use already, perhaps by a judge's server of before. Give that one's URL to "
+                    f"--judge, end it, or choose another port with --port."
+                ) from None
+            raise JudgeError(
+                f"No server can listen at {host}, port {port} ({error.strerror}). Check --host and --port."
+            ) from None
 
 
 class Servers:
@@ -197,37 +250,57 @@ class Servers:
     def __init__(self, plans: Sequence[Plan], logs: Path | None = None) -> None:
         self.plans = list(plans)
         self.logs = Path(tempfile.mkdtemp(prefix="interbench-judge-")) if logs is None else logs
+        self._temporary = logs is None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._files: list[IO[bytes]] = []
 
     def __enter__(self) -> Self:
         self.logs.mkdir(parents=True, exist_ok=True)
-        for one in self.plans:
-            log = self.log(one).open("ab")
-            self._files.append(log)
-            self._processes.append(
-                subprocess.Popen(
-                    one.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **one.env},
-                    start_new_session=True,
+        try:
+            for one in self.plans:
+                log = self.log(one).open("ab")
+                self._files.append(log)
+                self._processes.append(
+                    subprocess.Popen(
+                        one.argv,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env={**os.environ, **one.env},
+                        start_new_session=True,
+                    )
                 )
-            )
+        except BaseException as error:
+            self._end()
+            if isinstance(error, OSError):
+                raise JudgeError(
+                    f"{one.argv[0]} can't be started ({error.strerror}); check the installation."
+                ) from None
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + 30
-        for process in self._processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
-        self.kill()
-        for file in self._files:
-            file.close()
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._signal(signal.SIGTERM)
+            deadline = time.monotonic() + 30
+            for process in self._processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.1, deadline - time.monotonic()))
+        finally:
+            # Also when the user, not willing to wait, interrupts once more.
+            self.kill()
+            for file in self._files:
+                file.close()
+
+    def discard_logs(self) -> None:
+        """Remove the folder with the output, if it is a temporary one."""
+        if self._temporary:
+            shutil.rmtree(self.logs, ignore_errors=True)
 
     def log(self, one: Plan) -> Path:
         """Where a server's output goes."""
@@ -278,8 +351,9 @@ class Servers:
             time.sleep(1.0)
 
     def _ended(self, one: Plan, process: subprocess.Popen[bytes]) -> JudgeError:
-        lines = self.log(one).read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
-        errors = [line for line in lines if "Error" in line] or lines or ["it said nothing"]
+        lines = self.log(one).read_bytes()[-64_000:].decode(errors="replace").strip().splitlines()
+        causes = [line for line in lines if "Error" in line and "See root cause above" not in line]
+        errors = causes or lines or ["it said nothing"]
         return JudgeError(
             f"The judge's server at {one.url} ended with status {process.returncode}: {errors[-1].strip()}. All of its "
             f"output is in {self.log(one)}."
@@ -288,7 +362,7 @@ class Servers:
 
 def _healthy(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=5.0).status_code == 200
+        return httpx.get(f"{url}/health", timeout=5.0, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -327,19 +401,31 @@ def run(
         for one in plans:
             tell(one.shell())
         return
+    check_ports(host, range(port, port + len(plans)))
     media.mkdir(parents=True, exist_ok=True)
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, end)
+    # The servers lead sessions of their own: a closed terminal must not leave them on the GPUs.
+    previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    servers = Servers(plans)
+    healthy = False
     try:
-        with Servers(plans) as servers:
+        with servers:
             tell(f"Starting {len(plans)} judge server(s); output goes to {servers.logs}.")
             servers.wait_healthy(limit_s, lambda url: tell(f"healthy: {url}"))
+            healthy = True
             tell(f"--judge {','.join(one.url for one in plans)}")
+            if host in _EVERYWHERE:
+                tell(f"From other machines, put {socket.gethostname()} in the place of {_dialled(host)}.")
             servers.wait()
     except KeyboardInterrupt:
-        tell("The judge's servers have been stopped.")
+        if healthy:
+            servers.discard_logs()
+            tell("The judge's servers have been stopped.")
+        else:
+            tell(f"The judge's servers have been stopped before they were healthy. Their output is in {servers.logs}.")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -6,13 +6,14 @@ import json
 import shlex
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from interbench.errors import JudgeError
+from interbench.errors import JudgeError, UsageError
 from interbench.judge import serve
 from interbench.judge.frames import Sampling
 from interbench.judge.serve import Gpu, Plan, Servers, command, find_gpus, plan
@@ -71,6 +72,41 @@ def test_command_follows_other_settings() -> None:
 def test_too_small_a_gpu_is_named() -> None:
     with pytest.raises(JudgeError, match="Tesla T4"):
         command(T4)
+    with pytest.raises(JudgeError, match="CUDA_VISIBLE_DEVICES"):
+        plan([H200, T4])
+    with pytest.raises(JudgeError, match=r"NVIDIA GB10.*--model"):
+        plan([Gpu(0, "NVIDIA GB10", None)])
+
+
+def test_different_gpus_serve_one_judge() -> None:
+    """Servers of different checkpoints or contexts would be different judges."""
+    for gpus, model, context in (
+        ([H200, H100], "Qwen/Qwen3-VL-30B-A3B-Instruct-FP8", "262144"),
+        ([H200, L40, H100], "Qwen/Qwen3-VL-30B-A3B-Instruct-FP8", "65536"),
+    ):
+        plans = plan(gpus)
+        assert {(one.argv[2], value(one.argv, "--max-model-len")) for one in plans} == {(model, context)}
+        assert {one.env["CUDA_DEVICE_ORDER"] for one in plans} == {"PCI_BUS_ID"}
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("gpu1", "http://gpu1:8000"),
+    ],
+)
+def test_every_address_can_be_dialled(host: str, url: str) -> None:
+    (one,) = plan([H200], host=host)
+    assert one.url == url and value(one.argv, "--host") == host
+
+
+@pytest.mark.parametrize("port", [0, -1, 65_535, 70_000])
+def test_ports_that_do_not_exist_are_refused(port: int) -> None:
+    with pytest.raises(UsageError, match="--port"):
+        plan([H200, H200], port=port)
 
 
 def test_one_server_per_gpu() -> None:
@@ -97,6 +133,49 @@ def test_gpus_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert [gpu.index for gpu in find_gpus()] == [1]
+
+
+SMI = """
+case "$1" in
+  *uuid*) echo '0, GPU-aaaa1111-0000'; echo '1, GPU-bbbb2222-0000' ;;
+  *) echo '0, NVIDIA H200, 143771'; echo '1, NVIDIA H200, 143771' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"),
+    [
+        ("0,1", [0, 1]),
+        ("1,0", [1, 0]),
+        ("", []),
+        ("-1", []),
+        ("GPU-bbbb2222-0000", [1]),
+        ("GPU-bb", [1]),
+        ("GPU-bb,0", [1, 0]),
+    ],
+)
+def test_only_visible_gpus_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str, indices: list[int]
+) -> None:
+    fake_smi(tmp_path, monkeypatch, SMI)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu.index for gpu in find_gpus()] == indices
+
+
+@pytest.mark.parametrize("visible", ["7", "GPU-cccc", "MIG-aaaa1111", "0,x"])
+def test_a_gpu_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    fake_smi(tmp_path, monkeypatch, SMI)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(JudgeError, match=visible.rpartition(",")[2]):
+        find_gpus()
+
+
+def test_a_driver_without_gpus_and_memory_that_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_smi(tmp_path, monkeypatch, "echo 'No devices were found'; exit 6")
+    assert find_gpus() == []
+    fake_smi(tmp_path, monkeypatch, "echo '0, NVIDIA GB10, [N/A]'")
+    assert find_gpus() == [Gpu(0, "NVIDIA GB10", None)]
 
 
 def test_a_broken_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,13 +249,66 @@ def test_a_server_that_is_never_healthy_is_given_up(tmp_path: Path) -> None:
         servers.wait_healthy(0.1)
 
 
-def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """GPU found, server started, address said, and an end when the server ends."""
-    vllm = tmp_path / "vllm"
-    vllm.write_text(f"#!{sys.executable}\n{HEALTHY}")
+def test_what_cannot_be_started_is_said(tmp_path: Path) -> None:
+    first = script_plan(HEALTHY)
+    servers = Servers([first, Plan([str(tmp_path / "none")], "http://127.0.0.1:9")], tmp_path)
+    with pytest.raises(JudgeError, match="can't be started"), servers:
+        pytest.fail("entered")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(first.url, trust_env=False)
+
+
+def fake_vllm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """A machine with one GPU and this program as vLLM; returns its folder for temporary files."""
+    vllm = folder / "vllm"
+    vllm.write_text(f"#!{sys.executable}\n{script}")
     vllm.chmod(0o755)
-    fake_smi(tmp_path, monkeypatch, "echo '0, NVIDIA H200, 143771'")
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    fake_smi(folder, monkeypatch, "echo '0, NVIDIA H200, 143771'")
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return temporary
+
+
+def test_a_port_in_use_is_said_before_anything_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = fake_vllm(tmp_path, monkeypatch, HEALTHY)
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(JudgeError, match=f"Port {port} is in use"):
+            serve.run(media=tmp_path / "runs", port=port, tell=said.append)
+    with pytest.raises(JudgeError, match="--host"):
+        serve.run(media=tmp_path / "runs", host="192.0.2.1", port=port, tell=said.append)
+    assert said == [] and list(temporary.iterdir()) == []
+
+
+def test_the_output_of_a_server_that_fails_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    causes = "raise SystemExit('ValueError: no room\\nRuntimeError: Engine failed. See root cause above.')"
+    temporary = fake_vllm(tmp_path, monkeypatch, causes)
+    with pytest.raises(JudgeError, match="ValueError: no room") as caught:
+        serve.run(media=tmp_path / "runs", port=free_port(), tell=lambda text: None)
+    (log,) = temporary.glob("*/*.log")
+    assert str(log) in str(caught.value)
+
+
+def test_output_before_health_is_kept_on_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = fake_vllm(tmp_path, monkeypatch, "import signal; signal.pause()")
+    said: list[str] = []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        if text.startswith("Starting"):
+            raise KeyboardInterrupt
+
+    serve.run(media=tmp_path / "runs", port=free_port(), tell=tell)
+    (folder,) = temporary.iterdir()
+    assert "before they were healthy" in said[-1] and str(folder) in said[-1]
+
+
+def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPU found, server started, address said, and an end without traces on an interrupt."""
+    temporary = fake_vllm(tmp_path, monkeypatch, HEALTHY)
     said: list[str] = []
     ended = threading.Event()
 
@@ -192,3 +324,4 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert f"--judge http://127.0.0.1:{port}" in said
     assert said[-1] == "The judge's servers have been stopped."
     assert (tmp_path / "runs").is_dir()
+    assert list(temporary.iterdir()) == []
