@@ -129,6 +129,21 @@ async def test_answers_speak_of_the_users_words_now_and_before() -> None:
         assert answer.speech[-1].text_end == len(answer.text)
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("नमस्ते, आप कैसे हैं?", "नमस्ते आप कैसे हैं?"),
+        ("สวัสดีครับ", "สวัสดีครับ."),
+        ("cafe\u0301 <b>noir</b> 👨\u200d👩", "cafe\u0301 b noir b."),
+        ("می\u200cخواهم", "می\u200cخواهم."),
+        ("你好吗？", "你好吗?"),
+    ],
+)
+async def test_words_of_every_script_are_repeated_whole(text: str, quoted: str) -> None:
+    answer = await told(ScriptedThinker(), Question("", (), text, None))
+    assert f"You said: {quoted} " in answer.text and answer.error is None and len(answer.samples) > 12_000
+
+
 async def test_the_same_conversation_sounds_the_same() -> None:
     one, other = [await conversation(ScriptedThinker(voice="en-us+f3"), ["Hello?", "Again."]) for _ in range(2)]
     for first, second in zip(one, other, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -150,9 +151,19 @@ def _memory(history: Sequence[Message], turn: int) -> list[str]:
     return [f"{when} you spoke without my knowing the words."]
 
 
+_JOINING = "'’.,:-"
+_WORD = re.compile(rf"[^\s{_JOINING}]+(?:[{_JOINING}][^\s{_JOINING}]+)*")
+
+
+def _in_word(char: str) -> bool:
+    """Letters and digits; the marks that many scripts write vowels with; what keeps two letters apart or together."""
+    return char.isalnum() or unicodedata.category(char) in ("Mn", "Mc") or char in "\u200c\u200d"
+
+
 def _quoted(text: str | None) -> str:
     """The user's first words as one sentence, without anything that would end it early or be read as markup."""
-    words = re.findall(r"[^\W_]+(?:['’.,:-][^\W_]+)*", (text or "")[:2_000])
+    kept = "".join(char if _in_word(char) or char in _JOINING else " " for char in (text or "")[:2_000])
+    words = [word for word in _WORD.findall(kept) if any(map(str.isalnum, word))]
     if not words:
         return ""
     asked = len(words) <= _QUOTED_WORDS and (text or "").rstrip().endswith(("?", "？"))
