@@ -97,7 +97,7 @@ class SpeechEndpoint:
             return Mp3Reader()
         if kind and kind not in _RAW_TYPES + _WAV_TYPES:
             raise self._service.broken(
-                f"it was asked for {self._form} and sent {kind[:60]!r}. Choose a speech service that makes PCM, WAV or MP3"
+                f"it was asked for {self._form} and sent {kind[:60]!r}. Choose a service that makes PCM, WAV or MP3"
             )
         rate = re.search(r";\s*rate=\"?(\d{1,6})\b", content_type)
         return SoundReader(int(rate[1]) if rate and kind in _RAW_TYPES else _RATE)
