@@ -83,7 +83,13 @@ class CaseResult:
             "problem": self.problem,
             "not_compared": list(self.not_compared),
             "measurements": [
-                {"tensor": m.name, "difference": m.value, "limit": m.limit, "passed": m.passed}
+                # JSON has no word for NaN or infinity: null then, and not passed.
+                {
+                    "tensor": m.name,
+                    "difference": m.value if math.isfinite(m.value) else None,
+                    "limit": m.limit,
+                    "passed": m.passed,
+                }
                 for m in self.measurements
             ],
         }
@@ -167,7 +173,9 @@ class Fixtures:
             raise FixtureError("a VAE with attention at further scales is not supported")
         parsed = VAEConfig.from_manifest(config)
         check(state.path, state.shapes, vae_module.reference_shapes(parsed), "the VAE the manifest describes")
-        return WanVAE.from_state(parsed, state, device=self.device)
+        # The convolutions the published code ran: oneDNN sums in another order, and through the decoder's norms of few
+        # channels that alone can come to the limit.
+        return WanVAE.from_state(parsed, state, device=self.device, onednn=False)
 
     @cached_property
     def text(self) -> TextEncoder:

@@ -32,7 +32,8 @@ class WanVAE:
     same weights, and encoding a picture disturbs no stream.
     """
 
-    def __init__(self, module: AutoencoderKLWan) -> None:
+    def __init__(self, module: AutoencoderKLWan, *, onednn: bool = True) -> None:
+        """`onednn`: on a CPU in float32, its convolutions instead of those torch would choose."""
         self.module = module.eval().requires_grad_(False)
         parameter = next(module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
@@ -41,7 +42,7 @@ class WanVAE:
         self._mean = torch.tensor(LATENT_MEAN, dtype=self.dtype, device=self.device).view(shape)
         # The release keeps the deviations in the run's dtype and inverts them there: in bfloat16 both steps round.
         self._inverse_std = 1.0 / torch.tensor(LATENT_STD, dtype=self.dtype, device=self.device).view(shape)
-        if self.device.type == "cpu" and self.dtype == torch.float32 and torch.backends.mkldnn.enabled:
+        if onednn and self.device.type == "cpu" and self.dtype == torch.float32 and torch.backends.mkldnn.enabled:
             _prefer_onednn(module)
         self._encoder_slots = _count_causal_convs(module.encoder)
         self._decoder_slots = _count_causal_convs(module.decoder)
@@ -57,6 +58,7 @@ class WanVAE:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         channels_last: bool = False,
+        onednn: bool = True,
     ) -> WanVAE:
         """Build from tensors under the original file's names (spec 1.3), without a second copy of the weights."""
         module = empty_module(config)
@@ -72,13 +74,13 @@ class WanVAE:
             },
             assign=True,
         )
-        return cls(module)
+        return cls(module, onednn=onednn)
 
     def compile(self, **options: Any) -> None:
-        """Compile the two decoder steps (first latent, any later latent); each has one static shape per picture
-        size."""
-        self._decode_first = torch.compile(self._first_frame, **options)
-        self._decode_next = torch.compile(self._next_frames, **options)
+        """Compile the two decoder steps: the first latent, and any later one; the second latent's cache is shorter than
+        that of all after it, so that a picture size takes three shapes, each static."""
+        self._decode_first = torch.compile(self._first_frame, dynamic=False, **options)
+        self._decode_next = torch.compile(self._next_frames, dynamic=False, **options)
 
     @torch.inference_mode()
     def encode_image(self, image: Tensor) -> Tensor:
@@ -283,7 +285,7 @@ def _count_causal_convs(module: torch.nn.Module) -> int:
 
 class _OneDNNConv3d(WanCausalConv3d):  # type: ignore[misc,unused-ignore]
     """The same convolution through oneDNN. For inputs as narrow as the small sizes', torch would pick its plain
-    implementation on a CPU, which takes ten times as long."""
+    implementation on a CPU, which takes ten times as long and rounds about half as much."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 (torch's name)
         if torch.compiler.is_compiling():

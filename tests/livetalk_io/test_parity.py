@@ -148,6 +148,9 @@ def test_not_a_number_fails(folder: Path) -> None:
     (result,) = parity.run(folder)
     assert not result.passed
     assert "FAIL" in parity.as_text([result])
+    worst = next(row for row in result.as_dict()["measurements"] if row["tensor"] == "raw")
+    assert worst["difference"] is None  # NaN is not JSON
+    json.dumps(result.as_dict(), allow_nan=False)
 
 
 def test_a_pixel_off_by_two_fails(folder: Path) -> None:

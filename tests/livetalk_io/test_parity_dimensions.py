@@ -97,6 +97,7 @@ def cases() -> Builder:
     outputs += [f"call{index % 3}.act.{name}" for index, name in enumerate(activations)]
     window = {"local_attn_size": 10, "sink_size": 4, "latent_hw": list(LATENT), "frame_seq_length": N}
     make.add("forwards", inputs, outputs, calls=calls, **window)
+    make.add("forwards_over_all", inputs, outputs, calls=calls, **window | {"local_attn_size": -1, "sink_size": 0})
     exact = {f"call{call}.flow_fp32_same_inputs": make.normal(1, 16, 3, *LATENT) for call in (0, 2)}
     make.add("forwards_bf16", exact, ["call0.flow_bf16", "call2.flow_bf16"])
     features, _ = condition(9)
@@ -125,6 +126,7 @@ def cases() -> Builder:
     pictures = {"image": make.normal(1, 3, 1, 32, 48), "video": make.normal(1, 3, 5, 32, 48)}
     outputs = ["image_latent", "video_latent", "decoded_unclamped", "decoded_clamped_first2", "cache_after_2.3"]
     make.add("pictures", {**pictures, "z": make.normal(1, 5, 16, *LATENT)}, outputs)
+    make.add("one_latent", {"z": make.normal(1, 1, 16, *LATENT)}, ["decoded_unclamped"])
     mask = (torch.arange(12) < torch.tensor([[12], [5]])).long()
     ids = torch.randint(61, (2, 12), generator=make.draw)
     make.add("words", {"ids": ids, "mask": mask}, ["raw", "prompt_embeds"])

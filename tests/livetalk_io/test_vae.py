@@ -71,6 +71,11 @@ def test_frames_are_contiguous_bytes(vae: WanVAE, latents: torch.Tensor) -> None
     assert frames.is_contiguous()
 
 
+def test_the_fast_convolutions_agree_with_torchs_own(golden, vae: WanVAE, latents: torch.Tensor) -> None:
+    assert type(vae.module.decoder.conv_in) is not type(golden.vae.module.decoder.conv_in)
+    assert torch.allclose(golden.vae.decode_float(latents), vae.decode_float(latents), atol=2e-5)
+
+
 def test_channels_last_agrees(golden, vae: WanVAE, latents: torch.Tensor) -> None:
     _, state = golden.weights("vae")
     other = WanVAE.from_state(VAEConfig(dim=8), state, channels_last=True)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from livetalk.config import StreamConfig
 from livetalk.model import CausalDiT
 from livetalk.model.audio import lead_in
-from livetalk.model.dit import sinusoid
+from livetalk.model.dit import block_causal_mask, sinusoid
 from livetalk.model.layers import gelu_tanh
 
 
@@ -74,6 +74,12 @@ def test_whole_clip_under_the_training_mask(golden, golden_dit, manifest, close,
         window=manifest["cases"][name]["local_attn_size"],
     )
     close(flow, case["flow"])
+
+
+def test_a_token_sees_itself_even_in_a_window_smaller_than_a_block():
+    mask = block_causal_mask(6, 1, 2, "cpu").int().tolist()
+    first, second = [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]
+    assert mask == [[1, 1, 1, 0, 0, 0], first, first, [0, 0, 0, 1, 1, 1], second, second]
 
 
 def test_the_whole_clip_can_be_trained(golden, golden_config, golden_state):

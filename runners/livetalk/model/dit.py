@@ -125,7 +125,7 @@ class CausalDiT(nn.Module):
 
     def use_attention(self, name: str) -> CausalDiT:
         """Choose the attention kernel by name, "auto" for the best that is installed."""
-        self.attention = choose_kernel(name, self.device, self.dtype)
+        self.attention = choose_kernel(name, self.device, self.dtype, self.config.head_dim)
         kernel = attention_kernel(self.attention, self.device, self.dtype)
         for layer in self.layers:
             layer.attend = kernel
@@ -275,12 +275,13 @@ def merge_padding(context: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def block_causal_mask(frames: int, tokens_per_frame: int, window: int, device: torch.device | str) -> Tensor:
-    """[F·n, F·n], True where a query may look: all before its block's end, at most `window` frames back from it."""
+    """[F·n, F·n], True where a query may look: all before its block's end, at most `window` frames back from it; and
+    itself in any case (spec 13)."""
     frame = torch.arange(frames, device=device).repeat_interleave(tokens_per_frame)
     end = ((frame // FRAMES_PER_BLOCK + 1) * FRAMES_PER_BLOCK).clamp(max=frames)[:, None]
     allowed = frame[None] < end
     if window != -1:
-        allowed = allowed & (frame[None] >= end - window)
+        allowed = allowed & (frame[None] >= end - window) | torch.eye(len(frame), dtype=torch.bool, device=device)
     return allowed
 
 
