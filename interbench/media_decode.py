@@ -40,6 +40,8 @@ _AUDIBLE_RMS = 10 ** (-50 / 20)
 _GAP_S = 0.04
 """Shorter gaps between sound packets are rounding of timestamps."""
 _FIRST_FRAME_GUESSES = 24
+_MOST_GAIN = 8.0
+"""What channels of full scale can add up to in a mix to mono; whatever is louder than that is damage."""
 
 
 class Task:
@@ -196,8 +198,10 @@ class _Sound:
         lead = 0.0 if self.start is None else max(self.start - origin, 0.0)
         self._task.check_time(lead)
         silence = np.zeros(round(lead * AUDIO_RATE), np.float32)
-        samples: npt.NDArray[np.float32] = np.nan_to_num(np.concatenate([silence, *self._pieces])).clip(-1.0, 1.0)
-        return samples
+        samples: npt.NDArray[np.float32] = np.nan_to_num(np.concatenate([silence, *self._pieces]))
+        # Channels that carry the same add up to more than full scale, which clipping would distort.
+        samples = samples.clip(-_MOST_GAIN, _MOST_GAIN)
+        return samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
 
     def seconds(self) -> float:
         self._flush()

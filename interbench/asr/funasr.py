@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from interbench.asr.base import Transcriber, Utterance
 from interbench.asr.funasr_worker import Settings, settings_request
 from interbench.asr.sound import RATE, nothing_to_hear
-from interbench.errors import TranscriberError
+from interbench.errors import TranscriberError, UsageError
 from interbench.records import Transcript, Word
 from interbench.worker import WorkerError, WorkerPool, python_worker
 
@@ -24,19 +25,24 @@ MODEL = "iic/speech_paraformer_asr-en-16k-vocab4199-pytorch"
 VAD_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
 PUNC_MODEL = "iic/punc_ct-transformer_cn-en-common-vocab471067-large"
 _LOAD_S = 600.0
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class FunASR(Transcriber):
     """Runs in a process of its own, so that neither the driver nor its clock waits for it.
 
     Args:
-        model, vad_model, punc_model: local folders or ids in ModelScope's cache. Nothing is downloaded.
+        model, vad_model, punc_model: local folders, or ids in ModelScope's or Hugging Face's cache. Nothing is
+            downloaded.
         revision, vad_revision, punc_revision: exactly these of the hub's files. None: the pinned one
             (:data:`interbench.asr.funasr_worker.REVISION`), or with a note the untagged one that FunASR itself fetches.
             What was really used is in the identity, as the SHA-256 of the weights.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:<n>``.
         longest_segment_s: speech without a pause is cut after this time.
         batch_size: utterances per batch.
+
+    Raises:
+        UsageError: an option has a value that means nothing.
     """
 
     label = "funasr"
@@ -55,6 +61,16 @@ class FunASR(Transcriber):
         longest_segment_s: float = 30.0,
         batch_size: int = 16,
     ) -> None:
+        named = {"model": model, "vad_model": vad_model, "punc_model": punc_model}
+        for option, value in named.items():
+            if not (isinstance(value, str) and value.strip()):
+                raise UsageError(f"The transcriber's {option} is {value!r}; give a folder, or an id like {MODEL}.")
+        if not (isinstance(device, str) and _DEVICE.fullmatch(device)):
+            raise UsageError(f"The transcriber's device is {device!r}; give auto, cpu, cuda or cuda:<n>.")
+        if not (isinstance(longest_segment_s, (int, float)) and 1 <= longest_segment_s <= 600):
+            raise UsageError(f"The transcriber's longest_segment_s is {longest_segment_s!r}; give 1 to 600 seconds.")
+        if not (isinstance(batch_size, int) and batch_size >= 1):
+            raise UsageError(f"The transcriber's batch_size is {batch_size!r}; give a whole number from 1 on.")
         self.batch_size = batch_size
         self._settings = Settings(
             _absolute(model),

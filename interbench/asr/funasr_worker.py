@@ -7,14 +7,16 @@ of the others with it (FunASR 1.4 then returns an empty transcript for the whole
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +24,21 @@ import numpy.typing as npt
 from interbench.asr.sound import RATE
 from interbench.worker import serve
 
+if TYPE_CHECKING:
+    import torch
+
 REVISION = "v2.0.4"
 """The tag of all three models' files: the one that FunASR's examples name since its version 1.0 (see docs/asr.md)."""
 _UNTAGGED = "master"
 """What FunASR itself fetches when no revision is named."""
 _BATCH_S = {"cuda": 240.0, "cpu": 60.0}
 """Padded seconds of sound in a batch."""
+_WEIGHTS = "model.pt"
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_NOT_INSTALLED = "FunASR is not installed; install it with `pip install 'interbench[asr]'`."
+_ROLES = {"model": "recogniser", "vad": "voice activity model", "punc": "punctuation model"}
+_ANSWERS = {"model": "text", "vad": "value", "punc": "text"}
+"""The key under which each kind of model answers."""
 
 
 class SetupError(Exception):
@@ -56,7 +67,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
     """The folder of a model, without network, and a note if it is not of the revision that was pinned.
 
     Args:
-        model: a folder, or an id in the hub's cache.
+        model: a folder, or an id in ModelScope's or Hugging Face's cache.
         revision: exactly this one; None: :data:`REVISION`, else what FunASR itself fetches.
 
     Raises:
@@ -65,21 +76,24 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
     named = Path(model).expanduser()
     folder, note = (named, "") if named.is_dir() else (None, "")
     if folder is None:
+        if _HUB_ID.fullmatch(model) is None:
+            raise SetupError(
+                f"There is no folder {model}, and a speech model in a hub's cache has a name like owner/model. Give "
+                f"the folder that holds its {_WEIGHTS}."
+            )
         wanted = revision or REVISION
-        folder = _cached(model, wanted)
-        if folder is None and revision is None:
-            folder = _cached(model, _UNTAGGED)
+        folder = _cached(model, revision)
         if folder is None:
             raise SetupError(
-                f"The speech model {model} is neither a folder nor, as revision {wanted}, in ModelScope's cache. "
-                f"Fetch it once with `modelscope download --model {model} --revision {wanted}`, give the folder it "
-                f"lies in, or take the systems' word for what they say (--transcriber given). Nothing is downloaded "
-                f"during a run."
+                f"The speech model {model} is neither a folder nor, as revision {wanted}, in ModelScope's cache, nor "
+                f"in Hugging Face's. Fetch it once with `modelscope download --model {model} --revision {wanted}`, "
+                f"give the folder it lies in, or take the systems' word for what they say (--transcriber given). "
+                f"Nothing is downloaded during a run."
             )
         if folder.name != wanted:
             found = f"revision {folder.name}" if folder.parent.name == "snapshots" else "a cache that tells no revision"
             note = f"the speech model {model} is taken from {found} instead of {wanted}"
-    for name in ("config.yaml", "model.pt"):
+    for name in ("config.yaml", _WEIGHTS):
         if not (folder / name).is_file():
             raise SetupError(
                 f"The folder {folder} holds no FunASR model: {name} is missing. Was the download of {model} cut short?"
@@ -87,16 +101,22 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
     return folder, note
 
 
-def _cached(model: str, revision: str) -> Path | None:
-    """Where ModelScope keeps the files, if it has them."""
+def _cached(model: str, revision: str | None) -> Path | None:
+    """Where a hub's client keeps the files, if it has them.
+
+    Args:
+        revision: exactly this one; None: :data:`REVISION`, else what FunASR itself fetches, from either hub.
+    """
     try:
-        hub = importlib.import_module("modelscope.hub.snapshot_download")
+        modelscope = importlib.import_module("modelscope.hub.snapshot_download")
+        huggingface = importlib.import_module("huggingface_hub")
     except ImportError:
-        raise SetupError("FunASR is not installed; install it with `pip install 'interbench[asr]'`.") from None
-    try:
-        return Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
-    except Exception:
-        return None
+        raise SetupError(_NOT_INSTALLED) from None
+    places = [(modelscope, wanted) for wanted in ([REVISION, _UNTAGGED] if revision is None else [revision])]
+    for hub, wanted in [*places, (huggingface, revision)]:
+        with contextlib.suppress(Exception):
+            return Path(hub.snapshot_download(model, revision=wanted, local_files_only=True))
+    return None
 
 
 class Recogniser:
@@ -109,35 +129,69 @@ class Recogniser:
             "punc": locate(settings.punc_model, settings.punc_revision),
         }
         folders = {name: folder for name, (folder, _) in found.items()}
-        if importlib.util.find_spec("funasr") is None:
-            raise SetupError("FunASR is not installed; install it with `pip install 'interbench[asr]'`.")
-        import torch
-
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise SetupError(f"The transcriber was told to use {device}, but PyTorch sees no GPU; use device=cpu.")
-        from funasr import AutoModel
-
+        _require_engine()
+        device = _device(settings.device)
         common = {
             "device": device,
             "ncpu": min(4, os.cpu_count() or 1),
             "disable_update": True,
             "disable_pbar": True,
             "log_level": "ERROR",
+            # A model is data: FunASR would run Python code that a model's folder brings along.
+            "trust_remote_code": False,
         }
         # Dither is noise added to the sound: without it the same clip always gives the same transcript.
         quiet = {"frontend_conf": {"dither": 0.0}}
         longest = int(settings.longest_segment_s * 1000)
-        self._asr = AutoModel(model=str(folders["model"]), **quiet, **common)
-        self._vad = AutoModel(model=str(folders["vad"]), max_single_segment_time=longest, **quiet, **common)
-        self._punc = AutoModel(model=str(folders["punc"]), **common)
+        self.notes = [note for _, note in found.values() if note]
+        self._asr = self._load("model", folders["model"], **quiet, **common)
+        self._vad = self._load("vad", folders["vad"], max_single_segment_time=longest, **quiet, **common)
+        self._punc = self._load("punc", folders["punc"], **common)
         self._word_times = not hasattr(self._asr.kwargs.get("tokenizer"), "bpemodel")
         self._batch_s = _BATCH_S["cuda" if device.startswith("cuda") else "cpu"]
-        self.weights = {name: _sha256(folder / "model.pt") for name, folder in folders.items()}
-        self.notes = [note for _, note in found.values() if note]
+        self.weights = {name: _sha256(folder / _WEIGHTS) for name, folder in folders.items()}
         self.device = device
+
+    def _load(self, name: str, folder: Path, **options: Any) -> Any:
+        """One model, seen to be what it should be: FunASR itself goes on with random weights and with wrong models."""
+        from funasr import AutoModel
+
+        role = _ROLES[name]
+        try:
+            loaded = AutoModel(model=str(folder), **options)
+            strange, absent = _misfits(folder / _WEIGHTS, loaded.model)
+        except Exception as error:
+            raise SetupError(
+                f"The {role} in {folder} can't be loaded ({_reason(error)}). Was its download cut short? Fetch it "
+                f"again, or give another folder."
+            ) from None
+        tensors = len(loaded.model.state_dict())
+        if strange or len(absent) > tensors // 2:
+            raise SetupError(
+                f"The {role} in {folder} has the weights of another model: {len(strange)} of its {tensors} tensors "
+                f"have other shapes and {len(absent)} are missing (e.g. {[*strange, *absent][0]}). Its config.yaml, "
+                f"its tokens and its {_WEIGHTS} do not belong together; fetch it again."
+            )
+        if absent:
+            self.notes.append(
+                f"{len(absent)} of the {tensors} tensors of the {role} in {folder} are missing and random "
+                f"(e.g. {absent[0]})"
+            )
+        frontend = loaded.kwargs.get("frontend")
+        if frontend is not None and getattr(frontend, "cmvn_file", "") is None:
+            self.notes.append(f"the {role} in {folder} has no am.mvn, which most of its kind need to hear well")
+        probe: Any = ["hello there"] if name == "punc" else np.sin(np.arange(RATE, dtype=np.float32) / 20) / 5
+        try:
+            answers = loaded.generate(input=probe)
+            fits = all(_ANSWERS[name] in answer for answer in answers)
+        except Exception as error:
+            raise SetupError(
+                f"The model in {folder} does not work as the {role} on {options['device']} ({_reason(error)}). Is it "
+                f"one, and is there memory enough?"
+            ) from None
+        if not fits:
+            raise SetupError(f"The model in {folder} is no {role}; give the folder or the id of one.")
+        return loaded
 
     def transcribe(self, sounds: Sequence[npt.NDArray[np.float32]]) -> list[dict[str, Any]]:
         """Per sound: ``text``, ``words`` as [word, start s, end s] lists, ``flags``."""
@@ -163,15 +217,16 @@ class Recogniser:
 
     def _recognise(self, batch: Sequence[npt.NDArray[np.float32]]) -> list[tuple[list[str], list[list[int]] | None]]:
         """Words per segment and their times in it, in milliseconds; None where the model tells no times."""
-        results = None
-        if self._word_times:
-            try:
-                results = self._asr.generate(input=list(batch), batch_size=len(batch), pred_timestamp=True)
-            except (IndexError, ValueError):
-                # FunASR's time marks fall out of step with some token sequences; the words are worth having anyway.
-                results = None
-        if results is None:
-            results = self._asr.generate(input=list(batch), batch_size=len(batch), pred_timestamp=False)
+        try:
+            results = self._asr.generate(input=list(batch), batch_size=len(batch), pred_timestamp=self._word_times)
+        except (IndexError, ValueError):
+            # FunASR's time marks fall out of step with some token sequences. Its words are worth having anyway, and
+            # the times of the others in the batch.
+            if not self._word_times:
+                raise
+            if len(batch) > 1:
+                return [result for samples in batch for result in self._recognise([samples])]
+            results = self._asr.generate(input=list(batch), batch_size=1, pred_timestamp=False)
         if len(results) != len(batch):
             # FunASR answers once for a whole batch in which it heard no word.
             results = [{}] * len(batch)
@@ -223,6 +278,56 @@ def _batches(
         batch.append(item)
     if batch:
         yield batch
+
+
+def _require_engine() -> None:
+    """Raises :class:`SetupError` if FunASR is not there, or not in working order."""
+    if importlib.util.find_spec("funasr") is None:
+        raise SetupError(_NOT_INSTALLED)
+    try:
+        importlib.import_module("torch")
+        importlib.import_module("funasr")
+    except Exception as error:
+        raise SetupError(
+            f"FunASR can't be imported ({_reason(error)}). It needs PyTorch (`pip install torch`); a torchaudio or "
+            f"torchcodec built for another PyTorch has to be uninstalled, neither is needed here."
+        ) from None
+
+
+def _device(wanted: str) -> str:
+    """The device to use. Raises :class:`SetupError` if it is a GPU that is not there."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if wanted == "auto":
+        return "cuda" if gpus else "cpu"
+    if wanted != "cpu" and int(wanted.partition(":")[2] or 0) >= gpus:
+        seen = "no GPU" if gpus == 0 else f"{gpus} GPU" + "s" * (gpus > 1)
+        raise SetupError(f"The transcriber was told to use {wanted}, but PyTorch sees {seen}; use device=cpu or auto.")
+    return wanted
+
+
+def _misfits(weights: Path, model: torch.nn.Module) -> tuple[list[str], list[str]]:
+    """Tensors of ``model`` that have another shape in the file, and those that are not in it."""
+    import torch
+
+    stored = torch.load(weights, map_location="meta", weights_only=True)
+    for wrapping in ("state_dict", "model_state_dict", "model"):
+        stored = stored.get(wrapping, stored)
+    strange, absent = [], []
+    for name, tensor in model.state_dict().items():
+        found = stored.get(name, stored.get(f"module.{name}"))
+        if found is None:
+            absent.append(name)
+        elif found.shape != tensor.shape:
+            strange.append(name)
+    return strange, absent
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one sentence; libraries tend to explain at length."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].partition('. ')[0][:200]}" if lines else type(error).__name__
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,13 @@ def test_auto_listens_where_it_can(monkeypatch: pytest.MonkeyPatch, installed: b
         ("given", {"device": "cpu"}, "no options"),
         ("funasr", {"devise": "cpu"}, "devise"),
         ("http://127.0.0.1:9", {"key": "x"}, "key"),
+        ("funasr", {"device": "gpu"}, "device"),
+        ("funasr", {"punc_model": ""}, "punc_model"),
+        ("funasr", {"vad_model": 3}, "vad_model"),
+        ("funasr", {"longest_segment_s": "30"}, "longest_segment_s"),
+        ("funasr", {"batch_size": 0}, "batch_size"),
     ],
 )
-def test_wrong_names_and_options(name: str, options: dict[str, str], said: str) -> None:
+def test_wrong_names_and_options(name: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         make_transcriber(name, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import pytest_asyncio
 
 from interbench.asr.base import Utterance
 from interbench.asr.funasr import MODEL, PUNC_MODEL, VAD_MODEL, FunASR
-from interbench.asr.funasr_worker import REVISION
+from interbench.asr.funasr_worker import REVISION, Settings, settings_request
 from interbench.errors import TranscriberError
+from interbench.worker import WorkerError, WorkerPool, python_worker
 
 BUILDER = Path(__file__).parent / "builders" / "funasr_models.py"
 pytestmark = pytest.mark.skipif(
@@ -177,6 +179,21 @@ async def test_the_pinned_revision_is_taken_from_the_cache_and_any_other_is_told
     assert pinned.identity() == untagged.identity()
 
 
+async def test_the_other_hub_keeps_models_as_well(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    kept, commit = tmp_path / "models--funasr--fsmn-vad", "0123456789abcdef0123456789abcdef01234567"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text(commit)
+    shutil.copytree(models / "vad", kept / "snapshots" / commit)
+    ear = make(models, vad_model="funasr/fsmn-vad", device="cpu")
+    await ear.start()
+    await ear.stop()
+    assert ear.notes() == [f"the speech model funasr/fsmn-vad is taken from revision {commit} instead of {REVISION}"]
+
+
 async def test_a_revision_that_was_asked_for_is_not_replaced(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +218,55 @@ async def test_an_incomplete_folder_is_named(models: Path, tmp_path: Path) -> No
     (broken / "model.pt").unlink()
     with pytest.raises(TranscriberError, match=r"model\.pt is missing"):
         await make(models, model=broken).start()
+
+
+def settings(models: Path, **folders: Path) -> Settings:
+    chosen = {name: str(folders.get(name, models / name)) for name in ("asr", "vad", "punc")}
+    return Settings(chosen["asr"], None, chosen["vad"], None, chosen["punc"], None, "cpu", 30.0)
+
+
+async def test_folders_that_are_not_what_they_should_be_are_refused_before_the_first_clip(
+    models: Path, tmp_path: Path
+) -> None:
+    """FunASR itself goes on with random weights, and with a model that does another job."""
+
+    def variant(name: str, **files: bytes) -> Path:
+        shutil.copytree(models / "asr", tmp_path / name)
+        for file, content in files.items():
+            (tmp_path / name / file.replace("_", ".")).write_bytes(content)
+        return tmp_path / name
+
+    weights = (models / "asr" / "model.pt").read_bytes()
+    config = (models / "asr" / "config.yaml").read_text()
+    tokens = json.loads((models / "asr" / "tokens.json").read_text())
+    vad = (models / "vad" / "model.pt").read_bytes()
+    run = f"\ntrust_remote_code: true\nremote_code: {tmp_path / 'code' / 'model.py'}\n"
+    code = variant("code", config_yaml=(config + run).encode(), model_py=b"raise SystemExit('code of a model was run')")
+    unnormalised = variant("unnormalised")
+    (unnormalised / "am.mvn").unlink()
+    cases = {
+        "weights of another model": settings(models, asr=variant("other", model_pt=vad)),
+        "tensors have other shapes": settings(
+            models, asr=variant("longer", tokens_json=json.dumps([*tokens[:-1], "more", "<unk>"]).encode())
+        ),
+        "cut short": settings(models, asr=variant("cut", model_pt=weights[:-5000])),
+        "cut short?": settings(models, asr=variant("empty", model_pt=b"")),
+        "work as the recogniser": settings(models, asr=models / "punc"),
+        "is no voice activity model": settings(models, vad=models / "asr"),
+        "work as the punctuation model": settings(models, punc=models / "asr"),
+    }
+    worker = WorkerPool(python_worker("interbench.asr.funasr_worker"))
+    try:
+        for said, wrong in cases.items():
+            with pytest.raises(WorkerError) as refused:
+                await worker.call(settings_request(wrong, ()), 300)
+            assert refused.value.code == "setup" and said in str(refused.value)
+        loaded = await worker.call(settings_request(settings(models, asr=code), ()), 300)
+        assert loaded["notes"] == []
+        loaded = await worker.call(settings_request(settings(models, asr=unnormalised), ()), 300)
+        assert len(loaded["notes"]) == 1 and "am.mvn" in loaded["notes"][0]
+    finally:
+        await worker.close()
 
 
 async def test_a_gpu_that_is_not_there_is_named(models: Path) -> None:

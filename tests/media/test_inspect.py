@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import wave
 from pathlib import Path
 
 import av
@@ -179,6 +180,19 @@ async def test_sound_comes_as_16_khz_mono(pool, make_clip, tone, tmp_path):
     spectrum = np.abs(np.fft.rfft(samples[8_000:24_000]))
     assert spectrum.argmax() == 440
     assert 20 * np.log10(np.sqrt(np.square(samples[8_000:24_000]).mean())) == pytest.approx(-20, abs=0.5)
+
+
+async def test_loud_stereo_is_not_distorted(pool, tone, tmp_path):
+    """Both channels carry the same, close to full scale: their mix is louder than that."""
+    path, loud = tmp_path / "a.wav", tone(1.0, -4.0, 16_000)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(np.repeat((loud * 32767).astype("<i2"), 2).tobytes())
+    heard = await pool.audio(path)
+    assert np.abs(heard).max() <= 1
+    assert np.abs(heard / np.abs(heard).max() - loud / np.abs(loud).max()).max() < 1e-3
 
 
 async def test_nothing_handed_over_stays_behind(make_clip, tone, tmp_path, monkeypatch):
