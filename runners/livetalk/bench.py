@@ -194,7 +194,8 @@ def measure(
     step_ms = _step_times(dit, stream, context, reference, blocks, clock)
     denoise_ms, clean_ms, decode_ms = _stage_times(dit, vae, stream, context, reference, blocks, clock)
     performer = Performer(dit, vae.decoder_stream(), stream)
-    performer.warm_up(None if on_cuda else 2)  # only graphs need every length of the window
+    # Only graphs need every length of the window.
+    performer.warm_up(SpeechStream(speech), blocks=None if on_cuda else 2)
     frames_per_second = _steady_rate(performer, context, reference, blocks)
     first_ms = _first_frames(performer, speech, context, reference, min(blocks, 5))
 
@@ -290,7 +291,7 @@ class _Clock:
             now = 1e3 * time.perf_counter()
             return lambda: now
         event = _timed_event()
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return lambda: self._milliseconds(event)
 
     def _milliseconds(self, event: torch.cuda.Event) -> float:
@@ -300,7 +301,7 @@ class _Clock:
     def zero(self) -> None:
         if self._device.type == "cuda":
             self._zero = _timed_event()
-            self._zero.record()
+            self._zero.record(torch.cuda.current_stream(self._device))
 
 
 def _timed_event() -> torch.cuda.Event:

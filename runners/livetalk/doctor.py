@@ -65,7 +65,7 @@ def _packages() -> Iterator[Finding]:
 def _gpu() -> Iterator[Finding]:
     import torch
 
-    from livetalk.model.attention import available_kernels
+    from livetalk.model.attention import agrees, available_kernels
 
     if not torch.cuda.is_available():
         reason = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
@@ -80,7 +80,8 @@ def _gpu() -> Iterator[Finding]:
         level: Level = "ok" if free >= GPU_MEMORY_GB else "missing"
         detail = f"{properties.name}, {free:.0f} of {total:.0f} GB free (about {GPU_MEMORY_GB:.0f} GB are needed)"
         yield Finding(f"GPU {index}", level, detail)
-    kernels = available_kernels(torch.device("cuda"), torch.bfloat16)
+    device, dtype = torch.device("cuda"), torch.bfloat16
+    kernels = [name for name in available_kernels(device, dtype) if agrees(name, device, dtype, head_dim=128)]
     flash = any(kernel in kernels for kernel in ("fa2", "fa3"))
     advice = "" if flash else '; FlashAttention is not installed (optional: pip install "interbench[flash]")'
     yield Finding("attention", "ok", f"{', '.join(kernels)}, best first{advice}")

@@ -7,10 +7,10 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -164,9 +164,9 @@ def split_features(features: Tensor) -> Iterator[Tensor]:
 class Performer:
     """One session of video: `start` it, then draw blocks of frames from `perform` or `blocks`.
 
-    With `overlap`, block b is decoded while its clean pass and block b+1 are computed: on a CUDA device on a second
-    stream (or a second device, where the decoder lives), on a CPU in a second thread. Without it frames still come out
-    before the clean pass. Both give the same frames.
+    Blocks are generated in one thread and decoded in another. With `overlap`, block b is decoded while its clean pass
+    and block b+1 are computed: on a CUDA device on a second stream (or a second device, where the decoder lives).
+    Without it frames still come out before the clean pass. Both give the same frames.
 
     A performance can end before its audio does, and the session then goes on with the next one as if that audio had
     been all: set its `stop`, and the block in work is the last that comes; or close the iterator, and the block in work
@@ -183,14 +183,24 @@ class Performer:
         overlap: bool = True,
         graphs: bool | None = None,
         decode_device: torch.device | str | None = None,
+        keep_threads: bool | None = None,
     ) -> None:
-        """`graphs` replays blocks as CUDA graphs, by default wherever CUDA is; `decode_device` is the decoder's."""
+        """
+        Args:
+            graphs: replay blocks as CUDA graphs; by default wherever CUDA is.
+            decode_device: the decoder's.
+            keep_threads: let the two threads live as long as the performer, not as long as a performance; by default
+                wherever CUDA is. What cuDNN has planned for a shape is known to the thread that asked for it alone, so
+                that the first block out of a new thread comes late.
+        """
         self.dit, self.decoder, self.stream, self.overlap = dit, decoder, stream, overlap
         device = dit.device
         self.generator = BlockGenerator(dit, stream, graphs=device.type == "cuda" if graphs is None else graphs)
         self._decode_device = torch.device(decode_device) if decode_device is not None else device
         self._render_stream = _cuda_stream(device)
         self._decode_stream = _cuda_stream(self._decode_device)
+        on_cuda = self._render_stream is not None or self._decode_stream is not None
+        self._threads = _Threads() if (on_cuda if keep_threads is None else keep_threads) else None
         self._noise: NoiseSource | None = None
         self._draws = torch.empty_like(self.generator.noise)
 
@@ -210,20 +220,35 @@ class Performer:
         for own in (self._render_stream, self._decode_stream):
             if own is not None:  # weights and conditions may still be under way on the caller's stream
                 own.wait_stream(torch.cuda.current_stream(own.device))
+        for given in (context, reference):  # the caller may let go of them before the device has read them
+            if given.is_cuda and self._render_stream is not None:
+                given.record_stream(self._render_stream)
         with self._on(self._render_stream):
             self.generator.start(context, reference)
         self.decoder.reset()
         self._noise = noise
 
-    def warm_up(self, blocks: int | None = None) -> None:
-        """Compile, capture and allocate what a session needs, by running one on zeros; then `start` the real one."""
+    def warm_up(self, speech: SpeechFeatures | None = None, *, blocks: int | None = None) -> None:
+        """Compile, capture, plan and allocate what a session needs, by running one on zeros; then `start` the real one.
+
+        Nothing overlaps here: the compiler waits for the whole device now and then, which would break a capture that
+        another thread is at.
+
+        Args:
+            speech: a fresh stream, to hear silence with; without it the features themselves are zeros.
+            blocks: how many; by default enough for every length of the window.
+        """
         config, stream = self.dit.config, self.stream
         context = torch.zeros((1, 512, config.text_dim), dtype=self.dit.dtype, device=self.dit.device)
         reference = torch.zeros((1, config.out_dim, 1, stream.latent_height, stream.latent_width))
         self.start(context, reference, SeededNoise(0, self.dit.device))
         wanted = -(-stream.window // FRAMES_PER_BLOCK) + 2 if blocks is None else blocks
-        silence = torch.zeros((video_frames(FRAMES_PER_BLOCK * wanted), config.audio_feat_dim))
-        for _ in self.blocks(split_features(silence)):
+        frames, stop = video_frames(FRAMES_PER_BLOCK * wanted), threading.Event()
+        if speech is None:
+            features = split_features(torch.zeros((frames, config.audio_feat_dim)))
+        else:
+            features = self._heard([np.zeros(frames * SAMPLES_PER_FRAME, np.float32)], speech, stop)
+        for _ in self._run(features, stop, None, overlap=False):
             pass
 
     def end(self) -> None:
@@ -258,10 +283,13 @@ class Performer:
         """Frames for ready-made features: [9,C] for the session's first block, [12,C] for every later one."""
         if self._noise is None:
             raise SessionError("The session has not been started; call start() with its text, picture and noise first.")
-        stop = stop or threading.Event()
+        return self._run(features, stop or threading.Event(), gate, overlap=self.overlap)
+
+    def _run(
+        self, features: Iterable[Tensor], stop: threading.Event, gate: Gate | None, *, overlap: bool
+    ) -> Generator[FrameBlock]:
         rendered = self._render(features, stop, gate)
-        finish = functools.partial(self._decode, gate=gate)
-        return (_pipelined if self.overlap else _in_turn)(rendered, finish, stop)
+        return _handed_out(rendered, functools.partial(self._decode, gate=gate), stop, self._threads, overlap=overlap)
 
     def _heard(self, audio: Iterable[np.ndarray], speech: SpeechFeatures, stop: threading.Event) -> Iterator[Tensor]:
         chunks, samples, ended = iter(audio), 0, False
@@ -320,11 +348,12 @@ class Performer:
         with _turn(gate, "decode", rendered.block), self._on(self._decode_stream):
             if rendered.ready is not None and self._decode_stream is not None:
                 self._decode_stream.wait_event(rendered.ready)
-                if latents.device == self._decode_device:
+                if latents.device == self._decode_stream.device:
                     latents.record_stream(self._decode_stream)
             elif rendered.ready is not None:
                 rendered.ready.synchronize()
-            moved = latents.to(self._decode_device, non_blocking=True)
+            # A CPU would read them before a copy that does not block has come.
+            moved = latents.to(self._decode_device, non_blocking=self._decode_stream is not None)
             frames = self.decoder.decode(moved.transpose(0, 1)[None])
             if self._decode_stream is not None:
                 host = torch.empty(frames.shape, dtype=torch.uint8, pin_memory=True)
@@ -355,40 +384,48 @@ def _turn(gate: Gate | None, stage: Stage, block: int) -> AbstractContextManager
     return nullcontext() if gate is None else gate.turn(stage, block)
 
 
-def _pipelined(source: Iterator[_A], finish: Callable[[_A], _B], stop: threading.Event) -> Generator[_B]:
-    """`map(finish, source)` with the next item drawn while the last is finished, each in a thread of its own.
+class _Threads:
+    """One thread that draws and one that finishes; they end when this is left as a context, or is gone."""
+
+    def __init__(self) -> None:
+        self.drawing = ThreadPoolExecutor(1, "livetalk-render")
+        self.finishing = ThreadPoolExecutor(1, "livetalk-decode")
+
+    def __enter__(self) -> _Threads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drawing.shutdown()
+        self.finishing.shutdown()
+
+
+def _handed_out(
+    source: Iterator[_A], finish: Callable[[_A], _B], stop: threading.Event, threads: _Threads | None, *, overlap: bool
+) -> Generator[_B]:
+    """`map(finish, source)`; with `overlap` the next item is drawn while the last is finished.
 
     However it is left early, it sets `stop`, by which the source ends; closed, it first finishes what was drawn.
+    Without `threads` it has its own.
     """
     end = object()
     closed = False
-    with ThreadPoolExecutor(1, "livetalk-render") as drawing, ThreadPoolExecutor(1, "livetalk-decode") as finishing:
+    with _Threads() if threads is None else nullcontext(threads) as at_work:
+        upcoming = at_work.drawing.submit(next, source, end)
+        finishing: Future[Any] | None = None
         try:
-            upcoming = drawing.submit(next, source, end)
             while (item := upcoming.result()) is not end:
-                upcoming = drawing.submit(next, source, end)
-                finished = finishing.submit(finish, item).result()  # type: ignore[arg-type]
+                if overlap:
+                    upcoming = at_work.drawing.submit(next, source, end)
+                finishing = at_work.finishing.submit(finish, item)  # type: ignore[arg-type]
+                finished = finishing.result()
                 try:
                     if not closed:
                         yield finished
                 except GeneratorExit:
                     closed = True
                     stop.set()
+                if not overlap:
+                    upcoming = at_work.drawing.submit(next, source, end)
         finally:
             stop.set()
-
-
-def _in_turn(source: Iterator[_A], finish: Callable[[_A], _B], stop: threading.Event) -> Generator[_B]:
-    """As `_pipelined`, one thing after the other."""
-    closed = False
-    try:
-        for item in source:
-            finished = finish(item)
-            try:
-                if not closed:
-                    yield finished
-            except GeneratorExit:
-                closed = True
-                stop.set()
-    finally:
-        stop.set()
+            wait([upcoming] if finishing is None else [upcoming, finishing])

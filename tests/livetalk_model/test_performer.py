@@ -1,3 +1,4 @@
+import gc
 import threading
 from contextlib import contextmanager
 
@@ -241,7 +242,61 @@ def test_threads_end_with_the_iterator(performer, clip):
     blocks = performer().blocks(split_features(clip["features"]))
     next(blocks)
     blocks.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("livetalk-")]
+    assert not lanes()
+
+
+def lanes():
+    """Threads of performers."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("livetalk-")}
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(golden_dit, vae, clip, overlap):
+    """There what was planned for a thread is lost with it."""
+    subject = Performer(golden_dit, vae.decoder_stream(), STREAM, overlap=overlap, keep_threads=True)
+    used = []
+    decode, denoise = subject.decoder.decode, subject.generator.denoise
+    subject.decoder.decode = lambda *given: (used.append(threading.current_thread()), decode(*given))[1]
+    subject.generator.denoise = lambda *given: (used.append(threading.current_thread()), denoise(*given))[1]
+    subject.warm_up(blocks=1)
+    for begin in (0, 1):
+        subject.start(clip["context"], clip["reference"], GivenNoise(clip["noise"], clip["step_noise"]))
+        blocks = subject.blocks(split_features(clip["features"]))
+        seen = [next(blocks) for _ in range(begin + 1)]
+        blocks.close()
+        assert [block.index for block in seen] == list(range(begin + 1))
+    kept = lanes()
+    assert len(kept) == 2 and set(used) == kept
+    del subject, blocks, seen, decode, denoise
+    used.clear()
+    gc.collect()
+    for thread in kept:
+        thread.join(30)
+    assert not lanes()
+
+
+def test_warming_up_overlaps_nothing(performer, clip):
+    """The compiler waits for the whole device, and another thread may be capturing."""
+    subject = performer(overlap=True)
+    busy = threading.Lock()
+    stages = []
+
+    def alone(name, work):
+        def stage(*given):
+            assert busy.acquire(blocking=False), f"{name} overlaps another stage"
+            try:
+                stages.append(name)
+                return work(*given)
+            finally:
+                busy.release()
+
+        return stage
+
+    subject.generator.denoise = alone("denoise", subject.generator.denoise)
+    subject.generator.clean = alone("clean", subject.generator.clean)
+    subject.decoder.decode = alone("decode", subject.decoder.decode)
+    subject.warm_up(Listener(torch.zeros_like(clip["features"])))
+    assert stages == ["denoise", "decode", "clean"] * 7  # five lengths of the window, and two more
 
 
 def test_600_bounded_blocks_stay_finite_do_not_drift_and_take_no_more_memory(performer, clip, live_bytes):

@@ -5,7 +5,9 @@ import torch
 from livetalk.config import DiTConfig, StreamConfig
 from livetalk.cost import dit_forward
 from livetalk.model import CausalDiT
+from livetalk.model.attention import attention_kernel
 from livetalk.model.block import BlockGenerator
+from livetalk.model.float8 import quantize_layers
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -66,13 +68,16 @@ def test_memory_does_not_grow_from_block_to_block(started, live_bytes):
     assert len(set(held[5:])) == 1
 
 
+def without_memory(**settings):
+    """LiveTalk-1.3B at 512×512 without memory behind it: shapes are computed, and nothing can be read."""
+    with torch.device("meta"):
+        dit = CausalDiT(DiTConfig(**settings))
+    return dit.to(torch.bfloat16).requires_grad_(False).use_attention("sdpa")
+
+
 @pytest.fixture(scope="module")
 def real_size():
-    """LiveTalk-1.3B at 512×512 without memory behind it: shapes are computed, and nothing can be read."""
-    config = DiTConfig()
-    with torch.device("meta"):
-        dit = CausalDiT(config)
-    return dit.to(torch.bfloat16).requires_grad_(False).use_attention("sdpa")
+    return without_memory()
 
 
 def test_the_real_size_runs_without_reading_a_value(real_size):
@@ -88,6 +93,22 @@ def test_the_real_size_runs_without_reading_a_value(real_size):
     assert latents.dtype == torch.bfloat16
     assert generator.cache.k.shape == (30, 12, 15_360, 128)
     assert sum(c.nbytes for c in (generator.cache.k, generator.cache.v)) == pytest.approx(2.83e9, rel=1e-3)
+
+
+@pytest.mark.parametrize("kernel", ["cudnn", "flash"])
+def test_the_kernels_of_a_gpu_take_what_they_are_given(monkeypatch, kernel):
+    """Without memory torch holds 8-bit products to a GPU's demands on strides and sizes."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    dit = quantize_layers(without_memory(num_layers=4))
+    for layer in dit.layers:
+        layer.attend = attention_kernel(kernel, torch.device("cuda"), torch.bfloat16)
+    generator = BlockGenerator(dit, StreamConfig(position="bounded", steps=1))
+    with torch.device("meta"):
+        generator.start(torch.empty(1, 512, 4096), torch.empty(1, 16, 1, 64, 64))
+        for _ in range(2):
+            latents = generator.denoise(torch.empty(1, 3, 1536), torch.empty(1, 3, 16, 64, 64))
+            generator.clean()
+    assert latents.shape == (3, 16, 64, 64)
 
 
 def test_counted_arithmetic_is_what_runs(real_size):
@@ -111,11 +132,15 @@ def test_counted_arithmetic_is_what_runs(real_size):
     assert forward - layer < clean < forward - 0.8 * layer
 
 
-def test_the_layers_compile_whole_and_once_per_cache_length(golden_config, golden_state, session, run_session):
+@pytest.mark.parametrize("attention", ["sdpa", "math"])
+def test_the_layers_compile_whole_and_once_per_cache_length(
+    golden_config, golden_state, session, run_session, attention
+):
     given = session(8)
     expected = run_session(given)
     torch._dynamo.reset()
-    dit = CausalDiT.from_state(golden_config, golden_state).compile_layers(backend="aot_eager", fullgraph=True)
+    dit = CausalDiT.from_state(golden_config, golden_state, attention=attention)
+    dit.compile_layers(backend="aot_eager", fullgraph=True)
     generator = BlockGenerator(dit, given.stream)
     generator.start(given.context, given.reference)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]

@@ -61,6 +61,9 @@ class BlockGenerator:
             self._images = torch.zeros(tokens, device=device, dtype=dtype)
         self._text: TextCondition | None = None
         self._graphs: dict[tuple[str, int, bool], torch.cuda.CUDAGraph] | None = {} if graphs else None
+        # Of its own: what libraries reserve for a stream is part of what is captured there, and two sessions may replay
+        # at the same time.
+        self._capture_stream = torch.cuda.Stream(dit.device) if graphs else None  # type: ignore[no-untyped-call]
         self._clean = True
         self.block = -1
 
@@ -171,7 +174,10 @@ class BlockGenerator:
             graph = torch.cuda.CUDAGraph()
             pool = next((g.pool() for g in self._graphs.values()), None)
             # Only this thread's calls belong to the capture; a decoder may be at work in another.
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            with (
+                torch.cuda.device(self.dit.device),
+                torch.cuda.graph(graph, pool, self._capture_stream, capture_error_mode="thread_local"),
+            ):
                 work()
             self._graphs[key] = graph
         self._graphs[key].replay()
