@@ -16,7 +16,7 @@ from cut_line import CutLine
 from live_kit import RATE, SHORT_ANSWER, LiveServer, ObedientThinker, tone, until, wav
 from livetalk.errors import LiveTalkError
 from livetalk.pipeline import Models
-from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, ThinkerError
+from livetalk.thinkers.base import Delta, HeardDelta, Question, SpeechDelta, TextDelta, ThinkerError
 from PIL import Image
 
 pytestmark = pytest.mark.browser
@@ -26,6 +26,7 @@ AUTOPLAY = "--autoplay-policy=document-user-activation-required"
 WAIT_MS = 60_000
 HERTZ = 440.0
 HOSTILE = """<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&amp; {{7*7}} ${7*7} \u202e"""
+WRITTEN_DOWN = "Do you <b>hum</b> & sing?"
 TOKEN = "correct horse battery staple"
 NO_MICROPHONE = (
     "if (navigator.mediaDevices)"
@@ -44,7 +45,7 @@ HUMMER = f"""if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = a
 
 class Host(ObedientThinker):
     """Also knows the orders `hostile`, which it follows with markup in its words, and `grumble`, with markup in an
-    error."""
+    error. Of what is spoken it claims to have understood `WRITTEN_DOWN`."""
 
     async def _answer(self, order: str, rest: str, question: Question) -> AsyncIterator[Delta]:
         if order == "grumble":
@@ -53,6 +54,8 @@ class Host(ObedientThinker):
             yield TextDelta(HOSTILE)
             yield SpeechDelta(tone(1.0), RATE)
             return
+        if question.text is None:
+            yield HeardDelta(WRITTEN_DOWN)
         async for piece in super()._answer(order, rest, question):
             yield piece
 
@@ -334,6 +337,7 @@ class TestSpeaking:
     def test_a_held_button_sends_what_was_said_meanwhile(self, guest: Visit, server: LiveServer) -> None:
         guest.hold_to_talk()
         guest.until("ready").see(".spoken", re.compile(r"\d\.\d s"))
+        guest.see(".you .text", re.compile(rf"\d\.\d s {re.escape(WRITTEN_DOWN)}"))
         question = server.thinker.questions[-1]
         assert question.text is None
         assert 0.8 < len(question.audio) / 16_000 < 20

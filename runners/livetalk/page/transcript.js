@@ -116,7 +116,8 @@ class Card {
     const text = message.text ?? record?.user_text;
     this.said.textContent = text ?? "";
     if (message.seconds) {
-      this.said.prepend(element("span", { class: "spoken" }, icon("mic"), `${message.seconds.toFixed(1)} s`));
+      const spoken = element("span", { class: "spoken" }, icon("mic"), `${message.seconds.toFixed(1)} s`);
+      this.said.prepend(spoken, text ? " " : "");
     }
   }
 
