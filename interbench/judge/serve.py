@@ -181,7 +181,7 @@ def plan(
             "be measured."
         )
     if not 0 < port <= 65_536 - len(gpus):
-        raise UsageError(f"There are no {len(gpus)} port(s) from {port} on; --port takes 1 to 65535.")
+        raise UsageError(f"--port {port} leaves no room for {len(gpus)} server(s); ports go from 1 to 65535.")
     context = CONTEXT
     if model is None:
         model, context = min((_fitting(gpu) for gpu in gpus), key=lambda fit: (fit[0] == MODEL, fit[1]))
@@ -395,7 +395,7 @@ def run(
     if only_print and not gpus:
         tell(f"# No NVIDIA GPU was found here; this is for one {_PUBLISHED_GPU.name}.")
         gpus = [_PUBLISHED_GPU]
-    vllm = "vllm" if only_print else find_vllm()
+    vllm = "vllm" if only_print or not gpus else find_vllm()
     plans = plan(gpus, sampling=sampling, media=media, model=model, host=host, port=port, extra=extra, vllm=vllm)
     if only_print:
         for one in plans:
@@ -407,8 +407,9 @@ def run(
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # The servers lead sessions of their own: a closed terminal must not leave them on the GPUs.
-    previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # The servers lead sessions of their own: a closed terminal must not leave them on the GPUs, unless under nohup.
+    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, end) for number in heeded}
     servers = Servers(plans)
     healthy = False
     try:
