@@ -213,6 +213,43 @@ async def test_a_spoken_turn_without_words_is_not_answered() -> None:
     assert stub.questions == [] and answer.heard == []
 
 
+async def test_sound_of_the_past_without_words_is_not_sent_to_a_model_that_reads() -> None:
+    history = (Message("user", None, tone(0.2, rate=16_000)), Message("assistant", "Yes"))
+    async with ChatStub() as stub:
+        stub.transcript = ""
+        answer = await ask(stub, asked("typed", history=history), transcribe_url=stub.url)
+    assert answer.error is None
+    assert [message["content"] for message in stub.questions[0]["messages"]][1:] == [UNKNOWN_WORDS, "Yes", "typed"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"message": "This model's maximum context length is 8192 tokens. However, you requested 9001.", "code": 400},
+        {
+            "message": "The decoder prompt (length 9001) is longer than the maximum model length of 8192. Make sure that "
+            "`max_model_len` is no smaller than the number of text tokens plus multimodal tokens."
+        },
+        {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"},
+        {"message": "Please shorten.", "code": "context_length_exceeded"},
+    ],
+)
+async def test_a_conversation_outlives_the_models_context(refusal: dict[str, Any]) -> None:
+    def words(request: dict[str, Any], number: int) -> Words:
+        full = len(request["messages"]) > 6
+        return Words(instead=Plain(400, {"error": refusal})) if full else TWO
+
+    said = [("user", f"Question {turn}") if turn % 2 == 0 else ("assistant", f"Answer {turn}") for turn in range(40)]
+    async with ChatStub(words) as stub, started(ChatThinker(stub.url)) as thinker:
+        answer = await told(thinker, asked(history=tuple(Message(*message) for message in said)))  # type: ignore[arg-type]
+        asked_for = [message["content"] for message in stub.questions[-1]["messages"]]
+        stub.words = lambda request, number: Words(instead=Plain(400, {"error": refusal}))
+        hopeless = await told(thinker, asked())
+    assert answer.error is None and answer.text == "One is here. Two is there."
+    assert asked_for[1:] == ["Question 36", "Answer 37", "Question 38", "Answer 39", "How are you?"]
+    assert hopeless.code == "failed" and refusal["message"].rstrip(".") in str(hopeless.error)
+
+
 async def test_half_a_character_in_a_transcript_harms_nothing() -> None:
     async with ChatStub() as stub:
         stub.transcript = "so \ud83d"

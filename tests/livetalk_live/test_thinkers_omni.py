@@ -124,6 +124,19 @@ async def test_a_conversation_of_any_length_fits() -> None:
     assert [part.get("text", "sound") for part in parts] == [UNKNOWN_WORDS] * 2 + ["sound"] * 2 + ["How are you?"]
 
 
+async def test_a_conversation_outlives_the_models_context() -> None:
+    refusal = Plain(400, {"error": {"message": "This model's maximum context length is 32768 tokens.", "code": 400}})
+    history = [Message(role, f"{role} {turn}") for turn in range(8) for role in ("user", "assistant")]  # type: ignore[arg-type]
+    stub = OmniStub(lambda request, number: Answer(instead=refusal if len(request["messages"]) > 8 else None))
+    async with stub:
+        answer = await ask(stub, asked(history=tuple(history)))
+        stub.script = lambda request, number: Answer(instead=refusal)
+        hopeless = await ask(stub)
+    assert answer.error is None and answer.text
+    assert [message["content"] for message in stub.questions[2]["messages"]][1::4] == ["user 6", "How are you?"]
+    assert hopeless.code == "failed" and "32768" in str(hopeless.error)
+
+
 async def test_leaving_an_answer_closes_the_connection_at_once() -> None:
     never = asyncio.Event()
     async with always(Answer(gates={3: never})) as stub, started(VllmOmniThinker(stub.url)) as thinker:

@@ -23,9 +23,9 @@ from livetalk.thinkers.base import (
     Thinker,
     ThinkerError,
 )
-from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages
+from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages, forgetting
 from livetalk.thinkers.sentences import Splitter, speakable
-from livetalk.thinkers.service import SILENCE_S, Service, WholeCharacters, mended, read_json
+from livetalk.thinkers.service import SILENCE_S, Service, TooLongError, WholeCharacters, mended, read_json
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.speech_endpoint import SpeechEndpoint
 
@@ -125,34 +125,43 @@ class ChatThinker(Thinker):
 
     async def words(self, question: Question) -> AsyncGenerator[str, None]:
         """The model's answer to a question as :meth:`in_words` gives it, as text, as it is written."""
-        request: dict[str, Any] = {"model": self._model, "messages": chat_messages(question), "stream": True}
-        if question.seed is not None:
-            request["seed"] = question.seed
-        try:
-            async with (
-                self._chat.post("/v1/chat/completions", json=request) as response,
-                contextlib.aclosing(
-                    self._chat.events(response, longest=_LONGEST_EVENT, total=_LONGEST_STREAM)
-                ) as events,
-                contextlib.aclosing(self._texts(events)) as texts,
-            ):
-                async for text in texts:
-                    yield text
-        except ThinkerError as error:
-            if error.code == "unsupported" and question.audio is not None:
-                self._deaf = True
-                raise ThinkerError(
-                    "unsupported",
-                    f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
-                    f"service with --transcribe-url. ({error})",
-                ) from error
-            raise
+        while True:
+            try:
+                async with contextlib.aclosing(self._written(question)) as texts:
+                    async for text in texts:
+                        yield text
+                return
+            except TooLongError:
+                if not question.history:
+                    raise
+                question = forgetting(question)
+            except ThinkerError as error:
+                if error.code == "unsupported" and question.audio is not None:
+                    self._deaf = True
+                    raise ThinkerError(
+                        "unsupported",
+                        f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
+                        f"service with --transcribe-url. ({error})",
+                    ) from error
+                raise
 
     def voice_of(self, question: Question) -> str | None:
         return question.voice or self._voice
 
     def _services(self) -> list[Service]:
         return [service for service in dict.fromkeys((self._chat, self._speech, self._ears)) if service is not None]
+
+    async def _written(self, question: Question) -> AsyncGenerator[str, None]:
+        request: dict[str, Any] = {"model": self._model, "messages": chat_messages(question), "stream": True}
+        if question.seed is not None:
+            request["seed"] = question.seed
+        async with (
+            self._chat.post("/v1/chat/completions", json=request) as response,
+            contextlib.aclosing(self._chat.events(response, longest=_LONGEST_EVENT, total=_LONGEST_STREAM)) as events,
+            contextlib.aclosing(self._texts(events)) as texts,
+        ):
+            async for text in texts:
+                yield text
 
     async def _texts(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         characters, thoughts = WholeCharacters(), _Thoughts()
@@ -209,7 +218,7 @@ class ChatThinker(Thinker):
         history = [
             message
             if message.text or message.audio is None
-            else replace(message, text=await self._transcribed(self._ears, message.audio))
+            else replace(message, text=await self._transcribed(self._ears, message.audio) or UNKNOWN_WORDS)
             for message in question.history
         ]
         question = replace(question, history=tuple(history))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
+from itertools import dropwhile
 from typing import Any
 
 from livetalk.config import AUDIO_RATE
@@ -66,6 +68,12 @@ def chat_messages(question: Question) -> list[dict[str, Any]]:
         else:
             merged.append((role, list(parts)))
     return [{"role": role, "content": _content(parts)} for role, parts in merged]
+
+
+def forgetting(question: Question) -> Question:
+    """The question with the newer half of its history, for a model that cannot take in all of it."""
+    kept = question.history[max(1, len(question.history) // 2) :]
+    return replace(question, history=tuple(dropwhile(lambda message: message.role != "user", kept)))
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:

@@ -26,7 +26,20 @@ _KEEP_ALIVE_S = 4.0
 _LONGEST_REFUSAL = 65_536
 _LONGEST_LIST = 4_194_304
 _EXCERPT = 300
+# As vLLM, OpenAI, llama.cpp and others put it.
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|size|window)|maximum (?:model|context|input|prompt|sequence)"
+    r"|(?:prompt|input|request) is too long|too many (?:input )?tokens",
+    re.I,
+)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class TooLongError(ThinkerError):
+    """The service's model cannot take in so long a conversation."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("failed", message)
 
 
 class Service:
@@ -102,6 +115,7 @@ class Service:
             content: `json`, or `data` and `files`, as httpx takes them.
 
         Raises:
+            TooLongError: the request holds more than its model reads.
             ThinkerError: it is not there, refuses, or breaks off; also while the body is read inside the context.
         """
         async with self._sent("POST", path, **content) as response:
@@ -280,9 +294,12 @@ class Service:
             return ThinkerError("overloaded", f"{self.named} has too much to do (status {status}){because}{when}")
         if status in (408, 504):
             return ThinkerError("timed_out", f"{self.named} took too long (status {status}){because}")
+        failure = f"{self.named} answered with status {status}{because}"
+        if status in (400, 413, 422, 500) and _TOO_LONG.search(f"{said} {_error_code(answer)}"):
+            return TooLongError(failure)
         if status in (400, 415, 422, 500, 501) and re.search(r"audio|multi-?modal|content\S* ?(type|part)", said, re.I):
             return ThinkerError("unsupported", f"{self.named} does not take this turn (status {status}){because}")
-        return ThinkerError("failed", f"{self.named} answered with status {status}{because}")
+        return ThinkerError("failed", failure)
 
     def _said(self, answer: dict[str, Any]) -> str:
         """The service's own words, in the forms that OpenAI, FastAPI and others give them; without the key."""
@@ -350,6 +367,11 @@ def retry_after(value: str | None, now: dt.datetime | None = None) -> float | No
 
 
 def _is_content_filter(answer: dict[str, Any]) -> bool:
+    return re.search("content_(filter|policy)|moderation", _error_code(answer)) is not None
+
+
+def _error_code(answer: dict[str, Any]) -> str:
+    """What an answer's error is for programs, as far as it says."""
     error = answer.get("error")
     words = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
-    return any(isinstance(word, str) and re.search("content_(filter|policy)|moderation", word) for word in words)
+    return " ".join(word for word in words if isinstance(word, str))

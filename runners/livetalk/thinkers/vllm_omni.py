@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
-from livetalk.thinkers.messages import chat_messages
-from livetalk.thinkers.service import SILENCE_S, Service, WholeCharacters, read_json
+from livetalk.thinkers.messages import chat_messages, forgetting
+from livetalk.thinkers.service import SILENCE_S, Service, TooLongError, WholeCharacters, read_json
 from livetalk.thinkers.sound import SoundReader
 
 KEY_VARIABLE = "LIVETALK_THINKER_KEY"
@@ -68,6 +68,18 @@ class VllmOmniThinker(Thinker):
             raise ThinkerError("unsupported", f"Qwen3-Omni has no voice {voice[:80]!r}. It has {', '.join(_VOICES)}.")
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
+        while True:
+            try:
+                async with contextlib.aclosing(self._told(question)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except TooLongError:
+                if not question.history:
+                    raise
+                question = forgetting(question)
+
+    async def _told(self, question: Question) -> AsyncGenerator[Delta, None]:
         request: dict[str, Any] = {
             "model": self._model,
             "messages": chat_messages(question),
