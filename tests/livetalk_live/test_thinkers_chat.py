@@ -227,8 +227,8 @@ async def test_sound_of_the_past_without_words_is_not_sent_to_a_model_that_reads
     [
         {"message": "This model's maximum context length is 8192 tokens. However, you requested 9001.", "code": 400},
         {
-            "message": "The decoder prompt (length 9001) is longer than the maximum model length of 8192. Make sure that "
-            "`max_model_len` is no smaller than the number of text tokens plus multimodal tokens."
+            "message": "The decoder prompt (length 9001) is longer than the maximum model length of 8192. Make sure "
+            "that `max_model_len` is no smaller than the number of text tokens plus multimodal tokens."
         },
         {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"},
         {"message": "Please shorten.", "code": "context_length_exceeded"},
