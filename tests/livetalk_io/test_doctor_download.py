@@ -20,7 +20,8 @@ from livetalk import doctor
 from livetalk.checkpoint import CheckpointFiles
 from livetalk.cli import app
 from livetalk.doctor import Finding, examine, ready
-from livetalk.download import REPOSITORIES
+from livetalk.download import REPOSITORIES, DownloadError
+from livetalk.download import download as fetch
 from typer.testing import CliRunner
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -32,7 +33,13 @@ FILES = {
         "google/umt5-xxl/tokenizer.json",
         "diffusion_pytorch_model.safetensors",
     ),
-    "facebook/wav2vec2-base-960h": ("config.json", "model.safetensors", "pytorch_model.bin", "tf_model.h5"),
+    "facebook/wav2vec2-base-960h": (
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "tf_model.h5",
+    ),
     "OmniAvatar/OmniAvatar-1.3B": ("pytorch_model.pt", "config.json"),
 }
 UNWANTED = {"assets/video.mp4", "diffusion_pytorch_model.safetensors", "pytorch_model.bin", "tf_model.h5"}
@@ -44,6 +51,7 @@ class Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     log: list[str]
     absent: set[str]
+    closing: bool
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
@@ -57,6 +65,8 @@ class Hub(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", path):
             return self.listing(found[1], found[2])
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(/.*)?", path):
+            if self.closing and self.log.count(self.log[-1]) > 1:
+                return self.refuse(403)
             rows = [
                 {"type": "file", "path": name, "size": len(self.content(found[1], name)), "oid": "0" * 40}
                 for name in FILES[found[1]]
@@ -83,10 +93,9 @@ class Hub(BaseHTTPRequestHandler):
     def content(repository: str, name: str) -> bytes:
         return f"{repository} {name}".encode()
 
-    def refuse(self) -> None:
-        self.send(
-            b'{"error": "Repository not found"}', "application/json", {"X-Error-Code": "RepoNotFound"}, status=404
-        )
+    def refuse(self, status: int = 404) -> None:
+        headers = {"X-Error-Code": "RepoNotFound"} if status == 404 else {}
+        self.send(b'{"error": "Repository not found"}', "application/json", headers, status=status)
 
     def send(self, content: bytes, kind: str, headers: dict[str, str], body: bool = True, status: int = 200) -> None:
         self.send_response(status)
@@ -102,7 +111,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub() -> Iterator[type[Hub]]:
-    handler = type("Handler", (Hub,), {"log": [], "absent": set()})
+    handler = type("Handler", (Hub,), {"log": [], "absent": set(), "closing": False})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -157,7 +166,8 @@ def test_pinned_commits_are_asked_for(hub: type[Hub], tmp_path: Path) -> None:
     }
     pinned = {r.repo_id: r.revision for r in REPOSITORIES if r.needed}
     assert revisions == {(repository, commit or COMMIT) for repository, commit in pinned.items()}
-    assert json.loads((tmp_path / "revisions.json").read_text()) == {"GAIR/LiveTalk-1.3B-V0.1": COMMIT}
+    written = json.loads((tmp_path / "revisions.json").read_text())
+    assert written == {repository: commit or COMMIT for repository, commit in pinned.items()}
 
 
 def test_a_resolved_commit_is_kept(hub: type[Hub], tmp_path: Path) -> None:
@@ -173,6 +183,56 @@ def test_a_revision_of_ones_own(hub: type[Hub], tmp_path: Path) -> None:
     option = f"facebook/wav2vec2-base-960h={commit}"
     assert download(hub, "--to", str(tmp_path), "--needed-only", "--revision", option).returncode == 0
     assert any(f"wav2vec2-base-960h/resolve/{commit}/" in line for line in hub.log)
+
+
+@pytest.mark.parametrize("repository", ["GAIR/LiveTalk-1.3B-V0.1", "facebook/wav2vec2-base-960h"])
+def test_a_name_is_resolved_to_its_commit_and_written_down(hub: type[Hub], tmp_path: Path, repository: str) -> None:
+    assert download(hub, "--to", str(tmp_path), "--needed-only", "--revision", f"{repository}=v0.1").returncode == 0
+    assert f"GET /api/models/{repository}/revision/v0.1" in hub.log
+    fetched = {found[1] for line in hub.log if (found := re.search(r"/(?:resolve|tree)/([^/]+)", line))}
+    assert all(re.fullmatch("[0-9a-f]{40}", revision) for revision in fetched), fetched
+    assert f"GET /{repository}/resolve/{COMMIT}/model.safetensors" in hub.log
+    assert json.loads((tmp_path / "revisions.json").read_text())[repository] == COMMIT
+
+
+def test_a_name_written_by_hand_is_resolved_too(hub: type[Hub], tmp_path: Path) -> None:
+    (tmp_path / "revisions.json").write_text(json.dumps({"GAIR/LiveTalk-1.3B-V0.1": "v0.1", "other": "kept"}))
+    assert download(hub, "--to", str(tmp_path), "--needed-only").returncode == 0
+    assert "GET /api/models/GAIR/LiveTalk-1.3B-V0.1/revision/v0.1" in hub.log
+    written = json.loads((tmp_path / "revisions.json").read_text())
+    assert (written["GAIR/LiveTalk-1.3B-V0.1"], written["other"]) == (COMMIT, "kept")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"GAIR/LiveTalk-1.3B-V0.1": 3}', "\x00"])
+def test_revisions_that_cannot_be_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "revisions.json").write_text(text)
+    with pytest.raises(DownloadError, match=r"revisions\.json .*delete it to resolve anew"):
+        fetch(tmp_path)
+    assert (tmp_path / "revisions.json").read_text() == text
+
+
+def test_a_hub_that_closes_half_way_leaves_nothing_called_complete(hub: type[Hub], tmp_path: Path) -> None:
+    """Its client then returns a folder that holds anything at all as if it were whole."""
+    (tmp_path / "LiveTalk-1.3B-V0.1").mkdir()
+    (tmp_path / "LiveTalk-1.3B-V0.1" / "README.md").write_text("begun")
+    hub.closing = True
+    outcome = download(hub, "--to", str(tmp_path), "--needed-only")
+    assert outcome.returncode == 1
+    assert "has not arrived in full, short of model.safetensors" in outcome.stderr
+    assert "run the command again" in outcome.stderr
+
+
+def test_a_commit_without_the_files(hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FILES, "GAIR/LiveTalk-1.3B-V0.1", ("README.md",))
+    outcome = download(hub, "--to", str(tmp_path), "--needed-only")
+    assert outcome.returncode == 1
+    assert f"holds no model.safetensors at {COMMIT}" in outcome.stderr
+
+
+def test_a_place_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DownloadError, match="cannot be made: File exists"):
+        fetch(tmp_path / "file")
 
 
 def test_what_is_there_is_not_fetched_again(hub: type[Hub], tmp_path: Path) -> None:
@@ -210,8 +270,16 @@ def test_a_revision_for_an_unknown_repository(tmp_path: Path) -> None:
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, int(1e9)))
-    outcome = CliRunner().invoke(app, ["download", "--to", str(tmp_path)])
-    assert re.search(r"need about 19 GB; .* has 1 GB free", str(outcome.exception))
+    with pytest.raises(DownloadError, match=r"About 19 GB .* has 1 GB free"):
+        fetch(tmp_path)
+    # What has arrived need not come again; a folder that only exists is not all there.
+    (tmp_path / "LiveTalk-1.3B-V0.1").mkdir()
+    with pytest.raises(DownloadError, match="About 19 GB"):
+        fetch(tmp_path)
+    with (tmp_path / "LiveTalk-1.3B-V0.1" / "model.safetensors").open("wb") as file:
+        file.truncate(int(5.7e9))
+    with pytest.raises(DownloadError, match="About 13 GB"):
+        fetch(tmp_path)
 
 
 # -- doctor ----------------------------------------------------------------------------------------------------------
