@@ -107,10 +107,14 @@ def generate(
     audio: Annotated[Path, typer.Option(help="Speech: WAV, FLAC, MP3, M4A and others, any rate, any length.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 to write.")],
     prompt: Annotated[str, typer.Option(help="What the video shows.")] = DEFAULT_PROMPT,
-    seed: Annotated[int, typer.Option(help="Seed of the noise; the same seed gives the same video.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise; the same seed gives the same video.")
+    ] = 0,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.0625, help="Length; beyond the audio's end, silence. [default: the audio's length]"),
+        typer.Option(
+            min=0.0625, max=86_400, help="Length; beyond the audio's end, silence. [default: the audio's length]"
+        ),
     ] = None,
     window: Annotated[
         int, typer.Option(help="Latent frames attended to, the current block included; -1 keeps all.")
@@ -145,7 +149,9 @@ def generate(
     from livetalk.audio import read_audio
     from livetalk.checkpoint import CheckpointFiles
     from livetalk.config import size as named_size
+    from livetalk.encoders.image import preprocess
     from livetalk.generate import generate_clip, plan_clip
+    from livetalk.mux import require_writable
     from livetalk.pipeline import load_models, random_models
 
     chosen = named_size(size)
@@ -153,23 +159,30 @@ def generate(
         stream = replace(chosen.stream, window=window, sink=sink, steps=steps, position=position.value)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    target, precision = _device(device, size), Precision(dtype)
-    decoder = None if decode_device is None else _device(decode_device, size)
+    target = _device(device, size)
+    precision = _dtype(dtype, target)
+    decoder, texts = (None if place is None else _device(place, size) for place in (decode_device, text_device))
     console = Console(stderr=True)
-    plan = plan_clip(len(read_audio(audio)), stream, seconds)  # refuse before gigabytes are loaded
+    # Refuse before gigabytes are loaded.
+    if output.resolve() in (image.resolve(), audio.resolve()):
+        raise typer.BadParameter(f"{output} is one of the inputs and would be overwritten; choose another --output")
+    _check_attention(attention, target, precision)
+    plan = plan_clip(len(read_audio(audio)), stream, seconds)
+    preprocess(image, ((stream.height, stream.width),))
+    require_writable(output)
     with console.status("Loading the models"):
         if size is SizeName.large:
             models = load_models(
                 CheckpointFiles.under(checkpoints),
                 chosen,
-                dtype=_dtype(precision, target),
+                dtype=precision,
                 device=target,
-                text_device=text_device,
+                text_device=texts,
                 decode_device=decoder,
                 attention=attention,
             )
         else:
-            models = random_models(chosen, dtype=_dtype(precision, target), device=target, decode_device=decoder)
+            models = random_models(chosen, dtype=precision, device=target, decode_device=decoder, attention=attention)
     if models.random:
         console.print(
             f"The weights of size {size.value} are random: the clip shows that everything runs, and nothing else.",
@@ -296,7 +309,7 @@ def serve(
     token = find_token(host, token_file, waived=no_token)
     chosen, target = named_size(size), _device(device, size)
     precision = _dtype(dtype, target)
-    decoder = None if decode_device is None else _device(decode_device, size)
+    decoder, texts = (None if place is None else _device(place, size) for place in (decode_device, text_device))
     try:
         stream = replace(chosen.stream, window=window, sink=sink, steps=steps, position=Position.bounded.value)
     except ValueError as error:
@@ -323,7 +336,7 @@ def serve(
             chosen,
             dtype=precision,
             device=target,
-            text_device=text_device,
+            text_device=texts,
             decode_device=decoder,
             attention=attention,
         )
@@ -377,7 +390,7 @@ def parity(
     """Compare this implementation with results of the published code, case by case."""
     from livetalk import parity as parity_module
 
-    results = parity_module.run(folder, device)
+    results = parity_module.run(folder, _device(device, SizeName.large))
     if as_json:
         typer.echo(json.dumps([result.as_dict() for result in results], indent=1))
     else:
@@ -499,7 +512,8 @@ def download(
         "pretrained_checkpoints"
     ),
     revision: Annotated[
-        list[str] | None, typer.Option(help="REPOSITORY=COMMIT instead of the pinned one; may be repeated.")
+        list[str] | None,
+        typer.Option(help="REPOSITORY=COMMIT instead of the pinned one, or a tag or branch; may be repeated."),
     ] = None,
     needed_only: Annotated[
         bool, typer.Option("--needed-only", help="Leave out OmniAvatar-1.3B, which generation does not read.")
@@ -543,9 +557,30 @@ def _device(name: str, size: SizeName) -> str:
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() and size is SizeName.large else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise typer.BadParameter(f"device {name!r} is unknown; use cpu, cuda, cuda:1 or auto")
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter(f"{name} cannot be used: torch sees no CUDA device here")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise typer.BadParameter(f"{name} cannot be used: torch sees {torch.cuda.device_count()} CUDA devices here")
     return name
+
+
+def _check_attention(name: str, device: str, dtype: torch.dtype) -> None:
+    import torch
+
+    from livetalk.model.attention import choose_kernel
+
+    if name == "auto":
+        return
+    try:
+        choose_kernel(name, torch.device(device), dtype)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _dtype(precision: Precision, device: str) -> torch.dtype:

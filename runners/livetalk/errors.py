@@ -17,6 +17,10 @@ class ImageError(LiveTalkError):
     """A picture cannot be read, or has a shape the model cannot use."""
 
 
+class OutputError(LiveTalkError):
+    """A clip cannot be written where it was asked for."""
+
+
 class CheckpointError(LiveTalkError):
     """A checkpoint file is missing, damaged, or another model."""
 

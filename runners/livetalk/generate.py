@@ -22,8 +22,8 @@ from livetalk.config import (
 )
 from livetalk.encoders.image import preprocess
 from livetalk.encoders.speech import FRAME_SAMPLES, SpeechStream
-from livetalk.errors import AudioError, SessionError
-from livetalk.mux import SOUND_RATE, VideoWriter
+from livetalk.errors import AudioError, OutputError, SessionError
+from livetalk.mux import SOUND_RATE, VideoWriter, require_writable
 from livetalk.performer import FrameBlock, Performer, SeededNoise, split_features
 from livetalk.pipeline import RANDOM_NOTE, Models
 
@@ -71,8 +71,10 @@ def plan_clip(samples: int, stream: StreamConfig, seconds: float | None = None) 
 
     Raises:
         AudioError: there is no audio.
-        SessionError: absolute positions do not reach that far.
+        SessionError: absolute positions do not reach that far, or `seconds` is no length.
     """
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise SessionError(f"A clip of {seconds} seconds cannot be made; give a number above 0.")
     if not samples:
         raise AudioError("The audio holds no samples, so there is nothing to speak. Give a file with sound in it.")
     wanted = samples if seconds is None else round(seconds * AUDIO_RATE)
@@ -114,6 +116,7 @@ def generate_clip(
     plan = plan_clip(len(samples), stream, seconds)
     stream = stream.for_clip(plan.latent_frames)
     picture = preprocess(image, ((stream.height, stream.width),))
+    require_writable(output)
     whole = speech == "whole" or (speech == "auto" and plan.seconds <= WHOLE_CLIP_SECONDS)
     how = "whole clip" if whole else "windows"
     context = models.encode_prompt(prompt)
@@ -125,12 +128,15 @@ def generate_clip(
     sound = padded(read_audio(audio, SOUND_RATE), plan.frames * SOUND_RATE // VIDEO_FPS)
     metadata = {"comment": _comment(models, stream, prompt, seed, how)}
     began, first = time.perf_counter(), 0.0
-    with VideoWriter(output, stream.width, stream.height, sound=sound, metadata=metadata) as writer:
-        for block in _blocks(models, performer, samples, plan, whole):
-            first = first or time.perf_counter() - began
-            writer.write(block.frames[: plan.frames - writer.frames].numpy())
-            if progress is not None:
-                progress(block.index + 1, plan.blocks)
+    try:
+        with VideoWriter(output, stream.width, stream.height, sound=sound, metadata=metadata) as writer:
+            for block in _blocks(models, performer, samples, plan, whole):
+                first = first or time.perf_counter() - began
+                writer.write(block.frames[: plan.frames - writer.frames].numpy())
+                if progress is not None:
+                    progress(block.index + 1, plan.blocks)
+    except OSError as error:
+        raise OutputError(f"{output} could not be written to its end: {error.strerror or error}.") from error
     return ClipReport(output, plan.frames, plan.seconds, models.weights, how, first, time.perf_counter() - began)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livetalk.config import VIDEO_FPS
+from livetalk.errors import OutputError
 
 SOUND_RATE = 48_000
 _SOUND_BITRATE = 96_000
@@ -19,6 +20,28 @@ _VIDEO_OPTIONS = {"crf": "18", "preset": "veryfast"}
 
 Frames = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
+
+
+def require_writable(path: Path) -> None:
+    """Find out before the work begins whether a clip can be written here; missing folders are made.
+
+    Raises:
+        OutputError: the path is a folder, or nothing can be written there.
+    """
+    try:
+        if not path.name or path.is_dir():
+            raise OutputError(f"{path} is a folder; give the name of the MP4 to write.")
+        partial = _partial(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another --output.") from error
+
+
+def _partial(path: Path) -> Path:
+    """Where a clip grows until it is complete."""
+    return path.with_name(f".{path.name}.part")
 
 
 class VideoWriter:
@@ -30,6 +53,9 @@ class VideoWriter:
         path: the MP4 to write.
         sound: mono float32 at 48 kHz; what outlasts the frames is cut. None for a silent clip.
         metadata: written into the file, for example `comment`.
+
+    Raises:
+        OutputError: nothing can be written there.
     """
 
     def __init__(
@@ -45,13 +71,13 @@ class VideoWriter:
         if width % 2 or height % 2:
             raise ValueError(f"H.264 with 4:2:0 colour needs an even size, got {width} x {height}")
         self._path = path
-        self._partial = path.with_name(f".{path.name}.part")
+        self._partial = _partial(path)
         self._fps = fps
         self._shape = (height, width, 3)
         self._sound = np.zeros(0, np.float32) if sound is None else sound
         self._frames = 0
         self._samples = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
+        require_writable(path)
         self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata.update(metadata or {})
         self._video = self._container.add_stream("libx264", rate=fps, options=_VIDEO_OPTIONS)
@@ -88,8 +114,12 @@ class VideoWriter:
 
     def discard(self) -> None:
         """Give up and remove what was written."""
-        self._container.close()
-        self._partial.unlink(missing_ok=True)
+        try:
+            self._container.close()
+        except OSError:  # a full disk takes no end of the file either
+            pass
+        finally:
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:
         return self

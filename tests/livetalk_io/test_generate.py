@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -16,8 +17,9 @@ import torch
 from livetalk import cli
 from livetalk.audio import read_audio
 from livetalk.config import Size, StreamConfig
-from livetalk.errors import AudioError, SessionError
+from livetalk.errors import AudioError, OutputError, SessionError
 from livetalk.generate import generate_clip, plan_clip
+from livetalk.mux import VideoWriter
 from livetalk.pipeline import Models, load_models, random_models
 from typer.testing import CliRunner
 
@@ -219,7 +221,15 @@ def test_ten_minutes_in_absolute_mode_are_refused_before_anything_is_loaded(
         ("--steps", "0", "greater than or equal to 1"),
         ("--seconds", "0", "greater than or equal to 0.0625"),
         ("--position", "sideways", "sideways"),
-        ("--device", "cuda", "no CUDA device"),
+        ("--seconds", "inf", "less than or equal to 86400"),
+        ("--seed", "-1", "greater than or equal to 0"),
+        ("--seed", str(2**64), "less than or equal to"),
+        ("--device", "gpu", "device 'gpu' is unknown"),
+        ("--device", "meta", "device 'meta' is unknown"),
+        ("--decode-device", "gpu", "device 'gpu' is unknown"),
+        ("--text-device", "gpu", "device 'gpu' is unknown"),
+        ("--attention", "fa9", "attention kernel 'fa9' is unknown"),
+        ("--attention", "fa3", "cannot run on cpu"),
     ],
 )
 def test_bad_options_are_explained(
@@ -229,6 +239,58 @@ def test_bad_options_are_explained(
     outcome = CliRunner().invoke(cli.app, [*arguments, "--size", "tiny", option, value])
     assert outcome.exit_code == 2
     assert message in " ".join(outcome.output.split())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_gpu_that_is_not_there(tmp_path: Path, portrait: Path, speech_file: Path) -> None:
+    test_bad_options_are_explained(tmp_path, portrait, speech_file, "--device", "cuda", "no CUDA device")
+
+
+@pytest.mark.parametrize("name", ["", "folder", "portrait.png/out.mp4", "o" * 252 + ".mp4"])
+def test_where_nothing_can_be_written(
+    tmp_path: Path,
+    portrait: Path,
+    speech_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    """Found out before the models are loaded."""
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    arguments = ["--image", str(portrait), "--audio", str(speech_file), "--output", str(tmp_path / name)]
+    assert run_main(monkeypatch, "generate", *arguments, "--checkpoints", "nowhere") == 1
+    error = capsys.readouterr().err
+    assert "is a folder" in error or "cannot be written" in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_input_is_not_overwritten(tmp_path: Path, portrait: Path, speech_file: Path) -> None:
+    arguments = ["--image", str(portrait), "--audio", str(speech_file), "--output", f"{tmp_path}/./speech.wav"]
+    outcome = CliRunner().invoke(cli.app, ["generate", *arguments, "--size", "tiny"])
+    assert outcome.exit_code == 2
+    assert "would be overwritten" in " ".join(outcome.output.split())
+
+
+def test_an_unusable_picture_is_refused_before_anything_is_loaded(
+    tmp_path: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--image", str(speech_file), "--audio", str(speech_file), "--output", str(tmp_path / "o.mp4")]
+    assert run_main(monkeypatch, "generate", *arguments, "--checkpoints", "nowhere") == 1
+    assert "not an image" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up(
+    models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(VideoWriter, "_write_sound", full)
+    output = tmp_path / "new" / "o.mp4"
+    with pytest.raises(OutputError, match="could not be written to its end: No space left"):
+        generate_clip(models, small, image=portrait, audio=wav(voice(0.1)), prompt="", output=output)
+    assert list(output.parent.iterdir()) == []
 
 
 def test_without_checkpoints_the_message_says_what_to_do(

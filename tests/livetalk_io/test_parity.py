@@ -252,6 +252,12 @@ def test_the_command_ends_with_status_1_where_nothing_can_be_run(tmp_path: Path)
     assert "more than once" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_device_that_does_not_exist(golden_folder: Path) -> None:
+    outcome = CliRunner().invoke(app, ["parity", str(golden_folder), "--device", "gpu"])
+    assert outcome.exit_code == 2
+    assert "device 'gpu' is unknown" in outcome.output
+
+
 def test_other_dimensions(tmp_path: Path) -> None:
     """A folder of other widths, depth, picture, window and number of steps is read, run and compared completely."""
     generator = torch.Generator().manual_seed(7)
