@@ -57,7 +57,9 @@ def closing_lines(summary: Summary) -> list[str]:
         lines.append(f"not judged: {summary.unplayed} conversations are not played to their end; run drive again")
     if summary.spent:
         lines.append(f"cost: {summary.spent}")
-    lines += [f"judge: {name} {value}" for name, value in summary.judge.items()]
+    for name, value in summary.judge.items():
+        told = value if isinstance(value, list) else ["unknown, the server does not say" if value is None else value]
+        lines += [f"judge: {name} {one}" for one in told]
     return lines
 
 

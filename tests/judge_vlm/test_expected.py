@@ -61,3 +61,11 @@ async def test_an_unlikely_branch_is_not_asked_about() -> None:
 async def test_no_allowed_token_is_an_error_not_a_score() -> None:
     with pytest.raises(ValueError, match="no token"):
         await score_probabilities(model({OPENING: [("hello", 0.9)]}, []), OPENING, range(1, 11))
+
+
+async def test_what_is_no_probability_does_not_count() -> None:
+    async def ask(text: str, allowed: Sequence[str]) -> list[tuple[str, float]]:
+        return [("7", math.log(0.5)), ("8", math.nan), ("9", 1e9), ("6", -math.inf), ("5", math.log(0.5))]
+
+    found = await score_probabilities(ask, OPENING, range(1, 11))
+    assert mean_score(found) == pytest.approx(6)

@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from judge_stub import Reply, StubJudge, error_reply
 
+from interbench.commands import closing_lines
 from interbench.dimensions import DIMENSIONS
 from interbench.errors import JudgeError, UsageError
 from interbench.judge.base import JudgeTask
@@ -22,6 +25,7 @@ from interbench.judge.registry import make_judge
 from interbench.judge.settings import JudgeSettings
 from interbench.judge.vlm import VLMJudge
 from interbench.records import Missing, PlayedConversation, Verdict
+from interbench.run import Summary
 
 NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
 ONE = NINE[:1]
@@ -760,3 +764,21 @@ def test_options_become_settings() -> None:
 def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         make_judge("http://127.0.0.1:1", options)
+
+
+@pytest.mark.parametrize("judge", [f"http://{KEY}@host/v1", f"http://host/v1?api_key={KEY}"])
+def test_a_key_in_an_address_is_not_even_printed_by_a_dry_run(tmp_path: Path, judge: str) -> None:
+    arguments = ["run", "--dry-run", "--systems", "puppet", "--limit", "1", "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "interbench", *arguments, "--judge", judge]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "carries a user name, password or query" in done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+async def test_the_summary_says_what_is_not_known(played: Played) -> None:
+    async with StubJudge(lambda request, number: Reply(cached=None), vllm=False) as stub:
+        _, judge = await ask(stub, played())
+    lines = closing_lines(Summary(verdicts=1, judge=judge.summary()))
+    assert "judge: prompt_tokens_reused unknown, the server does not say" in lines
+    assert sum("frames and pixels are unchecked" in line for line in lines) == 1
+    assert not any("[" in line for line in lines)
