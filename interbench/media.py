@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ AUDIO_RATE = 16_000
 
 _WORKER = "interbench.media_worker"
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
-_ENCODERS = {".wav": "pcm_s16le", ".mp3": "libmp3lame", ".flac": "flac"}
+_ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +202,26 @@ def encode_audio(samples: npt.NDArray[np.float32], rate: int, path: Path) -> Non
     Raises:
         UsageError: the suffix is none of .wav, .flac and .mp3.
     """
-    codec = _ENCODERS.get(path.suffix.lower())
-    if codec is None:
-        raise UsageError(f"{path}: sound is written as {', '.join(_ENCODERS)}; give the file one of these suffixes.")
+    kind = path.suffix.lower()[1:]
+    if kind not in _ENCODERS:
+        known = ", ".join(f".{kind}" for kind in _ENCODERS)
+        raise UsageError(f"{path}: sound is written as {known}; give the file one of these suffixes.")
+    with path.open("wb") as file:
+        _encode_audio(samples, rate, kind, file)
+
+
+def encoded_audio(samples: npt.NDArray[np.float32], rate: int, kind: str) -> bytes:
+    """What :func:`encode_audio` would write; ``kind`` is wav, flac or mp3."""
+    buffer = io.BytesIO()
+    _encode_audio(samples, rate, kind, buffer)
+    return buffer.getvalue()
+
+
+def _encode_audio(samples: npt.NDArray[np.float32], rate: int, kind: str, target: BinaryIO) -> None:
     import av
 
-    with av.open(str(path), "w", format=path.suffix.lower()[1:], options={"fflags": "+bitexact"}) as container:
-        stream = cast("av.AudioStream", container.add_stream(codec, rate=rate, layout="mono"))
+    with av.open(target, "w", format=kind, options={"fflags": "+bitexact"}) as container:
+        stream = cast("av.AudioStream", container.add_stream(_ENCODERS[kind], rate=rate, layout="mono"))
         stream.codec_context.options = {"flags": "+bitexact"}
         resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)
         frame = av.AudioFrame.from_ndarray(np.clip(samples, -1.0, 1.0).reshape(1, -1), format="flt", layout="mono")

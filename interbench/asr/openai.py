@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import wave
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 
 from interbench.asr.base import Transcriber, Utterance
 from interbench.asr.sound import RATE, nothing_to_hear
-from interbench.errors import TranscriberError
+from interbench.errors import TranscriberError, UsageError
+from interbench.media import encoded_audio
 from interbench.records import Transcript, Word
 from interbench.remote import Secret, base_url, excerpt, retry_after
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_HOPELESS = frozenset({None, 200, 301, 302, 303, 307, 308, 401, 403, 404, 405})
+"""No connection, no JSON, a redirect, no right to ask, no such page."""
+_MAX_ANSWER = 32 * 2**20
+_MAX_WAV = 24 * 2**20
+"""OpenAI takes files of up to 25 MB, some 13 minutes as WAV; what is longer is sent as FLAC, which loses nothing."""
+_LATE_S = 2.0
+"""How far after the end of the sound a word may end; recognisers round up."""
 
 
 class OpenAITranscriber(Transcriber):
-    """Sends each utterance as a 16 kHz WAV and takes text and word times.
+    """Sends each utterance as a 16 kHz file and takes text and word times.
 
     Args:
         url: base address of the server.
@@ -30,13 +37,13 @@ class OpenAITranscriber(Transcriber):
         api_key_env: name of the environment variable that holds the key.
         language: of the speech, ISO 639-1.
         batch_size: requests in flight.
-        timeout_s: of one request.
+        timeout_s: of one request, from sending to the end of the answer.
         attempts: times that a request may fail before its utterance gets ``error``.
         patience_s: longest wait that a busy server may ask for.
         sleep: how to wait.
 
     Raises:
-        UsageError: the address is wrong or the key is not in the environment.
+        UsageError: the address is wrong, the key is not in the environment, or an option's value means nothing.
     """
 
     needs_audio = True
@@ -54,6 +61,15 @@ class OpenAITranscriber(Transcriber):
         patience_s: float = 120.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        texts = {"model": model, "language": language}
+        if wrong := next((name for name, text in texts.items() if not (isinstance(text, str) and text)), None):
+            raise UsageError(f"The transcriber's {wrong} is {texts[wrong]!r}; give a text.")
+        counts = {"batch_size": batch_size, "attempts": attempts}
+        if wrong := next((name for name, count in counts.items() if not (isinstance(count, int) and count >= 1)), None):
+            raise UsageError(f"The transcriber's {wrong} is {counts[wrong]!r}; give a whole number from 1 on.")
+        times = {"timeout_s": timeout_s, "patience_s": patience_s}
+        if wrong := next((name for name, s in times.items() if not (isinstance(s, (int, float)) and s > 0)), None):
+            raise UsageError(f"The transcriber's {wrong} is {times[wrong]!r}; give a number of seconds.")
         self.url = base_url(url)
         self.label = model.rstrip("/").rsplit("/", 1)[-1]
         self.batch_size = batch_size
@@ -83,7 +99,7 @@ class OpenAITranscriber(Transcriber):
             await self._post(np.zeros(RATE // 10, np.float32), attempts=1)
         except _Refused as refused:
             # Servers differ in what they make of silence; only these mean that nothing will ever work.
-            if refused.status in (None, 401, 403, 404, 405):
+            if refused.status in _HOPELESS:
                 await self.stop()
                 raise TranscriberError(
                     f"The transcription server {self.url} can't be used: {refused}. Check its address, the model "
@@ -104,58 +120,96 @@ class OpenAITranscriber(Transcriber):
         text = answer.get("text")
         if not isinstance(text, str):
             return Transcript("", flags=("failed",), error=f"no transcript of {utterance.key}: the answer has no text")
-        text = self._secret.redact(text).strip()
+        text = self._cleaned(text)
         if not text:
             return Transcript("", flags=("no_speech",))
-        words = _words(answer.get("words"))
+        words = self._words(answer, len(utterance.samples) / RATE)
         return Transcript(text, words, () if words else ("no_word_times",))
 
-    async def _post(self, samples: np.ndarray[Any, np.dtype[np.float32]], attempts: int) -> dict[str, Any]:
+    async def _post(self, samples: npt.NDArray[np.float32], attempts: int) -> dict[str, Any]:
         """The server's answer. Raises :class:`_Refused`."""
         if self._client is None:
             raise TranscriberError("The transcriber must be started before it can transcribe.")
-        sound = await asyncio.to_thread(_wav, samples)
+        name, sound = await asyncio.to_thread(_sound_file, samples)
         wait = 1.0
         tries = 0
+        verbose = self._verbose
         while True:
-            verbose = self._verbose
-            form: dict[str, Any] = {"model": self._model, "language": self._language, "temperature": "0"}
-            form["response_format"] = "verbose_json" if verbose else "json"
-            if verbose:
-                form["timestamp_granularities[]"] = "word"
             tries += 1
-            asked = None
             try:
-                response = await self._client.post(
-                    f"{self.url}/v1/audio/transcriptions", data=form, files={"file": ("speech.wav", sound, "audio/wav")}
-                )
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await self._attempt(name, sound, verbose)
+            except TimeoutError:
+                trouble = _Refused(None, f"no answer within {self._timeout_s:g} s")
             except httpx.HTTPError as error:
                 trouble = _Refused(None, f"the connection failed ({type(error).__name__})")
-            else:
-                if response.status_code == 200:
-                    return _object(response.text)
-                trouble = _Refused(response.status_code, self._said(response))
-                if response.status_code in (400, 422) and verbose:
-                    # Not every server and model knows word times.
-                    self._verbose = False
+            except _Refused as refused:
+                if refused.status in (400, 422) and verbose:
+                    # Not every server and model knows word times; or else it is the sound that it does not like.
+                    verbose = False
                     tries -= 1
                     continue
-                if response.status_code not in _BUSY:
-                    raise trouble
-                asked = retry_after(response.headers.get("retry-after"))
-            wait_s = wait if asked is None else asked
-            if tries >= attempts or wait_s > self._patience_s:
+                if refused.status not in _BUSY:
+                    raise
+                trouble = refused
+            else:
+                self._verbose = verbose
+                return answer
+            wait_s = wait if trouble.wait_s is None else trouble.wait_s
+            if wait_s > self._patience_s:
+                raise _Refused(trouble.status, f"{trouble} (it asks to wait {wait_s:.0f} s)")
+            if tries >= attempts:
                 raise trouble
             await self._sleep(wait_s)
             wait = min(2 * wait, 30.0)
 
-    def _said(self, response: httpx.Response) -> str:
+    async def _attempt(self, name: str, sound: bytes, verbose: bool) -> dict[str, Any]:
+        assert self._client is not None
+        form: dict[str, Any] = {"model": self._model, "language": self._language, "temperature": "0"}
+        form["response_format"] = "verbose_json" if verbose else "json"
+        if verbose:
+            form["timestamp_granularities[]"] = "word"
+        url = f"{self.url}/v1/audio/transcriptions"
+        async with self._client.stream("POST", url, data=form, files={"file": (name, sound)}) as response:
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > _MAX_ANSWER:
+                    raise _Refused(200, f"its answer is larger than {_MAX_ANSWER // 2**20} MiB")
+            text = body.decode(errors="replace")
+            if response.status_code != 200:
+                asked = retry_after(response.headers.get("retry-after"))
+                raise _Refused(response.status_code, self._said(response.status_code, text), asked)
+        answer = _object(text)
+        if answer is None:
+            raise _Refused(200, f"its answer is not a JSON object: {self._cleaned(excerpt([text], 100))}")
+        return answer
+
+    def _said(self, status: int, text: str) -> str:
+        answer = _object(text)
+        error = text if answer is None else answer.get("error", text)
+        said = excerpt([str(error.get("message", error) if isinstance(error, dict) else error)])
+        return self._cleaned(f"it answered {status}: {said}" if said else f"it answered {status}")
+
+    def _cleaned(self, text: str) -> str:
+        """What a server said, without the key, and without half characters, which can't be stored."""
+        return self._secret.redact(text.encode(errors="replace").decode()).strip()
+
+    def _words(self, answer: Mapping[str, Any], seconds: float) -> tuple[Word, ...]:
+        """The words with their times; none if any is not in the documented form or outside the sound.
+
+        They stand beside the text, or (faster-whisper's servers) in its segments.
+        """
+        found = answer.get("words")
         try:
-            error = json.loads(response.text).get("error", "")
-            said = error.get("message", "") if isinstance(error, dict) else str(error)
-        except (ValueError, AttributeError):
-            said = response.text
-        return self._secret.redact(f"it answered {response.status_code}: {excerpt([said])}")
+            if found is None:
+                found = [word for segment in answer["segments"] for word in segment["words"]]
+            words = tuple(
+                Word(self._cleaned(str(word["word"])), float(word["start"]), float(word["end"])) for word in found
+            )
+        except (KeyError, TypeError, ValueError):
+            return ()
+        return words if all(0 <= word.start_s <= word.end_s <= seconds + _LATE_S for word in words) else ()
 
     async def stop(self) -> None:
         if self._client is not None:
@@ -164,36 +218,22 @@ class OpenAITranscriber(Transcriber):
 
 
 class _Refused(Exception):  # noqa: N818 - becomes a transcript's error
-    def __init__(self, status: int | None, message: str) -> None:
+    def __init__(self, status: int | None, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.wait_s = wait_s
+        """How long the server asks to wait."""
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str) -> dict[str, Any] | None:
     try:
         answer = json.loads(text)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise _Refused(200, "its answer is not a JSON object")
-    return answer
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
-def _words(found: object) -> tuple[Word, ...]:
-    """The words with their times; none if any is not in the documented form."""
-    if not isinstance(found, list):
-        return ()
-    try:
-        return tuple(Word(str(word["word"]).strip(), float(word["start"]), float(word["end"])) for word in found)
-    except (KeyError, TypeError, ValueError):
-        return ()
-
-
-def _wav(samples: np.ndarray[Any, np.dtype[np.float32]]) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
+def _sound_file(samples: npt.NDArray[np.float32]) -> tuple[str, bytes]:
+    """A name that tells the kind, and the content."""
+    kind = "wav" if 2 * len(samples) <= _MAX_WAV else "flac"
+    return f"speech.{kind}", encoded_audio(samples, RATE, kind)

@@ -55,6 +55,7 @@ def make_transcriber(name: str, options: Mapping[str, Any]) -> Transcriber:
 
 def _with(make: Callable[..., Transcriber], name: str, given: Sequence[Any], options: Mapping[str, Any]) -> Transcriber:
     known = inspect.signature(make).parameters
-    if unknown := [option for option in options if option not in known]:
-        raise UsageError(f"The transcriber {name!r} has no option {unknown[0]!r}. Its options: {', '.join(known)}.")
+    settable = [option for option in [*known][len(given) :] if option != "sleep"]
+    if unknown := [option for option in options if option not in settable]:
+        raise UsageError(f"The transcriber {name!r} has no option {unknown[0]!r}. Its options: {', '.join(settable)}.")
     return make(*given, **options)
