@@ -179,6 +179,8 @@ def measure(
         sink=chosen.stream.sink if sink is None else sink,
         position=position,
     )
+    if stream.window == -1:
+        raise ValueError("The bench times a full window, and window -1 never fills; choose a number of latent frames.")
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(target)
     models = find_models(chosen, weights, dtype, target, attention)
@@ -244,7 +246,10 @@ def find_device(name: str) -> torch.device:
     Raises:
         ValueError: there is no such device here.
     """
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"{name!r} is no device; choose cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("No CUDA device is visible to torch; run with --device cpu and a size for it (mid or tiny).")
     if device.type not in ("cpu", "cuda"):

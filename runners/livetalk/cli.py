@@ -15,6 +15,8 @@ from livetalk.settings import DEFAULT_PROMPT
 if TYPE_CHECKING:
     import torch
 
+    from livetalk.thinkers.base import Thinker
+
 app = typer.Typer(
     name="livetalk",
     help="A talking avatar, rendered block by block in real time.",
@@ -212,6 +214,7 @@ def generate(
 
 @app.command()
 def serve(
+    context: typer.Context,
     host: Annotated[
         str, typer.Option(help="Address to bind. Others than loopback can be reached from outside and need a token.")
     ] = "127.0.0.1",
@@ -304,7 +307,6 @@ def serve(
     from livetalk.server.limits import MIB, Limits
     from livetalk.server.service import ServerSettings, Service
     from livetalk.server.token import find_token
-    from livetalk.thinkers.registry import make_thinker
 
     token = find_token(host, token_file, waived=no_token)
     chosen, target = named_size(size), _device(device, size)
@@ -314,18 +316,7 @@ def serve(
         stream = replace(chosen.stream, window=window, sink=sink, steps=steps, position=Position.bounded.value)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    speaker = make_thinker(
-        thinker.value,
-        url=thinker_url,
-        model=thinker_model,
-        speech_url=speech_url,
-        speech_model=speech_model,
-        transcribe_url=transcribe_url,
-        script=script,
-        voice=voice,
-        device=thinker_device,
-    )
-
+    speaker = _thinker(context)
     random = random_weights or size is not SizeName.large
 
     def load() -> Models:
@@ -401,6 +392,7 @@ def parity(
 
 @app.command()
 def bench(
+    context: typer.Context,
     size: ModelSize = SizeName.large,
     device: Device = "auto",
     blocks: Annotated[int, typer.Option(min=1, help="Blocks measured, after the window has filled.")] = 10,
@@ -444,24 +436,18 @@ def bench(
 ) -> None:
     """Measure milliseconds per block, frames per second, time to first frame and memory."""
     target = _device(device, size)
+    if size is SizeName.large and device == "auto" and target == "cpu":
+        raise typer.BadParameter(
+            "torch sees no CUDA device here, and size 1.3B is too large to be timed on a CPU: it takes some 20 GB and "
+            "minutes per block. Choose --size mid or tiny, or say --device cpu if you mean it."
+        )
     precision = None if dtype is Precision.auto else _dtype(dtype, target)
     if live:
         from livetalk.live_bench import measure
-        from livetalk.thinkers.registry import make_thinker
 
         # Without a script of one's own the answers are long, so that blocks and not turns are measured.
         own = thinker is not ThinkerKind.script or script is not None or voice is not None
-        speaker = make_thinker(
-            thinker.value,
-            url=thinker_url,
-            model=thinker_model,
-            speech_url=speech_url,
-            speech_model=speech_model,
-            transcribe_url=transcribe_url,
-            script=script,
-            voice=voice,
-            device=thinker_device,
-        )
+        speaker = _thinker(context)
         try:
             report = measure(
                 size.value,
@@ -568,6 +554,24 @@ def _device(name: str, size: SizeName) -> str:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise typer.BadParameter(f"{name} cannot be used: torch sees {torch.cuda.device_count()} CUDA devices here")
     return name
+
+
+def _thinker(context: typer.Context) -> Thinker:
+    """What the thinker's options of `serve` and `bench` say."""
+    from livetalk.thinkers.registry import make_thinker
+
+    given = context.params
+    return make_thinker(
+        given["thinker"].value,
+        url=given["thinker_url"],
+        model=given["thinker_model"],
+        speech_url=given["speech_url"],
+        speech_model=given["speech_model"],
+        transcribe_url=given["transcribe_url"],
+        script=given["script"],
+        voice=given["voice"],
+        device=given["thinker_device"],
+    )
 
 
 def _check_attention(name: str, device: str, dtype: torch.dtype) -> None:

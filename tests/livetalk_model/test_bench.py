@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 from livetalk.bench import bench, measure
+from livetalk.cli import app
 from livetalk.config import SIZES, StreamConfig, VAEConfig
+from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,8 @@ def test_json_holds_every_figure_and_the_table_names_them(report):
         (("huge", "cpu", 1), "unknown"),
         (("tiny", "cpu", 0), "at least one block"),
         (("tiny", "cuda", 1), "No CUDA device"),
+        (("tiny", "nonsense", 1), "'nonsense' is no device"),
+        (("tiny", "mps", 1), "not on mps"),
         (("tiny", "cpu", 1, "somewhere"), "no published weights"),
     ],
 )
@@ -59,3 +63,26 @@ def test_what_cannot_be_measured_is_refused(monkeypatch, arguments, message):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match=message):
         bench(*arguments)
+
+
+def test_a_window_that_never_fills_is_refused():
+    with pytest.raises(ValueError, match="never fills"):
+        bench("tiny", "cpu", 1, window=-1, position="absolute")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "too large to be timed on a CPU"),
+        (("--size", "tiny", "--device", "nonsense"), "nonsense"),
+        (("--size", "tiny", "--device", "cuda:7"), "torch sees no CUDA device"),
+        (("--size", "tiny", "--blocks", "0"), "--blocks"),
+        (("--live", "--size", "tiny", "--thinker", "chat"), "needs --thinker-url"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(monkeypatch, arguments, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    result = CliRunner().invoke(app, ["bench", *arguments], env={"COLUMNS": "400"})
+    assert result.exit_code != 0
+    assert message in result.output + str(result.exception)
