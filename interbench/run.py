@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -254,7 +255,10 @@ class _Pipeline:
             self._amend_manifest(judge=gavel.key)
 
     async def _check_ear(self, transcriber: Transcriber, key: str, media: MediaPool) -> None:
-        """How well the transcriber hears the users, whose words are known; once per transcriber and set of turns."""
+        """How well the transcriber hears the users, whose words are known.
+
+        Once per transcriber and set of turns, and again while turns are without a transcript.
+        """
         turns = [
             Utterance(
                 key=f"user/{part.scenario.id}/{index}",
@@ -266,10 +270,10 @@ class _Pipeline:
             for index, (turn, audio) in enumerate(zip(part.scenario.turns, part.audio, strict=True), start=1)
         ]
         held = (read_manifest(self.run.manifest_path) or {}).get("ear_check", {})
-        with_sound = sum(turn.samples is not None for turn in turns)
-        if held.get("key") != key or held.get("turns") != with_sound:
+        said = _digest(json.dumps([(turn.key, turn.reported_text) for turn in turns if turn.samples is not None]))
+        if held.get("key") != key or held.get("said") != said or held.get("failed"):
             check = await check_ear(transcriber, turns)
-            held = {**check.record(), "key": key, "line": check.line()}
+            held = {**check.record(), "key": key, "said": said, "line": check.line()}
             self._amend_manifest(ear_check=held)
         self.summary.ear = str(held["line"])
 

@@ -17,7 +17,21 @@ _ONES = (
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|\d+")
+_ORDINALS = {
+    **{"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"},
+    "twelve": "twelfth",
+}
+_SIGNS = {"%": "percent", "&": "and"}
+_CURRENCIES = {"$": "dollars", "£": "pounds", "€": "euros"}
+_IRREGULAR = {"won't": "will not", "can't": "can not", "cannot": "can not", "shan't": "shall not", "let's": "let us"}
+_ENDINGS = {"re": "are", "ve": "have", "ll": "will", "m": "am", "d": "would", "s": "is"}
+_MAY_BE = frozenset(["it", "he", "she", "that", "this", "there", "here", "what", "where", "who", "how", "when"])
+"""After these an ``'s`` is a verb."""
+_SPELLED_DIGITS = 6
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
+_YEAR = re.compile(r"(?<![\d.,])1[1-9]\d\d(?![\d%]|st|nd|rd|th|[.,]\d)")
+_MONEY = re.compile(r"([$£€])\s?(\d+(?:\.\d+)?)")
+_ORDINAL = re.compile(rf"\b(\d{{1,{_SPELLED_DIGITS}}})(?:st|nd|rd|th)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +152,50 @@ def word_errors(said: str, heard: str) -> WordErrors:
 
 
 def normalised(text: str) -> list[str]:
-    """Words in lower case without accents and punctuation, whole numbers below a million spelled out."""
+    """Words as they are spoken: in lower case, without accents and punctuation, contractions (``don't``) written out.
+
+    Numbers below a million are spelled out, with decimals, ordinals, per cents and sums of money; four digits from 1100
+    to 1999 as years are said (``nineteen ninety four``), which is also how people say such numbers.
+    """
     plain = unicodedata.normalize("NFKD", text.lower().replace("’", "'"))
-    plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", "".join(c for c in plain if not unicodedata.combining(c)))
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    plain = _YEAR.sub(lambda match: f" {_year(int(match[0]))} ", plain)
+    plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", plain)
+    plain = _MONEY.sub(lambda match: f"{match[2]} {_CURRENCIES[match[1]]}", plain)
+    for sign, word in _SIGNS.items():
+        plain = plain.replace(sign, f" {word} ")
+    plain = re.sub(r"(\d)\.(\d+)", lambda match: f"{match[1]} point {' '.join(match[2])}", plain)
+    plain = _ORDINAL.sub(lambda match: _ordinal(int(match[1])), plain)
     words: list[str] = []
     for token in _WORD.findall(plain):
-        words += _spelled(int(token)) if token.isdigit() and len(token) <= 6 else [token]
+        if token.isdecimal():
+            words += _spelled(int(token)) if len(token) <= _SPELLED_DIGITS else [token]
+        else:
+            words += _written_out(token)
     return words
+
+
+def _written_out(word: str) -> list[str]:
+    """``they'll`` as ``they will``; possessives stay as they are."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word].split()
+    if word.endswith("n't"):
+        return [word[:-3], "not"]
+    stem, _, ending = word.rpartition("'")
+    if ending in _ENDINGS and stem and (ending != "s" or stem in _MAY_BE):
+        return [stem, _ENDINGS[ending]]
+    return [word]
+
+
+def _year(number: int) -> str:
+    century, rest = divmod(number, 100)
+    spoken = "hundred" if rest == 0 else " ".join(["oh"] * (rest < 10) + _spelled(rest))
+    return f"{' '.join(_spelled(century))} {spoken}"
+
+
+def _ordinal(number: int) -> str:
+    *most, last = _spelled(number)
+    return " ".join([*most, _ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")])
 
 
 def _spelled(number: int) -> list[str]:

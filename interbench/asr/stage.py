@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from interbench.asr.base import Transcriber, Utterance
-from interbench.errors import MediaError, TranscriberError
+from interbench.errors import InterbenchError, MediaError, TranscriberError
 from interbench.media import MediaPool
 from interbench.records import Exchange, Transcript
 from interbench.store import Key, Run
@@ -79,27 +79,42 @@ class TranscriptionStage:
                     future.set_result(transcript)
 
     async def _transcribe(self, exchanges: list[Exchange]) -> list[Transcript]:
-        utterances = [await self._utterance(exchange) for exchange in exchanges]
-        transcripts = await self._transcriber.transcribe(utterances)
+        heard = [await self._utterance(exchange) for exchange in exchanges]
+        utterances = [utterance for utterance in heard if isinstance(utterance, Utterance)]
+        given = iter(await self._transcribed(utterances))
+        transcripts = [next(given) if isinstance(utterance, Utterance) else utterance for utterance in heard]
+        for exchange, transcript in zip(exchanges, transcripts, strict=True):
+            self._run.record_transcript(Key(exchange.system, exchange.scenario, exchange.turn), self.key, transcript)
+        return transcripts
+
+    async def _transcribed(self, utterances: list[Utterance]) -> list[Transcript]:
+        try:
+            transcripts = await self._transcriber.transcribe(utterances) if utterances else []
+        except InterbenchError:
+            raise
+        except Exception as error:
+            # The clips are paid for and other transcribers may be had: a defect of this one leaves typed gaps.
+            why = f"the transcriber {self._transcriber.label!r} failed ({type(error).__name__}: {error})"
+            return [Transcript("", flags=("failed",), error=why)] * len(utterances)
         if len(transcripts) != len(utterances):
             raise TranscriberError(
                 f"The transcriber {self._transcriber.label!r} gave {len(transcripts)} transcripts for "
                 f"{len(utterances)} clips; this is a defect of the transcriber."
             )
-        for exchange, transcript in zip(exchanges, transcripts, strict=True):
-            self._run.record_transcript(Key(exchange.system, exchange.scenario, exchange.turn), self.key, transcript)
         return transcripts
 
-    async def _utterance(self, exchange: Exchange) -> Utterance:
+    async def _utterance(self, exchange: Exchange) -> Utterance | Transcript:
+        """What is to be heard, or the failed transcript of a clip whose sound can't be had any more."""
         samples = None
         if self._transcriber.needs_audio and exchange.clip is not None:
             try:
                 samples = await self._media.audio(self._run.path / exchange.clip)
             except MediaError as error:
-                raise TranscriberError(
-                    f"The sound of {exchange.clip} can't be decoded any more ({error}). Has the file been changed "
-                    f"since it was recorded? Restore it."
-                ) from error
+                why = (
+                    f"the sound of {exchange.clip} can't be decoded any more ({error}). If the file was changed since "
+                    f"it was recorded, restore it, and give the same command again."
+                )
+                return Transcript("", flags=("failed",), error=why)
         return Utterance(
             key=f"{exchange.system}/{exchange.scenario}/{exchange.turn}",
             samples=samples,

@@ -25,10 +25,22 @@ from interbench.records import Transcript
         ("hello there", "", WordErrors(2, deletions=2)),
         ("", "hello there", WordErrors(0, insertions=2)),
         ("", "", WordErrors(0)),
-        ("I don’t know", "i don't know", WordErrors(3)),
+        ("I don’t know", "i don't know", WordErrors(4)),
         ("Crème brûlée!", "creme brulee", WordErrors(2)),
-        ("It's 21 degrees", "it's twenty one degrees", WordErrors(4)),
+        ("It's 21 degrees", "it is twenty one degrees", WordErrors(5)),
         ("1,250 people", "one thousand two hundred fifty people", WordErrors(6)),
+        (
+            "I won't, they'll see, it's what we've got",
+            "i will not they will see it is what we have got",
+            WordErrors(12),
+        ),
+        ("You can't", "you cannot", WordErrors(3)),
+        ("Anna's dog", "anna dog", WordErrors(2, substitutions=1)),
+        ("since 1994", "since nineteen ninety four", WordErrors(4)),
+        ("in 1905 or 1900", "in nineteen oh five or nineteen hundred", WordErrors(7)),
+        ("the 21st, 3.5%", "the twenty first three point five percent", WordErrors(7)),
+        ("$1,250.50 & more", "one thousand two hundred fifty point five zero dollars and more", WordErrors(11)),
+        ("good morning", "доброе утро", WordErrors(2, substitutions=2)),
         ("kitten sitting", "sitting kitten", WordErrors(2, deletions=1, insertions=1)),
     ],
 )
@@ -57,7 +69,8 @@ def test_edits_are_a_distance(one: str, other: str) -> None:
 def test_numbers_are_spelled_out(number: int) -> None:
     spelled = normalised(f"{number}")
     assert spelled and all(word.isalpha() for word in spelled)
-    assert normalised(f"{number:,}") == spelled
+    if not 1100 <= number < 2000:  # said like years, unless they are written with a comma
+        assert normalised(f"{number:,}") == spelled
 
 
 class Scripted(Transcriber):

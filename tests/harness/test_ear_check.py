@@ -15,6 +15,7 @@ import pytest
 from interbench.asr.base import Transcriber, Utterance
 from interbench.commands import closing_lines
 from interbench.config import Settings
+from interbench.dimensions import DIMENSIONS
 from interbench.judge.signals import Signals
 from interbench.media import encode_audio
 from interbench.progress import PlainProgress
@@ -84,3 +85,63 @@ def test_a_good_ear_is_checked_once(tmp_path: Path, scenarios: Path) -> None:
     again = Deaf(good=100)
     assert "0.0 % word errors" in run(tmp_path, scenarios, again).ear
     assert again.heard == []
+
+
+class Broken(Deaf):
+    """Fails on what its ``broken`` names; as one that hears it."""
+
+    def __init__(self, broken: str) -> None:
+        super().__init__(good=100)
+        self.broken = broken
+
+    async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
+        if any(utterance.key.startswith(self.broken) for utterance in batch):
+            raise RuntimeError("out of memory")
+        return await super().transcribe(batch)
+
+
+def failures(tmp_path: Path) -> list[str]:
+    """Of the run's transcripts, by turn."""
+    return [transcript.error or "" for transcript in read_run(tmp_path / "run").transcripts.values()]
+
+
+def test_a_transcriber_that_breaks_leaves_gaps_that_the_next_run_fills(tmp_path: Path, scenarios: Path) -> None:
+    first = run(tmp_path, scenarios, Broken("it/"))
+    assert ["out of memory" in error for error in failures(tmp_path)] == [True, True]
+    assert first.missing["incomplete_conversation"] == len(DIMENSIONS)
+    second = run(tmp_path, scenarios, Broken("nothing"))
+    assert failures(tmp_path) == ["", ""]
+    assert second.verdicts == len(DIMENSIONS) and not second.missing["incomplete_conversation"]
+
+
+def test_a_clip_that_can_not_be_heard_any_more_does_not_end_the_run(tmp_path: Path, scenarios: Path) -> None:
+    run(tmp_path, scenarios, Broken("it/"))
+    clip = next((tmp_path / "run").rglob("1.mp4"))
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[:1000])
+    run(tmp_path, scenarios, Broken("nothing"))
+    assert ["cut short" in error for error in failures(tmp_path)] == [True, False]
+    clip.write_bytes(whole)
+    run(tmp_path, scenarios, Broken("nothing"))
+    assert failures(tmp_path) == ["", ""]
+
+
+def test_an_ear_that_failed_is_checked_again(tmp_path: Path, scenarios: Path) -> None:
+    class Failing(Deaf):
+        async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
+            return [
+                Transcript("", error="no server") if one.key == "user/test-001/2" else one_heard
+                for one, one_heard in zip(batch, await super().transcribe(batch), strict=True)
+            ]
+
+    assert "1 of them without a transcript" in run(tmp_path, scenarios, Failing(good=100)).ear
+    assert "0.0 % word errors" in run(tmp_path, scenarios, Deaf(good=100)).ear
+
+
+def test_other_turns_are_checked_anew(tmp_path: Path, scenarios: Path) -> None:
+    run(tmp_path, scenarios, Deaf(good=100))
+    record = json.loads((scenarios / "scenarios.jsonl").read_text())
+    (scenarios / "scenarios.jsonl").write_text(json.dumps({**record, "id": "test-999"}) + "\n")
+    again = Deaf(good=100)
+    run(tmp_path, scenarios, again)
+    assert sum(key.startswith("user/test-999/") for key in again.heard) == 2
