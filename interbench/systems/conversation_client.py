@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from interbench.errors import InterbenchError, SystemLoadError
 from interbench.remote import Secret, excerpt, is_loopback, retry_after
@@ -72,7 +72,14 @@ class NotTheProtocolError(ConversationError):
 
 
 class _Model(BaseModel):
+    """A service may know less than the protocol has names for: null and a missing name are the same."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 class Video(_Model):
@@ -120,13 +127,13 @@ class Turn(_Model):
     outcome: str
     """``running``, ``completed``, ``interrupted``, ``timed_out``, ``failed`` or ``disconnected``."""
     text: str = ""
-    heard_text: str = ""
+    heard_text: str | None = None
     timings: Mapping[str, float | None] = Field(default_factory=dict)
     """Seconds after the user's turn was complete, by the service's clock."""
-    frames: int = 0
-    video_s: float = 0.0
-    underruns: int = 0
-    underrun_s: float = 0.0
+    frames: int | None = None
+    video_s: float | None = None
+    underruns: int | None = None
+    underrun_s: float | None = None
     real_time_factor: float | None = None
     error: TurnFailure | None = None
 
@@ -292,8 +299,14 @@ class ConversationClient:
     def _refusal(self, response: httpx.Response, data: Any) -> RefusedError:
         error = data.get("error") if isinstance(data, dict) else None
         error = error if isinstance(error, dict) else {}
+        words = [str(error.get("message") or ""), f"the server answered {response.status_code}"]
+        if response.has_redirect_location:
+            where = response.headers["location"]
+            words.insert(
+                0, f"the server redirects to {where}, which is not followed: give the address that it leads to"
+            )
         code = str(error.get("code") or f"http_{response.status_code}")
-        said = excerpt([str(error.get("message") or ""), f"the server answered {response.status_code}"], 1000)
+        said = excerpt(words, 1000)
         return RefusedError(
             response.status_code,
             self._token.redact(code)[:80],

@@ -16,22 +16,25 @@ _ENDINGS = {
 }
 
 
-def final_event(broken: ConversationError | None, record: Turn | None, detail: Mapping[str, JsonValue]) -> Final:
+def final_event(
+    broken: ConversationError | None, record: Turn | ConversationError | None, detail: Mapping[str, JsonValue]
+) -> Final:
     """The last event of a turn.
 
     Args:
         broken: what kept the answer from arriving whole; None if its stream ended in order.
-        record: what the service says of the turn; None if it says nothing.
+        record: what the service says of the turn, or why that can't be had; None if it has no number to ask for.
         detail: kept with the turn.
     """
     if isinstance(broken, RefusedError):
         return _refused(broken, detail)
-    if record is not None and record.outcome in ("timed_out", "failed"):
+    if isinstance(record, Turn) and record.outcome in ("timed_out", "failed"):
         return _unsuccessful(record, detail)
     if isinstance(broken, ConversationError):
         return Failed(broken.code, sentence(broken), transient=broken.transient, detail=detail)
-    if record is None:
-        return Failed("no_record", "The answer ended, but the server says nothing of it.", True, detail)
+    if not isinstance(record, Turn):
+        why = f" {sentence(record)}" if record else ""
+        return Failed("no_record", f"The answer ended, but nothing is known of how.{why}", True, detail)
     if record.outcome == "completed":
         return Completed(detail=detail)
     return _unsuccessful(record, detail)
@@ -70,11 +73,11 @@ def _unsuccessful(record: Turn, detail: Mapping[str, JsonValue]) -> Final:
 
 
 def turn_detail(record: Turn) -> dict[str, JsonValue]:
-    """What the service says of a turn, to be kept with it."""
+    """What the service says of a turn, to be kept with it. What it does not say is left out."""
     parts: dict[str, JsonValue] = {
         step.removesuffix("_s"): seconds for step, seconds in record.timings.items() if seconds is not None
     }
-    detail: dict[str, JsonValue] = {
+    said: dict[str, JsonValue] = {
         "server_turn": record.index,
         "server_outcome": record.outcome,
         "server_frames": record.frames,
@@ -82,11 +85,10 @@ def turn_detail(record: Turn) -> dict[str, JsonValue]:
         "server_real_time_factor": record.real_time_factor,
         "underruns": record.underruns,
         "underrun_s": record.underrun_s,
-        "parts_s": parts,
+        "parts_s": parts or None,
+        "heard": None if record.heard_text == record.text else record.heard_text,
     }
-    if record.heard_text != record.text:
-        detail["heard"] = record.heard_text
-    return detail
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def sentence(error: Exception) -> str:

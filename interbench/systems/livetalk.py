@@ -233,7 +233,8 @@ class _Conversation(Conversation):
                         yield Media(piece)
         except ConversationError as error:
             broken = error
-        record = None if index is None else await _record(client, conversation, index)
+        told = None if index is None else await _record(client, conversation, index)
+        record = told if isinstance(told, Turn) else None
         if record is not None and record.text:
             yield ReplyText(record.text)
         sent = "text" if speech is None else "audio" if text is None else "both"
@@ -245,7 +246,7 @@ class _Conversation(Conversation):
                 return
         if isinstance(broken, RefusedError) and broken.status == 404:
             self._gone = sentence(broken)
-        final = final_event(broken, record, detail)
+        final = final_event(broken, told, detail)
         if isinstance(final, Completed):
             self._service.note_completed()
         yield final
@@ -259,14 +260,14 @@ class _Conversation(Conversation):
                     await client.close(conversation)
 
 
-async def _record(client: ConversationClient, conversation: str, index: int) -> Turn | None:
-    """What the service says of a turn whose stream has ended; None if it does not say."""
+async def _record(client: ConversationClient, conversation: str, index: int) -> Turn | ConversationError:
+    """What the service says of a turn whose stream has ended, or why that can't be had."""
     deadline = time.monotonic() + _SETTLE_S
     while True:
         try:
             record = await client.record(conversation, index)
-        except ConversationError:
-            return None
+        except ConversationError as error:
+            return error
         if record.outcome != "running" or time.monotonic() > deadline:
             return record
         await asyncio.sleep(0.05)

@@ -165,11 +165,13 @@ class Service:
         except ConversationError as error:
             raise SystemLoadError(
                 await self.obituary(client)
-                or f"{sentence(error)} Is that the address of a running server of the conversation protocol?"
+                or f"{sentence(error)} Is {url} the address of a running server of the conversation protocol?"
             ) from None
+        told = {"size": health.size, "weights": health.weights, "thinker": health.thinker, "on": health.device}
+        known = "".join(f"{name} {value}, " for name, value in told.items() if value)
         self._tell(
-            f"ready after {time.monotonic() - began:.0f} s: size {health.size}, weights {health.weights}, thinker "
-            f"{health.thinker}, on {health.device}, room for {health.capacity} conversations"
+            f"ready after {time.monotonic() - began:.0f} s: {known}room for {health.capacity} "
+            f"conversation{'s' * (health.capacity != 1)}"
         )
         return health
 
@@ -187,10 +189,15 @@ class Service:
             waited = time.monotonic() - began
             if health.status == "ready" and health.video is not None and health.capacity > 0:
                 return health
+            if health.status == "ready":
+                missing = "capacity for no conversation" if health.video is not None else "no `video`"
+                raise SystemLoadError(
+                    f"The server at {client.url} says in /health that it is ready, with {missing}. It has to say how "
+                    f"many conversations it takes and what its clips are like."
+                )
             if health.status != "loading" or waited > self._start_timeout_s:
                 raise SystemLoadError(
-                    f"The server at {client.url} can't be used: after {waited:.0f} s it is {health.status}, with room "
-                    f"for {health.capacity} conversations. "
+                    f"The server at {client.url} can't be used: after {waited:.0f} s its status is {health.status!r}. "
                     + (self._server.last_words() if self._server is not None else "Its own log says why.")
                 )
             if waited - told > _TELL_S:

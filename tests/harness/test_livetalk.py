@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -258,6 +259,7 @@ async def test_every_persona_gets_a_voice(
         (Answer(outcome="interrupted"), Failed, "interrupted", "interrupted"),
         (Answer(outcome="daydreaming"), Failed, "not_the_protocol", "'daydreaming'"),
         (Answer(outcome="running"), Failed, "unfinished", "still runs"),
+        (Answer(tells={"timings": "soon"}), Failed, "no_record", "GET the turn does not answer as the conversation"),
         (Answer(headers={"Livetalk-Turn": "two"}), Failed, "not_the_protocol", "Livetalk-Turn"),
         (Answer(headers={"Content-Type": "text/html"}), Failed, "not_the_protocol", "text/html"),
         (Cut(0), Failed, "connection_lost", "no answer"),
@@ -415,8 +417,9 @@ async def test_a_server_that_becomes_another_one_in_mid_run_is_noticed(
     ("health", "words"),
     [
         ({"protocol": 2}, "speaks version 2"),
-        ({"status": "failed"}, "is failed"),
-        ({"capacity": 0}, "room for 0"),
+        ({"status": "failed"}, "its status is 'failed'"),
+        ({"capacity": 0}, "capacity for no conversation"),
+        ({"video": None}, "is ready, with no `video`"),
         ({"capacity": -1}, "does not answer as the conversation protocol says: capacity"),
         ({"status": "busy"}, "status"),
     ],
@@ -425,6 +428,33 @@ async def test_a_server_that_cannot_be_used_is_named(server: ConversationServer,
     server.health.update(health)
     with pytest.raises(SystemLoadError, match=words):
         await LiveTalk(server.url).start()
+
+
+async def test_a_server_that_redirects_is_not_followed_but_told_of() -> None:
+    class Moved(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(301)
+            self.send_header("Location", "https://avatar.example/live/health")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Moved) as moved:
+        threading.Thread(target=moved.serve_forever, daemon=True).start()
+        with pytest.raises(SystemLoadError, match=r"redirects to https://avatar\.example/live/health"):
+            await LiveTalk(f"http://127.0.0.1:{moved.server_port}").start()
+        moved.shutdown()
+
+
+async def test_a_stranger_may_say_little_and_nothing_is_made_up(server: ConversationServer, play: Play) -> None:
+    for name in ("version", "size", "weights", "random_weights", "thinker", "device", "settings"):
+        server.health[name] = None
+    unsaid = ("timings", "heard_text", "frames", "video_s", "underruns", "underrun_s", "real_time_factor", "text")
+    first, *_ = await play(Answer(tells=dict.fromkeys(unsaid)))
+    assert first.completed and first.reply_text is None and first.parts_s == {}
+    assert first.detail == {"sent": "text", "server_turn": 1, "server_outcome": "completed"}
 
 
 async def test_an_address_where_nobody_is_is_named() -> None:

@@ -97,6 +97,8 @@ class Answer:
     gate: threading.Event | None = None
     """The fragments wait for it; the initialisation segment does not."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    tells: Mapping[str, Any] = field(default_factory=dict)
+    """What the record says instead."""
 
 
 @dataclass(frozen=True)
@@ -362,6 +364,7 @@ class _Handler(BaseHTTPRequestHandler):
         record.update(underruns=act.underruns, underrun_s=0.25 * act.underruns, real_time_factor=0.4)
         if act.heard is not None:
             record["heard_text"] = act.heard
+        record.update(act.tells)
         init, *fragments = clip(act.blocks, 60 + 20 * record["index"])
         self._stream(record, [init], end=False, headers=act.headers)
         if act.gate is not None:
