@@ -152,14 +152,18 @@ def load_tokenizer(folder: Path, config: TextConfig | None = None) -> Any:
 
 
 def load_speech_encoder(
-    folder: Path, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
+    folder: Path,
+    config: SpeechConfig | None = None,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
 ) -> SpeechEncoder:
     """A wav2vec2-base folder in the Hugging Face layout (`config.json` and the weights), with or without its CTC head.
 
     Raises:
-        CheckpointError: files are missing or damaged, or the model is of another kind.
+        CheckpointError: files are missing or damaged, or the model is of another kind or size.
     """
-    config, state = check_speech_encoder(folder, device)
+    config, state = check_speech_encoder(folder, config, device)
     try:
         return SpeechEncoder.from_state(config, state, dtype=dtype, device=device)
     except ValueError as error:
@@ -181,8 +185,14 @@ def check_text_encoder(path: Path, config: TextConfig | None = None, device: tor
     return _checked(path, text_module.reference_shapes(config or TextConfig()), "the UMT5 text encoder", device)
 
 
-def check_speech_encoder(folder: Path, device: torch.device | str = "cpu") -> tuple[SpeechConfig, StateFile]:
-    """Read a wav2vec2 folder's configuration and check its weights' names and shapes, without reading a tensor."""
+def check_speech_encoder(
+    folder: Path, wanted: SpeechConfig | None = None, device: torch.device | str = "cpu"
+) -> tuple[SpeechConfig, StateFile]:
+    """Read a wav2vec2 folder's configuration and check its weights' names and shapes, without reading a tensor.
+
+    The folder describes itself; of `wanted` only what the transformer sees, width and depth, must be the same.
+    """
+    wanted = wanted or SpeechConfig()
     try:
         text = (folder / "config.json").read_text("utf-8")
     except OSError as error:
@@ -192,6 +202,12 @@ def check_speech_encoder(folder: Path, device: torch.device | str = "cpu") -> tu
         expected = speech_module.reference_shapes(config)
     except Exception as error:  # transformers refuses a configuration with errors of many kinds
         raise CheckpointError(f"{folder / 'config.json'} does not describe a wav2vec2 model: {error}.") from error
+    if (config.hidden_size, config.num_hidden_layers) != (wanted.hidden_size, wanted.num_hidden_layers):
+        raise CheckpointError(
+            f"{folder} holds a wav2vec2 of {config.num_hidden_layers} layers of {config.hidden_size} channels, the "
+            f"transformer hears one of {wanted.num_hidden_layers} layers of {wanted.hidden_size}. Use the published "
+            "wav2vec2-base-960h, which `livetalk download` fetches."
+        )
     candidates = [folder / "model.safetensors", folder / "pytorch_model.bin"]
     path = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
     state = open_state(path, device).renamed(speech_module.current_name)
@@ -285,7 +301,9 @@ def _open_torch(path: Path) -> StateFile:
             f"{path} is not a whole torch file: the download may have been cut short ({_first_line(error)}). "
             "Delete it and run `livetalk download` again."
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise CheckpointError(f"{path} is not a plain table of tensors; a training checkpoint must be unpacked first.")
     _refuse_dtypes(path, {key: str(value.dtype) for key, value in state.items() if value.dtype not in _FLOATS})
     return StateFile(path, {key: tuple(value.shape) for key, value in state.items()}, state.__getitem__)

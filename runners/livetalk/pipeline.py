@@ -68,7 +68,7 @@ def load_models(
     return Models(
         dit=load_dit(files.dit, size.dit, dtype=dtype, device=device).use_attention(attention),
         vae=load_vae(files.vae, size.vae, dtype=dtype, device=decode_device or device, channels_last=True),
-        speech=load_speech_encoder(files.speech, dtype=dtype, device=device),
+        speech=load_speech_encoder(files.speech, size.speech, dtype=dtype, device=device),
         text=lambda: load_text_encoder(
             files.text_encoder, files.tokenizer, size.text, dtype=torch.bfloat16, device=text_device or device
         ),

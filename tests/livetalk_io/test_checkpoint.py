@@ -31,7 +31,7 @@ def loaders(checkpoints) -> dict[str, Loader]:
         "dit": lambda: checkpoint.load_dit(files.dit, size.dit),
         "vae": lambda: checkpoint.load_vae(files.vae, size.vae),
         "text": lambda: checkpoint.load_text_encoder(files.text_encoder, files.tokenizer, size.text),
-        "speech": lambda: checkpoint.load_speech_encoder(files.speech),
+        "speech": lambda: checkpoint.load_speech_encoder(files.speech, size.speech),
     }
 
 
@@ -103,7 +103,7 @@ def test_values_arrive_where_they_belong(checkpoints) -> None:
     )
     assert torch.equal(module.post_quant_conv.bias, state["conv2.bias"])
     speech = load_file(files.speech / "model.safetensors")
-    model = checkpoint.load_speech_encoder(files.speech, dtype=torch.float32).model
+    model = checkpoint.load_speech_encoder(files.speech, size.speech, dtype=torch.float32).model
     gain = model.encoder.pos_conv_embed.conv.parametrizations.weight.original0
     assert torch.equal(gain, speech["wav2vec2.encoder.pos_conv_embed.conv.weight_g"])
 
@@ -114,7 +114,13 @@ def test_weights_under_todays_names_and_in_a_pickle(checkpoints) -> None:
     renamed = {checkpoint.speech_module.current_name(name): value for name, value in state.items()}
     (folder / "model.safetensors").unlink()
     torch.save({name: value for name, value in renamed.items() if name}, folder / "pytorch_model.bin")
-    assert checkpoint.load_speech_encoder(folder).channels == 160
+    assert checkpoint.load_speech_encoder(folder, checkpoints.size.speech).channels == 160
+
+
+def test_a_pickle_whose_keys_are_no_names(checkpoints) -> None:
+    torch.save({1: torch.zeros(1)}, checkpoints.files.vae)
+    with pytest.raises(CheckpointError, match="not a plain table of tensors"):
+        checkpoint.load_vae(checkpoints.files.vae)
 
 
 def test_pickles_from_before_torch_1_6(checkpoints) -> None:
@@ -322,6 +328,11 @@ def test_a_speech_configuration_that_does_not_fit(checkpoints) -> None:
     path = checkpoints.files.speech / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 5}))
     with pytest.raises(CheckpointError, match=r"missing: encoder\.layers\.3\."):
+        checkpoint.load_speech_encoder(checkpoints.files.speech, SpeechConfig(32, 5))
+
+
+def test_a_speech_encoder_of_another_size(checkpoints) -> None:
+    with pytest.raises(CheckpointError, match="3 layers of 32 channels, the transformer hears one of 12 layers of 768"):
         checkpoint.load_speech_encoder(checkpoints.files.speech)
 
 
@@ -330,7 +341,7 @@ def test_another_kind_of_speech_encoder(checkpoints) -> None:
     config = json.loads((folder / "config.json").read_text()) | {"do_stable_layer_norm": True}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="wav2vec2-base's kind"):
-        checkpoint.load_speech_encoder(folder)
+        checkpoint.load_speech_encoder(folder, checkpoints.size.speech)
     assert SpeechConfig.from_manifest(config).hidden_size == 32
 
 

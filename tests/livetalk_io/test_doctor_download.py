@@ -308,18 +308,21 @@ def test_files_of_another_size_are_told_apart(checkpoints) -> None:
     assert "of another shape" in found["transformer"].detail
     assert found["transformer"].level == "missing"
     assert found["tokenizer"].level == "ok"
-    assert found["speech encoder"].level == "ok"
+    assert "3 layers of 32 channels" in found["speech encoder"].detail
 
 
 def test_the_published_shapes_satisfy_it(checkpoints, sparse_safetensors) -> None:
     from livetalk import vae as vae_module
-    from livetalk.config import DiTConfig, TextConfig, VAEConfig
+    from livetalk.config import DiTConfig, SpeechConfig, TextConfig, VAEConfig
+    from livetalk.encoders import speech as speech_module
     from livetalk.encoders import text as text_module
     from livetalk.model import reference_shapes
 
     sparse_safetensors(checkpoints.files.dit, reference_shapes(DiTConfig()))
     sparse_safetensors(checkpoints.files.vae, vae_module.reference_shapes(VAEConfig()))
     sparse_safetensors(checkpoints.files.text_encoder, text_module.reference_shapes(TextConfig()))
+    sparse_safetensors(checkpoints.files.speech / "model.safetensors", speech_module.reference_shapes(SpeechConfig()))
+    (checkpoints.files.speech / "config.json").write_text('{"hidden_size": 768, "num_hidden_layers": 12}')
     found = by_subject(examine(checkpoints.root))
     for subject in ("transformer", "text encoder", "tokenizer", "VAE", "speech encoder"):
         assert found[subject].level == "ok", found[subject].detail
