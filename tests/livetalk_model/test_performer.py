@@ -254,10 +254,13 @@ def lanes():
 def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(golden_dit, vae, clip, overlap):
     """There what was planned for a thread is lost with it."""
     subject = Performer(golden_dit, vae.decoder_stream(), STREAM, overlap=overlap, keep_threads=True)
-    used = []
-    decode, denoise = subject.decoder.decode, subject.generator.denoise
-    subject.decoder.decode = lambda *given: (used.append(threading.current_thread()), decode(*given))[1]
-    subject.generator.denoise = lambda *given: (used.append(threading.current_thread()), denoise(*given))[1]
+    used = set()
+
+    def noting(work):
+        return lambda *given: (used.add(threading.current_thread()), work(*given))[1]
+
+    subject.decoder.decode = noting(subject.decoder.decode)
+    subject.generator.denoise = noting(subject.generator.denoise)
     subject.warm_up(blocks=1)
     for begin in (0, 1):
         subject.start(clip["context"], clip["reference"], GivenNoise(clip["noise"], clip["step_noise"]))
@@ -266,9 +269,8 @@ def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(golden_dit, vae, clip
         blocks.close()
         assert [block.index for block in seen] == list(range(begin + 1))
     kept = lanes()
-    assert len(kept) == 2 and set(used) == kept
-    del subject, blocks, seen, decode, denoise
-    used.clear()
+    assert len(kept) == 2 and used == kept
+    del subject, blocks, seen
     gc.collect()
     for thread in kept:
         thread.join(30)

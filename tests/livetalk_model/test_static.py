@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from livetalk.config import DiTConfig, StreamConfig
+from livetalk import vae as vae_module
+from livetalk.config import DiTConfig, StreamConfig, VAEConfig
 from livetalk.cost import dit_forward
-from livetalk.model import CausalDiT
+from livetalk.model import CausalDiT, random_tensors
 from livetalk.model.attention import attention_kernel
 from livetalk.model.block import BlockGenerator
 from livetalk.model.float8 import quantize_layers
+from livetalk.vae import WanVAE
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -130,6 +132,26 @@ def test_counted_arithmetic_is_what_runs(real_size):
     # The clean pass leaves the last layer after its keys and values, and the head altogether.
     layer = (published.total - once) / 30
     assert forward - layer < clean < forward - 0.8 * layer
+
+
+def test_the_decoder_compiles_whole_for_three_static_shapes():
+    config = VAEConfig(dim=4, num_res_blocks=1)
+    vae = WanVAE.from_state(config, random_tensors(vae_module.reference_shapes(config)), channels_last=True)
+    latents = torch.randn((1, 16, 6, 4, 4), generator=torch.Generator().manual_seed(0))
+    expected = vae.decode(latents)
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(inputs)
+        return graph.forward
+
+    torch._dynamo.reset()
+    vae.compile(backend=keep, fullgraph=True)
+    frames = vae.decode(latents)
+    # The first latent, the second, whose cache is shorter, and all others.
+    assert len(graphs) == 3
+    assert not any(isinstance(given, torch.SymInt) for inputs in graphs for given in inputs)
+    assert (frames.int() - expected.int()).abs().max() <= 1  # a compiler takes other convolutions
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "math"])

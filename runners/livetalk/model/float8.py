@@ -18,7 +18,7 @@ def _quantized(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Float8Linear(nn.Module):
-    """x·Wᵀ + b with one scale per row of x and per row of W, accumulated in float32."""
+    """x·Wᵀ + b with one scale per row of x and per row of W, accumulated as fast as the device can."""
 
     weight: Tensor
     scale: Tensor
