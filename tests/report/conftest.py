@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import wave
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from chromium import chromium
 
 from interbench.dimensions import DIMENSIONS
 from interbench.personas import Persona
@@ -301,36 +301,7 @@ def factory(tmp_path: Path, clips: list[tuple[Path, ClipFacts]]) -> Factory:
     return Factory(tmp_path, clips)
 
 
-CHROMIUM_FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-]
-
-
-def find_chromium() -> str | None:
-    """``INTERBENCH_CHROMIUM``, or the first browser of the family on the path."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return os.environ.get("INTERBENCH_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    # Not for the whole session: as long as it is open its event loop counts as running, and no async test could run.
-    path = find_chromium()
-    if path is None:
-        pytest.skip(
-            "THE REPORT WAS NOT TESTED IN A BROWSER: there is no Chromium on this machine. Install one (Debian: "
-            "apt-get install chromium) or name one in INTERBENCH_CHROMIUM."
-        )
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium() as browser:
+        yield browser
