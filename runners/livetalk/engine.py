@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from livetalk.answer import Studio
+from livetalk.background import in_background
 from livetalk.config import VIDEO_FPS
 from livetalk.encoders.image import preprocess
 from livetalk.encoders.speech import FRAME_SAMPLES, SpeechStream
@@ -85,7 +86,7 @@ class Engine:
         # Two threads for each answer, and an answer may be winding down while the next one begins.
         self._pool = ThreadPoolExecutor(4 * self.capacity + 2, "livetalk-engine")
         await self.thinker.start()
-        await self._in_thread(self._prepare)
+        await in_background(self._prepare)
 
     async def stop(self) -> None:
         """Close every session and free everything; may be called again."""
@@ -181,7 +182,7 @@ class Engine:
         for _ in range(self.capacity):
             performer = Performer(models.dit, models.vae.decoder_stream(), stream, decode_device=models.vae.device)
             if on_cuda:  # captures a graph for every length of the window
-                performer.warm_up()
+                performer.warm_up(SpeechStream(models.speech))
                 performer.end()
             self._performers.append(performer)
         writer = FragmentWriter(stream.width, stream.height, encoder=self.settings.encoder)

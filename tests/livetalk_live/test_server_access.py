@@ -96,7 +96,15 @@ def test_texts_are_in_no_log(server: LiveServer, client: httpx.Client, caplog: p
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1", ""]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:80",
+        "127.0.0.1:80@evil.example",
+        "10.0.0.1",
+        "",
+    ],
 )
 def test_other_names_are_not_answered(server: LiveServer, host: str) -> None:
     with server.client() as client:

@@ -10,10 +10,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from live_kit import Clip, Clock, LiveServer, ObedientThinker, until
+from live_kit import Clip, Clock, LiveServer, ObedientThinker, raw_request, until
 from livetalk import cli
 from livetalk.errors import CheckpointError
 from livetalk.pipeline import Models
@@ -177,6 +178,7 @@ def test_metrics_count_what_happened(serve: Callable[..., LiveServer]) -> None:
         client.post(f"/v1/conversations/{name}/turns", data={"text": "fail timed_out"})
         client.get("/v1/conversations/made-up-by-a-client")
         client.get("/address/made/up")
+        raw_request(server.port, "This is no HTTP.\r\n\r\n")
         turns = client.get(f"/v1/conversations/{name}").json()["turns"]
         text = client.get("/metrics").text
     assert server.metric("livetalk_turns_total", outcome="completed") == 1
@@ -196,6 +198,8 @@ def test_metrics_count_what_happened(serve: Callable[..., LiveServer]) -> None:
     assert server.metric("livetalk_time_to_first_frame_seconds_sum") > own
     assert server.metric("livetalk_build_info", version="test", size="tiny", thinker="script") == 1
     assert server.metric("process_resident_memory_bytes") > 2**20
+    for code in ("timed_out", "unknown_conversation", "not_found", "malformed"):
+        assert server.metric("livetalk_requests_refused_total", code=code) == 1
     assert "made-up" not in text and "/address" not in text and name not in text
 
 
@@ -211,14 +215,21 @@ def test_servers_count_apart(serve: Callable[..., LiveServer]) -> None:
 
 
 class Process:
-    """`livetalk serve`, really."""
+    """`livetalk serve`, really; `before` runs ahead of it in its interpreter."""
 
-    def __init__(self, folder: Path, *options: str, port: int = 0, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        port: int = 0,
+        environment: dict[str, str] | None = None,
+        before: str = "",
+    ) -> None:
         self.announcement = folder / "announced.json"
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "livetalk.cli", "serve", "--size", "tiny", "--port", str(port)),
-                *("--announce", str(self.announcement), *options),
+                *(sys.executable, "-c", f"{before}\nfrom livetalk.cli import main\nmain()"),
+                *("serve", "--size", "tiny", "--port", str(port), "--announce", str(self.announcement), *options),
             ],
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
             stdout=subprocess.PIPE,
@@ -246,8 +257,8 @@ class Process:
 def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
-    def start(*options: str, port: int = 0, environment: dict[str, str] | None = None) -> Process:
-        processes.append(Process(tmp_path, *options, port=port, environment=environment))
+    def start(*options: str, **settings: Any) -> Process:
+        processes.append(Process(tmp_path, *options, **settings))
         return processes[-1]
 
     yield start
@@ -279,11 +290,32 @@ def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process]
     assert token not in output and "Traceback" not in output
 
     # The port is free at once.
-    second = run("--no-token", port=int(url.rpartition(":")[2]))
+    told = "import gc\ngc.freeze = lambda: print('frozen', flush=True)"
+    second = run("--no-token", port=int(url.rpartition(":")[2]), before=told)
     assert second.wait_until_ready() == url
     lost = httpx.get(f"{url}/v1/conversations/{name}", trust_env=False)
     assert code(lost) == (404, "unknown_conversation") and "restarted" in lost.text
-    assert second.end()[0] == 0
+    status, output = second.end()
+    assert status == 0, output
+    assert output.count("frozen") == 1, "the models are looked through by every garbage collection"
+
+
+@pytest.mark.parametrize("place", ["pipeline.random_models", "engine.Engine._prepare"], ids=["load", "warm-up"])
+def test_loading_and_warming_up_keep_no_server_from_stopping(run: Callable[..., Process], place: str) -> None:
+    module, _, name = place.partition(".")
+    endless = (
+        f"import torch, livetalk.{module}\n"
+        "def endless(*_, **__):\n"
+        "    print('at work', flush=True)\n"
+        "    while True: torch.ones(200, 200) @ torch.ones(200, 200)\n"
+        f"livetalk.{module}.{name} = endless"
+    )
+    server = run(before=endless)
+    assert server.process.stdout is not None
+    assert "at work\n" in iter(server.process.stdout.readline, "")
+    status, output = server.end()
+    assert status == 0, output
+    assert not server.announcement.exists() and "Traceback" not in output
 
 
 @pytest.mark.parametrize(

@@ -347,8 +347,10 @@ def test_boundaries_that_are_none(client: httpx.Client, turns: str, kind: str) -
         (b'{"a": "b"}', "bad_field"),
         (b'{"played_s": ' + b"9" * 100_000 + b', "text": "Hi."}', "malformed"),
         (b'{"audio": "AAAA"}', "bad_field"),
+        (b'{"text": "One.", "text": "Two."}', "bad_field"),
+        (b'[["text", "One."]]', "malformed"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_json_that_is_none(client: httpx.Client, turns: str, body: bytes, code: str) -> None:
     response = client.post(turns, content=body, headers={"Content-Type": "application/json"})
@@ -402,6 +404,12 @@ def test_a_body_longer_than_announced(server: LiveServer, turns: str) -> None:
 @pytest.mark.parametrize("start", ["", "GET /health HTTP/1.1\r\nHost: 127.0"])
 def test_a_request_that_never_comes(server: LiveServer, start: str) -> None:
     assert status_and_code(raw_request(server.port, start)) == (408, "request_timeout")
+
+
+def test_a_second_request_that_never_comes(server: LiveServer) -> None:
+    once = "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    answers = raw_request(server.port, once + "GET /health HTTP/1.1\r\nHost: 127.0").split(b"HTTP/1.1 ")[1:]
+    assert answers[0].startswith(b"200") and status_and_code(b"HTTP/1.1 " + answers[1]) == (408, "request_timeout")
 
 
 @pytest.mark.parametrize(
@@ -462,6 +470,30 @@ def test_numbers_of_no_turn(client: httpx.Client, turns: str, index: str) -> Non
 )
 def test_addresses_of_nothing(client: httpx.Client, path: str) -> None:
     assert error(client.get(path)) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/health", "GET, HEAD"),
+        ("/v1/conversations", "POST"),
+        ("/v1/conversations/x", "DELETE, GET, HEAD"),
+        ("/v1/conversations/x/turns", "POST"),
+    ],
+)
+def test_other_methods(client: httpx.Client, path: str, methods: str) -> None:
+    for method in ("PUT", "OPTIONS", "FOO"):
+        response = client.request(method, path)
+        assert error(response) == (405, "method_not_allowed") and response.headers["allow"] == methods
+
+
+def test_head_is_get_without_the_body(server: LiveServer) -> None:
+    with httpx.Client(base_url=server.url, trust_env=False) as plain:
+        for path in ("/health", "/", "/v1/conversations/none"):
+            head, get = plain.head(path), plain.get(path)
+            assert (head.status_code, head.content) == (get.status_code, b"") and get.content
+            assert head.headers["content-type"] == get.headers["content-type"]
+        assert plain.head("/v1/conversations").status_code == 405
 
 
 def test_after_all_that_a_conversation_goes_on(server: LiveServer, client: httpx.Client, turns: str) -> None:

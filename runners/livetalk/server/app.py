@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -32,17 +33,20 @@ _TAGS = [
 ]
 
 
-def create_app(service: Service, *, load_failed: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(
+    service: Service, *, loaded: Callable[[], None] = lambda: None, load_failed: Callable[[], None] = lambda: None
+) -> FastAPI:
     """The ASGI application of one service, which it starts and stops.
 
     Args:
         service: not yet started.
+        loaded: called when the models and the thinker are there, before the first conversation.
         load_failed: called when the models or the thinker could not be had; `service.failure` then says why.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.start(load_failed)
+        service.start(loaded, load_failed)
         try:
             yield
         finally:
@@ -75,6 +79,7 @@ def create_app(service: Service, *, load_failed: Callable[[], None] = lambda: No
     async def http_exception(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
             known = ProblemError("method_not_allowed", f"{request.method} is not possible here; see /openapi.json.")
+            error.headers = {"Allow": ", ".join(_methods(request))}
         else:
             known = ProblemError("not_found", "There is nothing at this address; see /openapi.json.")
         service.metrics.refused(known.code)
@@ -89,6 +94,15 @@ def create_app(service: Service, *, load_failed: Callable[[], None] = lambda: No
 
     app.add_middleware(Guard, token=service.settings.token, hosts=service.settings.hosts, seen=seen)
     return app
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the address of a request knows: each of its routes by itself would name its own."""
+    found: set[str] = set()
+    for route in (*open_routes.routes, *routes.routes):
+        if isinstance(route, APIRoute) and route.path_regex.match(request.scope["path"]):
+            found |= route.methods
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import h11
@@ -27,6 +28,7 @@ class Connection(H11Protocol):
     """`scope["state"]["connection"]` of every request that came over it."""
 
     limits: ClassVar[Limits]
+    refused: ClassVar[Callable[[str], None]]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -37,9 +39,10 @@ class Connection(H11Protocol):
         self._lingering_bytes = 0
 
     @classmethod
-    def within(cls, limits: Limits) -> type[Connection]:
-        """The class for a server with these limits."""
-        return type(cls.__name__, (cls,), {"limits": limits})
+    def within(cls, limits: Limits, refused: Callable[[str], None]) -> type[Connection]:
+        """The class for a server with these limits; `refused` is told the code of each refusal that no application
+        sees."""
+        return type(cls.__name__, (cls,), {"limits": limits, "refused": staticmethod(refused)})
 
     @property
     def crowded(self) -> bool:
@@ -93,8 +96,10 @@ class Connection(H11Protocol):
         self._refuse("malformed", f"{msg} Send HTTP/1.1.")
 
     def _watch_head(self) -> None:
-        """While a request's head is awaited a timer runs, which further bytes of it do not put back."""
-        waiting = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        """While a request's head is awaited a timer runs, which further bytes of it do not put back. After a response
+        it starts with the first of them: until then the connection is merely kept."""
+        begun = self.cycle is None or bool(self.conn.trailing_data[0])
+        waiting = begun and self.conn.their_state is h11.IDLE and not self.transport.is_closing()
         if not waiting and self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -121,6 +126,7 @@ class Connection(H11Protocol):
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.abort()
             return
+        self.refused(code)
         content = json.dumps(body(code, message)).encode()
         status = KINDS[code].status
         head = f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl
 
-import pydantic_core
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
@@ -267,17 +267,21 @@ def _urlencoded(content: bytearray) -> list[tuple[str, bytes]]:
 
 def _json(content: bytearray) -> list[tuple[str, bytes]]:
     try:
-        parsed = pydantic_core.from_json(bytes(content))
-    except ValueError:
+        # Pairs instead of a dict, in which a name that stands there twice would be one; arrays become lists.
+        parsed = json.loads(content.decode(), object_pairs_hook=tuple)
+    except (ValueError, RecursionError):
         raise ProblemError("malformed", "The body is not JSON, or JSON that is nested too deeply.") from None
-    if not isinstance(parsed, dict):
+    if not isinstance(parsed, tuple):
         raise ProblemError("malformed", "The JSON in the body must be an object whose names are those of the fields.")
     pairs = []
-    for name, value in parsed.items():
+    for name, value in parsed:
         if isinstance(value, bool) or not isinstance(value, str | int | float | None):
             raise ProblemError("bad_field", f"The field {name[:40]!r} must be a text or a number.")
         if value is not None:
-            pairs.append((name, (value if isinstance(value, str) else repr(value)).encode()))
+            try:
+                pairs.append((name, (value if isinstance(value, str) else repr(value)).encode()))
+            except UnicodeEncodeError:
+                raise ProblemError("malformed", "The JSON in the body holds half of a surrogate pair.") from None
     return pairs
 
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
+        method, began, status = scope["method"], time.perf_counter(), 0
+        if method == "HEAD":  # what GET would answer; the connection leaves the body out
+            scope = {**scope, "method": "GET"}
         code: str | None = None
 
         async def answering(message: Message) -> None:
@@ -98,7 +101,7 @@ class Guard:
             failure = ProblemError(code, "The server failed while it worked on this request; its log says why.")
             await response(failure)(scope, receive, answering)
         finally:
-            entry = Seen(scope["method"], _route(scope), status, time.perf_counter() - began, code)
+            entry = Seen(method, _route(scope), status, time.perf_counter() - began, code)
             self._seen(entry)
             access_log.info("%s %s %s %.3f s", entry.method, entry.route, entry.status or "-", entry.seconds)
 
@@ -116,7 +119,7 @@ class Guard:
                 "This server does not answer under the name in the Host header. Use the address that it printed when "
                 "it started, or start it with --allow-host and that name.",
             )
-        if scope["method"] not in ("GET", "HEAD") and not _same_origin(headers, host):
+        if scope["method"] != "GET" and not _same_origin(headers, host):
             return ProblemError("cross_origin", "Pages of other sites may not use this server. Use its own page.")
         return self._token_problem(scope["path"], headers.get("authorization"))
 
@@ -155,7 +158,7 @@ def host_name(header: str) -> str:
     name = header.strip().lower()
     if name.startswith("["):
         return name[1:].partition("]")[0]
-    return name.rpartition(":")[0] if name.count(":") == 1 else name
+    return re.sub(r"^([^:]*):\d*$", r"\1", name)
 
 
 def _same_origin(headers: Headers, host: str) -> bool:

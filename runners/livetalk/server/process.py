@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from livetalk.background import at_work
 from livetalk.errors import LiveTalkError
 from livetalk.server.app import create_app
 from livetalk.server.connection import Connection
@@ -38,7 +40,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Connection.within(limits),
+                http=Connection.within(limits, service.metrics.refused),
                 ws="none",
                 loop="asyncio",
                 lifespan="on",
@@ -75,7 +77,15 @@ def serve(service: Service, sock: socket.socket, *, announce: Path | None, liste
         LiveTalkError: the models or the thinker could not be had, or the file not be written.
     """
     with contextlib.closing(sock):
-        _serve(service, sock, announce, listening)
+        try:
+            _serve(service, sock, announce, listening)
+        except SystemExit as told:
+            if at_work():
+                logging.shutdown()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(int(told.code or 0))
+            raise
     if service.failure is not None:
         raise service.failure
 
@@ -93,7 +103,8 @@ def _serve(service: Service, sock: socket.socket, announce: Path | None, listeni
     def load_failed() -> None:
         server.should_exit = True
 
-    server = Server(service, create_app(service, load_failed=load_failed), listening=started)
+    app = create_app(service, loaded=_settle, load_failed=load_failed)
+    server = Server(service, app, listening=started)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # uvicorn ends its process by the signal that stopped it; being told to stop is no failure.
     former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -152,6 +163,13 @@ def _remove_announcement(path: Path) -> None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         if json.loads(path.read_text("utf-8"))["pid"] == os.getpid():
             path.unlink()
+
+
+def _settle() -> None:
+    """What is loaded stays until the end: looked through at every full garbage collection, its half a million objects
+    would halt all conversations for a good part of a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _stop(_: int, __: FrameType | None) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
+from livetalk.background import in_background
 from livetalk.config import Size
 from livetalk.engine import Engine, LiveSettings
 from livetalk.pipeline import Models
@@ -22,8 +20,6 @@ from livetalk.server.schemas import PROTOCOL, Health, Video
 from livetalk.thinkers.base import Thinker
 
 _RETRY_LOADING_S = 5.0
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -85,9 +81,9 @@ class Service:
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, failed: Callable[[], None]) -> None:
-        """Begin to load; `failed` is called if that does not succeed, and `failure` says why."""
-        self._tasks.append(asyncio.create_task(self._start(failed)))
+    def start(self, loaded: Callable[[], None], failed: Callable[[], None]) -> None:
+        """Begin to load. `loaded` is called once that is done, `failed` if it does not succeed: `failure` says why."""
+        self._tasks.append(asyncio.create_task(self._start(loaded, failed)))
 
     async def drain(self) -> None:
         """Take nothing new, and end every answer cleanly."""
@@ -142,14 +138,15 @@ class Service:
             video=Video.model_validate(engine.video, from_attributes=True) if ready and engine is not None else None,
         )
 
-    async def _start(self, failed: Callable[[], None]) -> None:
+    async def _start(self, loaded: Callable[[], None], failed: Callable[[], None]) -> None:
         decoders = asyncio.create_task(self.media.start() if self._eager else asyncio.sleep(0))
         self._tasks.append(decoders)
         try:
-            self._models = await _in_daemon_thread(self._load)
+            self._models = await in_background(self._load)
             engine = self._engine = Engine(self._models, self.settings.live, self._thinker)
             await engine.start()
             await decoders
+            loaded()
         except Exception as error:
             self.failure = error
             failed()
@@ -168,29 +165,3 @@ class Service:
         )
         self.metrics.ready.set(1)
         await self._conversations.keep_expiring()
-
-
-async def _in_daemon_thread(work: Callable[[], _T]) -> _T:
-    """`work()`, in a thread that the process does not wait for when it is told to stop."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_T] = loop.create_future()
-
-    def finish(result: _T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(finish, result, failure)
-
-    threading.Thread(target=run, name="livetalk-load", daemon=True).start()
-    return await future

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from livetalk.background import in_background
 from livetalk.thinkers.base import Delta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.omni_settings import SPEECH, TEXT, Limits, Sampling
 from livetalk.thinkers.worker import Steps, Worker
@@ -95,7 +96,7 @@ class QwenOmniThinker(Thinker):
         self._worker: Worker | None = None
 
     async def start(self) -> None:
-        self._omni = await asyncio.to_thread(self._load)
+        self._omni = await in_background(self._load)
         if self._voice is not None:
             self.check_voice(self._voice)
         self._worker = Worker(context=self._omni.computing, explain=_explained, clock=self._clock)
