@@ -87,7 +87,7 @@ class Answer:
         self._bytes_taken = False
         self._first_frame = 0  # of the session
         self._whole = False  # the thinker said all it had to say
-        self._trouble: _Ending | None = None  # what will have been the matter once all that is there has been shown
+        self._trouble: _Ending | None = None  # what broke, once all that is there has been shown
         self._ending: _Ending | None = None
         self._heard_s: float | None = None
         self._read_out = False
@@ -123,6 +123,11 @@ class Answer:
         """The client is gone."""
         self._read_out = True
         self._disconnect()
+
+    def give_up(self) -> None:
+        """The client takes nothing of what it is sent: as if it were gone, and the turn's record says why."""
+        self._pipe.leave()
+        self._end(self._stalled())
 
     # -- for the session ---------------------------------------------------------------------------------------------
 
@@ -195,9 +200,6 @@ class Answer:
             while (piece := await self._next(pieces)) is not None:
                 self._hear(piece)
                 if self._feed.full:
-                    longest = self._studio.settings.max_answer_s
-                    message = f"The answer was longer than the {longest:g} seconds allowed, and was cut off there."
-                    self._trouble = _Ending(Outcome.timed_out, TurnError("too_long", message))
                     break
                 await asyncio.sleep(0)  # a thinker that has everything ready must not keep the loop to itself
             else:
@@ -256,9 +258,7 @@ class Answer:
             # The sound has ended, and with it the thinker, or something else has ended the turn.
             self._ending = self._ending or self._conclusion()
         except StalledError:
-            stall = self._studio.settings.stall_s
-            message = f"The client read nothing for {stall:g} seconds while video was waiting."
-            self._end(_Ending(Outcome.disconnected, TurnError("stalled", message)))
+            self._end(self._stalled())
         except Exception:
             _log.exception("rendering failed in turn %d", self.index)
             message = "The video could not be generated; the log of the service says why. The conversation can go on."
@@ -271,6 +271,10 @@ class Answer:
     def _conclusion(self) -> _Ending:
         if self._trouble is not None:
             return self._trouble
+        if self._feed.full:
+            longest = self._studio.settings.max_answer_s
+            message = f"The answer was longer than the {longest:g} seconds allowed, and was cut off there."
+            return _Ending(Outcome.timed_out, TurnError("too_long", message))
         if self._made:
             return _Ending(Outcome.completed)
         if self._text:
@@ -288,6 +292,11 @@ class Answer:
         self._heard_s = self._playback.position() if played_s is None else max(0.0, played_s)
         self._feed.stop.set()
         self._thinking.cancel()
+
+    def _stalled(self) -> _Ending:
+        stall = self._studio.settings.stall_s
+        message = f"The client read nothing for {stall:g} seconds while video was waiting."
+        return _Ending(Outcome.disconnected, TurnError("stalled", message))
 
     def _disconnect(self) -> None:
         self._pipe.leave()

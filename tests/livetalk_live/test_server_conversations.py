@@ -239,7 +239,7 @@ def test_closing_ends_the_answer_cleanly(server: LiveServer, client: httpx.Clien
 
 def test_a_client_that_does_not_read_is_cut_off(serve: Callable[..., LiveServer]) -> None:
     limits = Limits(stall_s=0.5, send_buffer_bytes=4_096)
-    server = serve(limits=limits, live={"capacity": 1, "queue_blocks": 2, "stall_s": 0.5})
+    server = serve(limits=limits, live={"capacity": 1, "queue_blocks": 2})
     with server.client() as client, socket.socket() as lazy:
         name = server.open(client)
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -253,6 +253,7 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Callable[..., LiveServer]
         assert until(lambda: server.metric("livetalk_turns_total", outcome="disconnected") == 1)
         ended = turn(client, name, 1)
         assert ended["outcome"] == "disconnected"
+        assert isinstance(ended["error"], dict) and ended["error"]["code"] == "stalled"
         # It was held back, not rendered for nobody: no more than what fits into buffers.
         assert isinstance(ended["frames"], int) and ended["frames"] < 10 * 12
         clip, _ = say(client, name, text="Hello again.")

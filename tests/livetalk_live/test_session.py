@@ -464,6 +464,21 @@ async def test_an_answer_that_is_too_long_is_cut_off_cleanly(converse: Open) -> 
     assert record.heard_text and record.heard_text != words and thinker.closed == 1
 
 
+@pytest.mark.parametrize("end", ["leave", "interrupt"])
+async def test_an_answer_that_would_be_too_long_may_end_before(converse: Open, end: str) -> None:
+    """A quick thinker has said too much long before anybody hears so much of it."""
+    thinker = TellingThinker([TextDelta("one two three"), *(speech(0.5) for _ in range(100))])
+    _, session = await converse(thinker, max_answer_s=1.25)
+    answer = session.respond(HELLO)
+    await within(anext(answer))
+
+    await within(thinker.over.wait())
+    await within(answer.aclose() if end == "leave" else session.interrupt(0.25))
+    record = session.record(1)
+    assert record.error_code is None
+    assert record.outcome is (Outcome.disconnected if end == "leave" else Outcome.interrupted)
+
+
 async def test_a_thinker_with_a_bug_does_not_end_the_conversation(
     converse: Open, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -63,6 +63,7 @@ class TellingThinker(Thinker):
         self.asked = asyncio.Event()
         self.closed = 0
         """Answers that are over, in whatever way."""
+        self.over = asyncio.Event()
         self.stopped = False
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
@@ -82,6 +83,7 @@ class TellingThinker(Thinker):
                     yield step
         finally:
             self.closed += 1
+            self.over.set()
 
     async def stop(self) -> None:
         self.stopped = True

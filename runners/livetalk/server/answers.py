@@ -88,6 +88,7 @@ class AnswerResponse(Response):
                 fragment = await anext(self._answer, None)
             await self._hand_on(send, b"", last=True)
         except _StalledError:
+            self._answer.give_up()
             scope["state"]["connection"].abort()
 
     async def _hand_on(self, send: Send, data: bytes, *, last: bool = False) -> None:
