@@ -42,8 +42,9 @@ def read_audio(source: Path | str | bytes, rate: int = AUDIO_RATE, *, max_second
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             samples, native = _decoded(file, named, max_seconds)
     except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise AudioError(
-            f"{named} cannot be decoded ({error}). WAV, FLAC, MP3, M4A, Ogg and WebM are what can."
+            f"{named} cannot be decoded ({reason}). WAV, FLAC, MP3, M4A, Ogg and WebM are what can."
         ) from error
     except OSError as error:
         raise AudioError(f"{named} cannot be read: {error.strerror}.") from error
