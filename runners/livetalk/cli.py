@@ -166,6 +166,8 @@ def generate(
     decoder, texts = (None if place is None else _device(place, size) for place in (decode_device, text_device))
     console = Console(stderr=True)
     # Refuse before gigabytes are loaded.
+    if not prompt.isascii() and prompt != prompt.encode(errors="replace").decode():
+        raise typer.BadParameter("the prompt is not valid UTF-8")
     if output.resolve() in (image.resolve(), audio.resolve()):
         raise typer.BadParameter(f"{output} is one of the inputs and would be overwritten; choose another --output")
     _check_attention(attention, target, precision)

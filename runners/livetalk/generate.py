@@ -84,8 +84,8 @@ def plan_clip(samples: int, stream: StreamConfig, seconds: float | None = None) 
     if stream.position == "absolute" and plan.latent_frames > ROPE_FRAMES:
         reach = video_frames(ROPE_FRAMES // FRAMES_PER_BLOCK * FRAMES_PER_BLOCK) / VIDEO_FPS
         raise SessionError(
-            f"The clip would last {plan.seconds:.1f} s, but absolute positions end at {ROPE_FRAMES} latent frames "
-            f"({reach:.1f} s). Use --position bounded, which has no end, or cut the clip with --seconds."
+            f"The clip would last {plan.seconds:.2f} s, but absolute positions end at {ROPE_FRAMES} latent frames "
+            f"({reach:.2f} s). Use --position bounded, which has no end, or cut the clip with --seconds."
         )
     return plan
 

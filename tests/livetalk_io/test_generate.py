@@ -183,7 +183,7 @@ def test_how_long_a_clip_becomes(tiny: Size) -> None:
 
 def test_absolute_positions_end_and_bounded_ones_do_not(tiny: Size) -> None:
     ten_minutes = 600 * 16_000
-    with pytest.raises(SessionError, match=r"600\.0 s.*255\.6 s.*--position bounded"):
+    with pytest.raises(SessionError, match=r"600\.00 s.*255\.56 s.*--position bounded"):
         plan_clip(ten_minutes, tiny.stream)
     plan = plan_clip(ten_minutes, replace(tiny.stream, position="bounded"))
     assert plan.frames == 9_600
@@ -208,7 +208,7 @@ def test_ten_minutes_in_absolute_mode_are_refused_before_anything_is_loaded(
     code = run_main(monkeypatch, "generate", "--image", str(portrait), "--audio", str(audio), "--output", str(output))
     assert code == 1
     error = capsys.readouterr().err
-    assert error.startswith("livetalk: The clip would last 600.0 s")
+    assert error.startswith("livetalk: The clip would last 600.00 s")
     assert "Traceback" not in error
     assert not output.exists()
 
@@ -228,6 +228,7 @@ def test_ten_minutes_in_absolute_mode_are_refused_before_anything_is_loaded(
         ("--device", "meta", "device 'meta' is unknown"),
         ("--decode-device", "gpu", "device 'gpu' is unknown"),
         ("--text-device", "gpu", "device 'gpu' is unknown"),
+        ("--prompt", "\udcff", "not valid UTF-8"),
         ("--attention", "fa9", "attention kernel 'fa9' is unknown"),
         ("--attention", "fa3", "cannot run on cpu"),
     ],
