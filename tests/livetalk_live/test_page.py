@@ -613,6 +613,7 @@ class TestTrouble:
         guest.click("New conversation").type(long).see("#hint", "Too long: 4504 of 4000 characters")
         assert guest.page.input_value("#text") == long
         assert guest.page.locator(".turn").count() == 0
+        guest.ask("Shorter, then.")
 
     def test_a_browser_that_stores_nothing_can_be_used(
         self, visit: Callable[..., Visit], serve: Callable[..., LiveServer]
