@@ -14,9 +14,7 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ import numpy.typing as npt
 
 from interbench.errors import MediaError, UsageError
 from interbench.records import ClipFacts
+from interbench.scratch import Scratch
 from interbench.worker import WorkerDiedError, WorkerError, WorkerPool, WorkerTimeoutError, python_worker
 
 AUDIO_RATE = 16_000
@@ -84,7 +83,7 @@ class MediaPool:
     def __init__(self, size: int = 1, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._workers = WorkerPool(_command(self.limits), size, env=_environment())
-        self._exchange: Path | None = None
+        self._exchange: Scratch | None = None
         self._handed_over = 0
 
     async def __aenter__(self) -> Self:
@@ -99,7 +98,7 @@ class MediaPool:
         """End the workers and remove what they have written."""
         await self._workers.close()
         if self._exchange is not None:
-            await asyncio.to_thread(shutil.rmtree, self._exchange, ignore_errors=True)
+            await asyncio.to_thread(self._exchange.remove)
             self._exchange = None
 
     async def inspect(self, path: Path) -> ClipFacts:
@@ -138,9 +137,9 @@ class MediaPool:
     async def _handover(self) -> AsyncIterator[Path]:
         """A name in the pool's private folder for a worker to write to; what it wrote is removed afterwards."""
         if self._exchange is None:
-            self._exchange = Path(tempfile.mkdtemp(prefix="interbench-media-"))
+            self._exchange = Scratch("media")
         self._handed_over += 1
-        target = self._exchange / str(self._handed_over)
+        target = self._exchange.path / str(self._handed_over)
         try:
             yield target
         finally:

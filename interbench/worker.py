@@ -51,10 +51,24 @@ class _Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._stderr = bytearray()
         self._drain: asyncio.Task[None] | None = None
+        self._ending = asyncio.Lock()
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._stderr.clear()
-        process = await asyncio.create_subprocess_exec(
+        starting = asyncio.ensure_future(self._spawn())
+        try:
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A process that is half started would be nobody's.
+            self._process = await starting
+            await self.kill()
+            raise
+        self._drain = asyncio.create_task(self._read_stderr(process))
+        self._process = process
+        return process
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             *self._argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -64,9 +78,6 @@ class _Worker:
             limit=_LINE_LIMIT,
             start_new_session=True,
         )
-        self._drain = asyncio.create_task(self._read_stderr(process))
-        self._process = process
-        return process
 
     async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
@@ -115,18 +126,20 @@ class _Worker:
         return answer
 
     async def kill(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.returncode is None:
-            # The worker leads its own process group: what it started goes with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-        await process.wait()
-        if self._drain is not None:
-            await self._drain
-        # Closing the pipes here rather than at garbage collection keeps the event loop free of stray transports.
-        process._transport.close()  # type: ignore[attr-defined]
+        # Whoever closes the pool waits for a worker that a cancelled call is just ending: the event loop may end next.
+        async with self._ending:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            if process.returncode is None:
+                # The worker leads its own process group: what it started goes with it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, 9)
+            await process.wait()
+            if self._drain is not None:
+                await self._drain
+            # Closing the pipes here rather than at garbage collection keeps the event loop free of stray transports.
+            process._transport.close()  # type: ignore[attr-defined]
 
 
 class WorkerPool:

@@ -18,6 +18,7 @@ from interbench.asr.funasr_worker import Settings, settings_request
 from interbench.asr.sound import RATE, nothing_to_hear
 from interbench.errors import TranscriberError, UsageError
 from interbench.records import Transcript, Word
+from interbench.scratch import Scratch
 from interbench.worker import WorkerError, WorkerPool, python_worker
 
 MODEL = "iic/speech_paraformer_asr-en-16k-vocab4199-pytorch"
@@ -84,7 +85,7 @@ class FunASR(Transcriber):
         )
         self._weights: Mapping[str, str] = {}
         self._notes: Sequence[str] = ()
-        self._folder: Path | None = None
+        self._scratch: Scratch | None = None
         self._pool: WorkerPool | None = None
 
     def identity(self) -> Mapping[str, Any]:
@@ -103,13 +104,12 @@ class FunASR(Transcriber):
         return self._notes
 
     async def start(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="interbench-asr-"))
+        self._scratch = Scratch("asr")
         # FunASR takes a text that happens to be the name of a file for the file: its process gets an empty folder.
-        (self._folder / "cwd").mkdir()
+        empty = self._scratch.path / "cwd"
+        empty.mkdir()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_import_paths())}
-        self._pool = WorkerPool(
-            python_worker("interbench.asr.funasr_worker"), env=environment, cwd=self._folder / "cwd"
-        )
+        self._pool = WorkerPool(python_worker("interbench.asr.funasr_worker"), env=environment, cwd=empty)
         try:
             answer = await self._pool.call(settings_request(self._settings, ()), _LOAD_S)
         except WorkerError as error:
@@ -123,7 +123,7 @@ class FunASR(Transcriber):
         self._weights, self._notes = answer["weights"], answer["notes"]
 
     async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
-        if self._folder is None:
+        if self._scratch is None:
             raise TranscriberError("The transcriber must be started before it can transcribe.")
         transcripts: dict[int, Transcript] = {}
         heard: list[int] = []
@@ -150,8 +150,8 @@ class FunASR(Transcriber):
         return Transcript("", flags=("failed",), error=f"FunASR failed on {utterance.key}: {trouble}")
 
     async def _recognise(self, batch: Sequence[Utterance]) -> list[Transcript]:
-        assert self._pool is not None and self._folder is not None
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        assert self._pool is not None and self._scratch is not None
+        folder = Path(tempfile.mkdtemp(dir=self._scratch.path))
         seconds = sum(len(utterance.samples) / RATE for utterance in batch if utterance.samples is not None)
         try:
             files = await asyncio.to_thread(_write, folder, batch)
@@ -167,9 +167,9 @@ class FunASR(Transcriber):
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
-        if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-            self._folder = None
+        if self._scratch is not None:
+            await asyncio.to_thread(self._scratch.remove)
+            self._scratch = None
 
 
 def _write(folder: Path, batch: Sequence[Utterance]) -> list[Path]:

@@ -12,11 +12,9 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from interbench.errors import SystemLoadError
 from interbench.gpus import find_gpus
 from interbench.keeper import kept
 from interbench.remote import Secret, base_url
+from interbench.scratch import Scratch
 
 TOKEN = "LIVETALK_TOKEN"  # noqa: S105 - the name of an environment variable
 NEEDS_NO_GPU = "tiny"
@@ -78,10 +77,9 @@ class OwnServer:
         self.token = Secret.of(self._token)
         self._options = ["--size", size, *options]
         self._command = list(command)
-        self._folder = Path(tempfile.mkdtemp(prefix="interbench-livetalk-"))
+        self._scratch = Scratch("livetalk")
         self._process: subprocess.Popen[bytes] | None = None
-        self._failed = False
-        self.log = self._folder / "server.log"
+        self.log = self._scratch.path / "server.log"
 
     def __str__(self) -> str:
         return shlex.join(["livetalk", "serve", *self._options])
@@ -93,7 +91,7 @@ class OwnServer:
             SystemLoadError: it can't be started, ended, or does not listen in time.
         """
         await self._end()
-        announcement = self._folder / "announce.json"
+        announcement = self._scratch.path / "announce.json"
         announcement.unlink(missing_ok=True)
         argv = [*self._command, "serve", "--host", "127.0.0.1", "--port", "0"]
         argv += ["--announce", str(announcement), *self._options]
@@ -110,7 +108,6 @@ class OwnServer:
         while not announcement.exists():
             self.check()
             if time.monotonic() > deadline:
-                self._failed = True
                 raise SystemLoadError(f"`{self}` does not listen after {limit_s:g} s. {self.last_words()}")
             await asyncio.sleep(0.05)
         return self._address(announcement)
@@ -138,22 +135,22 @@ class OwnServer:
 
     def obituary(self) -> str:
         """Why the server, which has ended, did so, as far as it says."""
-        self._failed = True
         status = None if self._process is None else self._process.returncode
         return f"`{self}` ended with status {status}. {self.last_words()}"
 
     def last_words(self) -> str:
-        """The end of the log, and where to find the rest."""
+        """The end of the log, and where to find the rest, which from now on stays."""
+        self._scratch.keep()
         lines = self.log.read_bytes()[-8000:].decode(errors="replace").rstrip().splitlines()[-_TAIL_LINES:]
         said = "\n".join(["Its last words:", *(f"    {line}" for line in lines)]) if lines else "It said nothing."
         return f"{said}\nAll of its output is in {self.log}."
 
     async def stop(self) -> None:
         """End the server and whatever it has started. The log stays if something went wrong."""
-        self._failed = self._failed or (self._process is not None and self._process.poll() is not None)
+        if self._process is not None and self.ended:
+            self._scratch.keep()
         await self._end()
-        if not self._failed:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(self._scratch.remove)
 
     async def _end(self) -> None:
         process, self._process = self._process, None

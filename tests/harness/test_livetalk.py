@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -52,6 +53,13 @@ TOKEN = "a-token-of-sixteen-and-more"
 @pytest.fixture(autouse=True)
 def _no_token_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIVETALK_TOKEN", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_failed_servers_go_with_the_test(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
 
 
 @pytest.fixture
@@ -538,7 +546,7 @@ def test_a_server_that_dies_is_started_again_for_the_next_conversation(tmp_path:
     assert [outcome for _, _, outcome, _ in exchanges_of(tmp_path / "run")] == ["completed"] * 6
 
 
-def test_the_server_ends_with_a_harness_that_is_killed(tmp_path: Path) -> None:
+def test_the_server_ends_with_a_harness_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import asyncio, sys\n"
         "from interbench.systems.livetalk_server import OwnServer\n"
@@ -558,6 +566,11 @@ def test_the_server_ends_with_a_harness_that_is_killed(tmp_path: Path) -> None:
     harness.wait()
     harness.stdin.close()
     harness.stdout.close()
+    # Its folder goes when the next server is set up.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert list(tmp_path.glob("interbench-livetalk-*"))
+    asyncio.run(livetalk_server.OwnServer(STUB, "tiny", []).stop())
+    assert not list(tmp_path.glob("interbench-livetalk-*"))
 
 
 async def test_without_address_gpu_or_tiny_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
