@@ -599,13 +599,19 @@ def _dtype(precision: Precision, device: str) -> torch.dtype:
 
 
 def _version() -> str:
-    """Of the distribution that holds this package; run from a source tree it may not be installed."""
+    """Of the distribution that holds this package; of its project file in a source tree that is not installed."""
     import importlib.metadata
+    import tomllib
+    from contextlib import suppress
 
-    try:
-        return importlib.metadata.version("interbench")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    name = "interbench"
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(name)
+    with suppress(OSError, ValueError, KeyError):
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+        if project["name"] == name:
+            return str(project["version"])
+    return "unknown"
 
 
 def main() -> None:

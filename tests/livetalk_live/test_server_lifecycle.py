@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -298,6 +300,15 @@ def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process]
     status, output = second.end()
     assert status == 0, output
     assert output.count("frozen") == 1, "the models are looked through by every garbage collection"
+
+
+def test_a_source_tree_that_is_not_installed_knows_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert cli._version() == project["version"]
 
 
 @pytest.mark.parametrize("place", ["pipeline.random_models", "engine.Engine._prepare"], ids=["load", "warm-up"])
