@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from interbench.costs import spending_lines
 from interbench.errors import CapReachedError, UsageError
+from interbench.report.grid import visible
 from interbench.run import Plan, Stage, Summary, execute
 
 if TYPE_CHECKING:
@@ -40,12 +41,21 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
         raise CapReachedError(summary.cap)
 
 
+_TOLD = 300
+"""Characters of a service's message that are printed; all of it is in the ledger and the report."""
+
+
 def closing_lines(summary: Summary) -> list[str]:
     """What was done, in a few lines."""
     lines = []
     if summary.outcomes:
         outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.outcomes.items()))
         lines.append(f"turns played: {outcomes}")
+    for (system, outcome, code), count in sorted(summary.troubled.items()):
+        first = summary.examples[system, outcome, code]
+        what = f"{system}: {outcome.replace('_', ' ')}" + (f" ({code})" if code not in ("", outcome) else "")
+        why = ": " + " ".join(first.message.split())[:_TOLD] if first.message else ""
+        lines.append(visible(f"  {what}, {count}×; first in {first.scenario}, turn {first.turn}{why}"))
     lines += [f"transcriber: {note}" for note in summary.transcriber]
     if summary.ear:
         lines.append(summary.ear)

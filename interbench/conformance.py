@@ -117,7 +117,7 @@ class _Checks:
 
     def _describe(self, system: AvatarSystem) -> None:
         if system.version == "unknown":
-            self.say("note", "version is 'unknown'; override it, so that results say what was tested")
+            self.say("note", "version is 'unknown': let the adapter or its service give one, for the results")
         try:
             settings = dict(system.settings())
             json.dumps(settings)

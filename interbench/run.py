@@ -69,6 +69,10 @@ class Summary:
     """What an invocation did."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
+    troubled: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Turns that were not completed, by system, outcome and code."""
+    examples: dict[tuple[str, str, str], Exchange] = field(default_factory=dict)
+    """The first of each of these."""
     transcripts: int = 0
     verdicts: int = 0
     missing: Counter[str] = field(default_factory=Counter)
@@ -88,6 +92,14 @@ class Summary:
     def did_something(self) -> bool:
         """Whether the ledger holds more than before."""
         return bool(self.outcomes or self.transcripts or self.verdicts)
+
+    def count(self, exchange: Exchange) -> None:
+        """Take in one turn that was played."""
+        self.outcomes[exchange.outcome.value] += 1
+        if not exchange.completed:
+            kind = (exchange.system, exchange.outcome.value, exchange.code)
+            self.troubled[kind] += 1
+            self.examples.setdefault(kind, exchange)
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -438,7 +450,7 @@ class _Pipeline:
         async with own, everywhere, contextlib.aclosing(driver.play(part, recall)) as exchanges:
             try:
                 async for exchange in exchanges:
-                    self.summary.outcomes[exchange.outcome.value] += 1
+                    self.summary.count(exchange)
                     if ear is not None and exchange.completed:
                         heard[exchange.turn] = ear.submit(exchange)
             except CapReachedError as reached:

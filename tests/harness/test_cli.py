@@ -64,6 +64,18 @@ def test_the_stages_one_by_one_give_what_run_gives(tmp_path: Path, scenarios: st
     assert (tmp_path / "parts" / "report" / "index.html").is_file()
 
 
+def test_turns_that_were_not_completed_are_explained(tmp_path: Path, scenarios: str) -> None:
+    systems = "it=harness_kit:Good,away=harness_kit:CantOpen,hot=harness_kit:Raises"
+    done = cli("drive", "--out", "run", "--scenarios", scenarios, "--systems", systems, "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    away, unplayed, hot = (line for line in done.stderr.splitlines() if line.startswith("  "))
+    assert away.startswith("  away: failed (not_opened)") and away.endswith("no route to the avatar")
+    assert unplayed.startswith("  away: not played, ")
+    assert hot.startswith("  hot: failed (exception)") and hot.endswith("the weights melted")
+    counts = [int(line.split("×")[0].split()[-1]) for line in (away, hot)]
+    assert f"{sum(counts)} failed" in done.stderr
+
+
 def test_a_dry_run_prints_the_plan_and_does_nothing(tmp_path: Path, scenarios: str) -> None:
     done = cli("run", "--dry-run", "--scenarios", scenarios, "--systems", "a=harness_kit:Good,b=harness_kit:Raises",
                "--repeats", "3", cwd=tmp_path)  # fmt: skip
