@@ -94,7 +94,7 @@ class FunASR(Transcriber):
             raise TranscriberError("The transcriber must be started before it can say which weights it uses.")
         return {
             "transcriber": "funasr",
-            "version": 1,
+            "version": 2,
             "model": Path(self._settings.model).name,
             "weights": dict(self._weights),
             "longest_segment_s": self._settings.longest_segment_s,

@@ -33,6 +33,8 @@ _UNTAGGED = "master"
 """What FunASR itself fetches when no revision is named."""
 _BATCH_S = {"cuda": 240.0, "cpu": 60.0}
 """Padded seconds of sound in a batch."""
+_SURE = 1e-7
+"""A probability as far from 0 and 1 as single precision can tell."""
 _WEIGHTS = "model.pt"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _NOT_INSTALLED = "FunASR is not installed; install it with `pip install 'interbench[asr]'`."
@@ -172,6 +174,11 @@ class Recogniser:
                 f"have other shapes and {len(absent)} are missing (e.g. {[*strange, *absent][0]}). Its config.yaml, "
                 f"its tokens and its {_WEIGHTS} do not belong together; fetch it again."
             )
+        if name == "vad" and hasattr(loaded.model, "encoder"):
+            # FunASR takes the logarithm of these probabilities: on loud sound and on silence they round to 0 and 1.
+            loaded.model.encoder.register_forward_hook(lambda module, given, scores: scores.clamp(_SURE, 1 - _SURE))
+        if name == "model" and hasattr(loaded.model, "predictor"):
+            loaded.model.predictor.register_forward_pre_hook(_without_padding)
         if absent:
             self.notes.append(
                 f"{len(absent)} of the {tensors} tensors of the {role} in {folder} are missing and random "
@@ -322,6 +329,16 @@ def _misfits(weights: Path, model: torch.nn.Module) -> tuple[list[str], list[str
         elif found.shape != tensor.shape:
             strange.append(name)
     return strange, absent
+
+
+def _without_padding(module: torch.nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of Paraformer's predictor with its input set to zero after the end of each segment.
+
+    It looks one frame ahead: at the last frame of a segment that would be whatever the encoder made of the padding, and
+    the words would depend on what else is in the batch. A segment alone has zeros there.
+    """
+    hidden, target, mask, *rest = given
+    return (hidden * mask.transpose(1, 2).to(hidden.dtype), target, mask, *rest)
 
 
 def _reason(error: Exception) -> str:

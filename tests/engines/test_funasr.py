@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -85,6 +86,20 @@ async def test_the_same_sound_gives_the_same_words_in_any_batch(ear: FunASR) -> 
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_the_length_of_the_others_in_a_batch_changes_no_word(ear: FunASR) -> None:
+    """The recogniser must not look into the padding after a segment's end."""
+    rng = np.random.default_rng(11)
+    sounds = []
+    for number in range(12):
+        seconds = rng.uniform(1, 7)
+        sound = utterance([(0.2, seconds)], seconds + 0.5, f"{number}", seed=number)
+        sounds.append(dataclasses.replace(sound, samples=sound.samples * np.float32(rng.uniform(0.2, 3))))
+    alone = [(await ear.transcribe([sound]))[0].text for sound in sounds]
+    together = [transcript.text for transcript in await ear.transcribe(sounds)]
+    assert together == alone and len(set(alone)) > 6
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_nothing_to_hear_is_flagged_not_invented(ear: FunASR) -> None:
     tone = (0.01 * np.ones(80_000)).astype(np.float32)
     batch = [
@@ -113,6 +128,14 @@ async def test_music_has_a_transcript_or_a_flag(ear: FunASR) -> None:
     (transcript,) = await ear.transcribe([Utterance("music", chords.astype(np.float32), None, None)])
     assert transcript.error is None
     assert bool(transcript.text) != ("no_speech" in transcript.flags)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_sound_so_loud_that_the_voice_activity_model_is_sure_of_it(ear: FunASR) -> None:
+    noise = np.random.default_rng(5).normal(0, 0.5, 5 * 16000).clip(-1, 1).astype(np.float32)
+    noise[32_000:48_000] = 0
+    (transcript,) = await ear.transcribe([Utterance("loud", noise, None, None)])
+    assert transcript.error is None and "failed" not in transcript.flags
 
 
 @pytest.mark.asyncio(loop_scope="module")
