@@ -658,7 +658,7 @@ class TestManners:
         assert sessions(server) == 1
         guest.page.goto("about:blank")
         assert until(lambda: sessions(server) == 0)
-        assert server.thinker.cancelled.acquire(timeout=20)
+        assert server.thinker.cancelled.acquire(timeout=60)
 
     def test_random_weights_are_spoken_of(self, guest: Visit) -> None:
         guest.see("#random", "Random weights")

@@ -241,7 +241,7 @@ class Process:
 
     def wait_until_ready(self) -> str:
         """The address."""
-        assert until(self.announcement.exists, 60)
+        assert until(self.announcement.exists, 300)
         announced = json.loads(self.announcement.read_text())
         assert announced["pid"] == self.process.pid
         url: str = announced["url"]
@@ -251,7 +251,7 @@ class Process:
     def end(self) -> tuple[int, str]:
         """Tell it to stop; its exit status and what it printed."""
         self.process.send_signal(signal.SIGTERM)
-        output, _ = self.process.communicate(timeout=60)
+        output, _ = self.process.communicate(timeout=300)
         return self.process.returncode, output
 
 

@@ -28,7 +28,7 @@ from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thin
 from livetalk.thinkers.script import ScriptedThinker
 from prometheus_client.parser import text_string_to_metric_families
 
-READY_S = 60.0
+READY_S = 180.0
 RATE = 24_000
 
 #: A word of about half a second.
@@ -203,7 +203,7 @@ def _operation(document: dict[str, Any], request: httpx.Request) -> dict[str, An
     return None
 
 
-def until(happened: Callable[[], bool], seconds: float = 20.0) -> bool:
+def until(happened: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it happens in time, looked for again and again."""
     deadline = time.monotonic() + seconds
     while not happened():
