@@ -175,8 +175,7 @@ class Recogniser:
                 f"its tokens and its {_WEIGHTS} do not belong together; fetch it again."
             )
         if name == "vad" and hasattr(loaded.model, "encoder"):
-            # FunASR takes the logarithm of these probabilities: on loud sound and on silence they round to 0 and 1.
-            loaded.model.encoder.register_forward_hook(lambda module, given, scores: scores.clamp(_SURE, 1 - _SURE))
+            loaded.model.encoder.register_forward_hook(_never_sure)
         if name == "model" and hasattr(loaded.model, "predictor"):
             loaded.model.predictor.register_forward_pre_hook(_without_padding)
         if absent:
@@ -329,6 +328,14 @@ def _misfits(weights: Path, model: torch.nn.Module) -> tuple[list[str], list[str
         elif found.shape != tensor.shape:
             strange.append(name)
     return strange, absent
+
+
+def _never_sure(module: torch.nn.Module, given: tuple[Any, ...], scores: Any) -> Any:
+    """The probabilities of a voice activity model, none of them 0 or 1.
+
+    FunASR takes their logarithms; on loud sound and on silence they round to that.
+    """
+    return scores.clamp(_SURE, 1 - _SURE) if hasattr(scores, "clamp") else scores
 
 
 def _without_padding(module: torch.nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

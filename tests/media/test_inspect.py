@@ -203,7 +203,7 @@ async def test_nothing_handed_over_stays_behind(make_clip, tone, tmp_path, monke
     async with MediaPool() as own:
         assert await own.audio(path) is not None
         (folder,) = scratch.iterdir()
-        assert not list(folder.iterdir())
+        assert [file.name for file in folder.iterdir()] == [".owned"]
     assert not list(scratch.iterdir())
 
 
