@@ -543,7 +543,9 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
             continue
         if not begun:
             begun, unfinished = True, unfinished.removeprefix(b"\xef\xbb\xbf")
-        *lines, rest = _LINE_END.split(unfinished)
+        # A prompt's tokens come in one line of many kilobytes, which an expression goes through slowly.
+        arrived = bytes(unfinished)
+        *lines, rest = _LINE_END.split(arrived) if b"\r" in arrived else arrived.split(b"\n")
         unfinished = bytearray(rest)
         for line in lines:
             yield line
@@ -621,4 +623,4 @@ def _answer(
 
 
 def _token_ids(told: object) -> list[int] | None:
-    return told if isinstance(told, list) and all(isinstance(token, int) for token in told) else None
+    return told if isinstance(told, list) and set(map(type, told)) <= {int} else None
