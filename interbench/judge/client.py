@@ -521,12 +521,13 @@ async def _read(response: httpx.Response) -> bytes:
 async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
     """The ``data`` of server-sent events (HTML standard, section 9.2.6); also of a last one that nothing ends."""
     data: list[str] = []
-    async for line in _lines(response):
-        if line.startswith(b"data:"):
-            data.append(line[5:].decode(errors="replace"))
-        elif not line and data:
-            yield "\n".join(data).strip()
-            data = []
+    async with contextlib.aclosing(_lines(response)) as lines:
+        async for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].decode(errors="replace"))
+            elif not line and data:
+                yield "\n".join(data).strip()
+                data = []
     if data:
         yield "\n".join(data).strip()
 
