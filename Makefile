@@ -21,8 +21,9 @@ test: .venv-test/installed .venv-vllm/installed lint types
 
 # What a change is checked with while it is being made: no engines, no browser, no kills.
 check: .venv-test/installed lint types
-	.venv-test/bin/python -m pytest -q -x tests/harness tests/stats tests/asr tests/judge_vlm \
-		--ignore tests/harness/test_resume.py --ignore tests/harness/test_example.py
+	.venv-test/bin/python -m pytest -q -x tests/interbench \
+		--ignore tests/interbench/pipeline/test_resume.py --ignore tests/interbench/cli/test_example.py \
+		--ignore tests/interbench/report/test_browser.py --ignore tests/interbench/systems
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check $(CODE)

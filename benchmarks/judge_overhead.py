@@ -21,11 +21,11 @@ from pathlib import Path
 
 from judge_kit import clip_facts, conversation, write_clip
 
-from interbench.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import ClipFacts, PlayedConversation
 from interbench.judge.base import JudgeTask
-from interbench.judge.settings import JudgeSettings
-from interbench.judge.vlm import VLMJudge
-from interbench.records import ClipFacts, PlayedConversation
+from interbench.judge.vlm.judge import VLMJudge
+from interbench.judge.vlm.settings import JudgeSettings
 
 NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
 SHAPE = (48, 24, 512, 512)

@@ -19,10 +19,10 @@ from harness_kit import write_set
 from judge_overhead import stub
 
 from interbench.asr.given import Given
-from interbench.config import load_settings
+from interbench.base.progress import make_progress
 from interbench.judge.registry import make_judge
-from interbench.progress import make_progress
-from interbench.run import ALL_STAGES, Stage, execute, make_plan
+from interbench.pipeline.config import load_settings
+from interbench.pipeline.run import ALL_STAGES, Stage, execute, make_plan
 
 IN_FLIGHT = 4
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import httpx
 from judge_kit import clip_facts, conversation, write_clip
 
-from interbench.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import ClipFacts, PlayedConversation
 from interbench.judge.base import JudgeTask
-from interbench.judge.messages import make_case, video_part
-from interbench.judge.rubrics import Prompts
-from interbench.judge.settings import JudgeSettings
-from interbench.judge.vlm import VLMJudge
-from interbench.records import ClipFacts, PlayedConversation
+from interbench.judge.vlm.judge import VLMJudge
+from interbench.judge.vlm.messages import make_case, video_part
+from interbench.judge.vlm.rubrics import Prompts
+from interbench.judge.vlm.settings import JudgeSettings
 
 
 def fresh_clip(path: Path, edge: int, shade: int) -> ClipFacts:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from livetalk.config import FRAMES_PER_BLOCK, size
-from livetalk.model import CausalDiT, random_state
-from livetalk.model.block import BlockGenerator
+from livetalk.render.config import FRAMES_PER_BLOCK, size
+from livetalk.render.model import CausalDiT, random_state
+from livetalk.render.model.block import BlockGenerator
 from livetalk_published_loop import PublishedLoop
 
 

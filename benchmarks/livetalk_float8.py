@@ -10,11 +10,11 @@ import copy
 from pathlib import Path
 
 import torch
-from livetalk.checkpoint import CheckpointFiles, load_dit
-from livetalk.config import FRAMES_PER_BLOCK, size
-from livetalk.model import CausalDiT, random_state
-from livetalk.model.block import BlockGenerator
-from livetalk.model.float8 import quantize_layers
+from livetalk.render.checkpoint import CheckpointFiles, load_dit
+from livetalk.render.config import FRAMES_PER_BLOCK, size
+from livetalk.render.model import CausalDiT, random_state
+from livetalk.render.model.block import BlockGenerator
+from livetalk.render.model.float8 import quantize_layers
 
 
 def compare(name: str, device: str, weights: Path | None, blocks: int) -> None:

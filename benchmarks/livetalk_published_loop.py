@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from livetalk.config import FRAMES_PER_BLOCK, ROPE_FRAMES, DiTConfig, StreamConfig
-from livetalk.model.rotary import angles, part_widths
-from livetalk.sampler import schedule
+from livetalk.render.config import FRAMES_PER_BLOCK, ROPE_FRAMES, DiTConfig, StreamConfig
+from livetalk.render.model.rotary import angles, part_widths
+from livetalk.render.sampler import schedule
 from torch import Tensor
 
 

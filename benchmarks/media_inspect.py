@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from interbench.media import MediaPool
+from interbench.media.pool import MediaPool
 
 FPS, RATE = 25, 48_000
 

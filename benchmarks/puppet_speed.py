@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from interbench.personas import Persona
+from interbench.domain.persona import Persona
 from interbench.systems.puppet.motion import FPS
 from interbench.systems.puppet.render import render
 

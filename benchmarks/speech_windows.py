@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from livetalk.audio import padded, read_audio
-from livetalk.checkpoint import load_speech_encoder
-from livetalk.config import block_frames
-from livetalk.encoders.speech import FRAME_SAMPLES, Samples, SpeechEncoder, SpeechStream
-from livetalk.parity import Fixtures
+from livetalk.render.checkpoint import load_speech_encoder
+from livetalk.render.config import block_frames
+from livetalk.render.encoders.speech import FRAME_SAMPLES, Samples, SpeechEncoder, SpeechStream
+from livetalk.sound.files import padded, read_audio
+from livetalk.tools.parity import Fixtures
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 

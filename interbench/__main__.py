@@ -1,5 +1,5 @@
 """``python -m interbench``."""
 
-from interbench.cli import main
+from interbench.cli.main import main
 
 main()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interbench.records import ClipFacts, Transcript
+from interbench.domain.records import ClipFacts, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Transcriber(ABC):
         return ()
 
     async def start(self) -> None:
-        """Load models, check endpoints. Raises :class:`interbench.errors.TranscriberError` saying what to do."""
+        """Load models, check endpoints. Raises :class:`interbench.base.errors.TranscriberError` saying what to do."""
 
     @abstractmethod
     async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:

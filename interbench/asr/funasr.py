@@ -16,10 +16,10 @@ import numpy as np
 from interbench.asr.base import Transcriber, Utterance
 from interbench.asr.funasr_worker import Settings, settings_request
 from interbench.asr.sound import RATE, nothing_to_hear
-from interbench.errors import TranscriberError, UsageError
-from interbench.records import Transcript, Word
-from interbench.scratch import Scratch
-from interbench.worker import WorkerError, WorkerPool, python_worker
+from interbench.base.errors import TranscriberError, UsageError
+from interbench.base.scratch import Scratch
+from interbench.base.workers import WorkerError, WorkerPool, python_worker
+from interbench.domain.records import Transcript, Word
 
 MODEL = "iic/speech_paraformer_asr-en-16k-vocab4199-pytorch"
 """The published transcriber. FunASR's alias ``paraformer-en`` is another model."""

@@ -1,4 +1,4 @@
-"""The process in which FunASR runs: it speaks the worker protocol of :mod:`interbench.worker`.
+"""The process in which FunASR runs: it speaks the worker protocol of :mod:`interbench.base.workers`.
 
 The three models are driven one after the other from here rather than by FunASR's own pipeline, for two reasons:
 segments of many utterances share a batch, and a segment in which the recogniser finds no word does not take the words
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interbench.asr.sound import RATE
-from interbench.worker import serve
+from interbench.base.workers import serve
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interbench.asr.base import Transcriber, Utterance
-from interbench.records import Transcript
+from interbench.domain.records import Transcript
 
 
 class Given(Transcriber):

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from interbench.asr.base import Transcriber, Utterance
 from interbench.asr.sound import RATE, nothing_to_hear
-from interbench.errors import TranscriberError, UsageError
-from interbench.media import encoded_audio
-from interbench.records import Transcript, Word
-from interbench.remote import Secret, base_url, excerpt, retry_after
+from interbench.base.errors import TranscriberError, UsageError
+from interbench.base.remote import Secret, base_url, excerpt, retry_after
+from interbench.domain.records import Transcript, Word
+from interbench.media.pool import encoded_audio
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HOPELESS = frozenset({None, 200, 301, 302, 303, 307, 308, 401, 403, 404, 405})

@@ -10,7 +10,7 @@ from typing import Any
 
 from interbench.asr.base import Transcriber
 from interbench.asr.given import Given
-from interbench.errors import UsageError
+from interbench.base.errors import UsageError
 
 MODEL_VARIABLE = "INTERBENCH_TRANSCRIBER_MODEL"
 KEY_VARIABLE = "INTERBENCH_TRANSCRIBER_KEY"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from interbench.asr.base import Utterance
-from interbench.records import Transcript
+from interbench.domain.records import Transcript
 
 RATE = 16_000
 """Samples per second."""

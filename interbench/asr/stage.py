@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from interbench.asr.base import Transcriber, Utterance
-from interbench.errors import InterbenchError, MediaError, TranscriberError
-from interbench.media import MediaPool
-from interbench.records import Exchange, Transcript
-from interbench.store import Key, Run
+from interbench.base.errors import InterbenchError, MediaError, TranscriberError
+from interbench.domain.records import Exchange, Transcript
+from interbench.media.pool import MediaPool
+from interbench.store.run_folder import Key, Run
 
 
 class TranscriptionStage:

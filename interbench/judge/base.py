@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interbench.records import PlayedConversation, Verdict
+from interbench.domain.records import PlayedConversation, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Judge(ABC):
         """Check the judge's server and settings before anything is spent.
 
         Raises:
-            interbench.errors.JudgeError: saying what to do.
+            interbench.base.errors.JudgeError: saying what to do.
         """
 
     def likeness(self) -> Mapping[str, Any] | None:
@@ -54,7 +54,7 @@ class Judge(ABC):
         """Compare with the :meth:`likeness` that a judge of the same identity had when it began this run.
 
         Raises:
-            interbench.errors.JudgeError: it was another judge, so the verdicts must not be mixed.
+            interbench.base.errors.JudgeError: it was another judge, so the verdicts must not be mixed.
         """
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Judge(ABC):
 
         ``conversation`` is complete (see :attr:`PlayedConversation.complete`): the harness itself records the verdicts
         of an incomplete one as missing. An answer that can't be had is yielded as a verdict with ``missing``, not
-        raised; :class:`interbench.errors.JudgeError` stops the run.
+        raised; :class:`interbench.base.errors.JudgeError` stops the run.
         """
 
     def summary(self) -> Mapping[str, Any]:

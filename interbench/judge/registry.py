@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from interbench.errors import UsageError
+from interbench.base.errors import UsageError
 from interbench.judge.base import Judge
 
 MODEL_VARIABLE = "INTERBENCH_JUDGE_MODEL"
@@ -24,21 +24,21 @@ def make_judge(name: str, options: Mapping[str, Any], repeats: int = 1) -> Judge
         name: one of :data:`NAMES`.
         options: for a server: ``model`` (or the environment's ``INTERBENCH_JUDGE_MODEL``; the only one served needs no
             name), ``api_key_env`` (the name of a variable; ``INTERBENCH_JUDGE_KEY`` if that is set) and the fields of
-            :class:`interbench.judge.settings.JudgeSettings`.
+            :class:`interbench.judge.vlm.settings.JudgeSettings`.
         repeats: judgements of every dimension.
 
     Raises:
         UsageError: there is none of that name, or an option is unknown or wrong.
     """
     if name == "signals":
-        from interbench.judge.signals import Signals
+        from interbench.judge.signals.judge import Signals
 
         if options:
             raise UsageError(f"The judge 'signals' takes no options, but got {', '.join(options)}.")
         return Signals()
     if "://" in name:
-        from interbench.judge.settings import read_settings
-        from interbench.judge.vlm import VLMJudge
+        from interbench.judge.vlm.judge import VLMJudge
+        from interbench.judge.vlm.settings import read_settings
 
         rest = dict(options)
         model = rest.pop("model", None) or os.environ.get(MODEL_VARIABLE)

@@ -7,10 +7,10 @@ import contextlib
 from types import TracebackType
 from typing import Any, Self
 
-from interbench.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
-from interbench.records import Missing, PlayedConversation, Verdict
-from interbench.store import Run, identity_key
+from interbench.store.run_folder import Run, identity_key
 
 
 def conversation_digest(conversation: PlayedConversation) -> str:

@@ -10,25 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from interbench.dimensions import DIMENSIONS
-from interbench.errors import UsageError
+from interbench.base.errors import UsageError
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import Exchange, Spend, Transcript, Verdict
+from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
-from interbench.manifest import read_manifest
-from interbench.parts import Part
-from interbench.records import Exchange, Spend, Transcript, Verdict
-from interbench.report.model import (
-    Conversation,
-    JudgeFacts,
-    PlayedScenario,
-    ReportData,
-    SystemFacts,
-    TranscriberFacts,
-)
+from interbench.pipeline.run import played
+from interbench.report.model import Conversation, JudgeFacts, PlayedScenario, ReportData, SystemFacts, TranscriberFacts
 from interbench.report.tables import Speed, Step, Table, build_table
-from interbench.run import played
-from interbench.spend import spoken_totals
+from interbench.scenarios.plan import Part
 from interbench.stats import Expected, JudgeLabel, Reference, Scores, compare
-from interbench.store import Key, Run, identity_key
+from interbench.store.manifest import read_manifest
+from interbench.store.run_folder import Key, Run, identity_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from interbench.errors import UsageError
+from interbench.base.errors import UsageError
 from interbench.report.grid import DASH, Cell, Grid, to_latex, to_markdown
 from interbench.report.tables import FORMATS, Format, who_judged
 from interbench.report.terminal import to_rich
@@ -23,7 +23,7 @@ SCHEMA = "interbench.comparison/1"
 def render_comparison(comparison: Comparison, format: Format, *, precision: int = 2) -> str:  # noqa: A002
     """As text that ends in a newline; ``csv`` and ``json`` in full precision.
 
-    Raises :class:`~interbench.errors.UsageError` for an unknown format or a precision outside 0 to 15.
+    Raises :class:`~interbench.base.errors.UsageError` for an unknown format or a precision outside 0 to 15.
     """
     match format:
         case "csv":
@@ -43,7 +43,7 @@ def render_comparison_rich(
 ) -> rich.console.RenderableType:
     """For a terminal of ``width`` columns.
 
-    Raises :class:`~interbench.errors.UsageError` for a precision outside 0 to 15.
+    Raises :class:`~interbench.base.errors.UsageError` for a precision outside 0 to 15.
     """
     return to_rich(_grid(comparison, precision), width)
 

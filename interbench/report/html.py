@@ -19,8 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from interbench import __version__
-from interbench.dimensions import DIMENSIONS
-from interbench.errors import StoreError
+from interbench.base.errors import StoreError
+from interbench.domain.dimensions import DIMENSIONS
 from interbench.report import overview, payload
 from interbench.report.grid import DASH
 from interbench.report.links import Links

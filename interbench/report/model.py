@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interbench.personas import Persona
-from interbench.records import Exchange, Transcript, Verdict
-from interbench.scenarios import Scenario
+from interbench.domain.persona import Persona
+from interbench.domain.records import Exchange, Transcript, Verdict
+from interbench.domain.scenario import Scenario
 
 if TYPE_CHECKING:
     from interbench.report.tables import Table

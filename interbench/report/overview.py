@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from interbench.dimensions import DIMENSIONS
-from interbench.records import Exchange
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import Exchange
 from interbench.report.grid import Mark, rank_marks
 from interbench.report.model import ReportData, SystemFacts
 from interbench.report.payload import OUTCOMES, plain, real_time_factor, words

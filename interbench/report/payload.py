@@ -9,8 +9,8 @@ from typing import Any
 
 from scipy.special import ndtr
 
-from interbench.dimensions import DIMENSIONS
-from interbench.records import ClipFacts, Exchange, Outcome, Timings, Transcript, Verdict
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import ClipFacts, Exchange, Outcome, Timings, Transcript, Verdict
 from interbench.report.links import Link, Links, slug
 from interbench.report.model import Conversation, PlayedScenario, ReportData
 from interbench.stats import Pool

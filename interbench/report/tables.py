@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from interbench.errors import UsageError
-from interbench.published import PUBLISHED, SOURCE, PublishedRow
+from interbench.base.errors import UsageError
+from interbench.domain.published import PUBLISHED, SOURCE, PublishedRow
 from interbench.report.grid import DASH, Cell, Grid, Mark, rank_marks, to_latex, to_markdown
 from interbench.report.terminal import to_rich
 from interbench.stats import (
@@ -179,9 +179,9 @@ def build_table(
     ``replicates`` None means as many as the size of the pool allows, see :func:`interbench.stats.replicates_for`. A
     system gets no interval in a dimension where fewer than two of its conversations are scored.
 
-    Raises :class:`~interbench.errors.ScoresError` for scores outside the plan,
-    :class:`~interbench.errors.ReferencePoolError` for a reference of another judge,
-    :class:`~interbench.errors.UsageError` for fewer than 40 replicates.
+    Raises :class:`~interbench.base.errors.ScoresError` for scores outside the plan,
+    :class:`~interbench.base.errors.ReferencePoolError` for a reference of another judge,
+    :class:`~interbench.base.errors.UsageError` for fewer than 40 replicates.
     """
     coverage = measure_coverage(scores, expected)
     cells = scores.cells.select(scores.cells.scored)
@@ -237,7 +237,7 @@ def render(table: Table, format: Format, *, precision: int = 2, intervals: bool 
     """The table as text that ends in a newline.
 
     ``precision`` digits and ``intervals`` are for ``md`` and ``latex``; ``csv`` and ``json`` carry everything in full
-    precision. Raises :class:`~interbench.errors.UsageError` for an unknown format or a precision outside 0 to 15.
+    precision. Raises :class:`~interbench.base.errors.UsageError` for an unknown format or a precision outside 0 to 15.
     """
     match format:
         case "csv":
@@ -257,7 +257,7 @@ def render_rich(
 ) -> rich.console.RenderableType:
     """The table for a terminal of ``width`` columns; where it is too wide it gets a column per system instead.
 
-    Raises :class:`~interbench.errors.UsageError` for a precision outside 0 to 15.
+    Raises :class:`~interbench.base.errors.UsageError` for a precision outside 0 to 15.
     """
     return to_rich(_grid(table, precision, intervals), width)
 

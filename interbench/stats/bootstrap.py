@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.special import ndtr
 
-from interbench.errors import UsageError
+from interbench.base.errors import UsageError
 from interbench.stats.pooling import FLAT, Pool, standardise
 from interbench.stats.scores import KEYS, Cells, Floats, Ints
 
@@ -42,7 +42,7 @@ _QUANTILES = 1024
 def choose_replicates(asked: int | None, cells: int, seed: int) -> int:
     """The number ``asked`` for, or what suits a pool of so many scored cells.
 
-    Raises :class:`~interbench.errors.UsageError` for fewer than 40, which leave no tails to read off, and for a
+    Raises :class:`~interbench.base.errors.UsageError` for fewer than 40, which leave no tails to read off, and for a
     negative seed.
     """
     if asked is not None and asked < _ENOUGH_FOR_TAILS:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interbench.errors import ScoresError
+from interbench.base.errors import ScoresError
 from interbench.stats.bootstrap import bootstrap_means, choose_replicates, interval
 from interbench.stats.pooling import Pool, make_pool, percentiles
 from interbench.stats.reference import JudgeLabel, Reference
@@ -71,8 +71,8 @@ def compare(
     two systems are exchangeable within each scenario, and exchanging them there (in all dimensions at once) leaves the
     pool as it is. With random permutations p = (1 + as extreme) / (1 + permutations).
 
-    Raises :class:`~interbench.errors.ScoresError` for a system without any row, or one compared with itself, and
-    :class:`~interbench.errors.UsageError` for fewer than 40 replicates.
+    Raises :class:`~interbench.base.errors.ScoresError` for a system without any row, or one compared with itself, and
+    :class:`~interbench.base.errors.UsageError` for fewer than 40 replicates.
     """
     for name in (a, b):
         if name not in scores.systems:

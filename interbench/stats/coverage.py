@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interbench.errors import ScoresError
+from interbench.base.errors import ScoresError
 from interbench.stats.scores import KEYS, Ints, Scores
 
 NO_RECORD = "no record"
@@ -52,7 +52,7 @@ class Coverage:
 def measure_coverage(scores: Scores, expected: Expected) -> dict[str, dict[str, Coverage]]:
     """Coverage by system and dimension, for every system of the plan and all nine dimensions.
 
-    Raises :class:`~interbench.errors.ScoresError` if there are scores the plan does not ask for.
+    Raises :class:`~interbench.base.errors.ScoresError` if there are scores the plan does not ask for.
     """
     _refuse_unplanned(scores, expected)
     cells = scores.cells

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interbench.errors import ScoresError
+from interbench.base.errors import ScoresError
 from interbench.stats.scores import KEYS, LARGEST, NO_REASON, Ints, Scores, ScoresBuilder, join
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 def read_scores(paths: Sequence[Path]) -> Scores:
     """All rows of the files as one set of scores.
 
-    Raises :class:`~interbench.errors.ScoresError`, naming file, line and column, for a file that can't be read, isn't
-    UTF-8, is empty or lacks a column; for a row of the wrong length, an empty name, an unknown dimension, a score that
-    is no finite number; and for rows that say the same (system, scenario, dimension, sample) twice.
+    Raises :class:`~interbench.base.errors.ScoresError`, naming file, line and column, for a file that can't be read,
+    isn't UTF-8, is empty or lacks a column; for a row of the wrong length, an empty name, an unknown dimension, a
+    score that is no finite number; and for rows that say the same (system, scenario, dimension, sample) twice.
     """
     if not paths:
         raise ScoresError("No CSV file was given; name at least one with system,scenario,dimension,score.")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from interbench.errors import ReferencePoolError
+from interbench.base.errors import ReferencePoolError
 from interbench.stats.pooling import Moments, Pool
 from interbench.stats.scores import KEYS
 
@@ -64,7 +64,7 @@ class Reference(BaseModel):
 
     @classmethod
     def from_pool(cls, pool: Pool, judge: JudgeLabel | None) -> Reference:
-        """Raises :class:`~interbench.errors.ReferencePoolError` for a pool without a single score."""
+        """Raises :class:`~interbench.base.errors.ReferencePoolError` for a pool without a single score."""
         if not pool.moments:
             raise ReferencePoolError("A pool without a single score can't become a reference; judge something first.")
         return cls(
@@ -76,7 +76,7 @@ class Reference(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Reference:
-        """Raises :class:`~interbench.errors.ReferencePoolError` for a file that can't be read or breaks the schema."""
+        """Raises :class:`~interbench.base.errors.ReferencePoolError` if it can't be read or breaks the schema."""
         advice = "Write it anew from the scores of the reference pool."
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -88,7 +88,7 @@ class Reference(BaseModel):
             raise ReferencePoolError(f"The reference {path} is not valid: {field}: {first['msg']}. {advice}") from error
 
     def write(self, path: Path) -> None:
-        """Replaces the file at once or not at all. Raises :class:`~interbench.errors.ReferencePoolError`."""
+        """Replaces the file at once or not at all. Raises :class:`~interbench.base.errors.ReferencePoolError`."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             draft.write_text(self.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
@@ -107,7 +107,7 @@ class Reference(BaseModel):
         """Refuse scores that this reference can't pool: another judge's, or on dimensions (``scored``) it lacks.
 
         A judge unknown on either side is let through; the table says so. Raises
-        :class:`~interbench.errors.ReferencePoolError`.
+        :class:`~interbench.base.errors.ReferencePoolError`.
         """
         if judge and self.judge and not judge.same_as(self.judge):
             raise ReferencePoolError(

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interbench.dimensions import DIMENSIONS, dimension
-from interbench.errors import ScoresError
+from interbench.base.errors import ScoresError
+from interbench.domain.dimensions import DIMENSIONS, dimension
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -23,7 +23,7 @@ NO_REASON = "no reason given"
 
 
 class Judgement(Protocol):
-    """What one row is made from; :class:`interbench.records.Verdict` is one."""
+    """What one row is made from; :class:`interbench.domain.records.Verdict` is one."""
 
     @property
     def system(self) -> str: ...
@@ -112,7 +112,7 @@ class Scores:
 
     @classmethod
     def from_records(cls, records: Iterable[Judgement]) -> Scores:
-        """Raises :class:`~interbench.errors.ScoresError` for a score that is no finite number and for doubled rows."""
+        """Raises :class:`~interbench.base.errors.ScoresError` for a score that is no finite number, or doubled rows."""
         table = ScoresBuilder()
         for r in records:
             if r.score is not None and not abs(r.score) <= LARGEST:

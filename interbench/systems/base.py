@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from interbench.errors import ResumeUnsupportedError
-from interbench.personas import Persona
+from interbench.base.errors import ResumeUnsupportedError
+from interbench.domain.persona import Persona
 
 JsonValue: TypeAlias = bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"] | None
 
@@ -190,7 +190,7 @@ class Completed:
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
     """What the provider says about it (server timestamps, seeds, the rendered prompt ...); no secrets. ``parts_s`` in
     it, the steps of the answer in seconds by the system's own clock since it had the user's turn, is set beside the
-    measured latency in the report (see :attr:`interbench.records.Exchange.parts_s`)."""
+    measured latency in the report (see :attr:`interbench.domain.records.Exchange.parts_s`)."""
     cost_usd: float | None = None
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
-from interbench.personas import Persona
+from interbench.domain.persona import Persona
 from interbench.systems.base import AvatarSystem, Completed, Conversation, Event, ReplyText, TurnRequest
 
 

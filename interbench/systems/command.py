@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from interbench.errors import SystemLoadError
-from interbench.personas import Persona
+from interbench.base.errors import SystemLoadError
+from interbench.base.workers import WorkerError, WorkerPool
+from interbench.domain.persona import Persona
 from interbench.systems.base import (
     AvatarSystem,
     Completed,
@@ -24,7 +25,6 @@ from interbench.systems.base import (
     ReplyText,
     TurnRequest,
 )
-from interbench.worker import WorkerError, WorkerPool
 
 PLACEHOLDERS = ("text", "audio", "portrait", "output", "workdir", "seed", "history", "persona", "turn", "scenario")
 _FIELD = re.compile(r"\{([a-z_]*)\}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from jinja2 import FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
-from interbench.data import data_path
+from interbench.base.bundled import data_path
 from interbench.systems.base import PastTurn
 
 WORDS_PER_S = 2.3

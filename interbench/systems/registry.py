@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from interbench.errors import SystemLoadError
+from interbench.base.errors import SystemLoadError
 from interbench.systems.base import AvatarSystem
 
 GROUP = "interbench.systems"
@@ -27,14 +27,14 @@ RESTRICT = "INTERBENCH_LOAD_PLUGINS"
 
 BUILT_IN: Mapping[str, str] = {
     "puppet": "interbench.systems.puppet:Puppet",
-    "livetalk": "interbench.systems.livetalk:LiveTalk",
+    "livetalk": "interbench.systems.live.livetalk:LiveTalk",
     "command": "interbench.systems.command:CommandSystem",
     "worker": "interbench.systems.command:WorkerSystem",
-    "sora": "interbench.systems.sora:Sora",
-    "veo": "interbench.systems.veo:Veo",
-    "gemini-omni": "interbench.systems.gemini_omni:GeminiOmni",
-    "heygen": "interbench.systems.heygen:HeyGen",
-    "hedra": "interbench.systems.hedra:Hedra",
+    "sora": "interbench.systems.services.sora:Sora",
+    "veo": "interbench.systems.services.veo:Veo",
+    "gemini-omni": "interbench.systems.services.gemini_omni:GeminiOmni",
+    "heygen": "interbench.systems.services.heygen:HeyGen",
+    "hedra": "interbench.systems.services.hedra:Hedra",
 }
 """Name → ``module:Class``."""
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from judge_kit import write_clip
 
-from interbench.judge.frames import Sampling
-from interbench.judge.serve import Plan, Servers, common_flags
-from interbench.records import ClipFacts
+from interbench.domain.records import ClipFacts
+from interbench.judge.vlm.frames import Sampling
+from interbench.judge.vlm.serve import Plan, Servers, common_flags
 
 BUILDERS = Path(__file__).parent / "builders"
 CONTEXT = 24_576

@@ -19,8 +19,8 @@ import pytest_asyncio
 from interbench.asr.base import Utterance
 from interbench.asr.funasr import MODEL, PUNC_MODEL, VAD_MODEL, FunASR
 from interbench.asr.funasr_worker import REVISION, Settings, settings_request
-from interbench.errors import TranscriberError
-from interbench.worker import WorkerError, WorkerPool, python_worker
+from interbench.base.errors import TranscriberError
+from interbench.base.workers import WorkerError, WorkerPool, python_worker
 
 BUILDER = Path(__file__).parent / "builders" / "funasr_models.py"
 pytestmark = pytest.mark.skipif(

@@ -16,19 +16,19 @@ import httpx
 import pytest
 from judge_kit import conversation, write_clip
 
-from interbench.dimensions import DIMENSIONS
-from interbench.errors import JudgeError
+from interbench.base.errors import JudgeError
+from interbench.base.remote import Secret
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import ClipFacts, Missing, PlayedConversation, Verdict
 from interbench.judge.base import JudgeTask
-from interbench.judge.client import Patience
-from interbench.judge.messages import make_case
-from interbench.judge.rubrics import Prompts
-from interbench.judge.serve import Servers
-from interbench.judge.settings import JudgeSettings
-from interbench.judge.sitting import Sitting, Tally
-from interbench.judge.vlm import VLMJudge
-from interbench.records import ClipFacts, Missing, PlayedConversation, Verdict
-from interbench.remote import Secret
-from interbench.store import Run
+from interbench.judge.vlm.client import Patience
+from interbench.judge.vlm.interview import Sitting, Tally
+from interbench.judge.vlm.judge import VLMJudge
+from interbench.judge.vlm.messages import make_case
+from interbench.judge.vlm.rubrics import Prompts
+from interbench.judge.vlm.serve import Servers
+from interbench.judge.vlm.settings import JudgeSettings
+from interbench.store.run_folder import Run
 
 pytestmark = pytest.mark.vllm
 NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]

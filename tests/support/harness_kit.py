@@ -16,8 +16,8 @@ from typing import Any
 import av
 import numpy as np
 
-from interbench.errors import ResumeUnsupportedError
-from interbench.personas import Persona
+from interbench.base.errors import ResumeUnsupportedError
+from interbench.domain.persona import Persona
 from interbench.systems.base import (
     AvatarSystem,
     Blocked,

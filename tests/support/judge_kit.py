@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from interbench.records import ClipFacts, Outcome, PlayedConversation, PlayedTurn, Transcript
-from interbench.scenarios import Scenario
+from interbench.domain.records import ClipFacts, Outcome, PlayedConversation, PlayedTurn, Transcript
+from interbench.domain.scenario import Scenario
 
 
 def write_clip(path: Path, frames: int, fps: int, width: int, height: int, shade: int = 90) -> ClipFacts:

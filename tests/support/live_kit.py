@@ -17,9 +17,9 @@ import av
 import httpx
 import numpy as np
 import numpy.typing as npt
-from livetalk.config import size
-from livetalk.engine import LiveSettings
-from livetalk.pipeline import Models, random_models
+from livetalk.live.engine import LiveSettings
+from livetalk.render.config import size
+from livetalk.render.pipeline import Models, random_models
 from livetalk.server.app import create_app
 from livetalk.server.limits import Limits
 from livetalk.server.process import Server, bind, url_of

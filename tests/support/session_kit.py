@@ -11,9 +11,9 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from livetalk.config import DiTConfig, Size, StreamConfig, TextConfig, VAEConfig, size
-from livetalk.engine import Engine, LiveSettings
-from livetalk.pipeline import Models, random_models
+from livetalk.live.engine import Engine, LiveSettings
+from livetalk.render.config import DiTConfig, Size, StreamConfig, TextConfig, VAEConfig, size
+from livetalk.render.pipeline import Models, random_models
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker
 
 RATE = 24_000

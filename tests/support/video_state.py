@@ -30,7 +30,7 @@ GUIDELINES = (
     "Veo could not generate videos because the input image violates Vertex AI's usage guidelines. If you think this "
     "was an error, send feedback. Support codes: 15236754"
 )
-WIRE = Path(__file__).resolve().parent.parent / "video_apis" / "wire"
+WIRE = Path(__file__).resolve().parents[1] / "interbench" / "systems" / "services" / "wire"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, get_args
 
-from interbench.personas import Backdrop, ClothesStyle, FaceShape, FacialHair, HairStyle, Look, Persona
+from interbench.domain.persona import Backdrop, ClothesStyle, FaceShape, FacialHair, HairStyle, Look, Persona
 
 _SKINS = ("#f2cdb2", "#edc2a0", "#dca67f", "#c98f64", "#a9714a", "#8a5a3c", "#6b432d")
 _LIPS = ("#bf6a62", "#b8605c", "#a8524e", "#9e4f48", "#8f4a42", "#82433f", "#733a38")

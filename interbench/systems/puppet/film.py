@@ -11,7 +11,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from interbench.speech import Samples
+from interbench.media.speech import Samples
 
 AUDIO_RATE = 22_050
 """The synthesizer's own rate: nothing is resampled."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from interbench.speech import Speech
+from interbench.media.speech import Speech
 from interbench.systems.puppet.figure.features import Brows, Eyes
 from interbench.systems.puppet.figure.sprites import Pose
 from interbench.systems.puppet.moods import EXPRESSIONS, Expression

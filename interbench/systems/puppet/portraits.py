@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from interbench.errors import ScenarioError
-from interbench.personas import Persona
+from interbench.base.errors import ScenarioError
+from interbench.domain.persona import Persona
 from interbench.systems.puppet.casting import look_of
 from interbench.systems.puppet.figure.features import Mouth
 from interbench.systems.puppet.figure.sprites import Figure, Pose

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from interbench.personas import Look, Persona, Voice
-from interbench.speech import Samples, Speech, level, synthesize
+from interbench.domain.persona import Look, Persona, Voice
+from interbench.media.speech import Samples, Speech, level, synthesize
 from interbench.systems.puppet.casting import drifted
 from interbench.systems.puppet.defects import Staging
 from interbench.systems.puppet.figure.sprites import Figure
@@ -42,7 +42,7 @@ def render(
     """Write the clip in which ``persona`` says ``text``. The same arguments give the same bytes.
 
     Raises:
-        interbench.speech.SpeechError: the voice is unknown, or the text is longer than :data:`MAX_REPLY_S`.
+        interbench.media.speech.SpeechError: the voice is unknown, or the text is longer than :data:`MAX_REPLY_S`.
     """
     staging = staging or Staging()
     key = mood_of(mood)

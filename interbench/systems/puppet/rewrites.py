@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from interbench.keypoints import CONTENT_SHARE, containment, says
+from interbench.domain.keypoints import CONTENT_SHARE, containment, says
 from interbench.systems.base import Reference, TurnRequest
 
 _SENTENCE = re.compile(r"[^.!?…]+(?:[.!?…]+[\"'”’)\]]*|$)(?=\s|$)|\S[^.!?…]*[.!?…]\S*")

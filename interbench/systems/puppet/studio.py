@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from interbench.worker import WorkerPool, python_worker
+from interbench.base.workers import WorkerPool, python_worker
 
 _START_LIMIT_S = 60.0
 _open: dict[int, Studio] = {}

@@ -6,9 +6,10 @@ import os
 from collections.abc import AsyncIterator, Mapping
 
 import interbench
-from interbench.errors import SystemLoadError
-from interbench.personas import Persona
-from interbench.speech import speakable
+from interbench.base.errors import SystemLoadError
+from interbench.base.workers import WorkerDiedError, WorkerError, WorkerTimeoutError
+from interbench.domain.persona import Persona
+from interbench.media.speech import speakable
 from interbench.systems.base import (
     AvatarSystem,
     Capabilities,
@@ -24,7 +25,6 @@ from interbench.systems.puppet.defects import DEFECTS
 from interbench.systems.puppet.motion import FPS
 from interbench.systems.puppet.render import MAX_REPLY_S
 from interbench.systems.puppet.studio import Studio
-from interbench.worker import WorkerDiedError, WorkerError, WorkerTimeoutError
 
 
 class Puppet(AvatarSystem):

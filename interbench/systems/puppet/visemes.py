@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from interbench.speech import Span
+from interbench.media.speech import Span
 from interbench.systems.puppet.figure.features import Mouth
 
 _FIELDS = ("open", "spread", "press", "tuck", "teeth", "tongue")

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from interbench.personas import Persona
+from interbench.base.workers import serve
+from interbench.domain.persona import Persona
 from interbench.systems.puppet.defects import DEFECTS, Staging
 from interbench.systems.puppet.render import render
-from interbench.worker import serve
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:

@@ -8,14 +8,14 @@ import time
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from livetalk.errors import LiveTalkError
+from livetalk.base.errors import LiveTalkError
+from livetalk.live.session import Answer
+from livetalk.live.turns import TurnError
 from livetalk.server import problems
 from livetalk.server.conversations import Conversation
 from livetalk.server.metrics import Metrics
 from livetalk.server.problems import KINDS, ProblemError
-from livetalk.session import Answer
 from livetalk.thinkers.base import ThinkerError
-from livetalk.turns import TurnError
 
 MEDIA_TYPE = "video/mp4"
 TURN_HEADER = "Livetalk-Turn"

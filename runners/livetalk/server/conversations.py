@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from livetalk.engine import Engine
+from livetalk.live.engine import Engine
+from livetalk.live.session import Session
+from livetalk.live.turns import CapacityError
 from livetalk.server.limits import Limits
 from livetalk.server.problems import ProblemError
-from livetalk.session import Session
-from livetalk.turns import CapacityError
 
 _REMEMBERED = 10_000  # names of expired conversations
 _MAX_USES = 8  # requests at once about one conversation: each may hold an upload in memory

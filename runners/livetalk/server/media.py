@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livetalk.audio import Samples
-from livetalk.errors import LiveTalkError
+from livetalk.base.errors import LiveTalkError
 from livetalk.server.limits import Limits
 from livetalk.server.problems import ProblemError
+from livetalk.sound.files import Samples
 
 _INHERITED = (
     *("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
@@ -58,7 +58,7 @@ class MediaDecoder:
         await asyncio.gather(self._pictures.close(), self._sounds.close())
 
     async def picture(self, content: bytes) -> Tensor:
-        """As `livetalk.encoders.image.preprocess`: float32 [1, 3, 1, H, W] in [-1, 1].
+        """As `livetalk.render.encoders.image.preprocess`: float32 [1, 3, 1, H, W] in [-1, 1].
 
         Raises:
             ProblemError: `picture_too_large`, `bad_picture`.
@@ -69,7 +69,7 @@ class MediaDecoder:
         return torch.from_numpy(values.reshape(1, 3, 1, height, width).copy())
 
     async def sound(self, content: bytes) -> Samples:
-        """As `livetalk.audio.read_audio`: 16 kHz mono float32.
+        """As `livetalk.sound.files.read_audio`: 16 kHz mono float32.
 
         Raises:
             ProblemError: `audio_too_long`, `bad_audio`.

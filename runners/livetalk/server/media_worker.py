@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from livetalk.errors import AudioError, AudioTooLongError, ImageError
+from livetalk.base.errors import AudioError, AudioTooLongError, ImageError
 
 #: Formats of portraits. Others that Pillow knows call further programs, or are read by seldom used code.
 _PICTURES = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
@@ -36,7 +36,7 @@ def _picture_task() -> _Task:
     import torch
     from PIL import Image, UnidentifiedImageError
 
-    from livetalk.encoders.image import preprocess
+    from livetalk.render.encoders.image import preprocess
 
     torch.set_num_threads(1)
     Image.init()
@@ -66,7 +66,7 @@ def _too_large(request: dict[str, Any]) -> RefusedError:
 
 
 def _sound_task() -> _Task:
-    from livetalk.audio import read_audio
+    from livetalk.sound.files import read_audio
 
     def task(request: dict[str, Any], content: bytes) -> bytes:
         seconds = request["seconds"]

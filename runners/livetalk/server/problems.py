@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from livetalk.errors import LiveTalkError
+from livetalk.base.errors import LiveTalkError
 from livetalk.server.schemas import ErrorBody
 
 

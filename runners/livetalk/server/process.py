@@ -18,8 +18,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from livetalk.background import at_work
-from livetalk.errors import LiveTalkError
+from livetalk.base.background import at_work
+from livetalk.base.errors import LiveTalkError
 from livetalk.server.app import create_app
 from livetalk.server.connection import Connection
 from livetalk.server.service import Service

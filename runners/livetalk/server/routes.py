@@ -8,16 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from livetalk.errors import ImageError
+from livetalk.base.errors import ImageError
+from livetalk.live.turns import TurnError, TurnRecord, UserTurn
 from livetalk.server import metrics as metrics_module
 from livetalk.server import uploads
 from livetalk.server.answers import MEDIA_TYPE, TURN_HEADER, AnswerResponse, as_problem
-from livetalk.server.page import INDEX, page_files
+from livetalk.server.page_files import INDEX, page_files
 from livetalk.server.problems import ProblemError, documented
 from livetalk.server.schemas import Conversation, ConversationOpened, Health, Timings, Turn, TurnFailure, Video
 from livetalk.server.service import Service
 from livetalk.thinkers.base import ThinkerError
-from livetalk.turns import TurnError, TurnRecord, UserTurn
 
 _ANY = ("malformed", "wrong_host", "busy", "request_timeout", "internal")
 _TOKEN = ("token_required", "token_refused")

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from livetalk.background import in_background
-from livetalk.config import Size
-from livetalk.engine import Engine, LiveSettings
-from livetalk.pipeline import Models
+from livetalk.base.background import in_background
+from livetalk.live.engine import Engine, LiveSettings
+from livetalk.render.config import Size
+from livetalk.render.pipeline import Models
 from livetalk.server.conversations import Conversations
 from livetalk.server.limits import Limits
 from livetalk.server.media import MediaDecoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from livetalk.errors import LiveTalkError
+from livetalk.base.errors import LiveTalkError
 from livetalk.server.guard import is_loopback
 
 VARIABLE = "LIVETALK_TOKEN"

@@ -14,11 +14,11 @@ import numpy as np
 import soxr
 from starlette.requests import Request
 
-from livetalk.audio import Samples
-from livetalk.config import AUDIO_RATE
+from livetalk.base.rates import AUDIO_RATE
 from livetalk.server.forms import Rule, content_type, in_words, read_fields, read_query, receive
 from livetalk.server.limits import Limits
 from livetalk.server.problems import ProblemError
+from livetalk.sound.files import Samples
 
 _L16_RATES = range(8_000, 96_001)
 _L16_CHANNELS = range(1, 9)

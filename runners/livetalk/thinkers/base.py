@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from livetalk.errors import LiveTalkError
+from livetalk.base.errors import LiveTalkError
 
 Samples = npt.NDArray[np.float32]
 

@@ -12,17 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from livetalk.config import AUDIO_RATE
-from livetalk.thinkers.base import (
-    Delta,
-    HeardDelta,
-    Question,
-    Samples,
-    SpeechDelta,
-    TextDelta,
-    Thinker,
-    ThinkerError,
-)
+from livetalk.base.rates import AUDIO_RATE
+from livetalk.thinkers.base import Delta, HeardDelta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages, forgetting
 from livetalk.thinkers.sentences import Splitter, speakable
 from livetalk.thinkers.service import SILENCE_S, Service, TooLongError, WholeCharacters, mended, read_json

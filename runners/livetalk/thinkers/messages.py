@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import dropwhile
 from typing import Any
 
-from livetalk.config import AUDIO_RATE
+from livetalk.base.rates import AUDIO_RATE
 from livetalk.thinkers.base import Question, Samples, ThinkerError
 from livetalk.thinkers.service import mended
 from livetalk.thinkers.sound import to_wav

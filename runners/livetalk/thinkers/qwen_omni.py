@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from livetalk.background import in_background
+from livetalk.base.background import in_background
 from livetalk.thinkers.base import Delta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.omni_settings import SPEECH, TEXT, Limits, Sampling
 from livetalk.thinkers.worker import Steps, Worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from livetalk.errors import LiveTalkError
+from livetalk.base.errors import LiveTalkError
 from livetalk.thinkers.base import Thinker
 
 

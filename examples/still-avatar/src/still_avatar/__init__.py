@@ -8,8 +8,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from interbench.personas import Persona
-from interbench.speech import synthesize
+from interbench.domain.persona import Persona
+from interbench.media.speech import synthesize
 from interbench.systems.base import Capabilities, TurnRequest
 from interbench.systems.clip import ClipSystem
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interbench.personas import FaceShape, Look, Persona
+from interbench.domain.persona import FaceShape, Look, Persona
 from interbench.systems.puppet.figure.palette import Skin, darker, luminance, mix
 from interbench.systems.puppet.figure.svg import number, points
 

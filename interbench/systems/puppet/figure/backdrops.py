@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageFilter
 
-from interbench.personas import Backdrop, Look
+from interbench.domain.persona import Backdrop, Look
 from interbench.systems.puppet.figure.palette import darker, lighter, mix, turned
 from interbench.systems.puppet.figure.svg import SIZE, Drawing, number, points
 

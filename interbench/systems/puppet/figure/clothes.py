@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from interbench.personas import ClothesStyle
+from interbench.domain.persona import ClothesStyle
 from interbench.systems.puppet.figure import hair
 from interbench.systems.puppet.figure.anatomy import CX, Anatomy, outline
 from interbench.systems.puppet.figure.palette import darker, lighter, luminance, mix

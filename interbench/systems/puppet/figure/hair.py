@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from interbench.personas import HairStyle
+from interbench.domain.persona import HairStyle
 from interbench.systems.puppet.figure.anatomy import CX, Anatomy, outline
 from interbench.systems.puppet.figure.palette import darker, lighter, luminance, mix
 from interbench.systems.puppet.figure.svg import Drawing, number

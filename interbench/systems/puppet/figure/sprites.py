@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from interbench.personas import Look, Persona
+from interbench.domain.persona import Look, Persona
 from interbench.systems.puppet.figure import accessories, backdrops, clothes, hair, head
 from interbench.systems.puppet.figure.anatomy import CX, Anatomy
 from interbench.systems.puppet.figure.features import (

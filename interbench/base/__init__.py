@@ -1,0 +1,1 @@
+"""What everything stands on: errors, workers, scratch folders, reading from the net, progress, bundled data."""

@@ -1,0 +1,132 @@
+"""Money for people: what a run would cost, which jobs are in flight, and how to stop them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from interbench.base.errors import InterbenchError, UsageError
+from interbench.drive.spending import spoken_totals
+from interbench.pipeline.config import read_settings_file
+from interbench.pipeline.run import Plan
+from interbench.store.manifest import read_manifest
+from interbench.store.run_folder import Job, Key, Run
+from interbench.systems.base import AvatarSystem
+from interbench.systems.registry import SystemSpec
+
+
+def spending_lines(plan: Plan) -> list[str]:
+    """What the turns still to be played would cost at most, by system; nothing if none of them costs money."""
+    settings = plan.settings
+    planned = {spec.label: sum(len(part.scenario.turns) for part in plan.parts) for spec in plan.systems}
+    spending = []
+    if (settings.out / "ledger.sqlite").exists():
+        ids = {part.scenario.id for part in plan.parts}
+        with Run(settings.out, write=False) as run:
+            held = Counter(e.system for e in run.exchanges() if e.scenario in ids)
+            spending = run.spending()
+        planned = {label: turns - held[label] for label, turns in planned.items()}
+    lines, known, unknown = [], 0.0, False
+    for spec in plan.systems:
+        system = plan.factories[spec.label]()
+        turns, longest = planned[spec.label], system.turn_video_s
+        price = system.capabilities.price_usd_per_s
+        if not turns or price == 0 or (price is None and not system.capabilities.announces_cost):
+            continue
+        usd = None if longest is None else system.estimate_usd(turns * longest)
+        video = "clips of unknown length" if longest is None else f"clips of up to {longest:g} s"
+        if usd is None:
+            unknown = True
+            lines.append(f"cost         {spec.label}: {turns} {video}, price not known (set price_usd_per_s)")
+        else:
+            known += usd
+            lines.append(f"cost         {spec.label}: {turns} {video} at {price:g} USD/s, up to {usd:.2f} USD")
+    if lines:
+        lines.append(f"cost         up to {known:.2f} USD{' and what has no known price' if unknown else ''}")
+        caps = [
+            f"{cap:g} {unit}"
+            for cap, unit in ((settings.max_usd, "USD"), (settings.max_video_seconds, "s of video"))
+            if cap is not None
+        ]
+        lines.append(f"caps         {', '.join(caps) or 'none; see --max-usd and --max-video-seconds'}")
+    if spent := spoken_totals(spending):
+        lines.append(f"cost so far  {spent}")
+    return lines
+
+
+def list_jobs(folder: Path, config: Path | None, *, cancel: bool, forget: bool) -> None:
+    """Print the jobs in flight of a run folder; cancel them, or give them up.
+
+    Args:
+        config: settings file with the options of the systems; without it those of the last invocation are used.
+        cancel: ask the services to stop them. A job that a service does not stop stays in the list.
+        forget: close them without asking anybody.
+
+    Raises:
+        UsageError: both were asked for, or the options of a system are not known.
+    """
+    if cancel and forget:
+        raise UsageError("Give either --cancel or --forget.")
+    with Run(folder, write=cancel or forget) as run:
+        jobs = run.open_jobs()
+        if not jobs:
+            sys.stdout.write(f"No job of {folder} is in flight.\n")
+            return
+        answers: dict[Key, str] = {}
+        if cancel:
+            specs = _specs(run, folder, config)
+            for label in dict.fromkeys(job.key.system for job in jobs):
+                own = [job for job in jobs if job.key.system == label]
+                answers |= asyncio.run(_cancel(specs.get(label), own))
+        for job in jobs:
+            answer = "given up" if forget else answers.get(job.key, "")
+            if answer in ("given up", "cancelled"):
+                run.close_job(job.key, job.job_id)
+            reserved = run.spending(job.key)
+            usd = reserved[-1].usd if reserved else None
+            cost = "price not known" if usd is None else f"up to {usd:.2f} USD"
+            sys.stdout.write(f"{job.key}  {job.job_id}  {cost}  {answer}".rstrip() + "\n")
+        if not (cancel or forget):
+            sys.stdout.write(
+                f"{len(jobs)} in flight. The command that began the run takes them up again; --cancel asks the "
+                f"services to stop them, --forget gives them up.\n"
+            )
+
+
+def _specs(run: Run, folder: Path, config: Path | None) -> dict[str, SystemSpec]:
+    manifest = read_manifest(run.manifest_path)
+    if manifest is None:
+        raise UsageError(f"{folder} has no manifest.json, so nobody knows which services its jobs belong to.")
+    options: dict[str, dict[str, Any]] = read_settings_file(config).get("system") or manifest["settings"]["system"]
+    return {
+        label: SystemSpec(
+            label,
+            facts["spec"],
+            {name: value for name, value in options.get(label, {}).items() if name != "spec"},
+        )
+        for label, facts in manifest.get("systems", {}).items()
+    }
+
+
+async def _cancel(spec: SystemSpec | None, jobs: Iterable[Job]) -> dict[Key, str]:
+    """What the service says to each job."""
+    if spec is None:
+        return {job.key: "its system is not in the manifest" for job in jobs}
+    system: AvatarSystem = spec.factory()()
+    answers = {}
+    try:
+        await system.start()
+        for job in jobs:
+            try:
+                stopped = await system.cancel(job.job_id)
+            except InterbenchError as error:
+                answers[job.key] = f"not cancelled: {error}"
+            else:
+                answers[job.key] = "cancelled" if stopped else "not cancelled: the service does not stop it"
+    finally:
+        await system.stop()
+    return answers

@@ -1,0 +1,38 @@
+"""Table 2 of the paper, quoted as published and never as reproduced.
+
+Source: arXiv 2512.23576. The figures are relative to the paper's own pool of three systems, on scenarios and prompts
+that were not published. Veo 3.0 was retired on 2026-06-30 and the Sora 2 API was shut down on 2026-09-24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from interbench.domain.dimensions import DIMENSIONS
+
+SOURCE = "arXiv 2512.23576, Table 2"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """One method as the paper reports it."""
+
+    system: str
+    fps: float | None
+    """Frames per second; None where the paper prints a dash."""
+    latency_s: float
+    percentiles: Mapping[str, float]
+    """By dimension key."""
+
+
+def _row(system: str, fps: float | None, latency_s: float, *percentiles: float) -> PublishedRow:
+    by_key = {d.key: figure for d, figure in zip(DIMENSIONS, percentiles, strict=True)}
+    return PublishedRow(system, fps, latency_s, by_key)
+
+
+PUBLISHED: tuple[PublishedRow, ...] = (
+    _row("Veo3", None, 61.46, 23.51, 24.68, 26.68, 24.93, 25.17, 17.21, 20.56, 20.05, 19.07),
+    _row("Sora2", None, 121.85, 75.78, 72.20, 25.85, 74.32, 66.68, 50.01, 65.07, 68.80, 53.09),
+    _row("LiveTalk", 24.82, 1.16, 59.54, 60.42, 87.26, 56.32, 72.02, 81.27, 75.20, 72.65, 81.59),
+)

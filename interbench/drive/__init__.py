@@ -1,0 +1,1 @@
+"""Playing scenarios against systems: the driver and its clock, written replies, spending."""

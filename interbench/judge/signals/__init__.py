@@ -1,0 +1,1 @@
+"""The offline judge: figures that need no model."""

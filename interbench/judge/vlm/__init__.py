@@ -1,0 +1,1 @@
+"""Judging with a vision-language model behind an OpenAI-compatible server."""

@@ -1,0 +1,252 @@
+"""The judge of the protocol: a vision-language model behind an OpenAI-compatible server, made for Qwen3-VL on vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from interbench.base.errors import JudgeError, UsageError
+from interbench.base.remote import Secret, base_url, is_loopback
+from interbench.domain.records import PlayedConversation, Verdict
+from interbench.judge.base import Judge, JudgeTask
+from interbench.judge.vlm.client import Server, UnavailableError
+from interbench.judge.vlm.interview import Link, Sitting, Tally
+from interbench.judge.vlm.likeness import Likeness, likeness, unlike
+from interbench.judge.vlm.messages import make_case
+from interbench.judge.vlm.probe import Served, check_frames, served
+from interbench.judge.vlm.rubrics import Prompts
+from interbench.judge.vlm.schedule import Throttle, server_of
+from interbench.judge.vlm.settings import JudgeSettings
+
+_NOT_IDENTITY = frozenset({"media", "concurrency", "patience", "prompts", "repeats", "seed"})
+
+
+class VLMJudge(Judge):
+    """Judges with a vision-language model.
+
+    Within a conversation one dimension goes first; when it has begun to answer, the server holds the videos and the
+    transcript in its prefix cache and the other dimensions follow together. A conversation stays with one server.
+
+    Args:
+        urls: base addresses of servers that serve the same model.
+        model: the name under which they serve it; None for the only one there is.
+        api_key_env: name of the environment variable that holds the servers' key.
+        settings: see :class:`JudgeSettings`.
+        sleep: how to wait between attempts.
+
+    Raises:
+        UsageError: an address is wrong or the key is not in the environment.
+        JudgeError: the prompts can't be used.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        model: str | None = None,
+        api_key_env: str | None = None,
+        settings: JudgeSettings | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings or JudgeSettings()
+        self.urls = tuple(dict.fromkeys(base_url(url) for url in urls))
+        if not self.urls:
+            raise UsageError("The judge needs the address of at least one server.")
+        self.label = "vlm" if model is None else _short(model)
+        self.max_conversations = len(self.urls) * max(2, self.settings.concurrency // 4)
+        self._model = model
+        self._secret = Secret(api_key_env)
+        self._prompts = Prompts(self.settings.prompts)
+        self._sleep = sleep
+        self._links: list[Link] = []
+        self._tally = Tally()
+
+    async def start(self) -> None:
+        links: list[Link] = []
+        servers = [
+            Server(
+                url, self._secret, Throttle(most=self.settings.concurrency), self.settings.patience, sleep=self._sleep
+            )
+            for url in self.urls
+        ]
+        try:
+            for server in servers:
+                links.append(await self._link(server))  # noqa: PERF401 - one after the other, the first trouble ends it
+            first = links[0]
+            for link in links[1:]:
+                if _identity(link.served, self.urls) != _identity(first.served, self.urls):
+                    raise JudgeError(
+                        f"The judge's servers differ: {first.server.url} serves {_named(first.served)}, "
+                        f"{link.server.url} serves {_named(link.served)}. Verdicts of different judges can't be mixed; "
+                        f"give servers of the same model and context."
+                    )
+                if link.likeness and first.likeness and (why := link.likeness.difference(first.likeness)):
+                    raise JudgeError(
+                        f"The judge's servers {first.server.url} and {link.server.url} both serve "
+                        f"{_named(first.served)}, but not the same weights: the second shows that {why}. Verdicts of "
+                        f"different judges can't be mixed."
+                    )
+        except BaseException:
+            for server in servers:
+                await server.close()
+            raise
+        self._links = links
+        self.label = _short(first.served.root or first.served.model)
+
+    async def _link(self, server: Server) -> Link:
+        what = await served(server, self._model)
+        vocabulary = None
+        if self.settings.verify_frames:
+            vocabulary = await check_frames(server, what, self.settings.sampling)
+            if vocabulary is None:
+                self._tally.remarks.add(
+                    f"The server {server.url} can't say what the model sees of videos: frames and pixels are unchecked."
+                )
+        looks = await self._likeness(server, what)
+        server.guard(partial(_recognise, server, what, looks))
+        local = is_loopback(server.url) or self.settings.media == "file"
+        return Link(server, what, vocabulary, looks, self.settings.media, None if local else False)
+
+    async def _likeness(self, server: Server, what: Served) -> Likeness | None:
+        if not what.is_vllm:
+            return None
+        try:
+            looks = await likeness(server, what.model)
+        except UnavailableError:
+            looks = None
+        if looks is None:
+            self._tally.remarks.add(
+                f"The server {server.url} does not tell log-probabilities of a prompt: only by its model's name would "
+                f"a restart with another checkpoint be noticed."
+            )
+        return looks
+
+    def identity(self) -> Mapping[str, Any]:
+        """See :meth:`Judge.identity`. What is served is known only after :meth:`start`, so ask after it.
+
+        Raises:
+            JudgeError: the judge has not been started.
+        """
+        if not self._links:
+            raise JudgeError("The judge must be started before it can say which model it is.")
+        link = self._links[0]
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in _NOT_IDENTITY}
+        return {
+            "judge": "vlm",
+            "served": _identity(link.served, self.urls),
+            "frames_checked": link.vocabulary is not None,
+            **settings,
+            "first_seed": self.settings.seed_of(0),
+            "rubrics": {key: rubric.sha256 for key, rubric in self._prompts.rubrics.items()},
+        }
+
+    def likeness(self) -> Mapping[str, Any] | None:
+        looks = self._links[0].likeness
+        return None if looks is None else looks.record()
+
+    def recognise(self, likeness: Mapping[str, Any]) -> None:
+        link = self._links[0]
+        if link.likeness is not None and (why := link.likeness.difference(Likeness.read(likeness))):
+            raise JudgeError(
+                f"The judge's server {link.server.url} names {_named(link.served)}, as the one that gave this run's "
+                f"verdicts did, but {why}. Verdicts of different judges can't be mixed: serve the earlier checkpoint "
+                f"again, or this one under a path of its own."
+            )
+
+    async def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
+        if not self._links:
+            raise JudgeError("The judge must be started before it can judge.")
+        if not tasks:
+            return
+        case = make_case(conversation, self._prompts, self.settings.sampling)
+        link = self._links[server_of(case.name, self.urls)]
+        sitting = Sitting(
+            case,
+            conversation.system,
+            conversation.scenario.id,
+            link,
+            self.settings,
+            self._prompts,
+            self._secret,
+            self._tally,
+        )
+        primed = asyncio.Event()
+        known: asyncio.Queue[Verdict | BaseException] = asyncio.Queue()
+
+        async def give(task: JudgeTask, *, first: bool) -> None:
+            try:
+                if first:
+                    verdict = await sitting.verdict(task, primed.set)
+                else:
+                    await primed.wait()
+                    verdict = await sitting.verdict(task)
+                known.put_nowait(verdict)
+            except Exception as error:
+                known.put_nowait(error)
+            finally:
+                primed.set()
+
+        running = [asyncio.create_task(give(task, first=index == 0)) for index, task in enumerate(tasks)]
+        try:
+            for _ in tasks:
+                result = await known.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+        finally:
+            for task_in_progress in running:
+                task_in_progress.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def summary(self) -> Mapping[str, Any]:
+        """Tokens of all prompts, computed and reused, and what else is worth telling of the run."""
+        tally = self._tally
+        reused = tally.reused_tokens
+        return {
+            "calls": tally.calls,
+            "prompt_tokens": tally.prompt_tokens,
+            "prompt_tokens_reused": reused,
+            "prompt_tokens_computed": None if reused is None else tally.prompt_tokens - reused,
+            "completion_tokens": tally.completion_tokens,
+            "asked_again": tally.asked_again,
+            "videos_resent": tally.videos_resent,
+            "retries": sum(link.server.retries for link in self._links),
+            "most_in_flight": max((int(link.server.throttle.highest) for link in self._links), default=0),
+            "remarks": sorted(tally.remarks),
+        }
+
+    async def stop(self) -> None:
+        for link in self._links:
+            await link.server.close()
+
+
+async def _recognise(server: Server, known: Served, looks: Likeness | None) -> None:
+    """Raise :class:`JudgeError` if the server's model is not the one that it served when the run began."""
+    now = await served(server, known.model)
+    if _identity(now, (server.url,)) != _identity(known, (server.url,)):
+        why = f"it serves {_named(now)} instead of {_named(known)}"
+    elif looks is not None and (difference := await unlike(server, known.model, looks)):
+        why = f"it still names {_named(known)}, but {difference}"
+    else:
+        return
+    raise JudgeError(
+        f"The judge's server {server.url} is no longer the one that began this run: {why}. Verdicts of different "
+        f"judges can't be mixed. Serve the earlier checkpoint again and repeat the command to go on, or judge with the "
+        f"new one from the beginning, under a path of its own."
+    )
+
+
+def _identity(what: Served, urls: Sequence[str]) -> dict[str, Any]:
+    """Which model it is. Without a checkpoint's name the addresses must tell."""
+    return {"model": what.root or f"{what.model} at {', '.join(sorted(urls))}", "context": what.context}
+
+
+def _named(what: Served) -> str:
+    return f"{what.root or what.model} (context {what.context or 'unknown'})"
+
+
+def _short(model: str) -> str:
+    return model.rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,88 @@
+"""How the judge is asked. The defaults are the published protocol's, where it says (arXiv 2512.23576, section 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from interbench.base.errors import UsageError
+from interbench.judge.vlm.client import Patience
+from interbench.judge.vlm.frames import Sampling
+
+MODEL = "Qwen/Qwen3-VL-30B-A3B-Instruct"
+"""The published judge. Appendix A.3 writes "Qwen2.5-VL-30B-A3B-Instruct", which does not exist."""
+_SEED_SPACING = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """Settings of :class:`interbench.judge.vlm.judge.VLMJudge`; all but the last group are part of its identity."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    frames: int = 32
+    """Frames per video."""
+    size: int = 784
+    """A frame has at most the pixels of a square of this edge; the engine rounds to multiples of 32 (768x768)."""
+    temperature: float = 0.1
+    top_p: float = 0.9
+    max_tokens: int = 2048
+    """Of an answer. Not in the paper."""
+    seed: int | None = None
+    """Of sample 0; sample k gets ``seed + 1000 k``. None: 0 if judgements are repeated, otherwise no seed is sent."""
+    repeats: int = 1
+    """Samples that will be asked for; decides whether seeds are sent."""
+    expected_score: bool = False
+    """Also compute the expected score from log-probabilities (vLLM only); one or two one-token requests per verdict."""
+    force_box: bool = False
+    """Restrict the answer to a re-ask to a box of the scale (vLLM only). Gives a score even of a judge that has none to
+    give, so it is off."""
+    verify_frames: bool = True
+    """Check before the run that the server shows videos as ``frames`` and ``size`` say."""
+
+    media: Literal["auto", "file", "data"] = "auto"
+    """How clips travel: ``file`` URLs, ``data`` URLs, or files where a server on this machine may read them."""
+    concurrency: int = 32
+    """Most requests in flight per server."""
+    patience: Patience = field(default_factory=Patience)
+    prompts: Path | None = None
+    """Folder of other prompts than the bundled ones; their hashes are part of the identity."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 2 or self.size < 64:
+            raise UsageError("The judge needs at least 2 frames per video and a size of at least 64 pixels.")
+        if not (0 <= self.temperature <= 2 and 0 < self.top_p <= 1):
+            raise UsageError("The judge's temperature lies in 0..2 and its top-p in (0, 1].")
+        if self.max_tokens < 16 or self.repeats < 1 or self.concurrency < 1:
+            raise UsageError("The judge needs max_tokens of at least 16, and repeats and concurrency of at least 1.")
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.frames, self.size)
+
+    def seed_of(self, sample: int) -> int | None:
+        """Seeds are spaced, because a server derives further seeds of one request by counting up."""
+        if self.seed is None and self.repeats == 1:
+            return None
+        return (self.seed or 0) + _SEED_SPACING * sample
+
+
+def read_settings(options: Mapping[str, Any]) -> JudgeSettings:
+    """Settings from a table of options, e.g. of a settings file.
+
+    Raises:
+        UsageError: naming the option that is unknown or wrong.
+    """
+    try:
+        return TypeAdapter(JudgeSettings).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"The judge's option {where!r} is wrong: {first['msg']}. Known options: model, api_key_env, "
+            f"{', '.join(name for name in JudgeSettings.__dataclass_fields__ if name != 'repeats')}."
+        ) from None

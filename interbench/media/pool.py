@@ -1,0 +1,279 @@
+"""Sound and moving pictures. This room alone touches codecs.
+
+Files that come from a system under test are foreign: they may be truncated, hostile or built to exhaust a decoder. They
+are decoded in worker processes (:mod:`interbench.media.worker`) with bounded memory, processor time, file size and
+address space, without the harness's environment, and each call has a time limit after which the worker is replaced.
+
+A clip's own clock starts with its first picture or sound, whichever comes first; all times below are on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from interbench.base.errors import MediaError, UsageError
+from interbench.base.scratch import Scratch
+from interbench.base.workers import WorkerDiedError, WorkerError, WorkerPool, WorkerTimeoutError, python_worker
+from interbench.domain.records import ClipFacts
+
+AUDIO_RATE = 16_000
+"""Samples per second of everything :meth:`MediaPool.audio` gives."""
+
+_WORKER = "interbench.media.worker"
+_INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
+_ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may ask of a media worker."""
+
+    duration_s: float = 1200.0
+    """Longest playback duration."""
+    pixels: int = 4096 * 4096
+    """Most pixels in a frame."""
+    streams: int = 16
+    file_bytes: int = 2 * 2**30
+    memory_bytes: int = 2 * 2**30
+    """Address space of the worker process."""
+    output_bytes: int = 512 * 2**20
+    """Largest file the worker may write, i.e. samples or pixels handed back."""
+    timeout_s: float = 300.0
+    """Wall time and processor time of one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFacts:
+    """What is in a sound file, found by decoding all of it."""
+
+    container: str
+    codec: str
+    rate: int
+    """Samples per second, as stored."""
+    channels: int
+    duration_s: float
+    peak: float
+    """Largest magnitude of any channel; 1 is full scale."""
+    rms: float
+    """Root of the mean square over all channels and the whole length; 1 is full scale."""
+
+
+class MediaPool:
+    """Decodes foreign media in ``size`` worker processes, which start when first needed.
+
+    Use as an async context manager, or call :meth:`close`. Every method raises
+    :class:`interbench.base.errors.MediaError` with one of the codes ``missing``, ``symlink``, ``not_a_file``,
+    ``unreadable``, ``empty``, ``too_large``, ``too_long``, ``too_many_streams``, ``not_media``, ``no_video``,
+    ``truncated``, ``undecodable``, ``memory``, ``timeout``, ``crashed``, ``no_space``.
+    """
+
+    def __init__(self, size: int = 1, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._workers = WorkerPool(_command(self.limits), size, env=_environment())
+        self._exchange: Scratch | None = None
+        self._handed_over = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the workers and remove what they have written."""
+        await self._workers.close()
+        if self._exchange is not None:
+            await asyncio.to_thread(self._exchange.remove)
+            self._exchange = None
+
+    async def inspect(self, path: Path) -> ClipFacts:
+        """Facts about a clip, after decoding every frame and all of its sound: a file cut short is refused.
+
+        ``path`` itself must not be a symbolic link.
+        """
+        return ClipFacts(**(await self._call("inspect", path))["facts"])
+
+    async def audio(self, path: Path) -> npt.NDArray[np.float32] | None:
+        """All of the first audio track, 16 kHz mono in -1..1, on the clip's clock; None if there is no track.
+
+        Where the track starts after the picture or has gaps there is silence: times in it are times in the clip.
+        """
+        async with self._handover() as target:
+            answer = await self._call("audio", path, out=str(target))
+            if answer["samples"] is None:
+                return None
+            return await asyncio.to_thread(np.fromfile, target, np.float32)
+
+    async def frames(self, path: Path, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """``count`` frames evenly spaced by time, scaled to ``size`` (width, height).
+
+        RGB ``[count, height, width, 3]``. Frame ``k`` is the one on screen at ``(k + 0.5) / count`` of the picture's
+        duration, so a clip of fewer frames gives some of them repeatedly.
+        """
+        width, height = size
+        if not (count >= 1 and width >= 1 and height >= 1):
+            raise ValueError("count, width and height must be positive")
+        async with self._handover() as target:
+            await self._call("frames", path, count=count, width=width, height=height, out=str(target))
+            pixels = await asyncio.to_thread(np.fromfile, target, np.uint8)
+        return pixels.reshape(count, height, width, 3)
+
+    @contextlib.asynccontextmanager
+    async def _handover(self) -> AsyncIterator[Path]:
+        """A name in the pool's private folder for a worker to write to; what it wrote is removed afterwards."""
+        if self._exchange is None:
+            self._exchange = Scratch("media")
+        self._handed_over += 1
+        target = self._exchange.path / str(self._handed_over)
+        try:
+            yield target
+        finally:
+            target.unlink(missing_ok=True)
+
+    async def _call(self, task: str, path: Path, **arguments: Any) -> dict[str, Any]:
+        try:
+            return await self._workers.call(_request(task, path, **arguments), self.limits.timeout_s)
+        except WorkerTimeoutError:
+            raise _timed_out(path, self.limits) from None
+        except WorkerDiedError:
+            raise _crashed(path) from None
+        except WorkerError as error:
+            raise MediaError(error.code, f"{path}: {error}") from None
+
+
+def probe_audio_files(paths: Sequence[Path], limits: Limits | None = None) -> list[SoundFacts | MediaError]:
+    """What is in each sound file, or why it can't be read; blocks.
+
+    One worker process serves as many of them as it survives. The errors have the codes of :class:`MediaPool`, and
+    ``no_audio`` for a file without an audio track.
+    """
+    limits = limits or Limits()
+    results: list[SoundFacts | MediaError] = []
+    while rest := paths[len(results) :]:
+        requests = [_request("probe_audio", path) for path in rest]
+        answers, failure = _ask(requests, limits)
+        for path, answer in zip(rest, answers, strict=False):
+            error = answer.get("error")
+            if error is None:
+                results.append(SoundFacts(**answer["facts"]))
+            else:
+                results.append(MediaError(error["code"], f"{path}: {error['message']}"))
+        if len(answers) < len(rest):
+            culprit = rest[len(answers)]
+            results.append(_timed_out(culprit, limits) if failure == "timeout" else _crashed(culprit))
+    return results
+
+
+def first_frame_time(arrivals: Sequence[tuple[int, float]], facts: ClipFacts) -> float:
+    """When the first frame of a clip that arrived in pieces could be shown.
+
+    Args:
+        arrivals: per piece (bytes received up to and including it, time), in order of arrival.
+        facts: of the whole clip; without ``first_frame_bytes`` the whole file is needed.
+
+    Raises:
+        ValueError: there are no arrivals.
+    """
+    if not arrivals:
+        raise ValueError("a clip that never arrived has no first frame")
+    needed = facts.bytes if facts.first_frame_bytes is None else facts.first_frame_bytes
+    return next((time for received, time in arrivals if received >= needed), arrivals[-1][1])
+
+
+def encode_audio(samples: npt.NDArray[np.float32], rate: int, path: Path) -> None:
+    """Write mono ``samples`` in -1..1 as 16-bit WAV, FLAC or MP3, whichever the suffix says. Same input, same bytes.
+
+    Raises:
+        UsageError: the suffix is none of .wav, .flac and .mp3.
+    """
+    kind = path.suffix.lower()[1:]
+    if kind not in _ENCODERS:
+        known = ", ".join(f".{kind}" for kind in _ENCODERS)
+        raise UsageError(f"{path}: sound is written as {known}; give the file one of these suffixes.")
+    with path.open("wb") as file:
+        _encode_audio(samples, rate, kind, file)
+
+
+def encoded_audio(samples: npt.NDArray[np.float32], rate: int, kind: str) -> bytes:
+    """What :func:`encode_audio` would write; ``kind`` is wav, flac or mp3."""
+    buffer = io.BytesIO()
+    _encode_audio(samples, rate, kind, buffer)
+    return buffer.getvalue()
+
+
+def _encode_audio(samples: npt.NDArray[np.float32], rate: int, kind: str, target: BinaryIO) -> None:
+    import av
+
+    with av.open(target, "w", format=kind, options={"fflags": "+bitexact"}) as container:
+        stream = cast("av.AudioStream", container.add_stream(_ENCODERS[kind], rate=rate, layout="mono"))
+        stream.codec_context.options = {"flags": "+bitexact"}
+        resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)
+        frame = av.AudioFrame.from_ndarray(np.clip(samples, -1.0, 1.0).reshape(1, -1), format="flt", layout="mono")
+        frame.sample_rate = rate
+        frame.pts = 0
+        for piece in resampler.resample(frame):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+
+
+def _command(limits: Limits) -> list[str]:
+    return [*python_worker(_WORKER), json.dumps(asdict(limits))]
+
+
+def _request(task: str, path: Path, **arguments: Any) -> dict[str, Any]:
+    return {"task": task, "path": str(path.absolute()), **arguments}
+
+
+def _environment() -> dict[str, str]:
+    """Decoders of foreign data have no business with keys and proxies, nor with modules in the current folder."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    # Every thread of a numeric library would reserve part of the worker's bounded address space.
+    return kept | {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _ask(requests: Sequence[Mapping[str, Any]], limits: Limits) -> tuple[list[dict[str, Any]], str]:
+    """Answers of one worker to ``requests`` until it stops, and why it stopped early (``timeout``, ``crash``)."""
+    lines = "".join(json.dumps(request) + "\n" for request in requests).encode()
+    failure = "crash"
+    try:
+        output = subprocess.run(
+            _command(limits),
+            input=lines,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            timeout=limits.timeout_s,
+            check=False,
+        ).stdout
+    except subprocess.TimeoutExpired as expired:
+        output, failure = expired.output or b"", "timeout"
+    return [json.loads(line) for line in output.splitlines(keepends=True) if line.endswith(b"\n")], failure
+
+
+def _timed_out(path: Path, limits: Limits) -> MediaError:
+    return MediaError(
+        "timeout", f"{path}: decoding was given up after {limits.timeout_s:g} s. Deliver a shorter or smaller file."
+    )
+
+
+def _crashed(path: Path) -> MediaError:
+    return MediaError(
+        "crashed",
+        f"{path}: the process that decodes it was brought down by it. The file is damaged or hostile; write it with "
+        "another encoder, and keep the file if you want to report it.",
+    )

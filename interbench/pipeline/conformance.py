@@ -1,0 +1,320 @@
+"""Tries out an adapter and says in plain words what is wrong with it.
+
+One real conversation of two turns is played through the same driver as in a run, and around it everything that a run
+relies on but can't see from inside one turn: that the event loop stays free, that a turn can be given up, that
+conversations do not get in each other's way, that an interrupted conversation can be taken up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from interbench.base.errors import InterbenchError, SystemLoadError
+from interbench.domain.records import Exchange, Outcome
+from interbench.drive.driver import Driver, DriveSettings
+from interbench.drive.script import ReferenceWriter
+from interbench.media.pool import MediaPool
+from interbench.pipeline.config import mask
+from interbench.scenarios.plan import Part, make_parts
+from interbench.scenarios.sets import load_set
+from interbench.store.run_folder import Run
+from interbench.systems.base import AvatarSystem, Capabilities, Conversation, Opening, TurnRequest
+from interbench.systems.host import Host, StuckError
+from interbench.systems.registry import SystemSpec
+
+Level = Literal["ok", "note", "wrong"]
+_LAG_S = 0.5
+"""An event loop that does not turn for this long is blocked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    level: Level
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level:>5}  {self.text}"
+
+
+async def check_system(spec: SystemSpec, *, deadline_s: float, keep: Path | None = None) -> list[Finding]:
+    """Check the adapter that ``spec`` names.
+
+    Args:
+        spec: the system.
+        deadline_s: seconds that a turn may take.
+        keep: a folder in which the clips are left; None removes them.
+
+    Returns:
+        What was found, in the order in which it was checked; the checks end early where nothing more can be tried.
+    """
+    try:
+        factory = spec.factory()
+    except SystemLoadError as error:
+        return [Finding("wrong", str(error))]
+    whole = load_set("starter")
+    parts = make_parts(whole, whole)[:2]
+    # Two turns show whether a conversation goes on; more would only cost.
+    parts = tuple(
+        replace(part, scenario=part.scenario.model_copy(update={"turns": part.scenario.turns[:2]})) for part in parts
+    )
+    with contextlib.ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interbench-check-")))
+        host = Host(factory)
+        checks = _Checks(spec, host, parts, folder, deadline_s)
+        try:
+            await checks.go()
+        finally:
+            await host.stop()
+    return checks.findings
+
+
+class _Checks:
+    def __init__(self, spec: SystemSpec, host: Host, parts: tuple[Part, ...], folder: Path, deadline_s: float) -> None:
+        self.spec = spec
+        self.host = host
+        self.parts = parts
+        self.folder = folder
+        self.deadline_s = deadline_s
+        self.findings: list[Finding] = []
+
+    def say(self, level: Level, text: str) -> None:
+        self.findings.append(Finding(level, text))
+
+    async def go(self) -> None:
+        if not await self._start():
+            return
+        system = self.host.system
+        self._describe(system)
+        async with self._watching_the_loop():
+            first = await self._play("first conversation", self.parts[0])
+        if not first or not all(exchange.completed for exchange in first):
+            return
+        self._compare_with_capabilities(first, system.capabilities)
+        await self._second_conversation(system.capabilities)
+        await self._give_up()
+        await self._take_up(system.capabilities)
+
+    async def _start(self) -> bool:
+        began = time.monotonic()
+        try:
+            await self.host.start()
+        except Exception as error:
+            self.say("wrong", f"start() failed: {type(error).__name__}: {error}")
+            return False
+        self.say("ok", f"constructed and started in {time.monotonic() - began:.1f} s (not counted as latency)")
+        return True
+
+    def _describe(self, system: AvatarSystem) -> None:
+        if system.version == "unknown":
+            self.say("note", "version is 'unknown': let the adapter or its service give one, for the results")
+        try:
+            settings = dict(system.settings())
+            json.dumps(settings)
+        except (TypeError, ValueError) as error:
+            self.say("wrong", f"settings() can't be written as JSON: {error}")
+            return
+        if mask(settings) != settings:
+            self.say("wrong", "settings() holds something that looks like a key or token; it goes into the manifest")
+        if not (type(system).__doc__ or "").strip():
+            self.say("note", "the class has no docstring; its first line is shown by `interbench list systems`")
+
+    @contextlib.asynccontextmanager
+    async def _watching_the_loop(self) -> AsyncIterator[None]:
+        """Notice an adapter that blocks its event loop while it works."""
+        worst = 0.0
+
+        async def beat() -> None:
+            nonlocal worst
+            while True:
+                before = time.monotonic()
+                await asyncio.sleep(0.05)
+                worst = max(worst, time.monotonic() - before - 0.05)
+
+        async def start_beating() -> asyncio.Task[None]:
+            return asyncio.create_task(beat())
+
+        task = await self.host.call(start_beating)
+        generation = self.host.generation
+        try:
+            yield
+        finally:
+            if self.host.generation == generation:
+
+                async def stop_beating() -> None:
+                    task.cancel()
+
+                with contextlib.suppress(TimeoutError, StuckError):
+                    await self.host.call(stop_beating, 5.0)
+            if worst > _LAG_S:
+                self.say(
+                    "wrong",
+                    f"the event loop was blocked for {worst:.1f} s: several conversations can't run side by side and "
+                    f"clocks would be late. Await, use asyncio.to_thread, or derive from ClipSystem with a plain "
+                    f"render()",
+                )
+
+    async def _play(self, name: str, part: Part, folder: str = "run") -> list[Exchange]:
+        with Run(self.folder / folder, write=True) as run:
+            async with MediaPool() as media:
+                settings = DriveSettings(deadline_s=self.deadline_s)
+                driver = Driver(self.spec.label, self.host, run, media, settings, writer=ReferenceWriter())
+                exchanges = [exchange async for exchange in driver.play(part)]
+        for exchange in exchanges:
+            self._judge_turn(name, exchange)
+        return exchanges
+
+    def _judge_turn(self, name: str, exchange: Exchange) -> None:
+        where = f"{name}, turn {exchange.turn}"
+        if exchange.outcome in (Outcome.BLOCKED, Outcome.RETIRED):
+            self.say("wrong", f"{where}: {exchange.outcome.value} ({exchange.code}) {exchange.message}".rstrip())
+            return
+        if not exchange.completed or exchange.facts is None or exchange.timings is None:
+            advice = _ADVICE.get(exchange.code, "")
+            self.say(
+                "wrong", f"{where}: {exchange.outcome.value} ({exchange.code}) {exchange.message}. {advice}".rstrip()
+            )
+            return
+        facts, timings = exchange.facts, exchange.timings
+        self.say(
+            "ok",
+            f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
+            f"after {timings.first_frame_s:.2f} s, complete after {timings.complete_s:.2f} s",
+        )
+        if not facts.has_audio:
+            self.say("wrong", f"{where}: the clip has no audio track; an answer has to carry speech")
+        elif not facts.audible:
+            self.say("wrong", f"{where}: the audio track is silent")
+
+    def _compare_with_capabilities(self, exchanges: list[Exchange], capabilities: Capabilities) -> None:
+        reported = [exchange.reply_text for exchange in exchanges]
+        if capabilities.reports_text and None in reported:
+            self.say("wrong", "capabilities say reports_text, but a turn came without ReplyText")
+        if not capabilities.reports_text and any(text is not None for text in reported):
+            self.say("note", "the system reports its text; set reports_text so that listings say so")
+        for exchange in exchanges:
+            facts = exchange.facts
+            assert facts is not None
+            if capabilities.fps is not None and abs(facts.fps - capabilities.fps) > 0.5:
+                self.say(
+                    "wrong", f"capabilities promise {capabilities.fps:g} fps, turn {exchange.turn} has {facts.fps:g}"
+                )
+            if capabilities.sizes and (facts.width, facts.height) not in capabilities.sizes:
+                sizes = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
+                self.say(
+                    "wrong",
+                    f"capabilities promise {sizes}, turn {exchange.turn} has {facts.width}x{facts.height}",
+                )
+            streamed = any(kind == "first_frame" for _, kind, _ in exchange.events)
+            timings = exchange.timings
+            assert timings is not None
+            if capabilities.output == "stream" and timings.first_frame_s >= timings.complete_s and not streamed:
+                self.say(
+                    "note",
+                    f"turn {exchange.turn}: output is 'stream', but the first frame could be shown only when all had "
+                    f"arrived; is the MP4 fragmented?",
+                )
+
+    async def _second_conversation(self, capabilities: Capabilities) -> None:
+        if len(self.parts) < 2 or capabilities.max_concurrency == 1:
+            return
+        both = await asyncio.gather(
+            self._play("side by side", self.parts[0], "side-a"), self._play("side by side", self.parts[1], "side-b")
+        )
+        if all(exchange.completed for exchanges in both for exchange in exchanges):
+            self.say("ok", "two conversations at the same time")
+
+    async def _give_up(self) -> None:
+        """See that a turn can be abandoned at its deadline."""
+
+        async def abandoned() -> Conversation:
+            conversation = await self.host.system.open(self.parts[0].persona)
+            await conversation.prepare(Opening(self.parts[0].scenario.id, self.parts[0].portrait, 1))
+            return conversation
+
+        try:
+            conversation = await self.host.call(abandoned, self.deadline_s)
+            workdir = self.folder / "abandoned"
+            shutil.rmtree(workdir, ignore_errors=True)
+            workdir.mkdir(parents=True)
+            part = self.parts[0]
+            turn = part.scenario.turns[0]
+            request = TurnRequest(
+                scenario=part.scenario.id,
+                index=1,
+                text=turn.text,
+                audio=part.audio[0],
+                history=(),
+                portrait=part.portrait,
+                seed=1,
+                workdir=workdir.resolve(),
+                deadline_s=0.01,
+                reference=part.references[0] if self.host.system.capabilities.needs_reference else None,
+                script=part.references[0].reply if self.host.system.takes_script else None,
+            )
+            with contextlib.suppress(TimeoutError):
+                async for _ in self.host.events(lambda: conversation.respond(request), 0.01):
+                    pass
+            await self.host.call(conversation.close, 10.0)
+        except StuckError:
+            self.say(
+                "wrong", "a turn that is given up at its deadline leaves the system hanging; react to cancellation"
+            )
+            await self.host.restart()
+        except TimeoutError:
+            self.say("wrong", "close() does not come back after a turn was given up")
+        except Exception as error:
+            self.say("wrong", f"giving a turn up raises {type(error).__name__}: {error}")
+        else:
+            self.say("ok", "a turn can be given up at its deadline")
+
+    async def _take_up(self, capabilities: Capabilities) -> None:
+        """Play one turn, forget everything but the ledger, play on."""
+        part = self.parts[0]
+        head = replace(part, scenario=part.scenario.model_copy(update={"turns": part.scenario.turns[:1]}))
+        with self._quietly():
+            await self._play("interrupted", head, "resumed")
+            exchanges = await self._play("taken up", part, "resumed")
+        if [exchange.turn for exchange in exchanges] == [2] and exchanges[0].completed:
+            self.say("ok", "an interrupted conversation is taken up where it was")
+        elif exchanges and exchanges[0].turn == 1:
+            self.say(
+                "note", "an interrupted conversation is played again from its first turn; restore() could avoid that"
+            )
+        else:
+            self.say(
+                "wrong", "an interrupted conversation can't be taken up: " + (exchanges[0].message if exchanges else "")
+            )
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Leave out the turn-by-turn lines of a check that has its own closing line."""
+        before = len(self.findings)
+        try:
+            yield
+        except InterbenchError as error:
+            self.say("wrong", str(error))
+            raise
+        else:
+            self.findings = self.findings[:before]
+
+
+_ADVICE = {
+    "no_final_event": "The last event of a turn has to be Completed, Blocked, Failed, Retired or TimedOut",
+    "media_missing": "Write the clip to the given path, or name it in Completed(path)",
+    "media_outside": "Files handed back have to lie in turn.workdir",
+    "media_symlink": "Copy the file into turn.workdir instead of linking it",
+    "media_truncated": "Was the file closed before Completed was yielded?",
+    "media_no_video": "The answer has to be a video with sound",
+    "timed_out": "A longer --deadline may help; else see where it waits",
+}

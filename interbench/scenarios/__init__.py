@@ -1,0 +1,1 @@
+"""Scenario sets on disk: loading, validating, planning, datasheet, user audio."""

@@ -1,0 +1,1 @@
+"""A run's folder: ledger, media, manifest. The only owner of state."""

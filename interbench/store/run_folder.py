@@ -1,0 +1,545 @@
+"""A run's folder: manifest, ledger and media files. The only owner of state.
+
+    run/
+      manifest.json    settings and versions, frozen (see interbench.store.manifest)
+      ledger.sqlite    one row per thing done
+      media/           clips, one folder per system and scenario
+      work/            unfinished clips; nothing in it counts
+      lock             held by the one process that may write
+
+Work still to do is what the plan asks for minus what the ledger holds, so any process may be killed at any moment. A
+clip goes through three steps: *staged* (the system says it is complete; the row points into ``work/``), checked and
+renamed into ``media/``, *recorded*. After a kill in between, :meth:`Run.staged` tells what to finish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pydantic import TypeAdapter
+
+from interbench.base.errors import RunLockedError, StoreError
+from interbench.domain.records import Charge, Exchange, Script, Spend, Transcript, Verdict
+from interbench.scenarios.plan import Part
+from interbench.systems.base import JsonValue
+
+SCHEMA_VERSION = 2  # PRAGMA user_version below
+_SCHEMA = """
+PRAGMA user_version = 2;
+CREATE TABLE exchanges (
+    system TEXT, scenario TEXT, turn INTEGER, outcome TEXT NOT NULL, record TEXT NOT NULL,
+    PRIMARY KEY (system, scenario, turn));
+CREATE TABLE staged (
+    system TEXT, scenario TEXT, turn INTEGER, path TEXT NOT NULL, record TEXT NOT NULL, state TEXT NOT NULL,
+    PRIMARY KEY (system, scenario, turn));
+CREATE TABLE conversations (
+    system TEXT, scenario TEXT, state TEXT NOT NULL, PRIMARY KEY (system, scenario));
+CREATE TABLE jobs (
+    system TEXT, scenario TEXT, turn INTEGER, job_id TEXT, detail TEXT NOT NULL, open INTEGER NOT NULL,
+    PRIMARY KEY (system, scenario, turn, job_id));
+CREATE TABLE spending (
+    id INTEGER PRIMARY KEY, system TEXT NOT NULL, scenario TEXT NOT NULL, turn INTEGER NOT NULL,
+    charge TEXT NOT NULL, video_s REAL NOT NULL, usd REAL);
+CREATE TABLE scripts (
+    writer TEXT, scenario TEXT, turn INTEGER, record TEXT NOT NULL, PRIMARY KEY (writer, scenario, turn));
+CREATE TABLE parts (scenario TEXT PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE identities (key TEXT PRIMARY KEY, kind TEXT NOT NULL, label TEXT NOT NULL, identity TEXT NOT NULL);
+CREATE TABLE transcripts (
+    system TEXT, scenario TEXT, turn INTEGER, transcriber TEXT, record TEXT NOT NULL,
+    PRIMARY KEY (system, scenario, turn, transcriber));
+CREATE TABLE verdicts (
+    system TEXT, scenario TEXT, dimension TEXT, sample INTEGER, judge TEXT, conversation TEXT,
+    score REAL, missing TEXT, record TEXT NOT NULL,
+    PRIMARY KEY (system, scenario, dimension, sample, judge, conversation));
+"""
+
+_PART = TypeAdapter(Part)
+_EXCHANGE = TypeAdapter(Exchange)
+_SCRIPT = TypeAdapter(Script)
+_TRANSCRIPT = TypeAdapter(Transcript)
+_VERDICT = TypeAdapter(Verdict)
+T = TypeVar("T")
+MIN_FREE_BYTES = 2**20
+_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".ts")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One turn of one scenario played by one system."""
+
+    system: str
+    scenario: str
+    turn: int
+
+    def __str__(self) -> str:
+        return f"{self.system}/{self.scenario}/{self.turn}"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A clip that its system has finished but the harness has not yet checked."""
+
+    exchange: Exchange
+    path: Path
+    state: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A remote job that was submitted and whose end is not recorded."""
+
+    key: Key
+    job_id: str
+    detail: Mapping[str, Any]
+
+
+def identity_key(identity: Mapping[str, Any]) -> str:
+    """Hash under which everything made with this identity is kept."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def slug(label: str) -> str:
+    """A folder name for a system label; different labels never share one."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", label.lower()).strip("-.")[:60] or "system"
+    if plain == label:
+        return plain
+    return f"{plain}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
+
+
+class Run:
+    """An open run folder. Use as a context manager.
+
+    Args:
+        path: the folder.
+        write: take the lock and create what is missing; otherwise the folder must exist and is only read.
+
+    Raises:
+        StoreError: the folder or its ledger can't be opened or read.
+        RunLockedError: another process holds the lock.
+    """
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        self.path = path
+        self._write = write
+        self._lock: int | None = None
+        self._db: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            with explained(self.path):
+                if self._write:
+                    self.path.mkdir(parents=True, exist_ok=True)
+                    self._acquire()
+                    (self.path / "media").mkdir(exist_ok=True)
+                    (self.path / "work").mkdir(exist_ok=True)
+                elif not self.ledger_path.is_file():
+                    raise StoreError(
+                        f"{self.path} is not a run folder: it has no ledger.sqlite. Give the folder that "
+                        f"`interbench run` wrote (its --out)."
+                    )
+                self._db = self._connect()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.path / "ledger.sqlite"
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    def _acquire(self) -> None:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise RunLockedError(
+                f"Another process (pid {holder}) is working on the run folder {self.path}. Wait until it ends, or give "
+                f"this run a folder of its own with --out."
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _connect(self) -> sqlite3.Connection:
+        new = not self.ledger_path.exists()
+        if self._write:
+            db = sqlite3.connect(self.ledger_path, isolation_level=None, timeout=30)
+        else:
+            # immutable=1 is not used: a reader may look at a run in progress.
+            db = sqlite3.connect(f"{self.ledger_path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+        try:
+            if self._write:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+            if new or (self._write and not db.execute("SELECT name FROM sqlite_master").fetchone()):
+                db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            (found,) = db.execute("PRAGMA user_version").fetchone()
+            if found != SCHEMA_VERSION:
+                raise StoreError(
+                    f"The ledger of {self.path} has schema {found}, this version of interbench reads schema "
+                    f"{SCHEMA_VERSION}. Open it with the version that wrote it (see manifest.json)."
+                )
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise RuntimeError("the run folder is not open")
+        return self._db
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with explained(self.path):
+            return self.db.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with explained(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.db
+            except BaseException:
+                # A full disk makes SQLite roll back by itself.
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def record_part(self, part: Part) -> None:
+        """Keep a scenario as it is played, so that later stages need nothing but this folder."""
+        values = (part.scenario.id, _PART.dump_json(part).decode())
+        self._execute(
+            "INSERT INTO parts VALUES (?, ?) ON CONFLICT (scenario) DO UPDATE SET record = excluded.record", values
+        )
+
+    def parts(self) -> tuple[Part, ...]:
+        """The scenarios of the run, in the order in which they were planned."""
+        return tuple(
+            self._parse(_PART, record) for (record,) in self._execute("SELECT record FROM parts ORDER BY rowid")
+        )
+
+    # -- exchanges ----------------------------------------------------------------------------------------------------
+
+    def _work_path(self, key: Key) -> Path:
+        return self.path / "work" / slug(key.system) / key.scenario / str(key.turn)
+
+    def clear_work(self, key: Key) -> None:
+        """Remove a turn's unfinished files."""
+        shutil.rmtree(self._work_path(key), ignore_errors=True)
+
+    def workdir(self, key: Key) -> Path:
+        """A fresh, empty folder for one turn's unfinished files."""
+        path = self._work_path(key)
+        with explained(self.path):
+            if path.exists():
+                shutil.rmtree(path)
+            path.mkdir(parents=True)
+        return path
+
+    def clip_path(self, key: Key, suffix: str) -> Path:
+        """Where a turn's clip finally lies."""
+        if suffix not in _SUFFIXES:
+            suffix = ".mp4"
+        return self.path / "media" / slug(key.system) / key.scenario / f"{key.turn}{suffix}"
+
+    def relative(self, path: Path) -> str:
+        """``path`` as kept in the ledger: relative to the run folder."""
+        return path.relative_to(self.path).as_posix()
+
+    def exchanges(self, system: str | None = None, scenario: str | None = None) -> list[Exchange]:
+        """Recorded exchanges, ordered by system, scenario and turn."""
+        where, values = _where(system=system, scenario=scenario)
+        rows = self._execute(f"SELECT record FROM exchanges{where} ORDER BY system, scenario, turn", values)  # noqa: S608
+        return [self._parse(_EXCHANGE, record) for (record,) in rows]
+
+    def stage(self, exchange: Exchange, path: Path, state: JsonValue) -> None:
+        """Note that a system has finished a clip, before the harness checks it."""
+        record = _EXCHANGE.dump_json(exchange).decode()
+        values = (exchange.system, exchange.scenario, exchange.turn, self.relative(path), record, json.dumps(state))
+        self._execute("INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def staged(self, system: str, scenario: str) -> list[Staged]:
+        """What was staged and not recorded because the process was killed in between."""
+        rows = self._execute(
+            "SELECT record, path, state FROM staged WHERE system = ? AND scenario = ? ORDER BY turn", (system, scenario)
+        )
+        return [
+            Staged(self._parse(_EXCHANGE, record), self.path / path, json.loads(state)) for record, path, state in rows
+        ]
+
+    def unstage(self, key: Key) -> None:
+        """Forget a staged clip that no longer exists."""
+        self._execute(
+            "DELETE FROM staged WHERE system = ? AND scenario = ? AND turn = ?", (key.system, key.scenario, key.turn)
+        )
+
+    def adopt(self, key: Key, source: Path) -> Path:
+        """Move a checked clip to its final place; atomic, and harmless if it was already done."""
+        target = self.clip_path(key, source.suffix.lower())
+        with explained(self.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source != target:
+                with source.open("rb") as file:
+                    os.fsync(file.fileno())
+                source.replace(target)
+        return target
+
+    def record(self, exchange: Exchange, state: JsonValue = None, *, keep_jobs: bool = False) -> None:
+        """Write a turn's end into the ledger: from now on it is done.
+
+        ``keep_jobs``: its job may go on, so it stays among the open ones, and a retry of the turn takes it up.
+        """
+        key = (exchange.system, exchange.scenario, exchange.turn)
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?)",
+                (*key, exchange.outcome.value, _EXCHANGE.dump_json(exchange).decode()),
+            )
+            db.execute("DELETE FROM staged WHERE system = ? AND scenario = ? AND turn = ?", key)
+            if not keep_jobs:
+                db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn = ?", key)
+            db.execute(
+                "INSERT OR REPLACE INTO conversations VALUES (?, ?, ?)",
+                (exchange.system, exchange.scenario, json.dumps(state)),
+            )
+
+    def conversation_state(self, system: str, scenario: str) -> JsonValue:
+        """The adapter's state after the last recorded turn."""
+        rows = self._execute("SELECT state FROM conversations WHERE system = ? AND scenario = ?", (system, scenario))
+        state: JsonValue = json.loads(rows[0][0]) if rows else None
+        return state
+
+    def discard(self, system: str, scenario: str, from_turn: int = 1) -> None:
+        """Take back turns from ``from_turn`` on with their transcripts; clips are kept aside.
+
+        Verdicts stay, because they are kept under the digest of the conversation they were given on.
+
+        For conversations that can only be played from their beginning again, and for turns the user wants retried.
+        """
+        key = (system, scenario, from_turn)
+        with self._transaction() as db:
+            for table in ("exchanges", "staged", "transcripts"):
+                db.execute(f"DELETE FROM {table} WHERE system = ? AND scenario = ? AND turn >= ?", key)  # noqa: S608
+            # The answer of a later turn's job would belong to a conversation that no longer exists.
+            db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn > ?", key)
+            db.execute(
+                "UPDATE spending SET charge = ? WHERE system = ? AND scenario = ? AND turn > ? AND charge = ?",
+                (Charge.POSSIBLE, *key, Charge.RESERVED),
+            )
+        with explained(self.path):
+            folder = self.path / "media" / slug(system) / scenario
+            for clip in sorted(folder.glob("*")):
+                if clip.is_file() and clip.stem.isdigit() and int(clip.stem) >= from_turn:
+                    aside = folder / "superseded"
+                    aside.mkdir(exist_ok=True)
+                    clip.replace(aside / f"{clip.stem}-{len(list(aside.iterdir())) + 1}{clip.suffix}")
+
+    # -- jobs ---------------------------------------------------------------------------------------------------------
+
+    def submitted(self, key: Key, job_id: str, detail: Mapping[str, JsonValue]) -> None:
+        """Remember a remote job before anything else happens, because it may cost money."""
+        values = (key.system, key.scenario, key.turn, job_id, json.dumps(detail, default=str))
+        self._execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, 1)", values)
+
+    def open_jobs(self, system: str | None = None, scenario: str | None = None) -> list[Job]:
+        """Jobs whose end is not recorded, oldest first."""
+        where, values = _where(system=system, scenario=scenario, open=1)
+        rows = self._execute(
+            f"SELECT system, scenario, turn, job_id, detail FROM jobs{where} ORDER BY rowid",  # noqa: S608
+            values,
+        )
+        return [Job(Key(*row[:3]), row[3], json.loads(row[4])) for row in rows]
+
+    def close_job(self, key: Key, job_id: str) -> None:
+        """Give a job up: it is not taken up again, and what it may have cost stays counted."""
+        values = (key.system, key.scenario, key.turn, job_id)
+        with self._transaction() as db:
+            db.execute("UPDATE jobs SET open = 0 WHERE system = ? AND scenario = ? AND turn = ? AND job_id = ?", values)
+            db.execute(
+                "UPDATE spending SET charge = ? WHERE system = ? AND scenario = ? AND turn = ? AND charge = ?",
+                (Charge.POSSIBLE, *values[:3], Charge.RESERVED),
+            )
+
+    # -- money --------------------------------------------------------------------------------------------------------
+
+    def reserve(self, key: Key, video_s: float, usd: float | None) -> None:
+        """Set money aside for a request that is about to be sent."""
+        values = (key.system, key.scenario, key.turn, Charge.RESERVED, video_s, usd)
+        self._execute(
+            "INSERT INTO spending (system, scenario, turn, charge, video_s, usd) VALUES (?, ?, ?, ?, ?, ?)", values
+        )
+
+    def settle(self, key: Key, charge: Charge, usd: float | None = None) -> float | None:
+        """Say what became of the turn's last request; gives its cost, as reserved where ``usd`` is None."""
+        rows = self._execute(
+            "UPDATE spending SET charge = ?, usd = COALESCE(?, usd) WHERE id = "
+            "(SELECT MAX(id) FROM spending WHERE system = ? AND scenario = ? AND turn = ?) RETURNING usd",
+            (charge, usd, key.system, key.scenario, key.turn),
+        )
+        return rows[0][0] if rows else usd
+
+    def spending(self, key: Key | None = None) -> list[Spend]:
+        """Every request that may have cost money, oldest first; of one turn if ``key`` is given."""
+        where, values = _where(**({} if key is None else asdict(key)))
+        rows = self._execute(
+            f"SELECT system, scenario, turn, charge, video_s, usd FROM spending{where} ORDER BY id",  # noqa: S608
+            values,
+        )
+        return [Spend(row[0], row[1], row[2], Charge(row[3]), row[4], row[5]) for row in rows]
+
+    # -- scripts ------------------------------------------------------------------------------------------------------
+
+    def record_script(self, writer: str, scenario: str, turn: int, script: Script) -> None:
+        """Keep what the avatars say in a turn, under the writer's identity."""
+        values = (writer, scenario, turn, _SCRIPT.dump_json(script).decode())
+        self._execute("INSERT OR REPLACE INTO scripts VALUES (?, ?, ?, ?)", values)
+
+    def scripts(self, writer: str, scenario: str) -> dict[int, Script]:
+        """What a writer has written for a scenario, by turn."""
+        rows = self._execute("SELECT turn, record FROM scripts WHERE writer = ? AND scenario = ?", (writer, scenario))
+        return {turn: self._parse(_SCRIPT, record) for turn, record in rows}
+
+    # -- transcripts and verdicts -------------------------------------------------------------------------------------
+
+    def identify(self, kind: str, label: str, identity: Mapping[str, Any]) -> str:
+        """Register who makes transcripts or verdicts; gives the key under which they are kept."""
+        key = identity_key(identity)
+        values = (key, kind, label, json.dumps(identity, sort_keys=True, default=str))
+        self._execute("INSERT OR IGNORE INTO identities VALUES (?, ?, ?, ?)", values)
+        return key
+
+    def identities(self, kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Key → (label, identity) of every transcriber or judge that left something here, oldest first."""
+        rows = self._execute("SELECT key, label, identity FROM identities WHERE kind = ? ORDER BY rowid", (kind,))
+        return {key: (label, json.loads(identity)) for key, label, identity in rows}
+
+    def record_transcript(self, key: Key, transcriber: str, transcript: Transcript) -> None:
+        values = (key.system, key.scenario, key.turn, transcriber, _TRANSCRIPT.dump_json(transcript).decode())
+        self._execute("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?, ?)", values)
+
+    def transcripts(
+        self, transcriber: str, system: str | None = None, scenario: str | None = None
+    ) -> dict[Key, Transcript]:
+        where, values = _where(transcriber=transcriber, system=system, scenario=scenario)
+        rows = self._execute(
+            f"SELECT system, scenario, turn, record FROM transcripts{where} ORDER BY system, scenario, turn",  # noqa: S608
+            values,
+        )
+        return {Key(*row[:3]): self._parse(_TRANSCRIPT, row[3]) for row in rows}
+
+    def record_verdict(self, verdict: Verdict, judge: str, conversation: str) -> None:
+        """Keep a verdict under the judge's identity and the digest of the conversation it saw."""
+        values = (
+            verdict.system,
+            verdict.scenario,
+            verdict.dimension,
+            verdict.sample,
+            judge,
+            conversation,
+            verdict.score,
+            None if verdict.missing is None else verdict.missing.value,
+            _VERDICT.dump_json(verdict).decode(),
+        )
+        self._execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def verdicts(self, judge: str, system: str | None = None, scenario: str | None = None) -> list[tuple[str, Verdict]]:
+        """(conversation digest, verdict) pairs of one judge, ordered."""
+        where, values = _where(judge=judge, system=system, scenario=scenario)
+        rows = self._execute(
+            f"SELECT conversation, record FROM verdicts{where} ORDER BY system, scenario, dimension, sample",  # noqa: S608
+            values,
+        )
+        return [(conversation, self._parse(_VERDICT, record)) for conversation, record in rows]
+
+    def _parse(self, adapter: TypeAdapter[T], record: str) -> T:
+        try:
+            return adapter.validate_json(record)
+        except ValueError as error:
+            raise StoreError(
+                f"The ledger of {self.path} holds a record that can't be read ({str(error).splitlines()[0]}). It was "
+                f"written by another version or damaged; open it with the version named in manifest.json."
+            ) from error
+
+
+def _where(**conditions: Any) -> tuple[str, list[Any]]:
+    given = {name: value for name, value in conditions.items() if value is not None}
+    if not given:
+        return "", []
+    return " WHERE " + " AND ".join(f"{name} = ?" for name in given), list(given.values())
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors of the file system and the database into messages that say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        # A full disk is "full" to SQLite only where it is not "disk I/O error".
+        if "full" in str(error) or out_of_room(path):
+            raise disk_full(path) from error
+        if "readonly" in str(error):
+            raise StoreError(
+                f"The ledger in {path} can't be written: {error}. Check the folder's permissions."
+            ) from error
+        raise StoreError(
+            f"The ledger in {path} can't be read or written ({error}). The clips under media/ are untouched. Restore "
+            f"ledger.sqlite from a backup, or give the run a new folder with --out."
+        ) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path) from error
+        name = f" ({error.filename})" if error.filename else ""
+        raise StoreError(
+            f"The run folder {path} can't be used: {error.strerror or error}{name}. Check that it exists and that you "
+            f"may write to it."
+        ) from error
+
+
+def out_of_room(path: Path) -> bool:
+    """Whether the disk of ``path`` is so full that a failure is to be blamed on it."""
+    existing = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    return shutil.disk_usage(existing).free < MIN_FREE_BYTES
+
+
+def disk_full(path: Path) -> StoreError:
+    """What to raise when there is no room left where ``path`` lies."""
+    return StoreError(
+        f"The disk that holds {path} is full. Everything recorded so far is safe: free some space and give the same "
+        f"command again to go on."
+    )

@@ -1,0 +1,1 @@
+"""Systems that answer live over the conversation protocol."""

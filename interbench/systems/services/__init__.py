@@ -1,0 +1,1 @@
+"""Video and avatar services that take a job and hand back a file."""

@@ -1,0 +1,23 @@
+"""Speech for services that are driven by sound: the same words by the same synthesizer for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from interbench.domain.persona import Voice
+from interbench.media.speech import SynthesizerCommand, level, synthesize, write_wav
+
+
+async def spoken_wav(text: str, voice: Voice, command: str | None) -> bytes:
+    """``text`` as a mono 16-bit WAV file, by the core's synthesizer or by ``command``.
+
+    Raises:
+        SpeechError: the voice is unknown, or the command fails.
+    """
+    speech = await asyncio.to_thread(SynthesizerCommand(command) if command else synthesize, text, voice)
+    with tempfile.TemporaryDirectory(prefix="interbench-speech-") as folder:
+        path = Path(folder) / "reply.wav"
+        write_wav(path, level(speech))
+        return path.read_bytes()

@@ -1,0 +1,5 @@
+"""``python -m livetalk``."""
+
+from livetalk.cli.main import main
+
+main()

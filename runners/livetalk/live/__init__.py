@@ -1,0 +1,1 @@
+"""Live conversations: engine, sessions, answers, turns, memory, the queue for the device."""

@@ -1,0 +1,59 @@
+"""What holds for every conversation of an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from livetalk.base.errors import SessionError
+from livetalk.render.config import StreamConfig
+
+DEFAULT_PROMPT = (
+    "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that "
+    "follow every word."
+)
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """Settings of an engine.
+
+    Raises:
+        SessionError: positions are not bounded, so that a conversation would come to an end; or there is room for none.
+    """
+
+    stream: StreamConfig
+    capacity: int = 2  # conversations at once; each reserves its caches on the device
+    prompt: str = DEFAULT_PROMPT  # what the video shows, for conversations that do not say
+    compiled: bool | None = None  # torch.compile; by default on a GPU
+    float8: bool = False  # 8-bit linear layers: faster, not the release's numbers
+    encoder: str = "auto"  # of the video, as `livetalk.video.h264` knows them
+    first_piece_s: float = 30.0  # until the thinker's first word or sound
+    first_sound_s: float = 60.0  # until its first audible sound
+    gap_s: float = 30.0  # between two of its pieces
+    max_answer_s: float = 120.0  # of speech; what is longer is cut off there
+    stall_s: float = 30.0  # how long fragments wait for a client that reads nothing
+    queue_blocks: int = 8  # blocks that wait for the client before generation pauses
+    history_audio_s: float = 120.0  # of the user's own sound in memory
+    history_chars: int = 40_000  # of text in memory
+
+    def __post_init__(self) -> None:
+        if self.stream.position != "bounded":
+            raise SessionError(
+                "A conversation has no end, and absolute positions do: choose bounded positions for live sessions."
+            )
+        if self.capacity < 1 or self.queue_blocks < 1:
+            raise SessionError(
+                f"An engine for {self.capacity} conversations with room for {self.queue_blocks} waiting blocks serves "
+                "nobody; both must be 1 or more."
+            )
+
+    def shown(self) -> dict[str, bool | int | str]:
+        """What the answers depend on beside the models, for people and manifests."""
+        return {
+            "window": self.stream.window,
+            "sink": self.stream.sink,
+            "steps": self.stream.steps,
+            "position": self.stream.position,
+            "float8": self.float8,
+            "prompt": self.prompt,
+        }

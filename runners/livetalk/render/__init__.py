@@ -1,0 +1,1 @@
+"""From speech, portrait and prompt to pictures: networks, sampler, checkpoints, performer."""

@@ -1,0 +1,320 @@
+"""The causal diffusion transformer (spec 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from livetalk.render.config import FRAMES_PER_BLOCK, DiTConfig, StreamConfig
+from livetalk.render.model.attention import attention_kernel, choose_kernel
+from livetalk.render.model.audio import AudioCondition, lead_in
+from livetalk.render.model.cache import AnchoredKVCache
+from livetalk.render.model.layers import Layer, modulate
+from livetalk.render.model.rotary import frame_rotation, spatial_rotation, token_rotation
+from livetalk.render.model.weights import PATCH
+
+
+class TextCondition(NamedTuple):
+    """Cross-attention keys and values of every layer, [T,H,D] each; computed once per session."""
+
+    k: tuple[Tensor, ...]
+    v: tuple[Tensor, ...]
+    bias: Tensor | None = None  # [1,T], added to the scores
+
+
+class Modulation(NamedTuple):
+    """What a timestep does to every layer; G is 1 when all frames share it, else the number of frames."""
+
+    layers: Tensor  # [L,6,G,d]: shift, 1+scale, gate, shift, 1+scale, gate
+    head: Tensor  # [2,G,d]: shift, 1+scale
+
+
+def sinusoid(timesteps: Tensor, width: int) -> Tensor:
+    """[G, width]: cosines, then sines, computed in float64 and rounded to the dtype of `timesteps` (spec 6.2)."""
+    half = width // 2
+    frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float64, device=timesteps.device) / half)
+    angle = torch.outer(timesteps.double(), frequencies)
+    return torch.cat((angle.cos(), angle.sin()), dim=-1).to(timesteps.dtype)
+
+
+def patchify(x: Tensor) -> Tensor:
+    """[f,C,h,w] to [f,n,C·4], channel slowest, as the patch embedding's weight is laid out."""
+    _, rows, columns = PATCH
+    f, c, h, w = x.shape
+    patches = x.reshape(f, c, h // rows, rows, w // columns, columns).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(f, (h // rows) * (w // columns), c * rows * columns)
+
+
+def unpatchify(x: Tensor, height: int, width: int) -> Tensor:
+    """[f,n,4·C], channel fastest, to [f,C,height,width] (spec 6.6)."""
+    _, rows, columns = PATCH
+    f, _, values = x.shape
+    c = values // (rows * columns)
+    patches = x.reshape(f, height // rows, width // columns, rows, columns, c).permute(0, 5, 1, 3, 2, 4)
+    return patches.reshape(f, c, height, width)
+
+
+class CausalDiT(nn.Module):
+    """Predicts the flow of one block of latent frames from its noisy state and the cache of the frames before it.
+
+    Frames come first in every tensor here: latents are [f,C,h,w], tokens [f,n,d].
+    """
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.attention = ""  # name of the kernel in use
+        dim, taps = config.dim, PATCH[1] * PATCH[2]
+        self.patch_x = nn.Linear(config.out_dim * taps, dim, bias=False)
+        self.patch_y = nn.Linear(config.cond_dim * taps, dim)
+        self.text_in = nn.Linear(config.text_dim, dim)
+        self.text_out = nn.Linear(dim, dim)
+        self.time_in = nn.Linear(config.freq_dim, dim)
+        self.time_out = nn.Linear(dim, dim)
+        self.time_projection = nn.Linear(dim, 6 * dim)
+        self.audio = AudioCondition(config)
+        self.layers = cast("Sequence[Layer]", nn.ModuleList(Layer(config) for _ in range(config.num_layers)))
+        self.head_modulation = nn.Parameter(torch.empty(2, dim))
+        self.head = nn.Linear(dim, config.out_dim * taps)
+
+    @classmethod
+    def from_state(
+        cls,
+        config: DiTConfig,
+        state: Mapping[str, Tensor],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        attention: str = "auto",
+    ) -> CausalDiT:
+        """Build from tensors under the published names (`reference_shapes`).
+
+        Each tensor is read once and goes straight to `dtype` and `device`; a lazily read mapping keeps the peak at one
+        layer. Shapes must be right: `livetalk.render.checkpoint` checks a file before it comes here.
+        """
+        with torch.device("meta"):
+            model = cls(config)
+
+        def read(name: str) -> Tensor:
+            return state[name].to(device=device, dtype=dtype)
+
+        own = {
+            name: torch.cat([read(source) for source in sources]) if len(sources) > 1 else read(sources[0])
+            for name, sources in _sources(config).items()
+        }
+        patches = read("patch_embedding.weight").flatten(2)
+        own["patch_x.weight"] = patches[:, : config.out_dim].flatten(1).contiguous()
+        own["patch_y.weight"] = patches[:, config.out_dim :].flatten(1).contiguous()
+        shapes = {name: value.shape for name, value in model.state_dict().items()}
+        model.load_state_dict({name: value.reshape(shapes[name]) for name, value in own.items()}, assign=True)
+        model.requires_grad_(False).eval()
+        return model.use_attention(attention)
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head_modulation.dtype
+
+    def use_attention(self, name: str) -> CausalDiT:
+        """Choose the attention kernel by name, "auto" for the best that is installed."""
+        self.attention = choose_kernel(name, self.device, self.dtype, self.config.head_dim)
+        kernel = attention_kernel(self.attention, self.device, self.dtype)
+        for layer in self.layers:
+            layer.attend = kernel
+        return self
+
+    def compile_layers(self, **options: Any) -> CausalDiT:
+        """Compile the layer once; all layers share the code. Graphs are captured around whole blocks, not here.
+
+        `options` are those of `torch.compile`, by default {"mode": "max-autotune-no-cudagraphs"}.
+        """
+        for layer in self.layers:
+            layer.compile(dynamic=False, **(options or {"mode": "max-autotune-no-cudagraphs"}))
+        return self
+
+    def new_cache(self, stream: StreamConfig) -> AnchoredKVCache:
+        """Empty key/value buffers for one session."""
+        return AnchoredKVCache(self.config, stream, dtype=self.dtype, device=self.device)
+
+    # -- conditions, computed once per session or block ------------------------------------------------------------
+
+    def embed_text(self, context: Tensor, bias: Tensor | None = None) -> TextCondition:
+        """Text rows [1,T,text_dim], padding rows of zeros included, to the keys and values of every layer.
+
+        `context` and `bias` may come from `merge_padding`.
+        """
+        text = self.text_out(F.gelu(self.text_in(context[0].to(self.dtype)), approximate="tanh"))
+        k, v = zip(*(layer.text_keys_values(text) for layer in self.layers), strict=True)
+        return TextCondition(k, v, bias)
+
+    def embed_image(self, y: Tensor) -> Tensor:
+        """Image condition [f,17,h,w] to its share of the patch embedding, [f,n,d]."""
+        return self.patch_y(patchify(y.to(self.dtype)))  # type: ignore[no-any-return]
+
+    def embed_audio(self, features: Tensor) -> Tensor:
+        """Speech features [4f,C], four rows per latent frame, to conditions [P,f,d]."""
+        return self.audio(features.to(self.dtype))  # type: ignore[no-any-return]
+
+    def embed_time(self, timesteps: Tensor) -> Modulation:
+        """Timesteps [G]: one per frame, or a single one for all frames."""
+        wave = sinusoid(timesteps.to(self.dtype), self.config.freq_dim)
+        e = self.time_out(F.silu(self.time_in(wave)))
+        m = self.time_projection(F.silu(e)).unflatten(-1, (6, -1)).transpose(0, 1)  # [6,G,d]
+        scales = m.new_tensor((0, 1, 0, 0, 1, 0)).view(6, 1, 1)
+        layers = torch.stack([layer.modulation[:, None] + m + scales for layer in self.layers])
+        head = self.head_modulation[:, None] + e + scales[:2]
+        return Modulation(layers, head)
+
+    # -- passes ----------------------------------------------------------------------------------------------------
+
+    def flow(
+        self, x: Tensor, image: Tensor, audio: Tensor, time: Modulation, text: TextCondition, cache: AnchoredKVCache
+    ) -> Tensor:
+        """Flow of the cache's current block.
+
+        Args:
+            x: noisy latents [f,16,h,w].
+            image: from `embed_image`, for these frames.
+            audio: from `embed_audio`, [P,f,d] for these frames.
+        """
+        tokens = self._run(x, image, audio, time, text, cache, self.layers)
+        return self._head(tokens, time, x)
+
+    def store(
+        self, x: Tensor, image: Tensor, audio: Tensor, time: Modulation, text: TextCondition, cache: AnchoredKVCache
+    ) -> None:
+        """The clean pass: leave the keys and values of x in the cache and compute nothing after the last of them."""
+        tokens = self._run(x, image, audio, time, text, cache, self.layers[:-1])
+        last = len(self.layers) - 1
+        tokens = self._hear(tokens, audio, last)
+        self.layers[last].store(tokens, time.layers[last], cache.rotation, cache.layer(last))
+
+    def forward_clip(
+        self, x: Tensor, timesteps: Tensor, y: Tensor, features: Tensor, context: Tensor, *, window: int = -1
+    ) -> Tensor:
+        """Whole-clip pass under the block-causal training mask (spec 13).
+
+        Args:
+            x: noisy latents [1,16,F,h,w].
+            timesteps: [1,F].
+            y: [1,17,F,h,w].
+            features: raw speech features [1,4F−3,C].
+            context: [1,T,text_dim].
+            window: latent frames a block may look back, its own included; −1 for all.
+
+        Returns:
+            The flow [1,16,F,h,w].
+        """
+        _, _, f, h, w = x.shape
+        rows, columns = h // PATCH[1], w // PATCH[2]
+        audio = self.embed_audio(lead_in(features[0]))
+        time = self.embed_time(timesteps[0])
+        text = self.embed_text(context)
+        head_dim = self.config.head_dim
+        rotation = token_rotation(
+            frame_rotation(0, f, head_dim, x.device), spatial_rotation(rows, columns, head_dim, x.device)
+        )
+        mask = block_causal_mask(f, rows * columns, window, x.device)
+        frames = x[0].transpose(0, 1)
+        tokens = self.patch_x(patchify(frames.to(self.dtype))) + self.embed_image(y[0].transpose(0, 1))
+        for i, layer in enumerate(self.layers):
+            tokens = self._hear(tokens, audio, i)
+            tokens = layer(tokens, time.layers[i], rotation, text.k[i], text.v[i], text.bias, None, mask)
+        return self._head(tokens, time, frames).transpose(0, 1)[None]
+
+    def _run(
+        self,
+        x: Tensor,
+        image: Tensor,
+        audio: Tensor,
+        time: Modulation,
+        text: TextCondition,
+        cache: AnchoredKVCache,
+        layers: Sequence[Layer],
+    ) -> Tensor:
+        tokens: Tensor = self.patch_x(patchify(x)) + image
+        for i, layer in enumerate(layers):
+            tokens = self._hear(tokens, audio, i)
+            tokens = layer(tokens, time.layers[i], cache.rotation, text.k[i], text.v[i], text.bias, cache.layer(i))
+        return tokens
+
+    def _hear(self, tokens: Tensor, audio: Tensor, layer: int) -> Tensor:
+        """Add the audio condition before layers 2 … L//2 (spec 5.10)."""
+        injection = layer - 2
+        return tokens + audio[injection][:, None] if 0 <= injection < len(audio) else tokens
+
+    def _head(self, tokens: Tensor, time: Modulation, like: Tensor) -> Tensor:
+        shift, scale = time.head
+        return unpatchify(self.head(modulate(tokens, scale, shift, self.config.eps)), *like.shape[-2:])
+
+
+def merge_padding(context: Tensor) -> tuple[Tensor, Tensor | None]:
+    """One row for all padding rows at the end of a prompt, and the bias [1,T] that makes up for it.
+
+    Rows of zeros all have the same key and value (spec 4), so m of them weigh as much as one whose score is higher by
+    ln m. The numbers stay the same; attention to the text shrinks from 512 rows to the prompt's own. Reads `context` on
+    the host.
+    """
+    rows = context.shape[1]
+    used = context[0].any(dim=1).nonzero()
+    padding = rows - (int(used[-1]) + 1 if len(used) else 0)
+    if padding < 2:
+        return context, None
+    merged = context[:, : rows - padding + 1]
+    bias = torch.zeros((1, merged.shape[1]), dtype=context.dtype, device=context.device)
+    bias[0, -1] = math.log(padding)
+    return merged, bias
+
+
+def block_causal_mask(frames: int, tokens_per_frame: int, window: int, device: torch.device | str) -> Tensor:
+    """[F·n, F·n], True where a query may look: all before its block's end, at most `window` frames back from it; and
+    itself in any case (spec 13)."""
+    frame = torch.arange(frames, device=device).repeat_interleave(tokens_per_frame)
+    end = ((frame // FRAMES_PER_BLOCK + 1) * FRAMES_PER_BLOCK).clamp(max=frames)[:, None]
+    allowed = frame[None] < end
+    if window != -1:
+        allowed = allowed & (frame[None] >= end - window) | torch.eye(len(frame), dtype=torch.bool, device=device)
+    return allowed
+
+
+def _sources(config: DiTConfig) -> dict[str, tuple[str, ...]]:
+    """Published names behind each parameter here; several are stacked. The patch embedding's weight is split apart."""
+    table: dict[str, tuple[str, ...]] = {"patch_y.bias": ("patch_embedding.bias",)}
+
+    def linear(own: str, *published: str) -> None:
+        for part in ("weight", "bias"):
+            table[f"{own}.{part}"] = tuple(f"{name}.{part}" for name in published)
+
+    linear("text_in", "text_embedding.0")
+    linear("text_out", "text_embedding.2")
+    linear("time_in", "time_embedding.0")
+    linear("time_out", "time_embedding.2")
+    linear("time_projection", "time_projection.1")
+    linear("audio.pack", "audio_proj.proj")
+    linear("audio.norm", "audio_proj.norm_out")
+    linear("audio.project", *(f"audio_cond_projs.{p}" for p in range(config.audio_injections)))
+    linear("head", "head.head")
+    table["head_modulation"] = ("head.modulation",)
+    for i in range(config.num_layers):
+        own, published = f"layers.{i}", f"blocks.{i}"
+        table[f"{own}.modulation"] = (f"{published}.modulation",)
+        linear(f"{own}.self_qkv", *(f"{published}.self_attn.{x}" for x in "qkv"))
+        linear(f"{own}.self_out", f"{published}.self_attn.o")
+        linear(f"{own}.cross_q", f"{published}.cross_attn.q")
+        linear(f"{own}.cross_kv", *(f"{published}.cross_attn.{x}" for x in "kv"))
+        linear(f"{own}.cross_out", f"{published}.cross_attn.o")
+        for attention in ("self", "cross"):
+            for x in "qk":
+                table[f"{own}.{attention}_norm_{x}"] = (f"{published}.{attention}_attn.norm_{x}.weight",)
+        linear(f"{own}.cross_norm", f"{published}.norm3")
+        linear(f"{own}.ffn_in", f"{published}.ffn.0")
+        linear(f"{own}.ffn_out", f"{published}.ffn.2")
+    return table

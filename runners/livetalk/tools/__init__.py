@@ -1,0 +1,1 @@
+"""Verbs beside the server: generate, bench, parity, doctor, download."""

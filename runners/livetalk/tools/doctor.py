@@ -1,0 +1,139 @@
+"""Looks at a machine and says what is missing before a model is loaded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from livetalk.base.errors import CheckpointError
+
+Level = Literal["ok", "note", "missing"]
+
+#: What the released setting needs, in GB: weights 3.5, cache 2.8, decoder state 1.2, work space; and the text encoder's
+#: 11.4 for the moment in which a prompt is encoded.
+GPU_MEMORY_GB = 20.0
+HOST_MEMORY_GB = 16.0
+CHECKPOINT_GB = 18.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `missing` keeps the published model from running in real time; a `note` does not."""
+
+    subject: str
+    level: Level
+    detail: str
+
+
+def examine(checkpoints: Path) -> list[Finding]:
+    """Everything `livetalk generate` with the published weights depends on."""
+    findings = [_python(), *_packages()]
+    if importlib.util.find_spec("torch") is not None:
+        findings += _gpu()
+    findings += [_memory(), *_codecs(), *_files(checkpoints)]
+    return findings
+
+
+def ready(findings: list[Finding]) -> bool:
+    """Whether nothing is missing."""
+    return all(finding.level != "missing" for finding in findings)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "missing", f"{version} (3.11 or later is needed)")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in (
+        *("torch", "diffusers", "transformers", "safetensors", "ftfy", "soxr", "av", "huggingface_hub"),
+        *("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
+    ):
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "missing", 'not installed; run pip install "interbench[livetalk]"')
+
+
+def _gpu() -> Iterator[Finding]:
+    import torch
+
+    from livetalk.render.model.attention import agrees, available_kernels
+
+    if not torch.cuda.is_available():
+        reason = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
+        yield Finding("GPU", "missing", f"{reason}; the published model needs one, `--size tiny` runs without")
+        yield Finding(
+            "attention", "note", f"on the CPU: {', '.join(available_kernels(torch.device('cpu'), torch.float32))}"
+        )
+        return
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        free, total = (amount / 1e9 for amount in torch.cuda.mem_get_info(index))
+        level: Level = "ok" if free >= GPU_MEMORY_GB else "missing"
+        detail = f"{properties.name}, {free:.0f} of {total:.0f} GB free (about {GPU_MEMORY_GB:.0f} GB are needed)"
+        yield Finding(f"GPU {index}", level, detail)
+    device, dtype = torch.device("cuda"), torch.bfloat16
+    kernels = [name for name in available_kernels(device, dtype) if agrees(name, device, dtype, head_dim=128)]
+    flash = any(kernel in kernels for kernel in ("fa2", "fa3"))
+    advice = "" if flash else '; FlashAttention is not installed (optional: pip install "interbench[flash]")'
+    yield Finding("attention", "ok", f"{', '.join(kernels)}, best first{advice}")
+
+
+def _memory() -> Finding:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (ValueError, OSError):
+        return Finding("memory", "note", "cannot be read on this system")
+    level: Level = "ok" if total >= HOST_MEMORY_GB else "note"
+    return Finding("memory", level, f"{total:.0f} GB ({HOST_MEMORY_GB:.0f} GB are comfortable)")
+
+
+def _codecs() -> Iterator[Finding]:
+    if importlib.util.find_spec("av") is None:
+        return
+    import av
+
+    for codec in ("libx264", "aac"):
+        found = codec in av.codecs_available
+        yield Finding(codec, "ok" if found else "missing", "encoder of PyAV" if found else "PyAV was built without it")
+
+
+def _files(root: Path) -> Iterator[Finding]:
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "diffusers", "transformers", "safetensors")):
+        yield Finding("checkpoints", "missing", "cannot be checked before the packages are installed")
+        return
+    from livetalk.render import checkpoint
+
+    files = checkpoint.CheckpointFiles.under(root)
+    checks: tuple[tuple[str, Path, Callable[[], Any]], ...] = (
+        ("transformer", files.dit, lambda: checkpoint.check_dit(files.dit)),
+        ("text encoder", files.text_encoder, lambda: checkpoint.check_text_encoder(files.text_encoder)),
+        ("tokenizer", files.tokenizer, lambda: checkpoint.load_tokenizer(files.tokenizer)),
+        ("VAE", files.vae, lambda: checkpoint.check_vae(files.vae)),
+        ("speech encoder", files.speech, lambda: checkpoint.check_speech_encoder(files.speech)),
+    )
+    absent = False
+    for subject, path, check in checks:
+        if not path.exists():
+            absent = True
+            yield Finding(subject, "missing", f"{path} is not there; run `livetalk download --to {root}`")
+            continue
+        try:
+            check()
+        except CheckpointError as error:
+            yield Finding(subject, "missing", str(error))
+        else:
+            yield Finding(subject, "ok", f"{path}: names and shapes are right")
+    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    enough = not absent or free >= CHECKPOINT_GB
+    need = f" (about {CHECKPOINT_GB:.0f} GB are needed for the checkpoints)" if absent else ""
+    yield Finding("disk", "ok" if enough else "missing", f"{free:.0f} GB free at {existing}{need}")

@@ -1,0 +1,349 @@
+"""Runs every case of a fixture folder through this implementation and compares with what the published code gave.
+
+A folder holds `manifest.json`, weights and one safetensors file per case, laid out as the golden fixtures of the tests.
+All dimensions, windows and timesteps are read from it. How a case is run is told by what it contains, not by its name
+(`parity_cases`); one that nobody knows how to run fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from livetalk.base.errors import FixtureError
+from livetalk.render import vae as vae_module
+from livetalk.render.checkpoint import StateFile, check, open_state
+from livetalk.render.config import DiTConfig, SpeechConfig, TextConfig, VAEConfig
+from livetalk.render.encoders import speech as speech_module
+from livetalk.render.encoders import text as text_module
+from livetalk.render.encoders.speech import SpeechEncoder
+from livetalk.render.encoders.text import TextEncoder
+from livetalk.render.model import CausalDiT, reference_shapes
+from livetalk.render.vae import WanVAE
+
+#: Largest absolute difference allowed in float32 on a CPU, and on a GPU with TF32 off.
+LIMIT_CPU, LIMIT_GPU = 2e-5, 1e-4
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One comparison. `main` ones are absolute differences of floats; others are told in words beside them."""
+
+    name: str
+    value: float
+    limit: float
+    main: bool = True
+
+    @property
+    def passed(self) -> bool:
+        return self.value <= self.limit  # false for NaN
+
+    @property
+    def strain(self) -> float:
+        """How near the value comes to its limit; above 1 it failed."""
+        if self.passed:
+            return self.value / self.limit if self.limit else 0.0
+        return self.value / self.limit if self.limit and math.isfinite(self.value) else math.inf
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one case of the manifest."""
+
+    name: str
+    measurements: tuple[Measurement, ...]
+    not_compared: tuple[str, ...] = ()
+    problem: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.problem is None and bool(self.measurements) and all(m.passed for m in self.measurements)
+
+    @property
+    def worst(self) -> Measurement | None:
+        """The main comparison nearest to its limit, or furthest beyond it."""
+        main = [m for m in self.measurements if m.main] or list(self.measurements)
+        return max(main, key=lambda m: m.strain, default=None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "case": self.name,
+            "passed": self.passed,
+            "problem": self.problem,
+            "not_compared": list(self.not_compared),
+            "measurements": [
+                # JSON has no word for NaN or infinity: null then, and not passed.
+                {
+                    "tensor": m.name,
+                    "difference": m.value if math.isfinite(m.value) else None,
+                    "limit": m.limit,
+                    "passed": m.passed,
+                }
+                for m in self.measurements
+            ],
+        }
+
+
+class Fixtures:
+    """A fixture folder: its manifest, its verified files, and the models its weights make.
+
+    Raises:
+        FixtureError: the folder has no readable manifest, or no cases.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.folder, self.device = folder, torch.device(device)
+        try:
+            text = (folder / "manifest.json").read_text("utf-8")
+            self.manifest: dict[str, Any] = json.loads(text, object_pairs_hook=_unambiguous)
+        except OSError as error:
+            raise FixtureError(f"{folder / 'manifest.json'} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise FixtureError(f"{folder / 'manifest.json'} is not usable JSON: {error}.") from error
+        cases = self.manifest.get("cases") if isinstance(self.manifest, dict) else None
+        if not isinstance(cases, dict) or not cases:
+            raise FixtureError(f"{folder / 'manifest.json'} lists no cases.")
+        self.limit = LIMIT_CPU if self.device.type == "cpu" else LIMIT_GPU
+
+    @property
+    def cases(self) -> dict[str, dict[str, Any]]:
+        return self.manifest["cases"]  # type: ignore[no-any-return]
+
+    def path(self, name: str) -> Path:
+        """A file of the folder, its size and SHA-256 as the manifest says.
+
+        Raises:
+            FixtureError: it is missing, lies elsewhere, or differs from the manifest.
+        """
+        path = self.folder / name
+        if path.name != name:
+            raise FixtureError(f"the manifest names {name!r}, which is not a plain file name")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise FixtureError(f"{name} cannot be read: {error.strerror}") from error
+        expected = self.manifest.get("files", {}).get(name, {})
+        if "bytes" in expected and len(content) != expected["bytes"]:
+            raise FixtureError(f"{name} has {len(content)} bytes, not {expected['bytes']}: it was cut short or changed")
+        if "sha256" in expected and hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            raise FixtureError(f"{name} does not have the SHA-256 that the manifest gives: it was changed")
+        return path
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """All tensors of a safetensors file of the folder."""
+        try:
+            return load_file(self.path(name), device="cpu")
+        except (SafetensorError, ValueError) as error:
+            raise FixtureError(f"{name} is not a whole safetensors file: {error}") from error
+
+    def weights(self, kind: str) -> tuple[dict[str, Any], StateFile]:
+        """Configuration and tensors of one of the models: dit, wav2vec2, vae or t5."""
+        try:
+            entry = self.manifest["weights"][kind]
+            config, file = entry["config"], entry["file"]
+        except (KeyError, TypeError) as error:
+            raise FixtureError(f"the manifest gives no weights and configuration for {kind!r}") from error
+        return config, open_state(self.path(file))
+
+    @cached_property
+    def dit(self) -> CausalDiT:
+        return self.dit_as(torch.float32)
+
+    def dit_as(self, dtype: torch.dtype) -> CausalDiT:
+        config, state = self.weights("dit")
+        parsed = DiTConfig.from_manifest(config)
+        check(state.path, state.shapes, reference_shapes(parsed), "the transformer the manifest describes")
+        return CausalDiT.from_state(parsed, state, dtype=dtype, device=self.device)
+
+    @cached_property
+    def vae(self) -> WanVAE:
+        config, state = self.weights("vae")
+        if config.get("attn_scales"):
+            raise FixtureError("a VAE with attention at further scales is not supported")
+        parsed = VAEConfig.from_manifest(config)
+        check(state.path, state.shapes, vae_module.reference_shapes(parsed), "the VAE the manifest describes")
+        # The convolutions the published code ran: oneDNN sums in another order, and through the decoder's norms of few
+        # channels that alone can come to the limit.
+        return WanVAE.from_state(parsed, state, device=self.device, onednn=False)
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        config, state = self.weights("t5")
+        if config.get("shared_pos"):
+            raise FixtureError("a text encoder with one position bias for all layers is not supported")
+        parsed = TextConfig.from_manifest(config)
+        check(state.path, state.shapes, text_module.reference_shapes(parsed), "the text encoder the manifest describes")
+        return TextEncoder.from_state(parsed, state, dtype=torch.float32, device=self.device)
+
+    @cached_property
+    def speech(self) -> SpeechEncoder:
+        config, state = self.weights("wav2vec2")
+        parsed, state = SpeechConfig.from_manifest(config), state.renamed(speech_module.current_name)
+        check(state.path, state.shapes, speech_module.reference_shapes(parsed), "the wav2vec2 the manifest describes")
+        return SpeechEncoder.from_state(parsed, state, device=self.device)
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two entries of one name JSON would drop the first without a word."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        twice = sorted({name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1})
+        raise ValueError(f"it gives {', '.join(map(repr, twice[:4]))} more than once")
+    return entries
+
+
+class Case:
+    """One case while it runs: hands out its tensors, takes its comparisons, and knows which tensors nobody touched."""
+
+    def __init__(
+        self, name: str, parameters: Mapping[str, Any], tensors: dict[str, Tensor], fixtures: Fixtures
+    ) -> None:
+        self.name, self.parameters, self.fixtures = name, parameters, fixtures
+        self.measurements: list[Measurement] = []
+        self._tensors = tensors
+        self._touched: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor of the case, on the device of the run.
+
+        Raises:
+            FixtureError: the file does not hold it.
+        """
+        if name not in self._tensors:
+            raise FixtureError(f"the file holds no tensor {name!r}")
+        self._touched.add(name)
+        return self._tensors[name].to(self.fixtures.device)
+
+    def parameter(self, name: str) -> Any:
+        """An entry of the case in the manifest.
+
+        Raises:
+            FixtureError: it is missing.
+        """
+        if name not in self.parameters:
+            raise FixtureError(f"the manifest does not give {name!r} for this case")
+        return self.parameters[name]
+
+    def expect(self, name: str, actual: Tensor, limit: float | None = None) -> None:
+        """Compare with the case's tensor of this name, in shape and by the largest absolute difference."""
+        expected = self.tensor(name)
+        if actual.numel() == expected.numel() and actual.squeeze().shape == expected.squeeze().shape:
+            actual = actual.reshape(expected.shape)
+        else:
+            raise FixtureError(f"{name} came out as {list(actual.shape)}, the file has {list(expected.shape)}")
+        difference = (actual.double() - expected.double()).abs()
+        self.measure(name, difference.max().item() if difference.numel() else 0.0, limit)
+
+    def measure(self, name: str, value: float, limit: float | None = None, *, main: bool = True) -> None:
+        self.measurements.append(Measurement(name, value, self.fixtures.limit if limit is None else limit, main))
+
+    @property
+    def untouched(self) -> tuple[str, ...]:
+        return tuple(name for name in self._tensors if name not in self._touched)
+
+
+def run(
+    folder: Path, device: torch.device | str = "cpu", progress: Callable[[str], None] | None = None
+) -> list[CaseResult]:
+    """Run every case of the folder's manifest; a case that cannot be run is a failed one.
+
+    Raises:
+        FixtureError: the folder has no readable manifest, or no cases.
+    """
+    from livetalk.tools import parity_cases
+
+    if torch.device(device).type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    fixtures = Fixtures(folder, device)
+    results = []
+    for name, parameters in fixtures.cases.items():
+        if progress is not None:
+            progress(name)
+        results.append(_run_case(name, parameters, fixtures, parity_cases.runner_of))
+    return results
+
+
+def _run_case(
+    name: str,
+    parameters: Mapping[str, Any],
+    fixtures: Fixtures,
+    runner_of: Callable[[Case], Callable[[Case], None] | None],
+) -> CaseResult:
+    case: Case | None = None
+    try:
+        if not isinstance(parameters, Mapping) or "file" not in parameters:
+            raise FixtureError("the manifest names no file for this case")
+        case = Case(name, parameters, fixtures.tensors(parameters["file"]), fixtures)
+        _check_contents(case, parameters)
+        runner = runner_of(case)
+        if runner is None:
+            raise FixtureError("this kind of case is not known here")
+        with torch.inference_mode():
+            runner(case)
+    except Exception as error:  # whatever stops a case, the others still run and this one has failed
+        problem = str(error) if isinstance(error, FixtureError) else f"{type(error).__name__}: {error}"
+        return CaseResult(name, tuple(case.measurements) if case else (), (), problem)
+    return CaseResult(name, tuple(case.measurements), case.untouched)
+
+
+def _check_contents(case: Case, parameters: Mapping[str, Any]) -> None:
+    """The file holds the tensors the manifest lists, in their shapes and types."""
+    for name, entry in parameters.get("tensors", {}).items():
+        if name not in case:
+            raise FixtureError(f"the manifest lists tensor {name!r}, the file does not hold it")
+        tensor = case._tensors[name]
+        held = {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for fact, value in held.items():
+            if fact in entry and value != entry[fact]:
+                raise FixtureError(f"tensor {name!r} has {fact} {value}, the manifest says {entry[fact]}")
+
+
+def as_text(results: list[CaseResult]) -> str:
+    """One row per case: name, largest absolute difference, limit, pass; beside it what the figure does not say."""
+    rows = [("case", "difference", "limit", "result", "")]
+    for result in results:
+        worst = result.worst
+        figures = (f"{worst.value:.2e}", f"{worst.limit:g}") if worst else ("-", "-")
+        rows.append((result.name, *figures, "pass" if result.passed else "FAIL", _notes(result)))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows
+    ]
+    failed = [result.name for result in results if not result.passed]
+    summary = (
+        f"{len(failed)} of {len(results)} cases failed: {', '.join(failed)}" if failed else f"all {len(results)} pass"
+    )
+    return "\n".join([line.rstrip() for line in lines] + [summary])
+
+
+def _notes(result: CaseResult) -> str:
+    if result.problem is not None:
+        return f"not run: {result.problem}" if not result.measurements else f"not finished: {result.problem}"
+    notes = [f"{len(result.measurements)} compared"]
+    if result.worst is not None:
+        notes.append(f"largest at {result.worst.name}")
+    notes += [f"{m.name} {m.value:.2g} (limit {m.limit:g})" for m in result.measurements if not m.main]
+    failed = [m.name for m in result.measurements if not m.passed]
+    if failed:
+        notes.append(f"beyond the limit: {', '.join(failed[:4])}{', …' if len(failed) > 4 else ''}")
+    if result.not_compared:
+        count = len(result.not_compared)
+        notes.append(f"{count} tensors of the file not compared: {', '.join(result.not_compared[:4])}")
+    return "; ".join(notes)

@@ -1,0 +1,1 @@
+"""MP4: H.264, boxes, fragments, files."""

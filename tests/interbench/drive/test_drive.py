@@ -1,0 +1,166 @@
+"""The driver against systems good and bad: one outcome per turn, nothing lost, the clock read at the right moments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import harness_kit
+import pytest
+
+from interbench.asr.given import Given
+from interbench.base.progress import PlainProgress
+from interbench.domain.records import Exchange, Outcome
+from interbench.judge.base import Judge
+from interbench.pipeline.config import Settings
+from interbench.pipeline.run import Summary, execute, make_plan
+from interbench.store.run_folder import Run
+
+Play = Callable[..., dict[tuple[str, int], Exchange]]
+
+
+class NoJudge(Judge):
+    """Stands where a judge is asked for and none is used."""
+
+    label = "none"
+
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    def judge(self, conversation: Any, tasks: Any) -> Any:
+        raise AssertionError("the drive stage judged something")
+
+
+def settings(tmp_path: Path, systems: Iterable[str], **more: Any) -> Settings:
+    folder = tmp_path / "set"
+    if not folder.exists():
+        harness_kit.write_set(folder)
+    return Settings(out=tmp_path / "run", scenarios=str(folder), systems=tuple(systems), **more)
+
+
+def drive(chosen: Settings) -> Summary:
+    return asyncio.run(
+        execute(make_plan(chosen), transcriber=Given(), judge=NoJudge(), progress=PlainProgress(), stages=("drive",))
+    )
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Drive one system of the kit over one scenario; gives its exchanges by (scenario, turn)."""
+
+    def run(name: str, **more: Any) -> dict[tuple[str, int], Exchange]:
+        drive(settings(tmp_path, [f"it=harness_kit:{name}"], **{"limit": 1, "deadline_s": 20.0, **more}))
+        with Run(tmp_path / "run", write=False) as ledger:
+            return {(exchange.scenario, exchange.turn): exchange for exchange in ledger.exchanges()}
+
+    return run
+
+
+def outcomes(exchanges: dict[tuple[str, int], Exchange]) -> list[tuple[str, str]]:
+    return [(exchange.outcome.value, exchange.code) for exchange in exchanges.values()]
+
+
+def test_a_good_system_completes_every_turn(play: Play, tmp_path: Path) -> None:
+    exchanges = play("Good")
+    assert [exchange.outcome for exchange in exchanges.values()] == [Outcome.COMPLETED] * 3
+    for (_, turn), exchange in exchanges.items():
+        facts, timings = exchange.facts, exchange.timings
+        assert facts is not None and timings is not None and exchange.clip is not None
+        assert (facts.width, facts.height, facts.frames, facts.fps) == (96, 64, 6, 10.0)
+        assert facts.audible and facts.duration_s == pytest.approx(0.6, abs=0.15)
+        assert 0 < timings.first_frame_s == timings.complete_s
+        assert timings.real_time_factor(facts) == pytest.approx(timings.complete_s / facts.duration_s)
+        assert timings.throughput_fps(facts) == pytest.approx(6 / timings.complete_s)
+        assert exchange.reply_text == f"The answer is blue number {turn} and the river 1 runs north."
+        assert (tmp_path / "run" / exchange.clip).is_file()
+    assert not list((tmp_path / "run" / "work").rglob("*.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Raises", [("completed", ""), ("failed", "exception"), ("completed", "")]),
+        ("Silent", [("failed", "no_final_event")] * 3),
+        ("WritesNothing", [("failed", "media_missing")] * 3),
+        ("WritesHalf", [("failed", "media_truncated")] * 3),
+        ("Outside", [("failed", "media_outside")] * 3),
+        ("Links", [("failed", "media_symlink")] * 3),
+        ("LinkedFolder", [("failed", "media_outside")] * 3),
+        ("NotAnEvent", [("failed", "not_an_event")] * 3),
+        ("Refuses", [("completed", ""), ("blocked", "moderation_blocked"), ("completed", "")]),
+        ("Gone", [("completed", ""), ("retired", "retired"), ("not_played", "not_played")]),
+        ("CantOpen", [("failed", "not_opened"), ("not_played", "not_played"), ("not_played", "not_played")]),
+        ("Fails", [("failed", "processing_error")] * 3),
+    ],
+)
+def test_every_turn_ends_in_one_outcome(play: Play, name: str, expected: list[tuple[str, str]]) -> None:
+    exchanges = play(name)
+    assert outcomes(exchanges) == expected
+    for exchange in exchanges.values():
+        assert (exchange.clip is None) == (exchange.outcome is not Outcome.COMPLETED)
+        assert exchange.message or exchange.completed
+
+
+def test_a_turn_that_never_ends_times_out_and_later_turns_are_played(play: Play) -> None:
+    exchanges = play("Hangs", deadline_s=0.3)
+    assert outcomes(exchanges) == [("timed_out", "timed_out")] * 3
+    assert all(e.timings is not None and e.timings.complete_s == pytest.approx(0.3) for e in exchanges.values())
+
+
+def test_a_blocked_event_loop_stops_neither_the_harness_nor_later_conversations(play: Play) -> None:
+    exchanges = play("Blocks", limit=2, deadline_s=1.0, concurrency=1)
+    assert outcomes(exchanges)[:3] == [
+        ("timed_out", "timed_out"),
+        ("not_played", "not_played"),
+        ("not_played", "not_played"),
+    ]
+    assert [exchange.outcome for exchange in list(exchanges.values())[3:]] == [Outcome.COMPLETED] * 3
+
+
+def test_later_turns_are_marked_not_played_if_the_rule_says_so(play: Play) -> None:
+    exchanges = play("Refuses", after_failure="stop")
+    assert [outcome for outcome, _ in outcomes(exchanges)] == ["completed", "blocked", "not_played"]
+    assert "turn 2" in exchanges["test-001", 3].message
+
+
+def test_first_frame_of_a_stream_is_read_off_the_media(play: Play) -> None:
+    exchange = play("Streams")["test-001", 1]
+    facts, timings = exchange.facts, exchange.timings
+    assert facts is not None and timings is not None
+    assert facts.first_frame_bytes is not None and facts.first_frame_bytes < facts.bytes
+    assert 0 < timings.first_frame_s < timings.complete_s
+    assert exchange.reply_text == "It streams well."
+    assert exchange.detail["server"] == {"queue_s": 0.25}
+
+
+def test_seeds_and_history_reach_the_system(tmp_path: Path) -> None:
+    log = tmp_path / "renders.log"
+    drive(settings(tmp_path, ["it=harness_kit:Good"], system={"it": {"log": str(log)}}, limit=1))
+    lines = [line.split("/") for line in log.read_text().splitlines()]
+    assert [(turn, history) for _, turn, _, history in lines] == [("1", "0"), ("2", "1"), ("3", "2")]
+    seeds = [int(seed) for _, _, seed, _ in lines]
+    assert len(set(seeds)) == 3 and all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_a_finished_run_plays_nothing_again(tmp_path: Path) -> None:
+    log = tmp_path / "renders.log"
+    chosen = settings(tmp_path, ["it=harness_kit:Good"], system={"it": {"log": str(log)}})
+    assert drive(chosen).outcomes == {"completed": 6}
+    assert drive(chosen).outcomes == {}
+    assert len(log.read_text().splitlines()) == 6
+
+
+def test_retry_plays_failed_turns_and_what_came_after_again(tmp_path: Path) -> None:
+    healed, log = tmp_path / "healed", tmp_path / "renders.log"
+    options = {"it": {"healed": str(healed), "log": str(log)}}
+    chosen = settings(tmp_path, ["it=harness_kit:Flaky"], system=options, limit=1)
+    assert drive(chosen).outcomes == {"completed": 2, "failed": 1}
+    assert drive(chosen).outcomes == {}
+    healed.touch()
+    again = settings(tmp_path, ["it=harness_kit:Flaky"], system=options, limit=1, retry=("failed",))
+    assert drive(again).outcomes == {"completed": 2}
+    assert [line.split("/")[1] for line in log.read_text().splitlines()] == ["1", "3", "2", "3"]
+    with Run(tmp_path / "run", write=False) as ledger:
+        assert [exchange.outcome.value for exchange in ledger.exchanges()] == ["completed"] * 3

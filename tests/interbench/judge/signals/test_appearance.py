@@ -1,0 +1,85 @@
+"""Visual similarity on clips that look filmed: camera noise, compression, unsteady hands, people who move."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from interbench.judge.signals import appearance
+from interbench.media.pool import MediaPool
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SIZE = (appearance.SIDE, appearance.SIDE)
+
+CHANGES = {
+    "skin and hair": {"skin": (120, 80, 60), "hair": (20, 15, 12)},
+    "hair style": {"long_hair": True, "hair": (150, 110, 60)},
+    "clothes' colour": {"shirt": (140, 50, 45)},
+    "clothes' pattern": {"striped": True},
+    "wall's colour": {"wall": (110, 140, 175)},
+    "wall's texture": {"wall_seed": 9},
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def looks():
+    async with MediaPool() as pool:
+
+        async def of(*paths):
+            return [appearance.describe(await pool.frames(path, appearance.FRAMES, SIZE)) for path in paths]
+
+        yield of
+
+
+async def test_talking_blinking_nodding_and_smiling_change_little(looks, film, scene):
+    first, *others = await looks(film(scene), *(film(scene, seed, smile=0.01 * seed) for seed in (1, 2, 3)))
+    for other in others:
+        assert appearance.similarity(first, other) > 0.9
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_every_change_of_looks_alone_shows(looks, film, scene, change, what):
+    first, same, other = await looks(film(scene), film(scene, 1), film(change(scene, **CHANGES[what]), 2))
+    unchanged, changed = appearance.similarity(first, same), appearance.similarity(first, other)
+    assert changed < 0.9 and changed < unchanged - 0.1
+
+
+async def test_the_more_changes_the_lower(looks, film, scene, change):
+    shirt = change(scene, **CHANGES["clothes' colour"])
+    person = change(shirt, **CHANGES["skin and hair"])
+    place = change(person, **CHANGES["wall's colour"])
+    first, *others = await looks(film(scene), film(scene, 1), film(shirt, 2), film(person, 3), film(place, 4))
+    similarities = [appearance.similarity(first, other) for other in others]
+    assert similarities == sorted(similarities, reverse=True)
+    assert similarities[-1] < 0.4
+
+
+async def test_similarity_is_symmetric_and_one_with_itself(looks, film, scene, change):
+    one, other = await looks(film(scene), film(change(scene, striped=True), 1))
+    assert appearance.similarity(one, one) == 1.0
+    assert appearance.similarity(one, other) == appearance.similarity(other, one)
+
+
+@pytest.mark.parametrize(
+    ("colour", "noise"), [((0, 0, 0), 0), ((255, 255, 255), 0), ((40, 90, 40), 0), ((60, 60, 60), 5)]
+)
+async def test_frames_of_one_colour_are_blank(looks, plain_film, colour, noise):
+    (look,) = await looks(plain_film(colour, noise))
+    assert look.blank
+
+
+async def test_a_still_person_is_not_blank(looks, film, scene):
+    (look,) = await looks(film(scene, frames=1))
+    assert not look.blank
+
+
+async def test_colours_are_measured_as_people_see_them():
+    patches = np.zeros((1, appearance.SIDE, appearance.SIDE, 3), np.uint8)
+    patches[0, :32] = (255, 255, 255)
+    patches[0, 32:] = (255, 0, 0)
+    windows = appearance.describe(patches).windows
+    # CIE 15: sRGB white is L* 100, a* 0, b* 0; sRGB red is L* 53.2, a* 80.1, b* 67.2.
+    assert windows[0, 0, :3] == pytest.approx([100, 0, 0], abs=0.2)
+    assert windows[-1, -1, :3] == pytest.approx([53.2, 80.1, 67.2], abs=0.3)

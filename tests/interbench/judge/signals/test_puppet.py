@@ -1,0 +1,106 @@
+"""The judge against the bundled test subject: each defect must fall in the dimension it is made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interbench.base.bundled import data_path
+from interbench.scenarios.plan import Part, make_parts
+from interbench.scenarios.sets import load_set
+from interbench.systems.base import TurnRequest
+from interbench.systems.puppet.defects import DEFECTS, Staging
+from interbench.systems.puppet.render import render
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Part, ...]:
+    whole = load_set(data_path("scenarios"))
+    return make_parts(whole, whole)
+
+
+def said(part: Part, defect: str | None) -> list[str]:
+    """What is heard of the puppet, turn by turn."""
+    texts = []
+    for index, (turn, reference) in enumerate(zip(part.scenario.turns, part.references, strict=True), start=1):
+        request = TurnRequest(
+            scenario=part.scenario.id,
+            index=index,
+            text=turn.text,
+            audio=None,
+            history=(),
+            portrait=None,
+            seed=0,
+            workdir=Path(),
+            deadline_s=1.0,
+            reference=reference,
+        )
+        rewrite = None if defect is None else DEFECTS[defect].rewrite
+        heard = defect is None or DEFECTS[defect].staging.audio == "speech"
+        texts.append("" if not heard else reference.reply if rewrite is None else rewrite(request, reference))
+    return texts
+
+
+SPOKEN = [
+    ("off-topic", "SR", 6),
+    ("partial", "IC", 3),
+    ("amnesiac", "CU", 6),
+    ("silent", "SR", 6),
+    ("silent", "IC", 6),
+    ("silent", "CU", 6),
+]
+"""Defect, the dimension in which it must fall, and by how many points on average."""
+
+
+@pytest.mark.parametrize(("defect", "dimension", "drop"), SPOKEN)
+async def test_words(parts, played, verdicts, defect, dimension, drop):
+    drops = []
+    for part in parts:
+        intact = await verdicts(played(part.scenario, said(part, None)), dimension)
+        spoiled = await verdicts(played(part.scenario, said(part, defect)), dimension)
+        if intact[dimension].score is not None:
+            drops.append(intact[dimension].score - spoiled[dimension].score)
+    assert min(drops) > 0, "in every single conversation"
+    assert np.mean(drops) > drop
+
+
+def test_every_defect_that_is_seen_in_the_words_is_tested_here():
+    seen = {(name, key) for name, defect in DEFECTS.items() for key in defect.seen_offline}
+    assert {(name, key) for name, key in seen if key in ("SR", "IC", "CU")} == {case[:2] for case in SPOKEN}
+
+
+async def test_only_leaving_the_topic_costs_much_relevance(parts, played, verdicts):
+    means = {}
+    for defect in ("off-topic", "partial", "amnesiac", "contradict", "broadcast"):
+        given = [await verdicts(played(part.scenario, said(part, defect)), "SR") for part in parts[::4]]
+        means[defect] = np.mean([verdict["SR"].score for verdict in given])
+    assert means.pop("off-topic") < 2.5
+    assert min(means.values()) > 8.5
+
+
+@pytest.fixture(scope="module")
+def drifting(parts, tmp_path_factory) -> dict[str, list[Path]]:
+    """Two short clips per variant. The first turn of a drifting puppet is that of the intact one."""
+    folder = tmp_path_factory.mktemp("puppet")
+    persona = parts[0].persona
+    clips = {}
+    first = folder / "first.mp4"
+    render(first, persona, "Hello!", mood="delighted", seed=1)
+    for name in (None, "drift", "drift-clothes", "drift-background"):
+        second = folder / f"{name}.mp4"
+        staging = Staging() if name is None else DEFECTS[name].staging
+        render(second, persona, "No, sorry.", mood="sad", seed=2, turn=2, staging=staging)
+        clips[name or "intact"] = [first, second]
+    return clips
+
+
+async def test_looks(drifting, tower, played, verdicts):
+    scores = {}
+    for name, clips in drifting.items():
+        given = await verdicts(played(tower, ["", ""], clips), "MVC")
+        scores[name] = given["MVC"].score
+    assert scores["intact"] > 8.5
+    assert max(scores[name] for name in scores if name != "intact") < scores["intact"] - 2
+    assert scores["drift"] == min(scores.values())

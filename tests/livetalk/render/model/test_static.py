@@ -1,0 +1,173 @@
+"""The hot loop: no tensor is read by the host, and every block does the same work in the same memory."""
+
+import pytest
+import torch
+from livetalk.render import vae as vae_module
+from livetalk.render.config import DiTConfig, StreamConfig, VAEConfig
+from livetalk.render.model import CausalDiT, random_tensors
+from livetalk.render.model.attention import attention_kernel
+from livetalk.render.model.block import BlockGenerator
+from livetalk.render.model.float8 import quantize_layers
+from livetalk.render.vae import WanVAE
+from livetalk.tools.cost import dit_forward
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Record(TorchDispatchMode):
+    """Names and output shapes of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        shapes = [tuple(leaf.shape) for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        self.operations.append((func._overloadpacket.__name__, shapes))
+        return out
+
+
+@pytest.fixture(params=["absolute", "bounded"])
+def started(request, golden_dit, session):
+    given = session(12, position=request.param)
+    generator = BlockGenerator(golden_dit, given.stream)
+    generator.start(given.context, given.reference)
+
+    def step(b):
+        latents = generator.denoise(given.audio[:, 3 * b : 3 * b + 3], given.noise[b])
+        generator.clean()
+        return latents
+
+    return step
+
+
+def test_every_steady_block_runs_the_same_operations(started):
+    blocks = []
+    for b in range(12):
+        with Record() as record:
+            started(b)
+        blocks.append(record.operations)
+    assert len(blocks[6]) > 100
+    assert all(operations == blocks[6] for operations in blocks[6:])
+
+
+def test_no_operation_reads_a_value_on_the_host(started):
+    with Record() as record:
+        for b in range(8):
+            started(b)
+    names = {name for name, _ in record.operations}
+    assert "index_copy_" in names
+    assert not names & {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "unique"}
+
+
+def test_memory_does_not_grow_from_block_to_block(started, live_bytes):
+    held = []
+    for b in range(12):
+        started(b)
+        held.append(live_bytes())
+    assert len(set(held[5:])) == 1
+
+
+def without_memory(**settings):
+    """LiveTalk-1.3B at 512×512 without memory behind it: shapes are computed, and nothing can be read."""
+    with torch.device("meta"):
+        dit = CausalDiT(DiTConfig(**settings))
+    return dit.to(torch.bfloat16).requires_grad_(False).use_attention("sdpa")
+
+
+@pytest.fixture(scope="module")
+def real_size():
+    return without_memory()
+
+
+def test_the_real_size_runs_without_reading_a_value(real_size):
+    stream = StreamConfig(position="bounded", steps=1)
+    generator = BlockGenerator(real_size, stream)
+    with torch.device("meta"):
+        generator.start(torch.empty(1, 512, 4096), torch.empty(1, 16, 1, 64, 64))
+        for _ in range(6):  # the window rolls at the last
+            audio = real_size.embed_audio(torch.empty(12, 10_752))
+            latents = generator.denoise(audio, torch.empty(1, 3, 16, 64, 64))
+            generator.clean()
+    assert latents.shape == (3, 16, 64, 64)
+    assert latents.dtype == torch.bfloat16
+    assert generator.cache.k.shape == (30, 12, 15_360, 128)
+    assert sum(c.nbytes for c in (generator.cache.k, generator.cache.v)) == pytest.approx(2.83e9, rel=1e-3)
+
+
+@pytest.mark.parametrize("kernel", ["cudnn", "flash"])
+def test_the_kernels_of_a_gpu_take_what_they_are_given(monkeypatch, kernel):
+    """Without memory torch holds 8-bit products to a GPU's demands on strides and sizes."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    dit = quantize_layers(without_memory(num_layers=4))
+    for layer in dit.layers:
+        layer.attend = attention_kernel(kernel, torch.device("cuda"), torch.bfloat16)
+    generator = BlockGenerator(dit, StreamConfig(position="bounded", steps=1))
+    with torch.device("meta"):
+        generator.start(torch.empty(1, 512, 4096), torch.empty(1, 16, 1, 64, 64))
+        for _ in range(2):
+            latents = generator.denoise(torch.empty(1, 3, 1536), torch.empty(1, 3, 16, 64, 64))
+            generator.clean()
+    assert latents.shape == (3, 16, 64, 64)
+
+
+def test_counted_arithmetic_is_what_runs(real_size):
+    config, stream = real_size.config, StreamConfig()
+    generator = BlockGenerator(real_size, stream)
+    with torch.device("meta"):
+        generator.start(torch.empty(1, 512, 4096), torch.empty(1, 16, 1, 64, 64))
+        generator.denoise(torch.empty(14, 3, 1536), torch.empty(4, 3, 16, 64, 64))
+        with FlopCounterMode(display=False) as counter:
+            generator.flow(generator.latents, 0)
+        forward = counter.get_total_flops()
+        with FlopCounterMode(display=False) as counter:
+            generator.clean()
+        clean = counter.get_total_flops()
+    published = dit_forward(config, stream, attended=3)
+    # Left out here: the text embedding and the image's share of the patch embedding, both computed once per session.
+    once = 2 * 512 * (4096 + 1536) * 1536 + 2 * 3072 * 1536 * 4 * 17
+    assert forward == pytest.approx(published.total - once, rel=1e-9)
+    # The clean pass leaves the last layer after its keys and values, and the head altogether.
+    layer = (published.total - once) / 30
+    assert forward - layer < clean < forward - 0.8 * layer
+
+
+def test_the_decoder_compiles_whole_for_three_static_shapes():
+    config = VAEConfig(dim=4, num_res_blocks=1)
+    vae = WanVAE.from_state(config, random_tensors(vae_module.reference_shapes(config)), channels_last=True)
+    latents = torch.randn((1, 16, 6, 4, 4), generator=torch.Generator().manual_seed(0))
+    expected = vae.decode(latents)
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(inputs)
+        return graph.forward
+
+    torch._dynamo.reset()
+    vae.compile(backend=keep, fullgraph=True)
+    frames = vae.decode(latents)
+    # The first latent, the second, whose cache is shorter, and all others.
+    assert len(graphs) == 3
+    assert not any(isinstance(given, torch.SymInt) for inputs in graphs for given in inputs)
+    assert (frames.int() - expected.int()).abs().max() <= 1  # a compiler takes other convolutions
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "math"])
+def test_the_layers_compile_whole_and_once_per_cache_length(
+    golden_config, golden_state, session, run_session, attention
+):
+    given = session(8)
+    expected = run_session(given)
+    torch._dynamo.reset()
+    dit = CausalDiT.from_state(golden_config, golden_state, attention=attention)
+    dit.compile_layers(backend="aot_eager", fullgraph=True)
+    generator = BlockGenerator(dit, given.stream)
+    generator.start(given.context, given.reference)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for b, noise in enumerate(given.noise):
+        latents = generator.denoise(given.audio[:, 3 * b : 3 * b + 3], noise)
+        generator.clean()
+        torch.testing.assert_close(latents, expected[b], atol=2e-5, rtol=0)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before <= given.stream.window // 3
