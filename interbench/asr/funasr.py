@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from interbench.asr.base import Transcriber, Utterance
-from interbench.asr.funasr_worker import Settings, settings_request
+from interbench.asr.funasr_worker import ModelSettings, settings_request
 from interbench.asr.sound import RATE, nothing_to_hear
 from interbench.base.errors import TranscriberError, UsageError
 from interbench.base.scratch import Scratch
@@ -73,7 +73,7 @@ class FunASR(Transcriber):
         if not (isinstance(batch_size, int) and batch_size >= 1):
             raise UsageError(f"The transcriber's batch_size is {batch_size!r}; give a whole number from 1 on.")
         self.batch_size = batch_size
-        self._settings = Settings(
+        self._settings = ModelSettings(
             _absolute(model),
             revision,
             _absolute(vad_model),

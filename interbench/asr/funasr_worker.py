@@ -50,7 +50,7 @@ class SetupError(Exception):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ModelSettings:
     """What to load. A model is a local folder or an id in the hub's cache."""
 
     model: str
@@ -124,7 +124,7 @@ def _cached(model: str, revision: str | None) -> Path | None:
 class Recogniser:
     """The three models, loaded."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ModelSettings) -> None:
         found = {
             "model": locate(settings.model, settings.revision),
             "vad": locate(settings.vad_model, settings.vad_revision),
@@ -359,12 +359,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_LOADED: dict[Settings, Recogniser] = {}
+_LOADED: dict[ModelSettings, Recogniser] = {}
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
     """``settings`` and the raw float32 ``files`` to transcribe, none to load the models only."""
-    settings = Settings(**request["settings"])
+    settings = ModelSettings(**request["settings"])
     if settings not in _LOADED:
         _LOADED.clear()
         _LOADED[settings] = Recogniser(settings)
@@ -378,7 +378,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def settings_request(settings: Settings, files: Sequence[Path]) -> dict[str, Any]:
+def settings_request(settings: ModelSettings, files: Sequence[Path]) -> dict[str, Any]:
     """The request that :func:`handle` takes."""
     return {"settings": asdict(settings), "files": [str(path) for path in files]}
 

@@ -18,7 +18,7 @@ GRACE_S = 10.0
 """How long the command may take to end by itself."""
 
 
-def kept(command: list[str]) -> list[str]:
+def guarded(command: list[str]) -> list[str]:
     """The command line that keeps ``command``; start it with a pipe as standard input, in a session of its own."""
     return [*python_worker("interbench.base.child_guard"), *command]
 

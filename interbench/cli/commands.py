@@ -15,7 +15,7 @@ from interbench.report.grid import visible
 
 if TYPE_CHECKING:
     from interbench.report.tables import Table
-    from interbench.stats import Reference
+    from interbench.stats import ReferencePool
 
 
 def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) -> None:
@@ -118,9 +118,9 @@ def print_table(
 ) -> None:
     """Print the table, or the comparison of two systems, of run folders or CSV files."""
     from interbench.report.tables import Format, render, render_rich
-    from interbench.stats import Reference
+    from interbench.stats import ReferencePool
 
-    frozen = None if reference is None else Reference.read(reference)
+    frozen = None if reference is None else ReferencePool.read(reference)
     if compare is not None:
         _print_comparison(sources, compare, form, precision, frozen, judge, seed)
         return
@@ -139,7 +139,7 @@ def print_table(
 def load_table(
     sources: Sequence[Path],
     *,
-    reference: Reference | None = None,
+    reference: ReferencePool | None = None,
     judge: str | None = None,
     seed: int = 0,
     intervals: bool = True,
@@ -165,7 +165,7 @@ def _print_comparison(
     pair: Sequence[str],
     form: str,
     precision: int,
-    reference: Reference | None,
+    reference: ReferencePool | None,
     judge: str | None,
     seed: int,
 ) -> None:

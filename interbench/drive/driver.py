@@ -40,9 +40,9 @@ from interbench.base.errors import (
 from interbench.domain.persona import Persona
 from interbench.domain.records import Charge, Exchange, Outcome, Script, Timings
 from interbench.drive.script import Writer
-from interbench.drive.spending import Purse
+from interbench.drive.spending import Budget
 from interbench.media.pool import MediaPool, first_frame_time
-from interbench.scenarios.plan import Part
+from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Key, Run, Staged, disk_full, out_of_room
 from interbench.systems.base import (
     Blocked,
@@ -56,7 +56,7 @@ from interbench.systems.base import (
     Media,
     Opening,
     PastTurn,
-    Progress,
+    ProgressReport,
     ReplyText,
     Retired,
     Submitted,
@@ -139,7 +139,7 @@ class Driver:
         run: the run folder, open for writing.
         media: where clips are checked.
         settings: what makes drives comparable.
-        purse: the money of the run; without caps if not given.
+        budget: the money of the run; without caps if not given.
         writer: of the words of avatars that are told what to say.
         on_event: for progress bars.
         clock: monotonic seconds; the host must have been given the same.
@@ -153,7 +153,7 @@ class Driver:
         media: MediaPool,
         settings: DriveSettings,
         *,
-        purse: Purse | None = None,
+        budget: Budget | None = None,
         writer: Writer | None = None,
         on_event: Listener = lambda kind, key, note: None,
         clock: Clock = time.monotonic,
@@ -163,13 +163,13 @@ class Driver:
         self._run = run
         self._media = media
         self._settings = settings
-        self._purse = purse or Purse(run)
+        self._budget = budget or Budget(run)
         self._writer = writer
         self._on_event = on_event
         self._clock = clock
         self._restarting = asyncio.Lock()
 
-    async def play(self, part: Part, recall: Recall | None = None) -> AsyncGenerator[Exchange, None]:
+    async def play(self, part: PlannedScenario, recall: Recall | None = None) -> AsyncGenerator[Exchange, None]:
         """Play what the ledger does not yet hold; yields each exchange once it is recorded.
 
         ``recall`` tells what was said in an earlier turn, for systems that read transcripts.
@@ -211,7 +211,9 @@ class Driver:
                 with contextlib.suppress(Exception):
                     await self._host.call(conversation.close, 10.0)
 
-    async def _open(self, part: Part, done: list[Exchange]) -> tuple[Conversation | None, list[Exchange], str]:
+    async def _open(
+        self, part: PlannedScenario, done: list[Exchange]
+    ) -> tuple[Conversation | None, list[Exchange], str]:
         """A conversation that stands after ``done``; or why there is none."""
         limit = self._settings.deadline_s
         try:
@@ -261,7 +263,7 @@ class Driver:
                 return f"turn {exchange.turn} was not completed and after_failure is stop"
         return ""
 
-    def _history(self, part: Part, done: Sequence[Exchange]) -> tuple[PastTurn, ...]:
+    def _history(self, part: PlannedScenario, done: Sequence[Exchange]) -> tuple[PastTurn, ...]:
         return tuple(
             PastTurn(
                 index=exchange.turn,
@@ -275,7 +277,12 @@ class Driver:
         )
 
     async def _turn(
-        self, part: Part, conversation: Conversation, key: Key, done: Sequence[Exchange], recall: Recall | None
+        self,
+        part: PlannedScenario,
+        conversation: Conversation,
+        key: Key,
+        done: Sequence[Exchange],
+        recall: Recall | None,
     ) -> Exchange:
         """Play one turn and record it."""
         turn = part.scenario.turns[key.turn - 1]
@@ -302,7 +309,7 @@ class Driver:
             job = jobs[-1].job_id
             message = f"job {job} was submitted before an interruption and this system can't take it up again"
             return self._lost(key, "interrupted", message)
-        if not jobs and self._purse.unsettled(key):
+        if not jobs and self._budget.unsettled(key):
             if capabilities.announces_cost:
                 return self._lost(
                     key,
@@ -310,7 +317,7 @@ class Driver:
                     "the run was interrupted while the request was being sent: the job may exist and be charged for, "
                     "so it was not sent again; --retry failed does that",
                 )
-            self._purse.settle(key, Charge.POSSIBLE)
+            self._budget.settle(key, Charge.POSSIBLE)
 
         def iterate() -> AsyncIterator[Event]:
             return conversation.resume(request, jobs[-1].job_id) if jobs else conversation.respond(request)
@@ -336,7 +343,7 @@ class Driver:
             self._run.record(exchange, state, keep_jobs=keep)
         return exchange
 
-    async def _script(self, part: Part, key: Key) -> Script | None:
+    async def _script(self, part: PlannedScenario, key: Key) -> Script | None:
         """What the avatar is to say; written before the clock starts, because it is the same for every system."""
         if not self._host.system.takes_script:
             return None
@@ -346,7 +353,7 @@ class Driver:
 
     def _lost(self, key: Key, code: str, message: str) -> Exchange:
         """Record a turn whose request was interrupted and can't be taken up; it may have cost money."""
-        usd = self._purse.settle(key, Charge.POSSIBLE) if self._purse.unsettled(key) else None
+        usd = self._budget.settle(key, Charge.POSSIBLE) if self._budget.unsettled(key) else None
         if usd:
             message += f" (up to {usd:.2f} USD)"
         exchange = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, code, message)
@@ -361,7 +368,7 @@ class Driver:
             return
         longest = system.turn_video_s
         usd = None if longest is None else system.estimate_usd(longest)
-        self._purse.reserve(key, longest or 0.0, usd)
+        self._budget.reserve(key, longest or 0.0, usd)
         observed.reserved = True
 
     def _settle(self, key: Key, observed: _Observed, usd: float | None) -> float | None:
@@ -370,9 +377,9 @@ class Driver:
             return usd
         final = observed.final
         if isinstance(final, Completed) or (final is not None and final.charged):
-            return self._purse.settle(key, Charge.SPENT, usd)
+            return self._budget.settle(key, Charge.SPENT, usd)
         assert final is not None
-        self._purse.settle(key, Charge.FREE if final.charged is False else Charge.POSSIBLE)
+        self._budget.settle(key, Charge.FREE if final.charged is False else Charge.POSSIBLE)
         return None
 
     async def _observe(
@@ -416,7 +423,7 @@ class Driver:
         """Note one event."""
         match timed.value:
             case Submitting(video_s, usd, detail):
-                self._purse.reserve(key, video_s, usd)
+                self._budget.reserve(key, video_s, usd)
                 observed.reserved = True
                 observed.detail.update(detail)
                 observed.sent_s = at
@@ -427,7 +434,7 @@ class Driver:
                 observed.job = True
                 observed.accepted_s = at if observed.accepted_s is None else observed.accepted_s
                 observed.note(at, "submitted", job_id)
-            case Progress(fraction, note):
+            case ProgressReport(fraction, note):
                 observed.note(at, "progress", note if fraction is None else f"{fraction:.0%} {note}".strip())
                 self._on_event("progress", key, note if fraction is None else f"{fraction:.0%}")
             case ReplyText(text):

@@ -18,7 +18,7 @@ from interbench.base.bundled import data_path
 from interbench.base.errors import ScriptError
 from interbench.base.remote import Secret, base_url, excerpt, retry_after
 from interbench.domain.records import Script
-from interbench.scenarios.plan import Part
+from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Run
 from interbench.systems.prompting import cut_words, template
 
@@ -31,7 +31,7 @@ _MAX_WAIT_S = 120.0
 class Writer(Protocol):
     """Where the words of avatars come from that are told what to say."""
 
-    async def reply(self, part: Part, turn: int) -> Script:
+    async def reply(self, part: PlannedScenario, turn: int) -> Script:
         """What the avatar says in a turn (1-based)."""
         ...
 
@@ -39,7 +39,7 @@ class Writer(Protocol):
 class ReferenceWriter:
     """The scenario author's own replies, cut to a budget: for trying out an adapter without any language model."""
 
-    async def reply(self, part: Part, turn: int) -> Script:
+    async def reply(self, part: PlannedScenario, turn: int) -> Script:
         text, cut = cut_words(part.references[turn - 1].reply, DEFAULT_WORDS)
         return Script(text, cut)
 
@@ -84,7 +84,7 @@ class ScriptWriter:
         """What the replies depend on."""
         self._key = run.identify("script", model, self.identity)
 
-    async def reply(self, part: Part, turn: int) -> Script:
+    async def reply(self, part: PlannedScenario, turn: int) -> Script:
         """What the avatar says in a turn (1-based); the replies before it are written first.
 
         Raises:
@@ -98,7 +98,7 @@ class ScriptWriter:
                     self._run.record_script(self._key, part.scenario.id, index, known[index])
             return known[turn]
 
-    async def _write(self, part: Part, turn: int, known: dict[int, Script]) -> Script:
+    async def _write(self, part: PlannedScenario, turn: int, known: dict[int, Script]) -> Script:
         system = template("script.jinja").render(persona=part.persona, words=self.words)
         messages = [{"role": "system", "content": system}]
         for index, said in enumerate(part.scenario.turns[:turn], start=1):

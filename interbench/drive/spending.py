@@ -65,7 +65,7 @@ def totals(spending: Iterable[Spend]) -> Totals:
     )
 
 
-class Purse:
+class Budget:
     """The money of a run.
 
     All reservations of a run are made on one event loop, one after the other, so that two conversations can't both

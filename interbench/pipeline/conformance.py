@@ -24,7 +24,7 @@ from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
 from interbench.media.pool import MediaPool
 from interbench.pipeline.config import mask
-from interbench.scenarios.plan import Part, make_parts
+from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
 from interbench.systems.base import AvatarSystem, Capabilities, Conversation, Opening, TurnRequest
@@ -63,7 +63,7 @@ async def check_system(spec: SystemSpec, *, deadline_s: float, keep: Path | None
     except SystemLoadError as error:
         return [Finding("wrong", str(error))]
     whole = load_set("starter")
-    parts = make_parts(whole, whole)[:2]
+    parts = plan_scenarios(whole, whole)[:2]
     # Two turns show whether a conversation goes on; more would only cost.
     parts = tuple(
         replace(part, scenario=part.scenario.model_copy(update={"turns": part.scenario.turns[:2]})) for part in parts
@@ -80,7 +80,9 @@ async def check_system(spec: SystemSpec, *, deadline_s: float, keep: Path | None
 
 
 class _Checks:
-    def __init__(self, spec: SystemSpec, host: Host, parts: tuple[Part, ...], folder: Path, deadline_s: float) -> None:
+    def __init__(
+        self, spec: SystemSpec, host: Host, parts: tuple[PlannedScenario, ...], folder: Path, deadline_s: float
+    ) -> None:
         self.spec = spec
         self.host = host
         self.parts = parts
@@ -164,7 +166,7 @@ class _Checks:
                     f"render()",
                 )
 
-    async def _play(self, name: str, part: Part, folder: str = "run") -> list[Exchange]:
+    async def _play(self, name: str, part: PlannedScenario, folder: str = "run") -> list[Exchange]:
         with Run(self.folder / folder, write=True) as run:
             async with MediaPool() as media:
                 settings = DriveSettings(deadline_s=self.deadline_s)

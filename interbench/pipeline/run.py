@@ -27,12 +27,12 @@ from interbench.domain.records import Exchange, Outcome, PlayedConversation, Pla
 from interbench.domain.scenario import Scenario
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
-from interbench.drive.spending import Caps, Purse, spoken_totals
+from interbench.drive.spending import Budget, Caps, spoken_totals
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
 from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings, load_settings, mask, read_settings_file
-from interbench.scenarios.plan import Part, make_parts
+from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.manifest import merge, now, read_manifest, write_manifest
 from interbench.store.run_folder import Key, Run
@@ -50,7 +50,7 @@ class Plan:
     """What a run is asked to do."""
 
     settings: Settings
-    parts: tuple[Part, ...]
+    parts: tuple[PlannedScenario, ...]
     systems: tuple[SystemSpec, ...]
     factories: Mapping[str, Callable[[], AvatarSystem]]
     """By system label."""
@@ -122,7 +122,7 @@ def make_plan(settings: Settings) -> Plan:
     for label in settings.system:
         if label not in labels:
             raise UsageError(f"There are options for the system {label!r}, but it is not among those to test.")
-    return Plan(settings, make_parts(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
+    return Plan(settings, plan_scenarios(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
 
 
 def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any]) -> Plan:
@@ -204,7 +204,7 @@ class _Pipeline:
         self._starting = len(plan.systems)
         self._all_started = asyncio.Event()
         settings = plan.settings
-        self.purse = Purse(run, Caps(settings.max_usd, settings.max_video_seconds))
+        self.budget = Budget(run, Caps(settings.max_usd, settings.max_video_seconds))
         self.writer = _script_writer(settings, run) if "drive" in stages else None
 
     async def go(self, transcriber: Transcriber, judge: Judge) -> None:
@@ -353,7 +353,7 @@ class _Pipeline:
                     self.run,
                     media,
                     self._drive_settings(),
-                    purse=self.purse,
+                    budget=self.budget,
                     writer=self.writer,
                     on_event=self._on_event,
                 )
@@ -426,7 +426,7 @@ class _Pipeline:
     async def _conversation(
         self,
         spec: SystemSpec,
-        part: Part,
+        part: PlannedScenario,
         driver: Driver,
         own: asyncio.Semaphore,
         everywhere: asyncio.Semaphore,
@@ -461,7 +461,7 @@ class _Pipeline:
     async def _after(
         self,
         spec: SystemSpec,
-        part: Part,
+        part: PlannedScenario,
         ear: TranscriptionStage | None,
         gavel: JudgingStage | None,
         heard: dict[int, asyncio.Future[Any]],

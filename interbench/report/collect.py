@@ -16,10 +16,17 @@ from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
 from interbench.pipeline.run import played
-from interbench.report.model import Conversation, JudgeFacts, PlayedScenario, ReportData, SystemFacts, TranscriberFacts
+from interbench.report.model import (
+    JudgeFacts,
+    PlayedScenario,
+    ReportData,
+    ShownConversation,
+    SystemFacts,
+    TranscriberFacts,
+)
 from interbench.report.tables import Speed, Step, Table, build_table
-from interbench.scenarios.plan import Part
-from interbench.stats import Expected, JudgeLabel, Reference, Scores, compare
+from interbench.scenarios.plan import PlannedScenario
+from interbench.stats import Expected, JudgeLabel, ReferencePool, Scores, compare
 from interbench.store.manifest import read_manifest
 from interbench.store.run_folder import Key, Run, identity_key
 
@@ -30,7 +37,7 @@ class RunRecords:
 
     path: Path
     manifest: Mapping[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[PlannedScenario, ...]
     exchanges: tuple[Exchange, ...]
     transcripts: Mapping[Key, Transcript]
     verdicts: tuple[Verdict, ...]
@@ -155,7 +162,7 @@ def _caveats(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 def collect_table(
     runs: Sequence[RunRecords],
     *,
-    reference: Reference | None = None,
+    reference: ReferencePool | None = None,
     intervals: bool = True,
     replicates: int | None = None,
     seed: int = 0,
@@ -286,7 +293,7 @@ def _intact(label: str, manifest: Mapping[str, Any]) -> str | None:
     return next((other for other, facts in manifest["systems"].items() if facts.get("spec") == whole), None)
 
 
-def _conversations(run: RunRecords) -> tuple[Conversation, ...]:
+def _conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
     exchanges: dict[tuple[str, str], list[Exchange]] = {}
     for exchange in run.exchanges:
         exchanges.setdefault((exchange.system, exchange.scenario), []).append(exchange)
@@ -297,7 +304,7 @@ def _conversations(run: RunRecords) -> tuple[Conversation, ...]:
     for key, transcript in run.transcripts.items():
         transcripts.setdefault((key.system, key.scenario), {})[key.turn] = transcript
     return tuple(
-        Conversation(
+        ShownConversation(
             system=system,
             scenario=scenario,
             exchanges=tuple(exchanges.get((system, scenario), ())),

@@ -115,7 +115,7 @@ def _environment() -> Environment:
         day=overview.day,
         fixed=_fixed,
         probability=_probability,
-        words=payload.words,
+        words=payload.readable,
         nested=_nested,
         pretty=_pretty,
         figure=_figure,

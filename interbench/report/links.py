@@ -68,7 +68,7 @@ class Links:
         return Link(_address(self._copied[path]))
 
 
-def slug(name: str) -> str:
+def anchor(name: str) -> str:
     """A file name that every system takes, near to ``name``; not unique."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48] or "system"
 

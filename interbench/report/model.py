@@ -76,7 +76,7 @@ class PlayedScenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ShownConversation:
     """One scenario as played by one system: all the ledger holds of it, complete or not."""
 
     system: str
@@ -114,7 +114,7 @@ class ReportData:
     """In the order of the table; colours follow it. Every system of ``conversations`` is among them."""
     scenarios: tuple[PlayedScenario, ...]
     """Those of the plan, in its order, also where nobody has played them yet."""
-    conversations: tuple[Conversation, ...]
+    conversations: tuple[ShownConversation, ...]
     """One per planned pair of system and scenario, played or not; a pair without one is shown as not planned."""
     table: Table
     """As ``interbench table`` prints it, with intervals."""

@@ -13,7 +13,7 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange
 from interbench.report.grid import Mark, rank_marks
 from interbench.report.model import ReportData, SystemFacts
-from interbench.report.payload import OUTCOMES, plain, real_time_factor, words
+from interbench.report.payload import OUTCOMES, plain, readable, real_time_factor
 from interbench.report.plots import PERCENTILES, Radar, StripPlot, radar, strip_plot
 from interbench.report.tables import Figure, Row, notes
 from interbench.stats import Coverage, PairedDifference
@@ -208,7 +208,7 @@ def _results(data: ReportData, slots: Mapping[str, int]) -> tuple[ResultRow, ...
 def why_missing(coverage: Coverage) -> str:
     """``2 of 6 missing: refused 2``; empty if nothing is missing."""
     lost = coverage.expected - coverage.scored
-    reasons = ", ".join(f"{words(reason)} {count}" for reason, count in coverage.missing.items())
+    reasons = ", ".join(f"{readable(reason)} {count}" for reason, count in coverage.missing.items())
     return f"{lost} of {coverage.expected} missing: {reasons}" if lost else ""
 
 

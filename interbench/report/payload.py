@@ -11,8 +11,8 @@ from scipy.special import ndtr
 
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import ClipFacts, Exchange, Outcome, Timings, Transcript, Verdict
-from interbench.report.links import Link, Links, slug
-from interbench.report.model import Conversation, PlayedScenario, ReportData
+from interbench.report.links import Link, Links, anchor
+from interbench.report.model import PlayedScenario, ReportData, ShownConversation
 from interbench.stats import Pool
 
 Percentile = Callable[[str, float], float | None]
@@ -74,7 +74,7 @@ def index_payload(data: ReportData, percentile: Percentile) -> Json:
     }
 
 
-def _cell(conversation: Conversation | None, entry: PlayedScenario, percentile: Percentile) -> Json:
+def _cell(conversation: ShownConversation | None, entry: PlayedScenario, percentile: Percentile) -> Json:
     """One conversation in brief; one that is not planned has no outcomes.
 
     Lists over dimensions follow their order; null stands for no score.
@@ -133,13 +133,13 @@ def shard_payload(data: ReportData, index: int, links: Links) -> Json:
             for number, (turn, path) in enumerate(zip(scenario.turns, audio, strict=False), start=1)
         ],
         "systems": [
-            _conversation(conversations.get(s.name), len(scenario.turns), f"{stem}{n + 1}-{slug(s.name)}", links)
+            _conversation(conversations.get(s.name), len(scenario.turns), f"{stem}{n + 1}-{anchor(s.name)}", links)
             for n, s in enumerate(data.systems)
         ],
     }
 
 
-def _conversation(conversation: Conversation | None, turns: int, stem: str, links: Links) -> Json | None:
+def _conversation(conversation: ShownConversation | None, turns: int, stem: str, links: Links) -> Json | None:
     """``None`` for a pair that is not planned; in its turns ``None`` for one that has not been played yet."""
     if conversation is None:
         return None
@@ -210,7 +210,7 @@ def _verdict(verdict: Verdict) -> Json:
     return {
         "sample": verdict.sample,
         "score": _rounded(verdict.score),
-        "missing": None if verdict.missing is None else words(verdict.missing.value),
+        "missing": None if verdict.missing is None else readable(verdict.missing.value),
         "expected": _rounded(verdict.expected_score),
         "reasons": verdict.reasons,
         "evidence": plain(verdict.evidence),
@@ -237,7 +237,7 @@ def real_time_factor(timings: Timings | None, facts: ClipFacts | None) -> float 
     return timings.real_time_factor(facts)
 
 
-def words(value: str) -> str:
+def readable(value: str) -> str:
     """``not_measurable_offline`` as people write it."""
     return value.replace("_", " ")
 

@@ -65,7 +65,7 @@ PERCENTILES = Axis(0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class PlotArea:
     """Quartiles, and the range that holds nine tenths, as positions."""
 
     p5: float
@@ -83,7 +83,7 @@ class Strip:
     system: str
     points: tuple[tuple[float, float], ...]
     """(x, offset from the middle line in -1..1)."""
-    box: Box | None
+    box: PlotArea | None
     """None for fewer than two values."""
     n: int
     median: float | None
@@ -120,7 +120,7 @@ def _strip(axis: Axis, slot: int, system: str, values: Sequence[float]) -> Strip
     offsets = [((index + 1) * 0.6180339887) % 1.0 * 2 - 1 for index in range(len(values))]
     points = tuple((axis.x(v), round(offset, 2)) for v, offset in zip(sorted(values), offsets, strict=True))
     ends = [float(q) for q in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
-    box = Box(*(axis.x(q) for q in ends)) if len(values) > 1 else None
+    box = PlotArea(*(axis.x(q) for q in ends)) if len(values) > 1 else None
     return Strip(slot, system, points, box, len(values), ends[2], ends[4])
 
 

@@ -28,7 +28,7 @@ from interbench.stats import (
     Expected,
     JudgeLabel,
     Pool,
-    Reference,
+    ReferencePool,
     Scores,
     bootstrap_means,
     choose_replicates,
@@ -119,7 +119,7 @@ class Table:
     """What the percentiles are relative to."""
     judge: JudgeLabel | None
     """None if the scores came without the name of their judge."""
-    reference: Reference | None
+    reference: ReferencePool | None
     """The frozen pool, if one was given; ``pool`` is then its."""
     resampling: Resampling | None
     """None if no intervals were asked for."""
@@ -128,16 +128,16 @@ class Table:
     caveats: tuple[str, ...] = ()
     """What a reader has to know of single systems, a sentence each."""
 
-    def to_reference(self) -> Reference:
+    def to_reference(self) -> ReferencePool:
         """This table's pool as a file to be; the same reference again if one was used."""
-        return self.reference or Reference.from_pool(self.pool, self.judge)
+        return self.reference or ReferencePool.from_pool(self.pool, self.judge)
 
 
 def table_from_csv(
     paths: Sequence[Path],
     *,
     judge: JudgeLabel | None = None,
-    reference: Reference | None = None,
+    reference: ReferencePool | None = None,
     intervals: bool = True,
     replicates: int | None = None,
     seed: int = 0,
@@ -167,7 +167,7 @@ def build_table(
     expected: Expected,
     speeds: Mapping[str, Speed] | None = None,
     judge: JudgeLabel | None = None,
-    reference: Reference | None = None,
+    reference: ReferencePool | None = None,
     intervals: bool = True,
     replicates: int | None = None,
     seed: int = 0,

@@ -24,7 +24,7 @@ _LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Defect:
+class FileDefect:
     """One thing that is wrong with a scenario set, and where."""
 
     file: Path
@@ -50,11 +50,11 @@ class Record(Generic[Model]):
     line: int | None
     value: Model
 
-    def defect(self, field: str, message: str, level: Literal["error", "warning"] = "error") -> Defect:
-        return Defect(self.file, self.line, field, message, level)
+    def defect(self, field: str, message: str, level: Literal["error", "warning"] = "error") -> FileDefect:
+        return FileDefect(self.file, self.line, field, message, level)
 
 
-def read_records(file: Path, model: type[Model]) -> tuple[list[Record[Model]], list[Defect]]:
+def read_records(file: Path, model: type[Model]) -> tuple[list[Record[Model]], list[FileDefect]]:
     """The objects in ``file``, one per line, and every defect found; blank lines are skipped.
 
     A line with a defect gives no record. Ids are checked to be unique.
@@ -63,13 +63,13 @@ def read_records(file: Path, model: type[Model]) -> tuple[list[Record[Model]], l
     try:
         data = file.read_bytes()
     except OSError as error:
-        return [], [Defect(file, None, "", f"can't be read: {error.strerror or error}")]
-    defects: list[Defect] = []
+        return [], [FileDefect(file, None, "", f"can't be read: {error.strerror or error}")]
+    defects: list[FileDefect] = []
     if data.startswith(b"\xef\xbb\xbf"):
-        defects.append(Defect(file, 1, "", "begins with a byte-order mark; save it as UTF-8 without BOM"))
+        defects.append(FileDefect(file, 1, "", "begins with a byte-order mark; save it as UTF-8 without BOM"))
         data = data[3:]
     if not data.strip():
-        return [], [*defects, Defect(file, None, "", f"is empty; it needs one {kind} per line")]
+        return [], [*defects, FileDefect(file, None, "", f"is empty; it needs one {kind} per line")]
     records: list[Record[Model]] = []
     first_line: dict[str, int] = {}
     # Not splitlines(): it also splits at characters that JSON allows inside strings.
@@ -77,11 +77,13 @@ def read_records(file: Path, model: type[Model]) -> tuple[list[Record[Model]], l
         if not raw.strip():
             continue
         value, found = _parse(raw, model)
-        defects += [Defect(file, number, field, message) for field, message in found]
+        defects += [FileDefect(file, number, field, message) for field, message in found]
         if value is None:
             continue
         if value.id in first_line:
-            defects.append(Defect(file, number, "id", f"{value.id!r} is already the id of line {first_line[value.id]}"))
+            defects.append(
+                FileDefect(file, number, "id", f"{value.id!r} is already the id of line {first_line[value.id]}")
+            )
             continue
         first_line[value.id] = number
         if not found:

@@ -9,14 +9,14 @@ from pathlib import Path
 from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
 from interbench.scenarios.sets import ScenarioSet
-from interbench.systems.base import Reference
+from interbench.systems.base import ReferenceReply
 
 _OFF_TOPIC = "The recipe calls for two cups of flour, a pinch of salt, and about forty minutes in a moderate oven."
 """What the off-topic defect says where a set has a single scenario and so no other conversation to borrow from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlannedScenario:
     """One scenario with its persona and files."""
 
     scenario: Scenario
@@ -24,14 +24,14 @@ class Part:
     audio: tuple[Path | None, ...]
     """The user's speech, by turn."""
     portrait: Path | None
-    references: tuple[Reference, ...]
+    references: tuple[ReferenceReply, ...]
     """For test subjects, by turn."""
 
 
-def make_parts(chosen: ScenarioSet, whole: ScenarioSet) -> tuple[Part, ...]:
+def plan_scenarios(chosen: ScenarioSet, whole: ScenarioSet) -> tuple[PlannedScenario, ...]:
     """The parts of ``chosen``, a selection from ``whole``."""
     return tuple(
-        Part(
+        PlannedScenario(
             scenario=scenario,
             persona=chosen.personas[scenario.persona],
             audio=tuple(chosen.audio_path(scenario, index) for index in range(1, len(scenario.turns) + 1)),
@@ -42,7 +42,7 @@ def make_parts(chosen: ScenarioSet, whole: ScenarioSet) -> tuple[Part, ...]:
     )
 
 
-def _references(scenario: Scenario, whole: ScenarioSet) -> tuple[Reference, ...]:
+def _references(scenario: Scenario, whole: ScenarioSet) -> tuple[ReferenceReply, ...]:
     others = [other for other in whole.scenarios if other.category != scenario.category]
     others = others or [other for other in whole.scenarios if other.id != scenario.id]
     references = []
@@ -52,7 +52,7 @@ def _references(scenario: Scenario, whole: ScenarioSet) -> tuple[Reference, ...]
         other = others[pick % len(others)] if others else None
         context = [point for point in turn.key_points if point.needs]
         references.append(
-            Reference(
+            ReferenceReply(
                 reply=turn.reply,
                 mood=turn.reply_mood,
                 off_topic_reply=_OFF_TOPIC if other is None else other.turns[pick % len(other.turns)].reply,

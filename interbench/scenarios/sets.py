@@ -23,7 +23,7 @@ from interbench.base.errors import MediaError, ScenarioError, UsageError
 from interbench.domain.keypoints import covered
 from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
-from interbench.scenarios.files import Defect, Record, read_records, resolve_inside
+from interbench.scenarios.files import FileDefect, Record, read_records, resolve_inside
 
 if TYPE_CHECKING:
     from interbench.media.pool import SoundFacts
@@ -148,7 +148,7 @@ def load_set(source: str | Path, *, personas: Path | None = None) -> ScenarioSet
     return found
 
 
-def validate_set(source: str | Path, *, personas: Path | None = None) -> list[Defect]:
+def validate_set(source: str | Path, *, personas: Path | None = None) -> list[FileDefect]:
     """Everything that is wrong with a scenario set, audio and portraits decoded; in the order of the files.
 
     Args: as for :func:`load_set`.
@@ -160,7 +160,9 @@ def validate_set(source: str | Path, *, personas: Path | None = None) -> list[De
     return sorted(defects, key=lambda defect: (str(defect.file), defect.line or 0))
 
 
-def _read(source: str | Path, personas: Path | None, *, check_media: bool = False) -> tuple[ScenarioSet, list[Defect]]:
+def _read(
+    source: str | Path, personas: Path | None, *, check_media: bool = False
+) -> tuple[ScenarioSet, list[FileDefect]]:
     """The set, as far as it can be read, and its defects; with ``check_media`` also those that take decoding."""
     scenario_file, tag = _find(source)
     root = scenario_file.parent
@@ -241,11 +243,11 @@ def _download(repo: str, revision: str | None) -> Path:
     return folder
 
 
-def _replace_personas(cast: dict[str, Record[Persona]], folder: Path) -> list[Defect]:
+def _replace_personas(cast: dict[str, Record[Persona]], folder: Path) -> list[FileDefect]:
     """Put the personas and images of ``folder`` into ``cast``; what is wrong with them."""
     if not folder.is_dir():
         raise ScenarioError(f"{folder} is not a folder; --personas takes one with personas.jsonl, images, or both.")
-    defects: list[Defect] = []
+    defects: list[FileDefect] = []
     own: list[Record[Persona]] = []
     if (folder / PERSONAS).is_file():
         own, defects = read_records(folder / PERSONAS, Persona)
@@ -257,9 +259,9 @@ def _replace_personas(cast: dict[str, Record[Persona]], folder: Path) -> list[De
         record = cast.get(image.stem)
         if record is None:
             message = f"no persona is called {image.stem!r}; name it after one of {', '.join(sorted(cast))}"
-            defects.append(Defect(image, None, "", message))
+            defects.append(FileDefect(image, None, "", message))
         elif image.stem in seen:
-            defects.append(Defect(image, None, "", f"{seen[image.stem]} is already the image of {image.stem!r}"))
+            defects.append(FileDefect(image, None, "", f"{seen[image.stem]} is already the image of {image.stem!r}"))
         else:
             seen[image.stem] = image.name
             persona = record.value.model_copy(update={"portrait": image.name})
@@ -271,7 +273,7 @@ def _replace_personas(cast: dict[str, Record[Persona]], folder: Path) -> list[De
 
 def _check_references(
     record: Record[Scenario], root: Path, cast: Mapping[str, Record[Persona]], *, complete: bool
-) -> Iterator[Defect]:
+) -> Iterator[FileDefect]:
     """Files and the persona that a scenario names in vain. ``complete``: whether all personas could be read."""
     scenario = record.value
     if scenario.persona not in cast and complete:
@@ -290,7 +292,7 @@ def _check_references(
             yield record.defect(field, f"there is no file {turn.audio!r}")
 
 
-def _check_portrait(record: Record[Persona], *, decode: bool) -> Iterator[Defect]:
+def _check_portrait(record: Record[Persona], *, decode: bool) -> Iterator[FileDefect]:
     portrait = record.value.portrait
     if portrait is None:
         return
@@ -326,7 +328,7 @@ def _image_problem(path: Path) -> str:
     return ""
 
 
-def _check_audio(records: Sequence[Record[Scenario]], root: Path) -> Iterator[Defect]:
+def _check_audio(records: Sequence[Record[Scenario]], root: Path) -> Iterator[FileDefect]:
     """Decode the user's speech of every turn; what is missing or outside of ``root`` was complained of before."""
     from interbench.media.pool import probe_audio_files
 
@@ -364,7 +366,7 @@ def _sound_problems(facts: SoundFacts, text: str) -> Iterator[str]:
         yield f"lasts {facts.duration_s:.2f} s, too short for {count} words; at least {shortest:.2f} s"
 
 
-def _check_key_points(record: Record[Scenario]) -> Iterator[Defect]:
+def _check_key_points(record: Record[Scenario]) -> Iterator[FileDefect]:
     """Key points that a system could not even earn by speaking the reference reply."""
     for index, turn in enumerate(record.value.turns):
         leans = {lean.turn for lean in turn.leans_on}

@@ -8,7 +8,7 @@ from interbench.stats.comparison import Comparison, PairedDifference, compare, h
 from interbench.stats.coverage import Coverage, Expected, measure_coverage
 from interbench.stats.pooling import Moments, Pool, make_pool, moments, percentiles, system_means
 from interbench.stats.read_csv import read_scores
-from interbench.stats.reference import JudgeLabel, Reference
+from interbench.stats.reference import JudgeLabel, ReferencePool
 from interbench.stats.scores import KEYS, Cells, ScoreRecord, Scores
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Moments",
     "PairedDifference",
     "Pool",
-    "Reference",
+    "ReferencePool",
     "ScoreRecord",
     "Scores",
     "bootstrap_means",

@@ -21,7 +21,7 @@ from scipy.special import ndtr
 
 from interbench.base.errors import UsageError
 from interbench.stats.pooling import FLAT, Pool, standardise
-from interbench.stats.scores import KEYS, Cells, Floats, Ints
+from interbench.stats.scores import KEYS, Cells, FloatArray, Ints
 
 LEVEL = 0.95
 """Confidence level of every interval."""
@@ -70,7 +70,7 @@ def bootstrap_means(
     replicates: int,
     seed: int,
     frozen: bool = False,
-) -> Floats:
+) -> FloatArray:
     """Mean percentile per replicate, group and dimension; NaN where nothing of a group was drawn.
 
     ``cells`` are the scored cells of ``scenarios`` scenarios and ``pool`` is theirs. ``group`` says per cell which mean
@@ -92,7 +92,7 @@ def bootstrap_means(
     return means
 
 
-def interval(means: Floats) -> tuple[Floats, Floats]:
+def interval(means: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Lower and upper end of the percentile interval over axis 0; replicates that are NaN do not count."""
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     flat = means.reshape(len(means), -1)
@@ -106,7 +106,7 @@ def interval(means: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _draws(scenarios: int, replicates: int, chunk: int, seed: int) -> Iterator[tuple[int, Floats]]:
+def _draws(scenarios: int, replicates: int, chunk: int, seed: int) -> Iterator[tuple[int, FloatArray]]:
     """(first replicate, how often each scenario was drawn, shape (scenarios, replicates in this chunk))."""
     rng = np.random.default_rng(seed)
     for start in range(0, replicates, chunk):
@@ -120,7 +120,7 @@ class _Levels:
     """One dimension of a pool: which (group, level) pairs each scenario contributes to."""
 
     def __init__(
-        self, z: Floats, scenario: Ints, scenarios: int, group: Ints, groups: int, *, exact: bool, frozen: bool
+        self, z: FloatArray, scenario: Ints, scenarios: int, group: Ints, groups: int, *, exact: bool, frozen: bool
     ) -> None:
         levels, level = np.unique(z, return_inverse=True)
         share = np.ones(len(z))
@@ -139,27 +139,27 @@ class _Levels:
         self._frozen = frozen
         self.width = len(pairs)
 
-    def means(self, draw: Floats) -> Floats:
+    def means(self, draw: FloatArray) -> FloatArray:
         """Mean percentile per group and replicate, shape (groups, replicates)."""
         counts = self._contributions @ draw
         z = self._levels[:, None] if self._frozen else self._restandardised(self._by_level @ counts)
         percentile = np.broadcast_to(100.0 * ndtr(z), (len(self._levels), draw.shape[1]))
         totals, weights = self._by_group @ (counts * percentile[self._pair_level]), self._by_group @ counts
-        means: Floats = np.divide(totals, weights, out=np.full(totals.shape, np.nan), where=weights > 0)
+        means: FloatArray = np.divide(totals, weights, out=np.full(totals.shape, np.nan), where=weights > 0)
         return means
 
-    def _restandardised(self, counts: Floats) -> Floats:
+    def _restandardised(self, counts: FloatArray) -> FloatArray:
         """z of every level in the pool of each replicate, from how often it is there; shape (levels, replicates)."""
         n = counts.sum(axis=0)
         n = np.where(n > 0, n, np.nan)
         deviation = self._levels[:, None] - (self._levels @ counts) / n
         sigma = np.sqrt(np.einsum("ij,ij,ij->j", counts, deviation, deviation) / n)
         spread = sigma > FLAT * max(1.0, float(np.max(np.abs(self._levels))))
-        z: Floats = np.divide(deviation, sigma, out=np.zeros_like(deviation), where=spread)
+        z: FloatArray = np.divide(deviation, sigma, out=np.zeros_like(deviation), where=spread)
         return z
 
 
-def _on_grid(z: Floats, levels: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
+def _on_grid(z: FloatArray, levels: FloatArray) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
     """Grid points, and for every score twice (left, then right neighbour) its point and its share there."""
     dense = levels[np.linspace(0, len(levels) - 1, _QUANTILES).astype(np.int64)]
     cell = np.unique(np.floor(levels * _GRID))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from interbench.base.errors import ScoresError
 from interbench.stats.bootstrap import bootstrap_means, choose_replicates, interval
 from interbench.stats.pooling import Pool, make_pool, percentiles
-from interbench.stats.reference import JudgeLabel, Reference
-from interbench.stats.scores import KEYS, Cells, Floats, Scores
+from interbench.stats.reference import JudgeLabel, ReferencePool
+from interbench.stats.scores import KEYS, Cells, FloatArray, Scores
 
 EXACT_UP_TO = 16
 """Scenarios up to which all 2^n exchanges of labels are enumerated."""
@@ -59,7 +59,7 @@ def compare(
     b: str,
     *,
     judge: JudgeLabel | None = None,
-    reference: Reference | None = None,
+    reference: ReferencePool | None = None,
     replicates: int | None = None,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
@@ -121,8 +121,8 @@ def compare(
 
 
 def permutation_test(
-    differences: Floats, *, permutations: int = PERMUTATIONS, seed: int = 0
-) -> tuple[Floats, int, bool]:
+    differences: FloatArray, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> tuple[FloatArray, int, bool]:
     """Two-sided sign-flip test of each column's mean; 0 stands for a pair that is tied or not there.
 
     ``differences`` has shape (pairs, columns); a pair is flipped in all columns at once. Returns the p-values, the
@@ -149,7 +149,7 @@ def permutation_test(
     return (extreme / total if exact else (1 + extreme) / (1 + total)), total, exact
 
 
-def holm(p: Floats) -> Floats:
+def holm(p: FloatArray) -> FloatArray:
     """Holm's step-down correction; NaN entries are no hypotheses and stay NaN."""
     corrected = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
@@ -159,7 +159,7 @@ def holm(p: Floats) -> Floats:
     return corrected
 
 
-def _grids(cells: Cells, values: Floats, scores: Scores, names: tuple[str, str]) -> NDArray[np.float64]:
+def _grids(cells: Cells, values: FloatArray, scores: Scores, names: tuple[str, str]) -> NDArray[np.float64]:
     """``values`` of each named system as (systems, scenarios, 9), NaN where there is none."""
     grids = np.full((len(names), len(scores.scenarios), len(KEYS)), np.nan)
     for index, name in enumerate(names):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from interbench.stats.scores import KEYS, Cells, Floats, Ints, Scores
+from interbench.stats.scores import KEYS, Cells, FloatArray, Ints, Scores
 
 FLAT = 1e-12
 """A pool whose sigma is below this share of its largest magnitude has no spread: what is left is rounding."""
@@ -38,7 +38,7 @@ class Pool:
     """By dimension key; a dimension without any score has none."""
 
 
-def moments(values: Floats) -> Moments:
+def moments(values: FloatArray) -> Moments:
     """Of at least one finite score, shape (n,)."""
     mu = float(np.mean(values))
     deviation = values - mu
@@ -62,7 +62,7 @@ def make_pool(scores: Scores) -> Pool:
     )
 
 
-def standardise(cells: Cells, pool: Pool) -> Floats:
+def standardise(cells: Cells, pool: Pool) -> FloatArray:
     """z of every scored cell, NaN for the others; 0 throughout a dimension without spread.
 
     Every dimension that has a score must be in the pool.
@@ -75,18 +75,18 @@ def standardise(cells: Cells, pool: Pool) -> Floats:
     return np.where(spread[cells.dimension] | np.isnan(cells.value), z, 0.0)
 
 
-def percentiles(cells: Cells, pool: Pool) -> Floats:
+def percentiles(cells: Cells, pool: Pool) -> FloatArray:
     """100 * Phi(z) of every scored cell, NaN for the others."""
     return np.asarray(100.0 * ndtr(standardise(cells, pool)))
 
 
-def system_means(values: Floats, cells: Cells, systems: int) -> Floats:
+def system_means(values: FloatArray, cells: Cells, systems: int) -> FloatArray:
     """Mean of the ``values`` that are not NaN per system and dimension, shape (systems, 9); NaN where there is none."""
     present = ~np.isnan(values)
     slot = cells.system[present].astype(np.int64) * len(KEYS) + cells.dimension[present]
     counts = counts_by_system(cells.system[present], cells.dimension[present], systems)
     totals = np.bincount(slot, weights=values[present], minlength=systems * len(KEYS)).reshape(counts.shape)
-    means: Floats = np.divide(totals, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    means: FloatArray = np.divide(totals, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     return means
 
 

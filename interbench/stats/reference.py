@@ -44,7 +44,7 @@ class FrozenMoments(BaseModel):
     """Scores it was computed from."""
 
 
-class Reference(BaseModel):
+class ReferencePool(BaseModel):
     """A pool as a file."""
 
     model_config = _STRICT
@@ -57,13 +57,13 @@ class Reference(BaseModel):
     dimensions: dict[str, FrozenMoments] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _known(self) -> Reference:
+    def _known(self) -> ReferencePool:
         if unknown := [key for key in self.dimensions if key not in KEYS]:
             raise ValueError(f"{unknown[0]!r} is not a dimension; the nine are {', '.join(KEYS)}")
         return self
 
     @classmethod
-    def from_pool(cls, pool: Pool, judge: JudgeLabel | None) -> Reference:
+    def from_pool(cls, pool: Pool, judge: JudgeLabel | None) -> ReferencePool:
         """Raises :class:`~interbench.base.errors.ReferencePoolError` for a pool without a single score."""
         if not pool.moments:
             raise ReferencePoolError("A pool without a single score can't become a reference; judge something first.")
@@ -75,7 +75,7 @@ class Reference(BaseModel):
         )
 
     @classmethod
-    def read(cls, path: Path) -> Reference:
+    def read(cls, path: Path) -> ReferencePool:
         """Raises :class:`~interbench.base.errors.ReferencePoolError` if it can't be read or breaks the schema."""
         advice = "Write it anew from the scores of the reference pool."
         try:

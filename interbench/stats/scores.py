@@ -14,7 +14,7 @@ from interbench.base.errors import ScoresError
 from interbench.domain.dimensions import DIMENSIONS, dimension
 
 Ints = NDArray[np.int32]
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 KEYS = tuple(d.key for d in DIMENSIONS)
 LARGEST = 1e100
@@ -60,7 +60,7 @@ class Cells:
     scenario: Ints
     dimension: Ints
     """Index into the nine dimensions."""
-    value: Floats
+    value: FloatArray
     """Mean of the scored judgements; NaN where there is none."""
     reason: Ints
     """Index into :attr:`Scores.reasons` where the value is missing."""
@@ -102,7 +102,7 @@ class Scores:
     dimension: Ints
     """Index into the nine dimensions."""
     sample: Ints
-    value: Floats
+    value: FloatArray
     """NaN where missing."""
     reason: Ints
     """Why the value is missing; meaningless where it is not."""

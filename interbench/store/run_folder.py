@@ -33,7 +33,7 @@ from pydantic import TypeAdapter
 
 from interbench.base.errors import RunLockedError, StoreError
 from interbench.domain.records import Charge, Exchange, Script, Spend, Transcript, Verdict
-from interbench.scenarios.plan import Part
+from interbench.scenarios.plan import PlannedScenario
 from interbench.systems.base import JsonValue
 
 SCHEMA_VERSION = 2  # PRAGMA user_version below
@@ -66,7 +66,7 @@ CREATE TABLE verdicts (
     PRIMARY KEY (system, scenario, dimension, sample, judge, conversation));
 """
 
-_PART = TypeAdapter(Part)
+_PART = TypeAdapter(PlannedScenario)
 _EXCHANGE = TypeAdapter(Exchange)
 _SCRIPT = TypeAdapter(Script)
 _TRANSCRIPT = TypeAdapter(Transcript)
@@ -241,14 +241,14 @@ class Run:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def record_part(self, part: Part) -> None:
+    def record_part(self, part: PlannedScenario) -> None:
         """Keep a scenario as it is played, so that later stages need nothing but this folder."""
         values = (part.scenario.id, _PART.dump_json(part).decode())
         self._execute(
             "INSERT INTO parts VALUES (?, ?) ON CONFLICT (scenario) DO UPDATE SET record = excluded.record", values
         )
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[PlannedScenario, ...]:
         """The scenarios of the run, in the order in which they were planned."""
         return tuple(
             self._parse(_PART, record) for (record,) in self._execute("SELECT record FROM parts ORDER BY rowid")

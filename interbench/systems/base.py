@@ -69,7 +69,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ReferenceReply:
     """The scenario author's own answer to a turn; handed only to systems that declare ``needs_reference``."""
 
     reply: str
@@ -125,7 +125,7 @@ class TurnRequest:
     """An empty folder of this turn alone; files handed back must lie in it."""
     deadline_s: float
     """After this many seconds the harness gives the turn up as timed out."""
-    reference: Reference | None = None
+    reference: ReferenceReply | None = None
     script: str | None = None
     """What the avatar is to say, the same for every system; handed to systems that set ``takes_script``."""
 
@@ -156,7 +156,7 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProgressReport:
     """Something moves. ``fraction`` in 0..1 if known."""
 
     fraction: float | None = None
@@ -240,7 +240,7 @@ class TimedOut:
 
 
 Final: TypeAlias = Completed | Blocked | Failed | Retired | TimedOut
-Event: TypeAlias = Submitting | Submitted | Progress | ReplyText | FirstFrame | Media | Final
+Event: TypeAlias = Submitting | Submitted | ProgressReport | ReplyText | FirstFrame | Media | Final
 FINAL_EVENTS = (Completed, Blocked, Failed, Retired, TimedOut)
 
 

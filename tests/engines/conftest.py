@@ -14,7 +14,7 @@ from judge_kit import write_clip
 
 from interbench.domain.records import ClipFacts
 from interbench.judge.vlm.frames import Sampling
-from interbench.judge.vlm.serve import Plan, Servers, common_flags
+from interbench.judge.vlm.serve import ServerPlan, Servers, common_flags
 
 BUILDERS = Path(__file__).parent / "builders"
 CONTEXT = 24_576
@@ -84,7 +84,7 @@ def engines(
         # A seed together with chunked prefill ends the CPU engine (vLLM 0.32, 0.33).
         argv += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(CONTEXT)]
         argv += ["--max-model-len", str(CONTEXT), "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"]
-        return Servers([Plan(argv, f"http://127.0.0.1:{port}", vllm_env)], folder / "output" / kind)
+        return Servers([ServerPlan(argv, f"http://127.0.0.1:{port}", vllm_env)], folder / "output" / kind)
 
     running = {kind: describe(kind).__enter__() for kind in ("dense", "moe")}
     try:

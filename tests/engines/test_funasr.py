@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from interbench.asr.base import Utterance
 from interbench.asr.funasr import MODEL, PUNC_MODEL, VAD_MODEL, FunASR
-from interbench.asr.funasr_worker import REVISION, Settings, settings_request
+from interbench.asr.funasr_worker import REVISION, ModelSettings, settings_request
 from interbench.base.errors import TranscriberError
 from interbench.base.workers import WorkerError, WorkerPool, python_worker
 
@@ -243,9 +243,9 @@ async def test_an_incomplete_folder_is_named(models: Path, tmp_path: Path) -> No
         await make(models, model=broken).start()
 
 
-def settings(models: Path, **folders: Path) -> Settings:
+def settings(models: Path, **folders: Path) -> ModelSettings:
     chosen = {name: str(folders.get(name, models / name)) for name in ("asr", "vad", "punc")}
-    return Settings(chosen["asr"], None, chosen["vad"], None, chosen["punc"], None, "cpu", 30.0)
+    return ModelSettings(chosen["asr"], None, chosen["vad"], None, chosen["punc"], None, "cpu", 30.0)
 
 
 async def test_folders_that_are_not_what_they_should_be_are_refused_before_the_first_clip(

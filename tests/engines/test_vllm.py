@@ -22,7 +22,7 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import ClipFacts, Missing, PlayedConversation, Verdict
 from interbench.judge.base import JudgeTask
 from interbench.judge.vlm.client import Patience
-from interbench.judge.vlm.interview import Sitting, Tally
+from interbench.judge.vlm.interview import CallTotals, Interview
 from interbench.judge.vlm.judge import VLMJudge
 from interbench.judge.vlm.messages import make_case
 from interbench.judge.vlm.rubrics import Prompts
@@ -98,7 +98,7 @@ async def test_nine_dimensions_over_one_prefix(dense: str, large: Clips) -> None
     assert all(used["prompt"] > 2 * 9216 for used in tokens)
     computed = sum(used["prompt"] - used["cached"] for used in tokens)
     assert computed / sum(used["prompt"] for used in tokens) <= 0.15
-    assert judge._links[0].reads_files is True
+    assert judge._connections[0].reads_files is True
     assert judge.label == "tiny-qwen3vl"
     summary = judge.summary()
     assert summary["prompt_tokens_computed"] + summary["prompt_tokens_reused"] == summary["prompt_tokens"]
@@ -145,18 +145,18 @@ async def test_videos_are_sent_again_to_an_engine_that_forgot_them(dense: str, s
     settings = JudgeSettings(max_tokens=16)
     judge = VLMJudge([dense], settings=settings)
     await judge.start()
-    prompts, tally = Prompts(), Tally()
+    prompts, totals = Prompts(), CallTotals()
     case = make_case(conversation(small), prompts, settings.sampling)
-    sitting = Sitting(case, "s", "c", judge._links[0], settings, prompts, Secret(None), tally)
-    first = await sitting.verdict(JudgeTask("EA"), lambda: None)
-    named = await sitting.verdict(JudgeTask("NI"))
-    assert tally.videos_resent == 0
+    interview = Interview(case, "s", "c", judge._connections[0], settings, prompts, Secret(None), totals)
+    first = await interview.verdict(JudgeTask("EA"), lambda: None)
+    named = await interview.verdict(JudgeTask("NI"))
+    assert totals.videos_resent == 0
     async with httpx.AsyncClient(timeout=30) as client:
         for cache in ("mm", "prefix", "encoder"):
             assert (await client.post(f"{dense}/reset_{cache}_cache")).status_code == 200
-    again = await sitting.verdict(JudgeTask("MVC"))
+    again = await interview.verdict(JudgeTask("MVC"))
     await judge.stop()
-    assert tally.videos_resent == 3
+    assert totals.videos_resent == 3
     assert not any(verdict.retryable for verdict in (first, named, again))
     assert named.evidence["videos"] == again.evidence["videos"]
 
@@ -165,7 +165,7 @@ async def test_clips_the_engine_may_not_read_travel_as_data(dense: str, tmp_path
     path = tmp_path / "elsewhere.mp4"
     played = conversation([(path, write_clip(path, 40, 20, 128, 128))])
     verdicts, judge = await ask(dense, played, NINE[:3])
-    assert judge._links[0].reads_files is False
+    assert judge._connections[0].reads_files is False
     assert all(verdict.evidence["videos"][0]["frames"] == 32 for verdict in verdicts)
 
 

@@ -29,7 +29,7 @@ from interbench.systems.base import (
     JsonValue,
     Media,
     PastTurn,
-    Progress,
+    ProgressReport,
     ReplyText,
     Retired,
     Submitted,
@@ -168,7 +168,7 @@ class Silent(Scripted):
     """Ends without a final event."""
 
     async def answer(self, turn: TurnRequest) -> AsyncIterator[Event]:
-        yield Progress(0.5, "half way")
+        yield ProgressReport(0.5, "half way")
 
 
 class Hangs(Scripted):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+_Floats = npt.NDArray[np.float32]
 
 SIDE = 64
 """Frames are compared at this width and height in pixels, whatever their own."""
@@ -38,8 +38,8 @@ BLANK = 1.5
 class Appearance:
     """The look of one clip. ``windows``: [15, 15, 6]; ``motion``: [15, 15], how far frames are from the typical one."""
 
-    windows: Floats
-    motion: Floats
+    windows: _Floats
+    motion: _Floats
     blank: bool
 
 
@@ -53,7 +53,7 @@ def describe(frames: npt.NDArray[np.uint8]) -> Appearance:
     return Appearance(typical.astype(np.float32), motion.astype(np.float32), bool((deviation < BLANK).all()))
 
 
-def difference(one: Appearance, other: Appearance) -> float:
+def mean_difference(one: Appearance, other: Appearance) -> float:
     """Root mean square over all windows of what neither position nor motion explains; in units of CIELAB ΔE*ab.
 
     Both ways, because something that was added has no counterpart in one direction only.
@@ -65,29 +65,29 @@ def difference(one: Appearance, other: Appearance) -> float:
 
 def similarity(one: Appearance, other: Appearance) -> float:
     """1 for the same look, towards 0 the more and the larger its changed parts are: exp(-difference / SCALE)."""
-    return float(np.exp(-difference(one, other) / SCALE))
+    return float(np.exp(-mean_difference(one, other) / SCALE))
 
 
-def _nearest(windows: Floats, others: Floats) -> Floats:
+def _nearest(windows: _Floats, others: _Floats) -> _Floats:
     """Per window the least distance to the other map's windows at the same place and its eight neighbours: [15, 15]."""
     rows, columns, _ = windows.shape
     padded = np.pad(others, ((1, 1), (1, 1), (0, 0)), mode="edge")
     distances = [
         np.linalg.norm(windows - padded[y : y + rows, x : x + columns], axis=-1) for y in range(3) for x in range(3)
     ]
-    nearest: Floats = np.min(distances, axis=0)
+    nearest: _Floats = np.min(distances, axis=0)
     return nearest
 
 
-def _windows(features: Floats) -> Floats:
+def _windows(features: _Floats) -> _Floats:
     """Means over 2 x 2 cells, every cell: [n, SIDE, SIDE, k] to [n, 15, 15, k]."""
     count, height, width, depth = features.shape
     cells = features.reshape(count, height // CELL, CELL, width // CELL, CELL, depth).mean(axis=(2, 4))
-    windows: Floats = (cells[:, :-1, :-1] + cells[:, 1:, :-1] + cells[:, :-1, 1:] + cells[:, 1:, 1:]) / 4
+    windows: _Floats = (cells[:, :-1, :-1] + cells[:, 1:, :-1] + cells[:, :-1, 1:] + cells[:, 1:, 1:]) / 4
     return windows
 
 
-def _edges(lightness: Floats) -> Floats:
+def _edges(lightness: _Floats) -> _Floats:
     """Strength of upright, level and slanting edges per pixel, L* per pixel: [n, h, w] to [n, h, w, 3]."""
     across = np.abs(np.diff(lightness, axis=2, append=lightness[:, :, -1:]))
     down = np.abs(np.diff(lightness, axis=1, append=lightness[:, -1:]))
@@ -96,13 +96,13 @@ def _edges(lightness: Floats) -> Floats:
     return np.stack([across, down, aslant / 2**0.5], axis=-1)
 
 
-def _lab(srgb: npt.NDArray[np.uint8]) -> Floats:
+def _lab(srgb: npt.NDArray[np.uint8]) -> _Floats:
     """CIELAB (D65) of sRGB pixels, per IEC 61966-2-1 and CIE 15."""
     linear = _LINEAR[srgb]
     xyz = linear @ _TO_XYZ
     root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = np.moveaxis(root, -1, 0)
-    lab: Floats = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
+    lab: _Floats = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
     return lab
 
 

@@ -79,7 +79,7 @@ class _Busy(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """What a server answered to one chat request."""
 
     text: str
@@ -199,7 +199,7 @@ class Server:
         begun: Callable[[list[int] | None], None],
         first: bool = False,
         fail_on_500: bool = False,
-    ) -> Answer:
+    ) -> Completion:
         """The answer to a chat request, with retries.
 
         Args:
@@ -330,7 +330,7 @@ class Server:
                 for one in lines:
                     one.known = True
 
-    async def _attempt(self, body: bytes, begun: Callable[[list[int] | None], None]) -> Answer:
+    async def _attempt(self, body: bytes, begun: Callable[[list[int] | None], None]) -> Completion:
         started = self._now()
         line = None
         try:
@@ -368,7 +368,7 @@ class Server:
 
     async def _streamed(
         self, response: httpx.Response, begun: Callable[[list[int] | None], None], started: float
-    ) -> Answer:
+    ) -> Completion:
         pieces: list[str] = []
         refusal: list[str] = []
         usage: object = None
@@ -564,7 +564,7 @@ def _object(text: str) -> dict[str, Any]:
     return value
 
 
-def _whole(answer: Mapping[str, Any], seconds: float) -> Answer:
+def _whole(answer: Mapping[str, Any], seconds: float) -> Completion:
     try:
         choice = answer["choices"][0]
         message = choice["message"]
@@ -610,7 +610,7 @@ def _answer(
     logprobs: tuple[tuple[tuple[str, float], ...], ...],
     seconds: float,
     fingerprint: object,
-) -> Answer:
+) -> Completion:
     if not isinstance(usage, Mapping):
         usage = {}
     details = usage.get("prompt_tokens_details")
@@ -620,7 +620,7 @@ def _answer(
     prompt, cached, completion = (count if isinstance(count, int) else None for count in counts)
     finish = finish_reason if isinstance(finish_reason, str) else None
     told = fingerprint if isinstance(fingerprint, str) else None
-    return Answer(text, finish, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds, told)
+    return Completion(text, finish, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds, told)
 
 
 def _token_ids(told: object) -> list[int] | None:

@@ -11,7 +11,7 @@ from interbench.base.errors import JudgeError
 from interbench.base.remote import Secret
 from interbench.domain.records import Missing, Verdict
 from interbench.judge.base import JudgeTask
-from interbench.judge.vlm.client import Answer, Failure, Server
+from interbench.judge.vlm.client import Completion, Failure, Server
 from interbench.judge.vlm.expected import mean_score, score_probabilities
 from interbench.judge.vlm.frames import View, Vocabulary, expected_view, views
 from interbench.judge.vlm.likeness import Likeness
@@ -29,7 +29,7 @@ _SHOWN_ANSWER = 4_000
 
 
 @dataclass(slots=True)
-class Link:
+class JudgeConnection:
     """A server, what is known about it, and how videos reach it."""
 
     server: Server
@@ -44,7 +44,7 @@ class Link:
 
 
 @dataclass(slots=True)
-class Tally:
+class CallTotals:
     """Figures over a run."""
 
     calls: int = 0
@@ -56,7 +56,7 @@ class Tally:
     videos_resent: int = 0
     remarks: set[str] = field(default_factory=set)
 
-    def count(self, answer: Answer) -> None:
+    def count(self, answer: Completion) -> None:
         self.calls += 1
         self.prompt_tokens += answer.prompt_tokens or 0
         self.completion_tokens += answer.completion_tokens or 0
@@ -66,17 +66,17 @@ class Tally:
             self.reused_tokens += answer.cached_tokens
 
 
-class Sitting:
+class Interview:
     """Asks one judge about one conversation.
 
     Args:
         case: the conversation.
         system, scenario: its names, for the verdicts.
-        link: where to ask.
+        connection: where to ask.
         settings: how to ask.
         prompts: what to ask.
         secret: must not appear in anything that is kept.
-        tally: is added to.
+        totals: is added to.
     """
 
     def __init__(
@@ -84,21 +84,21 @@ class Sitting:
         case: Case,
         system: str,
         scenario: str,
-        link: Link,
+        connection: JudgeConnection,
         settings: JudgeSettings,
         prompts: Prompts,
         secret: Secret,
-        tally: Tally,
+        totals: CallTotals,
     ) -> None:
         self._case = case
         self._system = system
         self._scenario = scenario
-        self._link = link
+        self._connection = connection
         self._settings = settings
         self._prompts = prompts
         self._secret = secret
-        self._tally = tally
-        self._encoded = Encoded(case, uuids=link.served.is_vllm)
+        self._totals = totals
+        self._encoded = Encoded(case, uuids=connection.served.is_vllm)
         self._deliveries = 0
         """How often the server was given the videos in full."""
         self._resending = asyncio.Lock()
@@ -117,7 +117,10 @@ class Sitting:
         """
         rubric = self._prompts.rubrics[task.dimension]
         evidence: dict[str, Any] = {
-            "judge": {"model": self._link.served.root or self._link.served.model, "engine": self._link.served.engine},
+            "judge": {
+                "model": self._connection.served.root or self._connection.served.model,
+                "engine": self._connection.served.engine,
+            },
             "rubric": {"version": rubric.version, "sha256": rubric.sha256},
             "messages_sha256": self._case.digest(rubric.text),
         }
@@ -145,7 +148,7 @@ class Sitting:
         reading = self._read(answer, rubric)
         final, more = answer, []
         if reading.missing in _ASKED_AGAIN:
-            self._tally.asked_again += 1
+            self._totals.asked_again += 1
             evidence["asked_again"] = {
                 "because": reading.missing.value if reading.missing else "",
                 "why": self._secret.redact(reading.why),
@@ -154,7 +157,7 @@ class Sitting:
             if answer.text.strip():
                 more.append({"role": "assistant", "content": answer.text[-_SHOWN_ANSWER:]})
             more.append({"role": "user", "content": rubric.ask_again})
-            if self._settings.force_box and self._link.served.is_vllm:
+            if self._settings.force_box and self._connection.served.is_vllm:
                 boxes = [f"\\boxed{{{score}}}" for score in rubric.scale.scores]
                 parameters = {**parameters, "structured_outputs": {"choice": boxes}}
                 evidence["asked_again"]["forced"] = True
@@ -173,7 +176,7 @@ class Sitting:
         reasons = answer.text if final is answer else f"{answer.text}\n\n[asked again] {final.text}"
         return self._verdict(task, float(reading.score), None, self._kept(reasons), evidence, expected)
 
-    def _read(self, answer: Answer, rubric: Rubric) -> Reading:
+    def _read(self, answer: Completion, rubric: Rubric) -> Reading:
         return read_answer(
             answer.text,
             rubric.scale,
@@ -185,8 +188,8 @@ class Sitting:
     async def _expected(
         self, rubric: Rubric, more: Sequence[Mapping[str, Any]], opening: str, evidence: dict[str, Any]
     ) -> float | None:
-        if not self._link.served.is_vllm:
-            self._tally.remarks.add("No expected scores: only vLLM continues an answer and restricts it to the scale.")
+        if not self._connection.served.is_vllm:
+            self._totals.remarks.add("No expected scores: only vLLM continues an answer and restricts it to the scale.")
             return None
 
         async def ask(text: str, allowed: Sequence[str]) -> Sequence[tuple[str, float]]:
@@ -214,7 +217,7 @@ class Sitting:
 
     def _parameters(self, seed: int | None) -> dict[str, Any]:
         parameters: dict[str, Any] = {
-            "model": self._link.served.model,
+            "model": self._connection.served.model,
             "temperature": self._settings.temperature,
             "top_p": self._settings.top_p,
             "max_tokens": self._settings.max_tokens,
@@ -230,17 +233,17 @@ class Sitting:
         more: Sequence[Mapping[str, Any]] = (),
         *,
         begun: Callable[[], None] | None = None,
-    ) -> Answer:
+    ) -> Completion:
         """One answer, whatever it takes to get the videos there."""
         if self._overflow is not None:
             raise self._overflow
         settings = dict(parameters)
-        if self._link.served.is_vllm and self._views is None:
+        if self._connection.served.is_vllm and self._views is None:
             settings["return_token_ids"] = True
         if begun is not None:
             settings |= {"stream": True, "stream_options": {"include_usage": True}}
 
-        async def send(delivery: Delivery) -> Answer:
+        async def send(delivery: Delivery) -> Completion:
             if delivery == "data":
                 await asyncio.to_thread(self._encoded.prepare, delivery)
             else:
@@ -252,11 +255,13 @@ class Sitting:
                 if begun is not None:
                     begun()
 
-            answer = await self._link.server.chat(
+            answer = await self._connection.server.chat(
                 self._encoded.body(delivery, rubric, settings, more),
                 first=begun is not None,
                 begun=answering,
-                fail_on_500=delivery == "file" and self._link.media == "auto" and self._link.reads_files is None,
+                fail_on_500=delivery == "file"
+                and self._connection.media == "auto"
+                and self._connection.reads_files is None,
             )
             return answer
 
@@ -270,12 +275,12 @@ class Sitting:
                 # The other dimensions need not be asked; after a re-ask, which is longer, they may well fit.
                 self._overflow = too_long
             raise too_long from None
-        self._tally.count(answer)
+        self._totals.count(answer)
         return answer
 
-    async def _delivered(self, send: Callable[[Delivery], Awaitable[Answer]]) -> Answer:
+    async def _delivered(self, send: Callable[[Delivery], Awaitable[Completion]]) -> Completion:
         """Send by reference what the server has, else as a file it may read, else as data."""
-        while self._deliveries and self._link.served.is_vllm:
+        while self._deliveries and self._connection.served.is_vllm:
             seen = self._deliveries
             try:
                 return await send("reference")
@@ -284,22 +289,22 @@ class Sitting:
                     raise
             async with self._resending:
                 if self._deliveries == seen:
-                    self._tally.videos_resent += len(self._case.videos)
+                    self._totals.videos_resent += len(self._case.videos)
                     return await self._in_full(send)
         return await self._in_full(send)
 
-    async def _in_full(self, send: Callable[[Delivery], Awaitable[Answer]]) -> Answer:
-        if self._link.media == "data" or self._link.reads_files is False:
+    async def _in_full(self, send: Callable[[Delivery], Awaitable[Completion]]) -> Completion:
+        if self._connection.media == "data" or self._connection.reads_files is False:
             return await send("data")
         try:
             return await send("file")
         except Failure as failure:
             refused = failure.missing in (Missing.REQUEST_REJECTED, Missing.SERVER_ERROR)
-            if self._link.media == "file" or not refused or failure.status not in (400, 500):
+            if self._connection.media == "file" or not refused or failure.status not in (400, 500):
                 raise
         answer = await send("data")
-        if self._link.reads_files is None:
-            self._link.reads_files = False
+        if self._connection.reads_files is None:
+            self._connection.reads_files = False
         return answer
 
     def _arrived(self, delivery: Delivery) -> None:
@@ -307,17 +312,17 @@ class Sitting:
         if delivery != "reference":
             self._deliveries += 1
         if delivery == "file":
-            self._link.reads_files = True
+            self._connection.reads_files = True
 
     def _look(self, prompt_ids: list[int] | None) -> None:
         """Note, and check, what the model sees of the videos."""
-        if self._views is not None or prompt_ids is None or self._link.vocabulary is None:
+        if self._views is not None or prompt_ids is None or self._connection.vocabulary is None:
             return
-        seen = views(prompt_ids, self._link.vocabulary)
+        seen = views(prompt_ids, self._connection.vocabulary)
         if len(seen) != len(self._case.videos):
             raise JudgeError(
-                f"The judge's server {self._link.server.url} shows the model {len(seen)} videos of {self._case.name} "
-                f"instead of {len(self._case.videos)}."
+                f"The judge's server {self._connection.server.url} shows the model {len(seen)} videos of "
+                f"{self._case.name} instead of {len(self._case.videos)}."
             )
         for view, video in zip(seen, self._case.videos, strict=True):
             facts = video.facts
@@ -326,7 +331,7 @@ class Sitting:
             if abs(view.frames - expected.frames) <= 2 and view.tokens_per_frame == expected.tokens_per_frame:
                 continue
             clip = f"of turn {video.turn} of {self._case.name}"
-            check(self._link.server.url, view, expected, self._settings.sampling, clip)
+            check(self._connection.server.url, view, expected, self._settings.sampling, clip)
         self._views = seen
 
     def _video_records(self) -> list[dict[str, Any]]:
@@ -341,16 +346,16 @@ class Sitting:
         return records
 
     async def _too_long(self, rubric: str, failure: Failure) -> Failure:
-        count, context = None, self._link.served.context
-        if self._link.served.is_vllm:
-            delivery: Delivery = "file" if self._link.reads_files else "data"
+        count, context = None, self._connection.served.context
+        if self._connection.served.is_vllm:
+            delivery: Delivery = "file" if self._connection.reads_files else "data"
             await asyncio.to_thread(self._encoded.prepare, delivery)
-            body = self._encoded.body(delivery, rubric, {"model": self._link.served.model})
+            body = self._encoded.body(delivery, rubric, {"model": self._connection.served.model})
             try:
-                counted = (await self._link.server.post("/tokenize", body) or {}).get("count")
+                counted = (await self._connection.server.post("/tokenize", body) or {}).get("count")
                 count = counted if isinstance(counted, int) else None
             except JudgeError as error:
-                self._tally.remarks.add(str(error))
+                self._totals.remarks.add(str(error))
         length = f"{count:,} tokens" if count is not None else "more tokens than the server takes"
         limit = f"the judge's context of {context:,} tokens" if context is not None else "the judge's context"
         return Failure(
@@ -385,5 +390,5 @@ class Sitting:
         )
 
 
-def _usage(answer: Answer) -> dict[str, int | None]:
+def _usage(answer: Completion) -> dict[str, int | None]:
     return {"prompt": answer.prompt_tokens, "cached": answer.cached_tokens, "completion": answer.completion_tokens}

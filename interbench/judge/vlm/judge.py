@@ -13,7 +13,7 @@ from interbench.base.remote import Secret, base_url, is_loopback
 from interbench.domain.records import PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
 from interbench.judge.vlm.client import Server, UnavailableError
-from interbench.judge.vlm.interview import Link, Sitting, Tally
+from interbench.judge.vlm.interview import CallTotals, Interview, JudgeConnection
 from interbench.judge.vlm.likeness import Likeness, likeness, unlike
 from interbench.judge.vlm.messages import make_case
 from interbench.judge.vlm.probe import Served, check_frames, served
@@ -61,11 +61,11 @@ class VLMJudge(Judge):
         self._secret = Secret(api_key_env)
         self._prompts = Prompts(self.settings.prompts)
         self._sleep = sleep
-        self._links: list[Link] = []
-        self._tally = Tally()
+        self._connections: list[JudgeConnection] = []
+        self._totals = CallTotals()
 
     async def start(self) -> None:
-        links: list[Link] = []
+        connections: list[JudgeConnection] = []
         servers = [
             Server(
                 url, self._secret, Throttle(most=self.settings.concurrency), self.settings.patience, sleep=self._sleep
@@ -74,18 +74,18 @@ class VLMJudge(Judge):
         ]
         try:
             for server in servers:
-                links.append(await self._link(server))  # noqa: PERF401 - one after the other, the first trouble ends it
-            first = links[0]
-            for link in links[1:]:
-                if _identity(link.served, self.urls) != _identity(first.served, self.urls):
+                connections.append(await self._connection(server))  # noqa: PERF401 - one after the other, the first trouble ends it
+            first = connections[0]
+            for connection in connections[1:]:
+                if _identity(connection.served, self.urls) != _identity(first.served, self.urls):
                     raise JudgeError(
                         f"The judge's servers differ: {first.server.url} serves {_named(first.served)}, "
-                        f"{link.server.url} serves {_named(link.served)}. Verdicts of different judges can't be mixed; "
-                        f"give servers of the same model and context."
+                        f"{connection.server.url} serves {_named(connection.served)}. Verdicts of different judges "
+                        f"can't be mixed; give servers of the same model and context."
                     )
-                if link.likeness and first.likeness and (why := link.likeness.difference(first.likeness)):
+                if connection.likeness and first.likeness and (why := connection.likeness.difference(first.likeness)):
                     raise JudgeError(
-                        f"The judge's servers {first.server.url} and {link.server.url} both serve "
+                        f"The judge's servers {first.server.url} and {connection.server.url} both serve "
                         f"{_named(first.served)}, but not the same weights: the second shows that {why}. Verdicts of "
                         f"different judges can't be mixed."
                     )
@@ -93,22 +93,22 @@ class VLMJudge(Judge):
             for server in servers:
                 await server.close()
             raise
-        self._links = links
+        self._connections = connections
         self.label = _short(first.served.root or first.served.model)
 
-    async def _link(self, server: Server) -> Link:
+    async def _connection(self, server: Server) -> JudgeConnection:
         what = await served(server, self._model)
         vocabulary = None
         if self.settings.verify_frames:
             vocabulary = await check_frames(server, what, self.settings.sampling)
             if vocabulary is None:
-                self._tally.remarks.add(
+                self._totals.remarks.add(
                     f"The server {server.url} can't say what the model sees of videos: frames and pixels are unchecked."
                 )
         looks = await self._likeness(server, what)
         server.guard(partial(_recognise, server, what, looks))
         local = is_loopback(server.url) or self.settings.media == "file"
-        return Link(server, what, vocabulary, looks, self.settings.media, None if local else False)
+        return JudgeConnection(server, what, vocabulary, looks, self.settings.media, None if local else False)
 
     async def _likeness(self, server: Server, what: Served) -> Likeness | None:
         if not what.is_vllm:
@@ -118,7 +118,7 @@ class VLMJudge(Judge):
         except UnavailableError:
             looks = None
         if looks is None:
-            self._tally.remarks.add(
+            self._totals.remarks.add(
                 f"The server {server.url} does not tell log-probabilities of a prompt: only by its model's name would "
                 f"a restart with another checkpoint be noticed."
             )
@@ -130,48 +130,48 @@ class VLMJudge(Judge):
         Raises:
             JudgeError: the judge has not been started.
         """
-        if not self._links:
+        if not self._connections:
             raise JudgeError("The judge must be started before it can say which model it is.")
-        link = self._links[0]
+        connection = self._connections[0]
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _NOT_IDENTITY}
         return {
             "judge": "vlm",
-            "served": _identity(link.served, self.urls),
-            "frames_checked": link.vocabulary is not None,
+            "served": _identity(connection.served, self.urls),
+            "frames_checked": connection.vocabulary is not None,
             **settings,
             "first_seed": self.settings.seed_of(0),
             "rubrics": {key: rubric.sha256 for key, rubric in self._prompts.rubrics.items()},
         }
 
     def likeness(self) -> Mapping[str, Any] | None:
-        looks = self._links[0].likeness
+        looks = self._connections[0].likeness
         return None if looks is None else looks.record()
 
     def recognise(self, likeness: Mapping[str, Any]) -> None:
-        link = self._links[0]
-        if link.likeness is not None and (why := link.likeness.difference(Likeness.read(likeness))):
+        connection = self._connections[0]
+        if connection.likeness is not None and (why := connection.likeness.difference(Likeness.read(likeness))):
             raise JudgeError(
-                f"The judge's server {link.server.url} names {_named(link.served)}, as the one that gave this run's "
-                f"verdicts did, but {why}. Verdicts of different judges can't be mixed: serve the earlier checkpoint "
-                f"again, or this one under a path of its own."
+                f"The judge's server {connection.server.url} names {_named(connection.served)}, as the one that gave "
+                f"this run's verdicts did, but {why}. Verdicts of different judges can't be mixed: serve the earlier "
+                f"checkpoint again, or this one under a path of its own."
             )
 
     async def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
-        if not self._links:
+        if not self._connections:
             raise JudgeError("The judge must be started before it can judge.")
         if not tasks:
             return
         case = make_case(conversation, self._prompts, self.settings.sampling)
-        link = self._links[server_of(case.name, self.urls)]
-        sitting = Sitting(
+        connection = self._connections[server_of(case.name, self.urls)]
+        interview = Interview(
             case,
             conversation.system,
             conversation.scenario.id,
-            link,
+            connection,
             self.settings,
             self._prompts,
             self._secret,
-            self._tally,
+            self._totals,
         )
         primed = asyncio.Event()
         known: asyncio.Queue[Verdict | BaseException] = asyncio.Queue()
@@ -179,10 +179,10 @@ class VLMJudge(Judge):
         async def give(task: JudgeTask, *, first: bool) -> None:
             try:
                 if first:
-                    verdict = await sitting.verdict(task, primed.set)
+                    verdict = await interview.verdict(task, primed.set)
                 else:
                     await primed.wait()
-                    verdict = await sitting.verdict(task)
+                    verdict = await interview.verdict(task)
                 known.put_nowait(verdict)
             except Exception as error:
                 known.put_nowait(error)
@@ -203,24 +203,26 @@ class VLMJudge(Judge):
 
     def summary(self) -> Mapping[str, Any]:
         """Tokens of all prompts, computed and reused, and what else is worth telling of the run."""
-        tally = self._tally
-        reused = tally.reused_tokens
+        totals = self._totals
+        reused = totals.reused_tokens
         return {
-            "calls": tally.calls,
-            "prompt_tokens": tally.prompt_tokens,
+            "calls": totals.calls,
+            "prompt_tokens": totals.prompt_tokens,
             "prompt_tokens_reused": reused,
-            "prompt_tokens_computed": None if reused is None else tally.prompt_tokens - reused,
-            "completion_tokens": tally.completion_tokens,
-            "asked_again": tally.asked_again,
-            "videos_resent": tally.videos_resent,
-            "retries": sum(link.server.retries for link in self._links),
-            "most_in_flight": max((int(link.server.throttle.highest) for link in self._links), default=0),
-            "remarks": sorted(tally.remarks),
+            "prompt_tokens_computed": None if reused is None else totals.prompt_tokens - reused,
+            "completion_tokens": totals.completion_tokens,
+            "asked_again": totals.asked_again,
+            "videos_resent": totals.videos_resent,
+            "retries": sum(connection.server.retries for connection in self._connections),
+            "most_in_flight": max(
+                (int(connection.server.throttle.highest) for connection in self._connections), default=0
+            ),
+            "remarks": sorted(totals.remarks),
         }
 
     async def stop(self) -> None:
-        for link in self._links:
-            await link.server.close()
+        for connection in self._connections:
+            await connection.server.close()
 
 
 async def _recognise(server: Server, known: Served, looks: Likeness | None) -> None:

@@ -44,7 +44,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, 
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ServerPlan:
     """How one server is started."""
 
     argv: list[str]
@@ -57,7 +57,7 @@ class Plan:
         return shlex.join([*(["env"] if self.env else []), *(f"{k}={v}" for k, v in self.env.items()), *self.argv])
 
 
-def find_gpus() -> list[Gpu]:
+def find_judge_gpus() -> list[Gpu]:
     """The GPUs that judges may run on, see :func:`interbench.base.gpus.find_gpus`.
 
     Raises:
@@ -165,7 +165,7 @@ def plan(
     port: int = 8000,
     extra: Sequence[str] = (),
     vllm: str = "vllm",
-) -> list[Plan]:
+) -> list[ServerPlan]:
     """One server per GPU, on consecutive ports from ``port``; the other arguments as for :func:`command`.
 
     All serve one checkpoint with one context, which fit the smallest GPU: servers that differ are different judges.
@@ -186,7 +186,7 @@ def plan(
     if model is None:
         model, context = min((_fitting(gpu) for gpu in gpus), key=lambda fit: (fit[0] == MODEL, fit[1]))
     return [
-        Plan(
+        ServerPlan(
             command(
                 gpu,
                 sampling=sampling,
@@ -247,7 +247,7 @@ class Servers:
         logs: folder for their output, ``server-<port>.log``; None for a temporary one.
     """
 
-    def __init__(self, plans: Sequence[Plan], logs: Path | None = None) -> None:
+    def __init__(self, plans: Sequence[ServerPlan], logs: Path | None = None) -> None:
         self.plans = list(plans)
         self.logs = Path(tempfile.mkdtemp(prefix="interbench-judge-")) if logs is None else logs
         self._temporary = logs is None
@@ -302,7 +302,7 @@ class Servers:
         if self._temporary:
             shutil.rmtree(self.logs, ignore_errors=True)
 
-    def log(self, one: Plan) -> Path:
+    def log(self, one: ServerPlan) -> Path:
         """Where a server's output goes."""
         return self.logs / f"server-{one.url.rsplit(':', 1)[-1]}.log"
 
@@ -350,7 +350,7 @@ class Servers:
                     raise self._ended(one, process)
             time.sleep(1.0)
 
-    def _ended(self, one: Plan, process: subprocess.Popen[bytes]) -> JudgeError:
+    def _ended(self, one: ServerPlan, process: subprocess.Popen[bytes]) -> JudgeError:
         lines = self.log(one).read_bytes()[-64_000:].decode(errors="replace").strip().splitlines()
         causes = [line for line in lines if "Error" in line and "See root cause above" not in line]
         errors = causes or lines or ["it said nothing"]
@@ -391,7 +391,7 @@ def run(
     Raises:
         JudgeError: no GPU, no vLLM, or a server that does not start.
     """
-    gpus = find_gpus()
+    gpus = find_judge_gpus()
     if only_print and not gpus:
         tell(f"# No NVIDIA GPU was found here; this is for one {_PUBLISHED_GPU.name}.")
         gpus = [_PUBLISHED_GPU]

@@ -82,7 +82,7 @@ class _Model(BaseModel):
         return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
-class Video(_Model):
+class ServedVideo(_Model):
     """What the clips look like."""
 
     width: int = Field(gt=0)
@@ -106,7 +106,7 @@ class Health(_Model):
     settings: dict[str, bool | int | float | str] = {}
     sessions: int = 0
     capacity: int = Field(ge=0)
-    video: Video | None = None
+    video: ServedVideo | None = None
 
 
 class Opened(_Model):
@@ -120,7 +120,7 @@ class TurnFailure(_Model):
     message: str = ""
 
 
-class Turn(_Model):
+class ServedTurn(_Model):
     """A turn as the service records it."""
 
     index: int
@@ -147,7 +147,7 @@ class Upload:
     media_type: str
 
 
-class Answer:
+class IncomingAnswer:
     """An answer that is arriving."""
 
     def __init__(self, index: int, response: httpx.Response) -> None:
@@ -225,7 +225,7 @@ class ConversationClient:
         return _parsed(Opened, await self._ask("POST", "/v1/conversations", _form(fields, image=image)), where)
 
     @contextlib.asynccontextmanager
-    async def turn(self, conversation: str, text: str | None, audio: Upload | None) -> AsyncIterator[Answer]:
+    async def turn(self, conversation: str, text: str | None, audio: Upload | None) -> AsyncIterator[IncomingAnswer]:
         """Post a turn of the user; the answer is there when its first bytes are. Leaving early gives the answer up.
 
         Raises:
@@ -251,18 +251,18 @@ class ConversationClient:
                     f"the answer should be video/mp4 with a header {TURN_HEADER}, and is {kind[:80] or 'untyped'!r} "
                     f"with {number[:20]!r}"
                 )
-            yield Answer(int(number), response)
+            yield IncomingAnswer(int(number), response)
         finally:
             await response.aclose()
 
-    async def record(self, conversation: str, index: int) -> Turn:
+    async def record(self, conversation: str, index: int) -> ServedTurn:
         """A turn as the service records it, also while it runs.
 
         Raises:
             ConversationError: there is no such record.
         """
         path = f"/v1/conversations/{conversation}/turns/{index}"
-        return _parsed(Turn, await self._ask("GET", path), "GET the turn")
+        return _parsed(ServedTurn, await self._ask("GET", path), "GET the turn")
 
     async def close(self, conversation: str) -> None:
         """Close the conversation.

@@ -38,12 +38,12 @@ from interbench.systems.live.client import (
     Health,
     NotTheProtocolError,
     RefusedError,
-    Turn,
+    ServedTurn,
     Upload,
 )
 from interbench.systems.live.outcome import AGAIN, final_event, sentence, turn_detail
 from interbench.systems.live.own_server import TOKEN, OwnServer, check_gpu, default_command
-from interbench.systems.live.service import Service, identity
+from interbench.systems.live.service import ConversationService, identity
 from interbench.systems.prompting import template
 
 Send = Literal["audio", "text", "both"]
@@ -115,7 +115,7 @@ class LiveTalk(AvatarSystem):
         self._command = command
         self._start_timeout_s = start_timeout_s
         self._open_wait_s = open_wait_s
-        self._service: Service | None = None
+        self._service: ConversationService | None = None
         self._health: Health | None = None
 
     @property
@@ -137,7 +137,7 @@ class LiveTalk(AvatarSystem):
         )
 
     @property
-    def service(self) -> Service:
+    def service(self) -> ConversationService:
         if self._service is None:
             raise RuntimeError("the system was not started")
         return self._service
@@ -151,7 +151,7 @@ class LiveTalk(AvatarSystem):
             if "--device" not in self._serve:
                 check_gpu(self._size)
             where = OwnServer(command, self._size, self._serve)
-        self._service = Service(
+        self._service = ConversationService(
             where, start_timeout_s=self._start_timeout_s, open_wait_s=self._open_wait_s, tell=self.tell
         )
         try:
@@ -234,7 +234,7 @@ class _Conversation(Conversation):
         except ConversationError as error:
             broken = error
         told = None if index is None else await _record(client, conversation, index)
-        record = told if isinstance(told, Turn) else None
+        record = told if isinstance(told, ServedTurn) else None
         if record is not None and record.text:
             yield ReplyText(record.text)
         sent = "text" if speech is None else "audio" if text is None else "both"
@@ -260,7 +260,7 @@ class _Conversation(Conversation):
                     await client.close(conversation)
 
 
-async def _record(client: ConversationClient, conversation: str, index: int) -> Turn | ConversationError:
+async def _record(client: ConversationClient, conversation: str, index: int) -> ServedTurn | ConversationError:
     """What the service says of a turn whose stream has ended, or why that can't be had."""
     deadline = time.monotonic() + _SETTLE_S
     while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from interbench.systems.base import Blocked, Completed, Failed, Final, JsonValue, TimedOut
-from interbench.systems.live.client import ConversationError, RefusedError, Turn
+from interbench.systems.live.client import ConversationError, RefusedError, ServedTurn
 
 AGAIN = "The rest of the conversation can't be played; `--retry failed` plays it again from its first turn."
 _ENDINGS = {
@@ -17,7 +17,7 @@ _ENDINGS = {
 
 
 def final_event(
-    broken: ConversationError | None, record: Turn | ConversationError | None, detail: Mapping[str, JsonValue]
+    broken: ConversationError | None, record: ServedTurn | ConversationError | None, detail: Mapping[str, JsonValue]
 ) -> Final:
     """The last event of a turn.
 
@@ -28,11 +28,11 @@ def final_event(
     """
     if isinstance(broken, RefusedError):
         return _refused(broken, detail)
-    if isinstance(record, Turn) and record.outcome in ("timed_out", "failed"):
+    if isinstance(record, ServedTurn) and record.outcome in ("timed_out", "failed"):
         return _unsuccessful(record, detail)
     if isinstance(broken, ConversationError):
         return Failed(broken.code, sentence(broken), transient=broken.transient, detail=detail)
-    if not isinstance(record, Turn):
+    if not isinstance(record, ServedTurn):
         why = f" {sentence(record)}" if record else ""
         return Failed("no_record", f"The answer ended, but nothing is known of how.{why}", True, detail)
     if record.outcome == "completed":
@@ -56,7 +56,7 @@ def _refused(refused: RefusedError, detail: Mapping[str, JsonValue]) -> Final:
     return Failed(refused.code, message, transient=refused.transient, detail=detail)
 
 
-def _unsuccessful(record: Turn, detail: Mapping[str, JsonValue]) -> Final:
+def _unsuccessful(record: ServedTurn, detail: Mapping[str, JsonValue]) -> Final:
     """The outcome of a turn that began and did not come to a good end."""
     code = record.error.code if record.error else record.outcome
     message = record.error.message if record.error and record.error.message else _ENDINGS.get(record.outcome, "")
@@ -72,7 +72,7 @@ def _unsuccessful(record: Turn, detail: Mapping[str, JsonValue]) -> Final:
     return Failed("not_the_protocol", f"The server calls the turn {record.outcome[:80]!r}.", detail=detail)
 
 
-def turn_detail(record: Turn) -> dict[str, JsonValue]:
+def turn_detail(record: ServedTurn) -> dict[str, JsonValue]:
     """What the service says of a turn, to be kept with it. What it does not say is left out."""
     parts: dict[str, JsonValue] = {
         step.removesuffix("_s"): seconds for step, seconds in record.timings.items() if seconds is not None

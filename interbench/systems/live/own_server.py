@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from interbench.base.child_guard import kept
+from interbench.base.child_guard import guarded
 from interbench.base.errors import SystemLoadError
 from interbench.base.gpus import find_gpus
 from interbench.base.remote import Secret, base_url
@@ -97,7 +97,7 @@ class OwnServer:
         argv += ["--announce", str(announcement), *self._options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - does not wait
-                kept(argv),
+                guarded(argv),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

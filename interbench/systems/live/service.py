@@ -21,7 +21,7 @@ _DYING_S = 15.0
 """How long a server that no longer answers may take to end."""
 
 
-class Service:
+class ConversationService:
     """Where conversations are opened.
 
     Args:

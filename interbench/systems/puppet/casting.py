@@ -22,7 +22,7 @@ _STYLES: dict[str, tuple[HairStyle, ...]] = {
 }
 _PLACES = tuple(place for place in get_args(Backdrop) if place != "plain")
 _T = TypeVar("_T")
-Part = Literal["person", "clothes", "backdrop"]
+FigurePart = Literal["person", "clothes", "backdrop"]
 """What of a figure can change from turn to turn."""
 
 
@@ -77,7 +77,7 @@ def look_of(persona: Persona) -> Look:
     return persona.look or made_up(persona)
 
 
-def drifted(persona: Persona, turn: int, what: frozenset[Part]) -> tuple[Persona, Look]:
+def drifted(persona: Persona, turn: int, what: frozenset[FigurePart]) -> tuple[Persona, Look]:
     """Who appears in ``turn`` (1-based) when ``what`` changes between turns; the first shows the persona itself."""
     look = look_of(persona)
     if turn == 1 or not what:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from interbench.systems.base import Reference, TurnRequest
+from interbench.systems.base import ReferenceReply, TurnRequest
 from interbench.systems.puppet import rewrites
-from interbench.systems.puppet.casting import Part
+from interbench.systems.puppet.casting import FigurePart
 from interbench.systems.puppet.motion import Manner
 
 
@@ -21,7 +21,7 @@ class Staging:
     """How a clip is made; the defaults are the intact puppet's."""
 
     manner: Manner = field(default_factory=Manner)
-    drift: frozenset[Part] = frozenset()
+    drift: frozenset[FigurePart] = frozenset()
     """What changes from turn to turn."""
     wrong_mood: bool = False
     monotone: bool = False
@@ -43,7 +43,7 @@ class Defect:
     """Keys of the dimensions that must fall, or ``outcome`` if turns must not be completed."""
     seen_offline: tuple[str, ...] = ()
     """Those of ``lowers`` that the offline judge, or the harness itself, must notice."""
-    rewrite: Callable[[TurnRequest, Reference], str] | None = None
+    rewrite: Callable[[TurnRequest, ReferenceReply], str] | None = None
     """What is said instead of the reference reply."""
     staging: Staging = Staging()
 

@@ -16,12 +16,12 @@ from interbench.base.errors import ScenarioError
 from interbench.domain.persona import Persona
 from interbench.systems.puppet.casting import look_of
 from interbench.systems.puppet.figure.features import Mouth
-from interbench.systems.puppet.figure.sprites import Figure, Pose
+from interbench.systems.puppet.figure.sprites import FigurePainter, Pose
 
 
 def portrait(persona: Persona) -> bytes:
     """The PNG file of a persona's portrait."""
-    picture = Figure(persona, look_of(persona)).frame(Pose(mouth=Mouth(smile=0.34)))
+    picture = FigurePainter(persona, look_of(persona)).frame(Pose(mouth=Mouth(smile=0.34)))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()

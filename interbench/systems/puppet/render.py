@@ -15,7 +15,7 @@ from interbench.domain.persona import Look, Persona, Voice
 from interbench.media.speech import Samples, Speech, level, synthesize
 from interbench.systems.puppet.casting import drifted
 from interbench.systems.puppet.defects import Staging
-from interbench.systems.puppet.figure.sprites import Figure
+from interbench.systems.puppet.figure.sprites import FigurePainter
 from interbench.systems.puppet.film import AUDIO_RATE, write_film
 from interbench.systems.puppet.moods import EXPRESSIONS, OPPOSITES, mood_of
 from interbench.systems.puppet.motion import FPS, lead_s, poses
@@ -72,8 +72,8 @@ def render(
 
 
 @functools.lru_cache(maxsize=_FIGURES)
-def _figure(persona: str, look: Look) -> Figure:
-    return Figure(Persona.model_validate_json(persona), look)
+def _figure(persona: str, look: Look) -> FigurePainter:
+    return FigurePainter(Persona.model_validate_json(persona), look)
 
 
 def _paced(voice: Voice, pace: float) -> Voice:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from interbench.domain.keypoints import CONTENT_SHARE, containment, says
-from interbench.systems.base import Reference, TurnRequest
+from interbench.systems.base import ReferenceReply, TurnRequest
 
 _SENTENCE = re.compile(r"[^.!?…]+(?:[.!?…]+[\"'”’)\]]*|$)(?=\s|$)|\S[^.!?…]*[.!?…]\S*")
 
@@ -59,7 +59,7 @@ def _tells(phrase: str, text: str) -> bool:
     return says(phrase, text) or containment(phrase, text) >= CONTENT_SHARE
 
 
-def forget(turn: TurnRequest, reference: Reference) -> str:
+def forget(turn: TurnRequest, reference: ReferenceReply) -> str:
     """The reply without anything that only earlier turns could have told; turns that lean on none stay whole."""
     if not reference.context_points and not reference.leans_on:
         return reference.reply
@@ -77,13 +77,13 @@ def forget(turn: TurnRequest, reference: Reference) -> str:
     return (harmless or told)[turn.index % len(harmless or told)]
 
 
-def answer_another(turn: TurnRequest, reference: Reference) -> str:
+def answer_another(turn: TurnRequest, reference: ReferenceReply) -> str:
     """The reply to somebody else's question."""
     del turn
     return reference.off_topic_reply
 
 
-def answer_in_part(turn: TurnRequest, reference: Reference) -> str:
+def answer_in_part(turn: TurnRequest, reference: ReferenceReply) -> str:
     """A beginning of the reply, of 20 to 60 % of its words, that tells at most half of the key points.
 
     If no beginning tells so few, the one that tells fewest. It ends with a sentence if possible, else with a clause,
@@ -178,7 +178,7 @@ def _claim(text: str) -> str | None:
     return max(statements, key=merit, default=None)
 
 
-def contradict(turn: TurnRequest, reference: Reference) -> str:
+def contradict(turn: TurnRequest, reference: ReferenceReply) -> str:
     """The reply, and then the opposite of what was said in the turn before (of the reply itself on the first turn)."""
     earlier = [past.reply_text for past in turn.history if past.reply_text]
     claim = _claim(earlier[-1].partition(_AFTERTHOUGHT)[0] if earlier else reference.reply)
@@ -187,7 +187,7 @@ def contradict(turn: TurnRequest, reference: Reference) -> str:
     return f"{reference.reply.strip()} {_AFTERTHOUGHT} {_lower_first(negated(claim))}"
 
 
-def announce(turn: TurnRequest, reference: Reference) -> str:
+def announce(turn: TurnRequest, reference: ReferenceReply) -> str:
     """The reply as a newsreader reads it: framed, without commas or questions, in one stretch."""
     del turn
     flat = re.sub(r"\s*[,;:–—…]+(?=\s)", "", reference.reply)

@@ -24,7 +24,7 @@ from interbench.systems.base import (
 from interbench.systems.puppet.defects import DEFECTS
 from interbench.systems.puppet.motion import FPS
 from interbench.systems.puppet.render import MAX_REPLY_S
-from interbench.systems.puppet.studio import Studio
+from interbench.systems.puppet.render_pool import RenderPool
 
 
 class Puppet(AvatarSystem):
@@ -58,7 +58,7 @@ class Puppet(AvatarSystem):
             raise SystemLoadError(f"The puppet needs at least one worker, not {workers}.")
         self.variant = variant
         self._workers = workers or min(2, os.cpu_count() or 1)
-        self._studio: Studio | None = None
+        self._render_pool: RenderPool | None = None
 
     @classmethod
     def variants(cls) -> Mapping[str, str]:
@@ -79,22 +79,22 @@ class Puppet(AvatarSystem):
         await self._enter().warm_up()
 
     async def stop(self) -> None:
-        studio, self._studio = self._studio, None
-        if studio is not None:
-            await studio.leave()
+        render_pool, self._render_pool = self._render_pool, None
+        if render_pool is not None:
+            await render_pool.leave()
 
     async def open(self, persona: Persona) -> Conversation:
         return _PuppetConversation(self._enter(), persona, self.variant)
 
-    def _enter(self) -> Studio:
-        if self._studio is None:
-            self._studio = Studio.enter(self._workers)
-        return self._studio
+    def _enter(self) -> RenderPool:
+        if self._render_pool is None:
+            self._render_pool = RenderPool.enter(self._workers)
+        return self._render_pool
 
 
 class _PuppetConversation(Conversation):
-    def __init__(self, studio: Studio, persona: Persona, variant: str | None) -> None:
-        self._studio = studio
+    def __init__(self, render_pool: RenderPool, persona: Persona, variant: str | None) -> None:
+        self._render_pool = render_pool
         self._persona = persona
         self._defect = None if variant is None else DEFECTS[variant]
 
@@ -117,7 +117,7 @@ class _PuppetConversation(Conversation):
             "variant": None if self._defect is None else self._defect.name,
         }
         try:
-            clip = await self._studio.call(request, turn.deadline_s)
+            clip = await self._render_pool.call(request, turn.deadline_s)
         except (WorkerTimeoutError, WorkerDiedError) as error:
             yield Failed(error.code, f"The puppet's worker gave no clip: {error}", transient=True)
         except WorkerError as error:

@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from interbench.systems.base import Failed
-from interbench.systems.services.http_jobs import Service
+from interbench.systems.services.http_jobs import JobService
 from interbench.systems.services.mp4 import NotMp4Error, check_mp4, sync
 from interbench.systems.services.service_errors import Ended, complaint
 
@@ -25,7 +25,7 @@ _MAX_REDIRECTS = 5
 _PIECE = 2**16
 
 
-async def download(service: Service, url: str, output: Path, max_bytes: int = MAX_CLIP_BYTES) -> float | None:
+async def download(service: JobService, url: str, output: Path, max_bytes: int = MAX_CLIP_BYTES) -> float | None:
     """Fetch ``url`` to ``output``; gives the playback duration in seconds, if the file states it.
 
     A broken or cut off transfer is tried again, as it only reads.
@@ -69,7 +69,7 @@ async def take_inline(data: str, output: Path, max_bytes: int = MAX_INLINE_BYTES
     return _keep(output)
 
 
-async def _fetch(service: Service, url: str, output: Path, max_bytes: int) -> float | None:
+async def _fetch(service: JobService, url: str, output: Path, max_bytes: int) -> float | None:
     ours = True
     for _ in range(_MAX_REDIRECTS + 1):
         if not service.may_fetch(url):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from interbench.base.errors import SystemLoadError
 from interbench.systems.base import Blocked, Capabilities, Failed
-from interbench.systems.services.http_jobs import Answer, field
+from interbench.systems.services.http_jobs import JobAnswer, field
 from interbench.systems.services.rest_job import Finished, Order, Protocol, RestJobSystem, Working, quoted_id
 from interbench.systems.services.service_errors import Complaint, Ended, is_moderation
 from interbench.systems.services.spoken_words import spoken_wav
@@ -126,7 +126,7 @@ class HeyGen(RestJobSystem):
         raise Ended(Failed(said.code, said.message, "internal" in said.code.lower(), {"server": server}))
 
 
-def _data(answer: Answer) -> Answer:
+def _data(answer: JobAnswer) -> JobAnswer:
     """The answer with what it holds under ``data`` as its body."""
     data = answer.body.get("data") if isinstance(answer.body, dict) else None
-    return Answer(answer.status, answer.headers, data if isinstance(data, dict) else {})
+    return JobAnswer(answer.status, answer.headers, data if isinstance(data, dict) else {})

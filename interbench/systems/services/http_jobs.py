@@ -28,7 +28,7 @@ _READ_AGAIN = frozenset({408, 425, 429})
 _SEND_AGAIN = frozenset({408, 429})
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _GOOGLE_DELAY = re.compile(r"^(\d+(?:\.\d+)?)s$")
-Part = tuple[str | None, bytes | str, str] | tuple[None, str]
+FormPart = tuple[str | None, bytes | str, str] | tuple[None, str]
 """A field of a multipart form: (file name, content, type), or (None, text)."""
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -68,7 +68,7 @@ class KeyAuth:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JobAnswer:
     """A response whose body was read."""
 
     status: int
@@ -117,7 +117,7 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-class Service:
+class JobService:
     """One service.
 
     Args:
@@ -164,9 +164,9 @@ class Service:
         path: str,
         *,
         json_body: Mapping[str, Any] | None = None,
-        form: Sequence[tuple[str, Part]] = (),
+        form: Sequence[tuple[str, FormPart]] = (),
         method: str = "POST",
-    ) -> Answer:
+    ) -> JobAnswer:
         """Send a request that creates something.
 
         Raises:
@@ -211,7 +211,7 @@ class Service:
         json_body: Mapping[str, Any] | None = None,
         method: str = "GET",
         max_bytes: int = MAX_JSON_BYTES,
-    ) -> Answer:
+    ) -> JobAnswer:
         """Ask for something without changing anything; repeated after failures.
 
         Raises:
@@ -248,9 +248,9 @@ class Service:
         method: str,
         url: str,
         json_body: Mapping[str, Any] | None,
-        form: Sequence[tuple[str, Part]],
+        form: Sequence[tuple[str, FormPart]],
         max_bytes: int,
-    ) -> Answer:
+    ) -> JobAnswer:
         content = None if json_body is None else json.dumps(json_body).encode()
         headers = {"Accept": "application/json", **await self.headers_for(url)}
         if content is not None:
@@ -266,13 +266,13 @@ class Service:
                 body = json.loads(data)
             except ValueError:
                 body = data.decode(errors="replace")
-            return Answer(response.status_code, response.headers, body)
+            return JobAnswer(response.status_code, response.headers, body)
 
-    def _complaint(self, answer: Answer) -> Complaint:
+    def _complaint(self, answer: JobAnswer) -> Complaint:
         found = complaint(answer.body, answer.status)
         return Complaint(self.redact(found.code), self.redact(found.message))
 
-    def _asked_wait(self, answer: Answer) -> float | None:
+    def _asked_wait(self, answer: JobAnswer) -> float | None:
         """Seconds that the service asks to wait, by header or in Google's error details."""
         milliseconds = answer.headers.get("retry-after-ms", "")
         if milliseconds.isdigit():
@@ -285,7 +285,7 @@ class Service:
         return asked
 
 
-def field(answer: Answer, name: str) -> str:
+def field(answer: JobAnswer, name: str) -> str:
     """A text field of the answer to a request that created something.
 
     Raises:

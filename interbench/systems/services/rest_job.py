@@ -27,7 +27,7 @@ from interbench.systems.base import (
     Failed,
     JsonValue,
     PastTurn,
-    Progress,
+    ProgressReport,
     ReplyText,
     Retired,
     Submitted,
@@ -46,7 +46,7 @@ from interbench.systems.prompting import (
 )
 from interbench.systems.services import continuity
 from interbench.systems.services.download import MAX_CLIP_BYTES, MAX_INLINE_BYTES, download, take_inline
-from interbench.systems.services.http_jobs import Auth, KeyAuth, Patience, Service, service_url
+from interbench.systems.services.http_jobs import Auth, JobService, KeyAuth, Patience, service_url
 from interbench.systems.services.reference_image import fitted_png
 from interbench.systems.services.service_errors import Ended
 
@@ -190,7 +190,7 @@ class RestJobSystem(AvatarSystem):
         )
         self.seconds = self._seconds(seconds)
         self.ask_anyway = ask_anyway
-        self._service: Service | None = None
+        self._service: JobService | None = None
 
     # -- what a service says about itself -------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class RestJobSystem(AvatarSystem):
     # -- the same for every service -------------------------------------------------------------------------------
 
     @property
-    def service(self) -> Service:
+    def service(self) -> JobService:
         if self._service is None:
             raise RuntimeError("the system was not started")
         return self._service
@@ -284,7 +284,7 @@ class RestJobSystem(AvatarSystem):
     async def start(self) -> None:
         if self.gone is None:
             patience = Patience(first_wait_s=min(1.0, self.poll_s), submit_wait_s=self.submit_wait_s)
-            self._service = Service(self.base_url, self.auth(), patience)
+            self._service = JobService(self.base_url, self.auth(), patience)
 
     async def stop(self) -> None:
         if self._service is not None:
@@ -451,13 +451,13 @@ class _JobConversation(Conversation):
         """Poll until the job ends, and fetch its clip."""
         system = self._system
         polls = 0
-        last: Progress | None = None
+        last: ProgressReport | None = None
         while True:
             state = await system.poll(job_id)
             polls += 1
             if isinstance(state, Finished):
                 break
-            progress = Progress(state.fraction, state.note)
+            progress = ProgressReport(state.fraction, state.note)
             if progress != last:
                 yield progress
                 last = progress

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from interbench.base.errors import SystemLoadError
 from interbench.systems.base import Blocked, Capabilities, Failed, JsonValue
-from interbench.systems.services.http_jobs import Auth, KeyAuth, Part, field
+from interbench.systems.services.http_jobs import Auth, FormPart, KeyAuth, field
 from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working, quoted_id
 from interbench.systems.services.service_errors import Complaint, Ended, is_moderation
 
@@ -116,7 +116,7 @@ class Sora(RestJobSystem):
         fields = {"prompt": order.prompt, "model": self.model, "seconds": seconds, "size": _spelled(order.size)}
         if self._send_seed:
             fields["seed"] = str(order.turn.seed)
-        form: list[tuple[str, Part]] = [(name, (None, value)) for name, value in {**fields, **self._extra}.items()]
+        form: list[tuple[str, FormPart]] = [(name, (None, value)) for name, value in {**fields, **self._extra}.items()]
         if order.image is not None:
             form.append(("input_reference", ("reference.png", order.image, "image/png")))
         return field(await self.service.submit("/v1/videos", form=form), "id")

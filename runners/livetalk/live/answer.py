@@ -13,9 +13,9 @@ from typing import cast
 from torch import Tensor
 
 from livetalk.base.rates import VIDEO_FPS
-from livetalk.live.device_queue import Playback, Turns
+from livetalk.live.device_queue import DeviceQueue, Playback
 from livetalk.live.memory import heard_text
-from livetalk.live.pipe import Piece, Pipe, StalledError
+from livetalk.live.piece_queue import Piece, PieceQueue, StalledError
 from livetalk.live.settings import LiveSettings
 from livetalk.live.speech_feed import SpeechFeed
 from livetalk.live.turns import Outcome, TurnError, TurnRecord, TurnTimings, UserTurn
@@ -32,7 +32,7 @@ _FAREWELL_S = 5.0  # for a thinker whose answer was cancelled
 
 
 @dataclass
-class Studio:
+class AnswerContext:
     """What the answers of one session work with, one after the other."""
 
     performer: Performer
@@ -41,8 +41,8 @@ class Studio:
     note: str  # goes into every clip, for whoever finds one
     thinker: Thinker
     settings: LiveSettings
-    rendering: Turns
-    decoding: Turns
+    rendering: DeviceQueue
+    decoding: DeviceQueue
     pool: Executor
     clock: Callable[[], float]
     in_order: bool = False  # not before the first answer, nor after the renderer failed
@@ -66,19 +66,21 @@ class Answer:
             stream cleanly and stand in the turn's record.
     """
 
-    def __init__(self, index: int, turn: UserTurn, question: Question, studio: Studio, stage_free: asyncio.Event):
+    def __init__(
+        self, index: int, turn: UserTurn, question: Question, context: AnswerContext, stage_free: asyncio.Event
+    ):
         """Begin at once; what needs the performer waits for `stage_free`."""
         self.index = index
         self.said = turn
         self.stage_free = asyncio.Event()
         """The performer can serve the next answer."""
-        self._studio = studio
-        self._clock = studio.clock
+        self._context = context
+        self._clock = context.clock
         self._begun = self._clock()
         self._loop = asyncio.get_running_loop()
-        self._feed = SpeechFeed(studio.settings.max_answer_s)
+        self._feed = SpeechFeed(context.settings.max_answer_s)
         self._playback = Playback(self._clock, self._begun)
-        self._pipe = Pipe(studio.settings.queue_blocks, studio.settings.stall_s)
+        self._pieces_out = PieceQueue(context.settings.queue_blocks, context.settings.stall_s)
         self._times: dict[str, float] = {}
         self._busy = {"render": 0.0, "decode": 0.0, "encode": 0.0}
         self._text: list[str] = []
@@ -104,7 +106,7 @@ class Answer:
         if self._read_out:
             raise StopAsyncIteration
         try:
-            piece = await self._pipe.get()
+            piece = await self._pieces_out.get()
         except asyncio.CancelledError:
             self._disconnect()
             raise
@@ -127,7 +129,7 @@ class Answer:
 
     def give_up(self) -> None:
         """The client takes nothing of what it is sent: as if it were gone, and the turn's record says why."""
-        self._pipe.leave()
+        self._pieces_out.leave()
         self._end(self._stalled())
 
     # -- for the session ---------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ class Answer:
         An answer that was read to its end and that its viewer is known to have cut short counts as interrupted, too.
         """
         if self._ending is None:
-            self._pipe.widen()
+            self._pieces_out.widen()
             self._end(_Ending(Outcome.interrupted, error), played_s)
         elif played_s is not None and played_s < min(self._feed.seconds, self._video_s):
             self._heard_s = max(0.0, played_s)
@@ -196,7 +198,7 @@ class Answer:
     # -- thinking, on the event loop ---------------------------------------------------------------------------------
 
     async def _think(self, question: Question) -> None:
-        pieces = cast("AsyncGenerator[Delta]", self._studio.thinker.answer(question))
+        pieces = cast("AsyncGenerator[Delta]", self._context.thinker.answer(question))
         try:
             while (piece := await self._next(pieces)) is not None:
                 self._hear(piece)
@@ -220,7 +222,7 @@ class Answer:
                 _log.exception("the thinker did not close its answer in turn %d", self.index)
 
     async def _next(self, pieces: AsyncGenerator[Delta]) -> Delta | None:
-        settings = self._studio.settings
+        settings = self._context.settings
         limit = settings.gap_s if self._text or self._feed.seconds else settings.first_piece_s
         if not self._feed.audible:
             limit = min(limit, self._begun + settings.first_sound_s - self._clock())
@@ -255,7 +257,7 @@ class Answer:
         try:
             await stage_free.wait()
             if not self._feed.stop.is_set():
-                await self._loop.run_in_executor(self._studio.pool, self._perform)
+                await self._loop.run_in_executor(self._context.pool, self._perform)
             # The sound has ended, and with it the thinker, or something else has ended the turn.
             self._ending = self._ending or self._conclusion()
         except StalledError:
@@ -267,13 +269,13 @@ class Answer:
         finally:
             self._mark("finished_s")
             self.stage_free.set()
-            self._pipe.end()
+            self._pieces_out.end()
 
     def _conclusion(self) -> _Ending:
         if self._trouble is not None:
             return self._trouble
         if self._feed.full:
-            longest = self._studio.settings.max_answer_s
+            longest = self._context.settings.max_answer_s
             message = f"The answer was longer than the {longest:g} seconds allowed, and was cut off there."
             return _Ending(Outcome.timed_out, TurnError("too_long", message))
         if self._made:
@@ -295,12 +297,12 @@ class Answer:
         self._thinking.cancel()
 
     def _stalled(self) -> _Ending:
-        stall = self._studio.settings.stall_s
+        stall = self._context.settings.stall_s
         message = f"The client read nothing for {stall:g} seconds while video was waiting."
         return _Ending(Outcome.disconnected, TurnError("stalled", message))
 
     def _disconnect(self) -> None:
-        self._pipe.leave()
+        self._pieces_out.leave()
         self._end(_Ending(Outcome.disconnected))
 
     def _perform(self) -> None:
@@ -322,29 +324,29 @@ class Answer:
                 writing.result()
                 encoding.submit(self._finish, opened.result()).result()
         self._mark("finished_s")
-        self._pipe.drain()
+        self._pieces_out.drain()
 
     def _blocks(self) -> Generator[FrameBlock]:
-        studio = self._studio
-        if not studio.in_order:
-            studio.begin()
-        studio.in_order = False  # unless the performance ends well
-        self._first_frame = block_frames(studio.performer.next_block)[0]
-        speech = _TimedStream(studio.speech, studio.loudness, lambda: self._mark("first_window_s"))
+        context = self._context
+        if not context.in_order:
+            context.begin()
+        context.in_order = False  # unless the performance ends well
+        self._first_frame = block_frames(context.performer.next_block)[0]
+        speech = _TimedStream(context.speech, context.loudness, lambda: self._mark("first_window_s"))
         try:
-            yield from studio.performer.perform(self._feed.samples(), speech, stop=self._feed.stop, gate=self)
+            yield from context.performer.perform(self._feed.samples(), speech, stop=self._feed.stop, gate=self)
         except GeneratorExit:
-            studio.in_order = True
+            context.in_order = True
             raise
-        studio.in_order = True
-        studio.loudness = speech.loudness
+        context.in_order = True
+        context.loudness = speech.loudness
 
     @contextmanager
     def turn(self, stage: Stage, block: int) -> Iterator[None]:
         """A `livetalk.render.performer.Gate`: those go first whose viewers need the work soonest."""
         # A clean pass serves the block after its own.
         video_s = (block_frames(block + (stage == "clean"))[0] - self._first_frame) / VIDEO_FPS
-        turns = self._studio.decoding if stage == "decode" else self._studio.rendering
+        turns = self._context.decoding if stage == "decode" else self._context.rendering
         with turns.turn(lambda: self._due(video_s)), self._at_work("decode" if stage == "decode" else "render"):
             yield
 
@@ -353,9 +355,9 @@ class Answer:
         return float("-inf") if self._feed.stop.is_set() else self._playback.due(video_s)
 
     def _open_file(self) -> FragmentWriter:
-        settings = self._studio.settings
+        settings = self._context.settings
         size = settings.stream.width, settings.stream.height
-        return FragmentWriter(*size, encoder=settings.encoder, metadata={"comment": self._studio.note})
+        return FragmentWriter(*size, encoder=settings.encoder, metadata={"comment": self._context.note})
 
     def _write(self, writer: FragmentWriter, block: FrameBlock) -> None:
         count = len(block.frames)
@@ -367,13 +369,13 @@ class Answer:
         head = b"" if self._made else writer.init_segment
         self._made += count
         waiting = self._clock()
-        self._pipe.put(Piece(head + fragment, count))
+        self._pieces_out.put(Piece(head + fragment, count))
         self._playback.hold(self._clock() - waiting)
 
     def _finish(self, writer: FragmentWriter) -> None:
         rest = writer.finish()
         if rest:
-            self._pipe.put(Piece(rest, 0))
+            self._pieces_out.put(Piece(rest, 0))
 
     @contextmanager
     def _at_work(self, stage: str) -> Iterator[None]:

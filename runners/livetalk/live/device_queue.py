@@ -11,7 +11,7 @@ Deadline = Callable[[], float]
 """When a piece of work must be done, on the engine's clock; asked anew at every choice."""
 
 
-class Turns:
+class DeviceQueue:
     """A device taken in turns, one piece of work at a time: of those who wait, the earliest deadline goes first.
 
     Equal deadlines go in the order of their coming. Work that has begun is never interrupted.

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from livetalk.base.background import in_background
 from livetalk.base.rates import VIDEO_FPS
-from livetalk.live.answer import Studio
-from livetalk.live.device_queue import Turns
+from livetalk.live.answer import AnswerContext
+from livetalk.live.device_queue import DeviceQueue
 from livetalk.live.session import Session
 from livetalk.live.settings import LiveSettings
 from livetalk.live.turns import CapacityError, VideoFormat
@@ -55,7 +55,7 @@ class Engine:
         """Conversations that can be open at once."""
         self.encoder = settings.encoder
         """Of the video, by FFmpeg's name once the engine has started."""
-        self.rendering, self.decoding = Turns(), Turns()
+        self.rendering, self.decoding = DeviceQueue(), DeviceQueue()
         self._performers: list[Performer] = []  # without a conversation
         self._open: set[Session] = set()
         self._opening = 0
@@ -140,7 +140,7 @@ class Engine:
             raise
         finally:
             self._opening -= 1
-        studio = Studio(
+        context = AnswerContext(
             performer=performer,
             begin=partial(self._begin, performer, context, reference, seed),
             speech=self.models.speech,
@@ -153,7 +153,7 @@ class Engine:
             clock=self.clock,
         )
         session = Session(
-            studio, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
+            context, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
         )
         self._open.add(session)
         return session

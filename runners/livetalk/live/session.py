@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from livetalk.live.answer import Answer, Studio
+from livetalk.live.answer import Answer, AnswerContext
 from livetalk.live.memory import Memory
 from livetalk.live.turns import Outcome, TurnError, TurnRecord, UserTurn, VideoFormat
 from livetalk.thinkers.base import Question
@@ -19,7 +19,7 @@ class Session:
     """One conversation. `Engine.open` makes it; all methods belong to one event loop.
 
     Args:
-        studio: what answers are made with.
+        context: what answers are made with.
         video: what they look like.
         persona, voice, seed: for the thinker.
         leave: called once, when nothing is at work any more.
@@ -27,7 +27,7 @@ class Session:
 
     def __init__(
         self,
-        studio: Studio,
+        context: AnswerContext,
         video: VideoFormat,
         *,
         persona: str,
@@ -37,10 +37,10 @@ class Session:
     ) -> None:
         self.id = uuid.uuid4().hex
         self.video = video
-        self._studio: Studio | None = studio
+        self._context: AnswerContext | None = context
         self._persona, self._voice, self._seed = persona, voice, seed
         self._leave = leave
-        self._memory = Memory(studio.settings.history_audio_s, studio.settings.history_chars)
+        self._memory = Memory(context.settings.history_audio_s, context.settings.history_chars)
         self._records: list[TurnRecord] = []  # of all turns but the latest
         self._latest: Answer | None = None
         self._past: dict[int, Answer] = {}  # interrupted, and perhaps still on their way to the client
@@ -52,8 +52,8 @@ class Session:
         Raises:
             TurnError: `closed`.
         """
-        studio = self._studio
-        if studio is None or self._closing is not None:
+        context = self._context
+        if context is None or self._closing is not None:
             raise TurnError("closed", "The conversation is closed; open a new one.")
         stage_free = asyncio.Event()
         if self._latest is None:
@@ -71,7 +71,7 @@ class Session:
             voice=self._voice,
             seed=self._seed + len(self._records),
         )
-        answer = Answer(len(self._records) + 1, turn, question, studio, stage_free)
+        answer = Answer(len(self._records) + 1, turn, question, context, stage_free)
         self._latest = answer
         return answer
 
@@ -119,7 +119,7 @@ class Session:
             self._settle(latest)
         await asyncio.gather(*(answer.ended() for answer in self._past.values()))
         self._leave_behind(keep=0)
-        self._studio = None
+        self._context = None
         await self._leave(self)
 
     def _settle(self, answer: Answer) -> None:

@@ -12,7 +12,7 @@ from livetalk.base.errors import LiveTalkError
 from livetalk.live.session import Answer
 from livetalk.live.turns import TurnError
 from livetalk.server import problems
-from livetalk.server.conversations import Conversation
+from livetalk.server.conversations import OpenConversation
 from livetalk.server.metrics import Metrics
 from livetalk.server.problems import KINDS, ProblemError
 from livetalk.thinkers.base import ThinkerError
@@ -38,7 +38,7 @@ class AnswerResponse(Response):
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, conversation: Conversation, answer: Answer, *, complete_at: float, stall_s: float, metrics: Metrics
+        self, conversation: OpenConversation, answer: Answer, *, complete_at: float, stall_s: float, metrics: Metrics
     ) -> None:
         super().__init__(headers={TURN_HEADER: str(answer.index), "X-Accel-Buffering": "no"})
         del self.headers["content-length"]

@@ -21,7 +21,7 @@ _MAX_USES = 8  # requests at once about one conversation: each may hold an uploa
 _MAX_RETRY_S = 60.0
 
 
-class Conversation:
+class OpenConversation:
     """A session and when it was last used. It does not expire while something holds it with `in_use`."""
 
     def __init__(self, session: Session, clock: Callable[[], float]) -> None:
@@ -99,7 +99,7 @@ class Conversations:
         self._limits = limits
         self._closed = closed
         self._clock = clock
-        self._open: dict[str, Conversation] = {}
+        self._open: dict[str, OpenConversation] = {}
         self._expired: OrderedDict[str, None] = OrderedDict()
         self._reserved = 0
 
@@ -120,7 +120,7 @@ class Conversations:
 
     async def open(
         self, place: Place, *, image: Tensor | None, prompt: str | None, persona: str, voice: str | None, seed: int
-    ) -> Conversation:
+    ) -> OpenConversation:
         """
         Raises:
             ProblemError: `full`.
@@ -131,10 +131,10 @@ class Conversations:
             session = await self._engine.open(image=image, prompt=prompt, persona=persona, voice=voice, seed=seed)
         except CapacityError:
             raise self._full() from None
-        conversation = self._open[session.id] = Conversation(session, self._clock)
+        conversation = self._open[session.id] = OpenConversation(session, self._clock)
         return conversation
 
-    def get(self, name: str) -> Conversation:
+    def get(self, name: str) -> OpenConversation:
         """
         Raises:
             ProblemError: `unknown_conversation`, `expired`.
@@ -149,7 +149,7 @@ class Conversations:
             "There is no such conversation. It was closed, or the server was restarted since. Open a new one.",
         )
 
-    def get_for_turn(self, name: str) -> Conversation:
+    def get_for_turn(self, name: str) -> OpenConversation:
         """As `get`, but an old conversation whose last turn still runs takes no further one.
 
         Raises:

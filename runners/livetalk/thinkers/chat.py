@@ -16,7 +16,7 @@ from livetalk.base.rates import AUDIO_RATE
 from livetalk.thinkers.base import Delta, HeardDelta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages, forgetting
 from livetalk.thinkers.sentences import Splitter, speakable
-from livetalk.thinkers.service import SILENCE_S, Service, TooLongError, WholeCharacters, mended, read_json
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, TooLongError, WholeCharacters, mended, read_json
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.speech_endpoint import SpeechEndpoint
 
@@ -66,14 +66,14 @@ class ChatThinker(Thinker):
         silence_s: float = SILENCE_S,
     ) -> None:
         self.name = f"chat {model}" if model else "chat"
-        self._chat = Service("chat service", url, CHAT_KEY_VARIABLE, silence_s=silence_s)
+        self._chat = ServiceClient("chat service", url, CHAT_KEY_VARIABLE, silence_s=silence_s)
         self._speech = (
-            Service("speech service", speech_url, SPEECH_KEY_VARIABLE, silence_s=silence_s)
+            ServiceClient("speech service", speech_url, SPEECH_KEY_VARIABLE, silence_s=silence_s)
             if speech_url
             else self._chat
         )
         self._ears = (
-            Service("transcription service", transcribe_url, TRANSCRIBE_KEY_VARIABLE, silence_s=silence_s)
+            ServiceClient("transcription service", transcribe_url, TRANSCRIBE_KEY_VARIABLE, silence_s=silence_s)
             if transcribe_url
             else None
         )
@@ -139,7 +139,7 @@ class ChatThinker(Thinker):
     def voice_of(self, question: Question) -> str | None:
         return question.voice or self._voice
 
-    def _services(self) -> list[Service]:
+    def _services(self) -> list[ServiceClient]:
         return [service for service in dict.fromkeys((self._chat, self._speech, self._ears)) if service is not None]
 
     async def _written(self, question: Question) -> AsyncGenerator[str, None]:
@@ -220,7 +220,7 @@ class ChatThinker(Thinker):
             raise ThinkerError("unsupported", "There were no words to be heard in what the user said; say it again.")
         return replace(question, text=text, audio=None)
 
-    async def _transcribed(self, ears: Service, samples: Samples) -> str:
+    async def _transcribed(self, ears: ServiceClient, samples: Samples) -> str:
         digest = hashlib.sha256(np.ascontiguousarray(samples).tobytes()).digest()
         if digest not in self._transcripts:
             form = {"model": self._ears_model, "response_format": "json"}

@@ -22,7 +22,7 @@ from transformers import DynamicCache
 from livetalk.thinkers.omni_prompt import Prompt
 from livetalk.thinkers.omni_residual import ResidualCodes
 from livetalk.thinkers.omni_sampling import Sampler
-from livetalk.thinkers.omni_settings import Limits, Sampling
+from livetalk.thinkers.omni_settings import OmniLimits, Sampling
 
 Step: TypeAlias = int | Tensor | None
 """A token of the text, the codes [G] of a frame of speech, or work of which nothing is seen."""
@@ -60,7 +60,7 @@ class OmniModel:
 
     @torch.inference_mode()
     def answer(
-        self, prompt: Prompt, speaker: str, *, text: Sampling, speech: Sampling, limits: Limits, seed: int
+        self, prompt: Prompt, speaker: str, *, text: Sampling, speech: Sampling, limits: OmniLimits, seed: int
     ) -> Generator[Step]:
         """The answer to a prompt, step by step. Closing the iterator frees all that it holds.
 

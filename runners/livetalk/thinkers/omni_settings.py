@@ -46,7 +46,7 @@ _FRAMES_OF_SILENCE = 64
 
 
 @dataclass(frozen=True)
-class Limits:
+class OmniLimits:
     """Where an answer is cut.
 
     Args:

@@ -26,7 +26,7 @@ import numpy as np
 
 from livetalk.base.background import in_background
 from livetalk.thinkers.base import Delta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
-from livetalk.thinkers.omni_settings import SPEECH, TEXT, Limits, Sampling
+from livetalk.thinkers.omni_settings import SPEECH, TEXT, OmniLimits, Sampling
 from livetalk.thinkers.worker import Steps, Worker
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class QwenOmniThinker(Thinker):
         chunk: int = 8,
         text: Sampling = TEXT,
         speech: Sampling = SPEECH,
-        limits: Limits | None = None,
+        limits: OmniLimits | None = None,
         context_tokens: int = 32_768,
         seed: int = DEFAULT_SEED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or OmniLimits()
         if min(first_chunk, chunk) < 1:
             raise ValueError("A piece of sound has at least one frame.")
         if context_tokens <= self._limits.text_tokens:
@@ -102,7 +102,9 @@ class QwenOmniThinker(Thinker):
         self._worker = Worker(context=self._omni.computing, explain=_explained, clock=self._clock)
         self._worker.start()
         # The first user would otherwise wait for what is set up on first use.
-        async for _ in self._worker.run(self._steps(Question("", (), "Hello.", None), Limits(2, self._first_chunk))):
+        async for _ in self._worker.run(
+            self._steps(Question("", (), "Hello.", None), OmniLimits(2, self._first_chunk))
+        ):
             pass
 
     def check_voice(self, voice: str) -> None:
@@ -139,7 +141,7 @@ class QwenOmniThinker(Thinker):
             ) from error
         return load(self._source, device=self._device, dtype=self._dtype, prompt_tokens=self._prompt_tokens)
 
-    def _steps(self, question: Question, limits: Limits) -> Steps:
+    def _steps(self, question: Question, limits: OmniLimits) -> Steps:
         """An answer; runs in the worker's thread."""
         from livetalk.thinkers.omni_codec import CodecStream
         from livetalk.thinkers.omni_prompt import TextReader

@@ -42,7 +42,7 @@ class TooLongError(ThinkerError):
         super().__init__("failed", message)
 
 
-class Service:
+class ServiceClient:
     """One service, with a pool of connections between `open` and `close`.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from livetalk.thinkers.base import Samples, ThinkerError
-from livetalk.thinkers.service import Service
+from livetalk.thinkers.service import ServiceClient
 from livetalk.thinkers.sound import SoundReader
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SpeechEndpoint:
         model: its model.
     """
 
-    def __init__(self, service: Service, model: str) -> None:
+    def __init__(self, service: ServiceClient, model: str) -> None:
         self._service = service
         self._model = model
         self._form = _FORMS[0]

@@ -15,7 +15,7 @@ from typing import Any
 
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.messages import chat_messages, forgetting
-from livetalk.thinkers.service import SILENCE_S, Service, TooLongError, WholeCharacters, read_json
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, TooLongError, WholeCharacters, read_json
 from livetalk.thinkers.sound import SoundReader
 
 KEY_VARIABLE = "LIVETALK_THINKER_KEY"
@@ -47,7 +47,7 @@ class VllmOmniThinker(Thinker):
         self, url: str, *, model: str | None = None, voice: str | None = None, silence_s: float = SILENCE_S
     ) -> None:
         self.name = f"vllm-omni {model}" if model else "vllm-omni"
-        self._service = Service("vLLM-Omni server", url, KEY_VARIABLE, silence_s=silence_s)
+        self._service = ServiceClient("vLLM-Omni server", url, KEY_VARIABLE, silence_s=silence_s)
         self._wanted = model
         self._model: str | None = None
         self._voice = voice
@@ -107,7 +107,7 @@ class VllmOmniThinker(Thinker):
 class _Answer:
     """Reads the chunks of one answer."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServiceClient) -> None:
         self._service = service
         self._characters = WholeCharacters()
         self._sound: SoundReader | None = None

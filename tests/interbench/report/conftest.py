@@ -19,7 +19,14 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.persona import Persona
 from interbench.domain.records import ClipFacts, Exchange, Missing, Outcome, Timings, Transcript, Verdict
 from interbench.domain.scenario import KeyPoint, Lean, Scenario, Turn
-from interbench.report.model import Conversation, JudgeFacts, PlayedScenario, ReportData, SystemFacts, TranscriberFacts
+from interbench.report.model import (
+    JudgeFacts,
+    PlayedScenario,
+    ReportData,
+    ShownConversation,
+    SystemFacts,
+    TranscriberFacts,
+)
 from interbench.report.tables import Speed, build_table
 from interbench.stats import Expected, JudgeLabel, Scores, compare
 
@@ -226,7 +233,7 @@ class Factory:
         *,
         trouble: bool,
         offline: bool,
-    ) -> Conversation:
+    ) -> ShownConversation:
         exchanges = []
         for turn in range(1, len(scenario.turns) + 1):
             first = float(rng.lognormal(np.log(0.5 + 4 * place), 0.4))
@@ -276,7 +283,7 @@ class Factory:
                         None if missing or offline else score - 0.2,
                     )
                 )
-        return Conversation(system, scenario.id, tuple(exchanges), transcripts, tuple(verdicts))
+        return ShownConversation(system, scenario.id, tuple(exchanges), transcripts, tuple(verdicts))
 
 
 def write_clips(folder: Path) -> list[tuple[Path, ClipFacts]]:

@@ -15,7 +15,7 @@ from interbench.base.errors import StoreError
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Outcome
 from interbench.report.html import MARKER, write_report
-from interbench.report.links import slug
+from interbench.report.links import anchor
 from interbench.report.model import ReportData
 from interbench.report.overview import make_overview
 from interbench.report.payload import script
@@ -278,7 +278,7 @@ def test_files_beside_the_page_hold_the_table(factory: Any) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("puppet:drift", "puppet-drift"), ("../..", "system"), ("Ü x", "x")])
 def test_copies_have_names_that_any_system_takes(name: str, expected: str) -> None:
-    assert slug(name) == expected
+    assert anchor(name) == expected
 
 
 def test_reports_are_readable_by_others(factory: Any) -> None:

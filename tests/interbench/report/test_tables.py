@@ -15,7 +15,7 @@ from interbench.domain.published import PUBLISHED
 from interbench.report.comparisons import render_comparison, render_comparison_rich
 from interbench.report.grid import Mark, rank_marks
 from interbench.report.tables import FORMATS, Speed, build_table, render, render_rich, table_from_csv
-from interbench.stats import KEYS, Expected, JudgeLabel, Reference, compare, make_pool
+from interbench.stats import KEYS, Expected, JudgeLabel, ReferencePool, compare, make_pool
 
 JUDGE = JudgeLabel(name="Qwen3-VL-30B", identity="4f2a")
 NASTY = r"a|b_c%d&e$f#g{h}i~j^k\l`m*n<o>[p]"
@@ -316,5 +316,5 @@ def test_reference_round_trip_through_a_file_gives_the_same_table(make_scores, t
     plan = Expected.from_scores(scores)
     table = build_table(scores, expected=plan, judge=JUDGE)
     table.to_reference().write(tmp_path / "pool.json")
-    again = build_table(scores, expected=plan, judge=JUDGE, reference=Reference.read(tmp_path / "pool.json"))
+    again = build_table(scores, expected=plan, judge=JUDGE, reference=ReferencePool.read(tmp_path / "pool.json"))
     assert [r.figures["EA"].percentile for r in again.rows] == [r.figures["EA"].percentile for r in table.rows]

@@ -14,11 +14,11 @@ import pytest
 
 from interbench.base.bundled import data_path
 from interbench.base.errors import ScenarioError, UsageError
-from interbench.scenarios.files import Defect
+from interbench.scenarios.files import FileDefect
 from interbench.scenarios.sets import load_set, validate_set
 
 
-def found(defects: list[Defect], field: str) -> list[str]:
+def found(defects: list[FileDefect], field: str) -> list[str]:
     return [defect.message for defect in defects if defect.field == field]
 
 

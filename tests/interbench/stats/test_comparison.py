@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interbench.base.errors import ReferencePoolError, ScoresError
-from interbench.stats import JudgeLabel, Reference, ScoreRecord, Scores, compare, holm, make_pool, permutation_test
+from interbench.stats import JudgeLabel, ReferencePool, ScoreRecord, Scores, compare, holm, make_pool, permutation_test
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,7 +106,7 @@ def test_the_pool_is_everybody_and_can_be_frozen(make_scores):
     pair = {"a": {"EA": [1, 2, 3]}, "b": {"EA": [2, 3, 5]}}
     small, large = make_scores(pair), make_scores({**pair, "c": {"EA": [9, 9, 10]}})
     judge = JudgeLabel(name="j", identity="1")
-    reference = Reference.from_pool(make_pool(small), judge)
+    reference = ReferencePool.from_pool(make_pool(small), judge)
     plain = compare(small, "a", "b", judge=judge)
     moved = compare(large, "a", "b", judge=judge)
     frozen = compare(large, "a", "b", judge=judge, reference=reference)

@@ -7,21 +7,21 @@ import json
 import pytest
 
 from interbench.base.errors import ReferencePoolError
-from interbench.stats import JudgeLabel, Reference, make_pool
+from interbench.stats import JudgeLabel, ReferencePool, make_pool
 
 JUDGE = JudgeLabel(name="Qwen3-VL", identity="4f2a")
 
 
 @pytest.fixture
-def reference(make_scores) -> Reference:
-    return Reference.from_pool(make_pool(make_scores({"a": {"EA": [0.1, 0.2], "SR": [3, 3]}})), JUDGE)
+def reference(make_scores) -> ReferencePool:
+    return ReferencePool.from_pool(make_pool(make_scores({"a": {"EA": [0.1, 0.2], "SR": [3, 3]}})), JUDGE)
 
 
 def test_what_is_written_is_read_to_the_last_bit(reference, tmp_path):
     path = tmp_path / "reference.json"
     reference.write(path)
-    assert Reference.read(path) == reference
-    assert Reference.read(path).pool == reference.pool
+    assert ReferencePool.read(path) == reference
+    assert ReferencePool.read(path).pool == reference.pool
     assert list(tmp_path.iterdir()) == [path], "no draft is left behind"
     document = json.loads(path.read_text())
     assert document["schema"] == "interbench.reference/1"
@@ -45,7 +45,7 @@ def test_files_that_break_the_schema_are_refused(reference, tmp_path, change, me
     path = tmp_path / "reference.json"
     path.write_text(json.dumps(json.loads(reference.model_dump_json(by_alias=True)) | change))
     with pytest.raises(ReferencePoolError, match=message):
-        Reference.read(path)
+        ReferencePool.read(path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "interbench.reference/1"}', "\x00"])
@@ -53,12 +53,12 @@ def test_files_that_are_no_reference_are_refused(tmp_path, text):
     path = tmp_path / "reference.json"
     path.write_text(text)
     with pytest.raises(ReferencePoolError, match=r"reference\.json is not valid"):
-        Reference.read(path)
+        ReferencePool.read(path)
 
 
 def test_files_that_cannot_be_reached(reference, tmp_path):
     with pytest.raises(ReferencePoolError, match="can't be read"):
-        Reference.read(tmp_path / "absent.json")
+        ReferencePool.read(tmp_path / "absent.json")
     with pytest.raises(ReferencePoolError, match="can't be written"):
         reference.write(tmp_path / "absent" / "reference.json")
 
@@ -75,4 +75,4 @@ def test_another_judge_or_dimension_is_refused(reference):
 
 def test_an_empty_pool_is_no_reference(make_scores):
     with pytest.raises(ReferencePoolError, match="without a single score"):
-        Reference.from_pool(make_pool(make_scores({"a": {"EA": [None]}})), JUDGE)
+        ReferencePool.from_pool(make_pool(make_scores({"a": {"EA": [None]}})), JUDGE)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from livetalk.live.device_queue import Playback, Turns
+from livetalk.live.device_queue import DeviceQueue, Playback
 
 WAIT_S = 30.0
 
@@ -22,7 +22,7 @@ class Clock:
 class Queue:
     """Threads that want a device which somebody else still holds."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: DeviceQueue) -> None:
         self.turns = turns
         self.order: list[str] = []
         self._threads: list[threading.Thread] = []
@@ -49,7 +49,7 @@ class Queue:
 
 
 def test_the_earliest_deadline_goes_first() -> None:
-    turns = Turns()
+    turns = DeviceQueue()
     queue = Queue(turns)
     with turns.turn(lambda: 0.0):
         for name, deadline in (("late", 9.0), ("soon", 1.0), ("later", 10.0), ("now", -5.0)):
@@ -59,7 +59,7 @@ def test_the_earliest_deadline_goes_first() -> None:
 
 
 def test_equal_deadlines_go_in_the_order_of_their_coming() -> None:
-    turns = Turns()
+    turns = DeviceQueue()
     queue = Queue(turns)
     with turns.turn(lambda: 0.0):
         for name in "abcd":
@@ -69,7 +69,7 @@ def test_equal_deadlines_go_in_the_order_of_their_coming() -> None:
 
 def test_deadlines_are_asked_anew_at_every_choice() -> None:
     """An answer that is interrupted while it waits stands in the way of the next one, and becomes urgent."""
-    turns = Turns()
+    turns = DeviceQueue()
     queue = Queue(turns)
     deadlines = {"stopped": 50.0, "other": 10.0}
     with turns.turn(lambda: 0.0):
@@ -80,7 +80,7 @@ def test_deadlines_are_asked_anew_at_every_choice() -> None:
 
 
 def test_one_piece_of_work_at_a_time() -> None:
-    turns = Turns()
+    turns = DeviceQueue()
     inside, most = 0, 0
 
     def work() -> None:
@@ -100,7 +100,7 @@ def test_one_piece_of_work_at_a_time() -> None:
 
 
 def test_work_that_fails_hands_the_device_on() -> None:
-    turns = Turns()
+    turns = DeviceQueue()
     queue = Queue(turns)
     with pytest.raises(RuntimeError, match="out of memory"), turns.turn(lambda: 0.0):
         queue.join("next", lambda: 1.0)

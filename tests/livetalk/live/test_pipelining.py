@@ -146,7 +146,7 @@ async def converse(models: Models, clock: Clock) -> AsyncIterator[Callable[..., 
         await engine.start()
         sessions = [await engine.open(seed=seed) for seed in range(conversations)]
         for letter, session in zip(["A", "B", "C"] if conversations > 1 else [""], sessions, strict=False):
-            performer = session._studio.performer
+            performer = session._context.performer
             for owner in (performer.generator, performer.decoder):
                 clock.names[id(owner)] = f" {letter}".rstrip()  # type: ignore[attr-defined]
         return engine, sessions

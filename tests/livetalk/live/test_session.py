@@ -18,7 +18,7 @@ import pytest
 import torch
 from livetalk.base.errors import ImageError, SessionError
 from livetalk.live.engine import Engine
-from livetalk.live.pipe import Piece, Pipe
+from livetalk.live.piece_queue import Piece, PieceQueue
 from livetalk.live.session import Session
 from livetalk.live.settings import LiveSettings
 from livetalk.live.turns import CapacityError, Outcome, TurnError, UserTurn
@@ -568,20 +568,20 @@ async def test_generation_pauses_for_a_client_that_does_not_read(
 ) -> None:
     _, session = await converse(TellingThinker([speech(12.0)]), queue_blocks=2)
     handed, at_the_door = [], threading.Event()
-    put = Pipe.put
+    put = PieceQueue.put
 
-    def noted(pipe: Pipe, piece: Piece) -> None:
+    def noted(pipe: PieceQueue, piece: Piece) -> None:
         handed.append(piece)
         if len(handed) == 4:
             at_the_door.set()
         put(pipe, piece)
 
-    monkeypatch.setattr(Pipe, "put", noted)
+    monkeypatch.setattr(PieceQueue, "put", noted)
     answer = session.respond(HELLO)
     pieces = [await within(anext(answer))]
     assert await asyncio.to_thread(at_the_door.wait, WAIT_S)
     # One was read, two wait, one is at the door; at most three more are under way in as many stages.
-    assert session._studio.performer.next_block <= 7
+    assert session._context.performer.next_block <= 7
     pieces += await within(read(answer))
     record = session.record(1)
     assert record.outcome is Outcome.completed
@@ -614,7 +614,7 @@ async def test_a_renderer_that_fails_begins_anew_with_the_next_turn(
     converse: Open, monkeypatch: pytest.MonkeyPatch, part: str, after: int
 ) -> None:
     _, session = await converse(TellingThinker([speech(3.0), None], [speech(0.5)]), capacity=1)
-    owner = session._studio.performer.generator if part == "denoise" else session._studio.performer.decoder
+    owner = session._context.performer.generator if part == "denoise" else session._context.performer.decoder
     work, calls = getattr(owner, part), []
 
     def failing(*args: Any) -> Any:
@@ -671,7 +671,7 @@ async def test_two_conversations_at_once_take_the_device_in_turns(models: Models
     inside, most, order = 0, 0, []
     sessions = [await engine.open(seed=seed) for seed in (1, 2)]
     for number, session in enumerate(sessions):
-        generator = session._studio.performer.generator
+        generator = session._context.performer.generator
         denoise = generator.denoise
 
         def watched(*args: Any, denoise: Any = denoise, number: int = number) -> torch.Tensor:
@@ -688,7 +688,7 @@ async def test_two_conversations_at_once_take_the_device_in_turns(models: Models
     thinker.questions.clear()
     together = await within(asyncio.gather(*(read(session.respond(HELLO)) for session in sessions)))
     for session in sessions:
-        del session._studio.performer.generator.denoise
+        del session._context.performer.generator.denoise
     assert most == 1, "one block at a time"
     assert order[:2] in ([0, 1], [1, 0]) and sorted(order) == [0] * 5 + [1] * 5
     runs = max(len(list(group)) for _, group in itertools.groupby(order))
@@ -763,13 +763,13 @@ async def test_a_closed_conversation_leaves_nothing_behind(models: Models) -> No
     engine = make_engine(models, TellingThinker([speech(1.0)], [speech(30.0), None]), capacity=1)
     await engine.start()
     session = await engine.open(image=None)
-    performer = session._studio.performer
+    performer = session._context.performer
     finished = session.respond(HELLO)
     await within(read(finished))
     running = session.respond(HELLO)
     await within(anext(running))
     assert any(slot is not None for slot in performer.decoder.cache)
-    gone = [weakref.ref(thing) for thing in (session, finished, running, finished._feed, running._pipe)]
+    gone = [weakref.ref(thing) for thing in (session, finished, running, finished._feed, running._pieces_out)]
     await within(session.close())
     assert performer.decoder.cache == () and performer.generator.cache.valid_frames == 0
     del session, finished, running

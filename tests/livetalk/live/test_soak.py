@@ -50,7 +50,7 @@ async def test_two_hundred_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine(pocket_models(), thinker, capacity=1, history_chars=400, history_audio_s=5.0)
     await engine.start()
     session = await engine.open()
-    generator = session._studio.performer.generator
+    generator = session._context.performer.generator
     sound = np.full(16_000, 0.01, np.float32)
     tensors, objects, memory = [], [], []
     for turn in range(TURNS):

@@ -24,14 +24,14 @@ from livetalk.thinkers.messages import system_prompt
 from livetalk.thinkers.omni_codec import SAMPLES_PER_FRAME, CodecStream
 from livetalk.thinkers.omni_loading import Omni, load
 from livetalk.thinkers.omni_prompt import TextReader, sound_tokens
-from livetalk.thinkers.omni_settings import SPEECH, TEXT, Limits, Sampling
+from livetalk.thinkers.omni_settings import SPEECH, TEXT, OmniLimits, Sampling
 from livetalk.thinkers.qwen_omni import QwenOmniThinker
 from thinker_kit import told, until_sound
 from tiny_omni import NEVER, build_tiny_omni
 from transformers import DynamicCache, Qwen3OmniMoeForConditionalGeneration
 
 GREEDY = Sampling(temperature=0.0)
-SHORT = Limits(text_tokens=6, frames=10)
+SHORT = OmniLimits(text_tokens=6, frames=10)
 
 
 def sound(seed: int, samples: int) -> Samples:
@@ -206,7 +206,7 @@ async def test_it_speaks(checkpoint: Path) -> None:
 
 
 async def test_sound_comes_before_the_text_is_complete(endless: Path) -> None:
-    async with running(endless, limits=Limits(text_tokens=12, frames=14)) as thinker:
+    async with running(endless, limits=OmniLimits(text_tokens=12, frames=14)) as thinker:
         answer = await listen(thinker, TYPED)
     kinds = [type(piece) for piece in answer.pieces]
     assert kinds.index(SpeechDelta) < len(kinds) - 1 - kinds[::-1].index(TextDelta)
@@ -280,13 +280,13 @@ async def test_voices(endless: Path) -> None:
 
 
 def test_text_and_speech_end_at_their_limits(omni: Omni) -> None:
-    tokens, codes = steps(omni, TYPED, limits=Limits(text_tokens=5, frames=9))
+    tokens, codes = steps(omni, TYPED, limits=OmniLimits(text_tokens=5, frames=9))
     assert (len(tokens), codes.shape[1]) == (5, 9)
 
 
 def test_derailed_speech_ends(omni: Omni) -> None:
     """Sixteen frames a token and five seconds are more than any text takes."""
-    tokens, codes = steps(omni, TYPED, limits=Limits(text_tokens=1, frames=4096))
+    tokens, codes = steps(omni, TYPED, limits=OmniLimits(text_tokens=1, frames=4096))
     assert (len(tokens), codes.shape[1]) == (1, 80)
 
 
@@ -427,7 +427,7 @@ def test_special_tokens_have_no_text(omni: Omni) -> None:
 
 
 async def test_cancelled_answer_frees_what_it_held_and_the_next_one_is_whole(endless: Path) -> None:
-    async with running(endless, limits=Limits(400, 4096)) as thinker:
+    async with running(endless, limits=OmniLimits(400, 4096)) as thinker:
         cancelled = thinker.answer(SPOKEN)
         await until_sound(cancelled)
         held = [weakref.ref(thing) for thing in gc.get_objects() if type(thing) is DynamicCache]
@@ -451,7 +451,7 @@ async def test_two_answers_at_once_are_those_given_alone(endless: Path) -> None:
 
 
 async def test_stopping_ends_answers(endless: Path) -> None:
-    async with running(endless, limits=Limits(400, 4096)) as thinker:
+    async with running(endless, limits=OmniLimits(400, 4096)) as thinker:
         answer = thinker.answer(TYPED)
         await anext(answer)
         await thinker.stop()
@@ -517,7 +517,7 @@ async def test_sound_that_is_no_number_is_an_error(endless: Path) -> None:
 
 
 def test_it_is_heard_and_seen_through_the_server(serve: Callable[..., LiveServer], endless: Path) -> None:
-    thinker = QwenOmniThinker(endless, device="cpu", limits=Limits(text_tokens=8, frames=16), voice="aiden")
+    thinker = QwenOmniThinker(endless, device="cpu", limits=OmniLimits(text_tokens=8, frames=16), voice="aiden")
     server = serve(thinker=thinker)
     with server.client() as client:
         assert client.get("/health").json()["thinker"] == thinker.name
@@ -628,7 +628,7 @@ async def test_wrong_option(checkpoint: Path, options: dict[str, str], why: str)
         lambda: QwenOmniThinker("x", context_tokens=1024),
         lambda: Sampling(temperature=-1),
         lambda: Sampling(top_p=0),
-        lambda: Limits(text_tokens=0),
+        lambda: OmniLimits(text_tokens=0),
     ],
 )
 def test_number_out_of_range(make: Callable[[], object]) -> None:

@@ -13,9 +13,9 @@ from interbench.systems.puppet.figure.anatomy import CX, Anatomy, outline
 from interbench.systems.puppet.figure.palette import darker, lighter, luminance, mix
 from interbench.systems.puppet.figure.svg import Drawing, number
 
-Curve = tuple[float, float, float, float, float, float, float, float]
+Strand = tuple[float, float, float, float, float, float, float, float]
 """A cubic from first to last point, x relative to the middle of the face."""
-Lock = tuple[Curve, Curve, int]
+Lock = tuple[Strand, Strand, int]
 """Two guides and how many strands run between them."""
 
 
@@ -39,7 +39,7 @@ class Cut:
     """Blur of the outlines' edge in pixels, for hair too short to have strands."""
 
 
-def _mirror(curve: Curve) -> Curve:
+def _mirror(curve: Strand) -> Strand:
     x0, y0, x1, y1, x2, y2, x3, y3 = curve
     return -x0, y0, -x1, y1, -x2, y2, -x3, y3
 

@@ -65,7 +65,7 @@ class _Sprite(NamedTuple):
     at: tuple[int, int]
 
 
-class Figure:
+class FigurePainter:
     """Draws one persona. Not thread-safe; the same poses give the same pixels whatever was drawn before."""
 
     def __init__(self, persona: Persona, look: Look) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from livetalk.base.errors import ImageError
 
-Size = tuple[int, int]
+PictureSize = tuple[int, int]
 
-RELEASED_SIZES: tuple[Size, ...] = ((512, 512),)
+RELEASED_SIZES: tuple[PictureSize, ...] = ((512, 512),)
 
 #: Pixels of the largest picture decoded, and of the largest one made by resizing before the crop: just under the count
 #: at which Pillow itself begins to warn. A 48-megapixel photograph passes; a file that unfolds to gigabytes, or a strip
@@ -25,7 +25,7 @@ RELEASED_SIZES: tuple[Size, ...] = ((512, 512),)
 MAX_PIXELS = 89_000_000
 
 
-def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[Size] = RELEASED_SIZES) -> Tensor:
+def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[PictureSize] = RELEASED_SIZES) -> Tensor:
     """Crop and scale one picture for the VAE.
 
     Transparent parts are laid on white, an EXIF orientation is applied, 16-bit greyscale is brought to 8 bits, and of
@@ -56,7 +56,7 @@ def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[Size] = 
     return _centre(pixels, target).mul(2.0).sub(1.0).unsqueeze(2)
 
 
-def select_size(height: int, width: int, sizes: Sequence[Size]) -> Size:
+def select_size(height: int, width: int, sizes: Sequence[PictureSize]) -> PictureSize:
     """The first size whose shape is nearest to the picture's (spec 3.2).
 
     A later size of exactly the same shape replaces the chosen one only if its long side is also exactly as far from the
@@ -76,13 +76,13 @@ def select_size(height: int, width: int, sizes: Sequence[Size]) -> Size:
     return chosen[0], chosen[1]
 
 
-def resized_size(height: int, width: int, target: Size) -> Size:
+def resized_size(height: int, width: int, target: PictureSize) -> PictureSize:
     """Size after scaling the picture to cover `target`, truncated, so that rounding can leave it one pixel short."""
     scale = max(target[0] / height, target[1] / width)
     return int(height * scale), int(width * scale)
 
 
-def _centre(pixels: Tensor, target: Size) -> Tensor:
+def _centre(pixels: Tensor, target: PictureSize) -> Tensor:
     """Crop [1, 3, h, w] to the target, or pad with zeros where truncation left a pixel missing.
 
     An odd surplus row or column is taken from the top or left, a missing one is added at the bottom or right: both

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interbench.base.bundled import data_path
-from interbench.scenarios.plan import Part, make_parts
+from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.systems.base import TurnRequest
 from interbench.systems.puppet.defects import DEFECTS, Staging
@@ -16,12 +16,12 @@ from interbench.systems.puppet.render import render
 
 
 @pytest.fixture(scope="module")
-def parts() -> tuple[Part, ...]:
+def parts() -> tuple[PlannedScenario, ...]:
     whole = load_set(data_path("scenarios"))
-    return make_parts(whole, whole)
+    return plan_scenarios(whole, whole)
 
 
-def said(part: Part, defect: str | None) -> list[str]:
+def said(part: PlannedScenario, defect: str | None) -> list[str]:
     """What is heard of the puppet, turn by turn."""
     texts = []
     for index, (turn, reference) in enumerate(zip(part.scenario.turns, part.references, strict=True), start=1):

@@ -539,7 +539,7 @@ async def test_overload_lowers_the_number_of_requests(played: Played) -> None:
         judge = VLMJudge([stub.url], settings=JudgeSettings(), sleep=Waits())
         await judge.start()
         verdicts = [verdict async for verdict in judge.judge(played(), NINE)]
-        assert judge._links[0].server.throttle.backoffs == 1
+        assert judge._connections[0].server.throttle.backoffs == 1
         await judge.stop()
     assert [verdict.score for verdict in verdicts] == [7.0] * 9
 

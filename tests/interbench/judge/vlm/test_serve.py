@@ -16,7 +16,7 @@ import pytest
 from interbench.base.errors import JudgeError, UsageError
 from interbench.judge.vlm import serve
 from interbench.judge.vlm.frames import Sampling
-from interbench.judge.vlm.serve import Gpu, Plan, Servers, command, find_gpus, plan
+from interbench.judge.vlm.serve import Gpu, ServerPlan, Servers, command, find_judge_gpus, plan
 
 H200, H100, L40, T4 = (
     Gpu(0, "NVIDIA H200", 139.7),
@@ -127,12 +127,12 @@ def fake_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 
 def test_gpus_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_smi(tmp_path, monkeypatch, "echo '0, NVIDIA H200, 143771'; echo '1, NVIDIA H100 80GB HBM3, 81559'")
-    assert [(gpu.index, gpu.name, round(gpu.memory_gib)) for gpu in find_gpus()] == [
+    assert [(gpu.index, gpu.name, round(gpu.memory_gib)) for gpu in find_judge_gpus()] == [
         (0, "NVIDIA H200", 140),
         (1, "NVIDIA H100 80GB HBM3", 80),
     ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert [gpu.index for gpu in find_gpus()] == [1]
+    assert [gpu.index for gpu in find_judge_gpus()] == [1]
 
 
 SMI = """
@@ -160,7 +160,7 @@ def test_only_visible_gpus_count(
 ) -> None:
     fake_smi(tmp_path, monkeypatch, SMI)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [gpu.index for gpu in find_gpus()] == indices
+    assert [gpu.index for gpu in find_judge_gpus()] == indices
 
 
 @pytest.mark.parametrize("visible", ["7", "GPU-cccc", "MIG-aaaa1111", "0,x"])
@@ -168,20 +168,20 @@ def test_a_gpu_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     fake_smi(tmp_path, monkeypatch, SMI)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(JudgeError, match=visible.rpartition(",")[2]):
-        find_gpus()
+        find_judge_gpus()
 
 
 def test_a_driver_without_gpus_and_memory_that_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_smi(tmp_path, monkeypatch, "echo 'No devices were found'; exit 6")
-    assert find_gpus() == []
+    assert find_judge_gpus() == []
     fake_smi(tmp_path, monkeypatch, "echo '0, NVIDIA GB10, [N/A]'")
-    assert find_gpus() == [Gpu(0, "NVIDIA GB10", None)]
+    assert find_judge_gpus() == [Gpu(0, "NVIDIA GB10", None)]
 
 
 def test_a_broken_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_smi(tmp_path, monkeypatch, "echo 'no devices' >&2; exit 9")
     with pytest.raises(JudgeError, match="driver"):
-        find_gpus()
+        find_judge_gpus()
 
 
 def test_no_gpu_is_said_with_what_to_do() -> None:
@@ -218,9 +218,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def script_plan(script: str) -> Plan:
+def script_plan(script: str) -> ServerPlan:
     port = free_port()
-    return Plan([sys.executable, "-c", script, "--port", str(port)], f"http://127.0.0.1:{port}")
+    return ServerPlan([sys.executable, "-c", script, "--port", str(port)], f"http://127.0.0.1:{port}")
 
 
 def test_servers_are_waited_for_and_ended(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_server_that_is_never_healthy_is_given_up(tmp_path: Path) -> None:
 
 def test_what_cannot_be_started_is_said(tmp_path: Path) -> None:
     first = script_plan(HEALTHY)
-    servers = Servers([first, Plan([str(tmp_path / "none")], "http://127.0.0.1:9")], tmp_path)
+    servers = Servers([first, ServerPlan([str(tmp_path / "none")], "http://127.0.0.1:9")], tmp_path)
     with pytest.raises(JudgeError, match="can't be started"), servers:
         pytest.fail("entered")
     with pytest.raises(httpx.ConnectError):

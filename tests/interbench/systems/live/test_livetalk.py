@@ -38,7 +38,7 @@ from interbench.pipeline.run import Stage, Summary, execute, make_plan
 from interbench.report.collect import collect_report, collect_table, read_run
 from interbench.report.html import write_report
 from interbench.report.tables import to_json
-from interbench.scenarios.plan import Part, make_parts
+from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
 from interbench.systems.base import Blocked, Completed, Event, Failed, Media, Opening, TimedOut, TurnRequest
@@ -82,20 +82,20 @@ def scenarios(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parts(scenarios: Path) -> tuple[Part, ...]:
+def parts(scenarios: Path) -> tuple[PlannedScenario, ...]:
     whole = load_set(str(scenarios))
-    return make_parts(whole, whole)
+    return plan_scenarios(whole, whole)
 
 
 Play = Callable[..., Awaitable[list[Exchange]]]
 
 
 @pytest.fixture
-def play(tmp_path: Path, server: ConversationServer, parts: tuple[Part, ...]) -> Play:
+def play(tmp_path: Path, server: ConversationServer, parts: tuple[PlannedScenario, ...]) -> Play:
     """Play the first scenario through the real driver; gives the exchanges."""
 
     async def play(
-        *acts: Act, part: Part | None = None, deadline_s: float = 30.0, clock: Any = None, **options: Any
+        *acts: Act, part: PlannedScenario | None = None, deadline_s: float = 30.0, clock: Any = None, **options: Any
     ) -> list[Exchange]:
         server.plan(*acts)
         ticking = {} if clock is None else {"clock": clock}
@@ -132,7 +132,7 @@ def exchanges_of(folder: Path) -> list[tuple[str, int, str, str]]:
 
 
 async def test_a_conversation_opens_with_the_persona_and_is_closed(
-    play: Play, server: ConversationServer, parts: tuple[Part, ...]
+    play: Play, server: ConversationServer, parts: tuple[PlannedScenario, ...]
 ) -> None:
     exchanges = await play()
     assert [exchange.outcome for exchange in exchanges] == [Outcome.COMPLETED] * 3
@@ -175,7 +175,7 @@ async def test_the_first_frame_is_not_the_initialisation_segment(play: Play) -> 
 
 
 async def test_bytes_are_handed_on_as_they_arrive(
-    server: ConversationServer, parts: tuple[Part, ...], tmp_path: Path
+    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
     gate = threading.Event()
     server.plan(Answer(gate=gate))
@@ -195,7 +195,7 @@ async def test_bytes_are_handed_on_as_they_arrive(
 
 
 async def test_a_caller_that_prepares_nothing_is_served_too(
-    server: ConversationServer, parts: tuple[Part, ...], tmp_path: Path
+    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
     system = LiveTalk(server.url)
     await system.start()
@@ -207,7 +207,7 @@ async def test_a_caller_that_prepares_nothing_is_served_too(
     await system.stop()
 
 
-def request(part: Part, folder: Path) -> TurnRequest:
+def request(part: PlannedScenario, folder: Path) -> TurnRequest:
     turn = part.scenario.turns[0]
     return TurnRequest(part.scenario.id, 1, turn.text, part.audio[0], (), part.portrait, 1, folder, 30.0)
 
@@ -215,7 +215,7 @@ def request(part: Part, folder: Path) -> TurnRequest:
 @pytest.mark.parametrize("send", ["audio", "text", "both"])
 async def test_the_user_speaks_unless_told_otherwise(play: Play, server: ConversationServer, send: str) -> None:
     starter = load_set("starter").select(limit=1)
-    (part,) = make_parts(starter, starter)
+    (part,) = plan_scenarios(starter, starter)
     options = {} if send == "audio" else {"send": send}
     exchanges = await play(part=part, **options)
     assert all(exchange.completed for exchange in exchanges)
@@ -279,7 +279,7 @@ async def test_every_persona_gets_a_voice(
 )
 async def test_a_turn_that_goes_wrong_has_one_outcome_and_the_conversation_goes_on(
     server: ConversationServer,
-    parts: tuple[Part, ...],
+    parts: tuple[PlannedScenario, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     act: Act,
@@ -375,7 +375,7 @@ async def test_a_server_that_stays_full_is_named(play: Play, server: Conversatio
 
 
 async def test_a_token_is_needed_and_shown_to_nobody_else(
-    monkeypatch: pytest.MonkeyPatch, parts: tuple[Part, ...], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, parts: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
     with conversation_server.running(ConversationServer(token=TOKEN)) as server:
         with pytest.raises(SystemLoadError, match="does not let us in") as caught:
@@ -412,7 +412,7 @@ def test_a_run_is_never_continued_with_another_model(
 
 
 async def test_a_server_that_becomes_another_one_in_mid_run_is_noticed(
-    server: ConversationServer, parts: tuple[Part, ...]
+    server: ConversationServer, parts: tuple[PlannedScenario, ...]
 ) -> None:
     system = LiveTalk(server.url)
     await system.start()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from interbench.domain.persona import Persona
-from interbench.systems.base import PastTurn, Reference, TurnRequest
+from interbench.systems.base import PastTurn, ReferenceReply, TurnRequest
 
 SCENARIOS = Path(__file__).parents[4] / "scenarios"
 
@@ -64,8 +64,8 @@ def maya(personas: list[Persona]) -> Persona:
 
 
 @pytest.fixture
-def reference() -> Reference:
-    return Reference(
+def reference() -> ReferenceReply:
+    return ReferenceReply(
         reply="Yes, of course. The tower is 330 metres tall. You said heights scare you, so take the ground floor.",
         mood="warm, reassuring",
         off_topic_reply="Boil the eggs for nine minutes.",
@@ -77,7 +77,7 @@ def reference() -> Reference:
 
 @pytest.fixture
 def turn(tmp_path: Path) -> Callable[..., TurnRequest]:
-    def make(reference: Reference | None, *, index: int = 1, history: tuple[PastTurn, ...] = ()) -> TurnRequest:
+    def make(reference: ReferenceReply | None, *, index: int = 1, history: tuple[PastTurn, ...] = ()) -> TurnRequest:
         workdir = tmp_path / f"turn-{index}"
         workdir.mkdir()
         return TurnRequest(

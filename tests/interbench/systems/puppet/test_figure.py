@@ -13,18 +13,18 @@ from interbench.domain.persona import Backdrop, ClothesStyle, FaceShape, FacialH
 from interbench.systems.puppet.casting import drifted, look_of, made_up
 from interbench.systems.puppet.figure import backdrops, clothes, hair
 from interbench.systems.puppet.figure.features import EYES_BOX, MOUTH_BOX, Brows, Eyes, Mouth
-from interbench.systems.puppet.figure.sprites import Figure, Pose
+from interbench.systems.puppet.figure.sprites import FigurePainter, Pose
 from interbench.systems.puppet.portraits import portrait, write_portraits
 
 SCENARIOS = Path(__file__).parents[4] / "scenarios"
 
 
 @pytest.fixture(scope="module")
-def figure(maya: Persona) -> Figure:
-    return Figure(maya, look_of(maya))
+def figure(maya: Persona) -> FigurePainter:
+    return FigurePainter(maya, look_of(maya))
 
 
-def pixels(figure: Figure, pose: Pose) -> np.ndarray:
+def pixels(figure: FigurePainter, pose: Pose) -> np.ndarray:
     return np.asarray(figure.frame(pose)).astype(int)
 
 
@@ -32,12 +32,12 @@ def changed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.abs(one - other).max(axis=2) > 12
 
 
-def test_a_frame_is_an_opaque_picture_of_512_pixels(figure: Figure) -> None:
+def test_a_frame_is_an_opaque_picture_of_512_pixels(figure: FigurePainter) -> None:
     picture = figure.frame(Pose())
     assert (picture.mode, picture.size) == ("RGB", (512, 512))
 
 
-def test_the_mouth_opens_where_the_mouth_is(figure: Figure) -> None:
+def test_the_mouth_opens_where_the_mouth_is(figure: FigurePainter) -> None:
     where = changed(pixels(figure, Pose()), pixels(figure, Pose(mouth=Mouth(open=0.8, teeth=0.5))))
     rows, columns = np.nonzero(where)
     assert where.sum() > 900
@@ -46,7 +46,7 @@ def test_the_mouth_opens_where_the_mouth_is(figure: Figure) -> None:
     assert columns.max() < 362
 
 
-def test_closed_lids_hide_the_eyes(figure: Figure, maya: Persona) -> None:
+def test_closed_lids_hide_the_eyes(figure: FigurePainter, maya: Persona) -> None:
     box = np.s_[EYES_BOX.y : EYES_BOX.y + EYES_BOX.height, EYES_BOX.x : EYES_BOX.x + EYES_BOX.width]
 
     def whites(pose: Pose) -> int:
@@ -58,16 +58,16 @@ def test_closed_lids_hide_the_eyes(figure: Figure, maya: Persona) -> None:
     assert whites(Pose(eyes=Eyes(lid=0.5))) < whites(Pose())
 
 
-def test_gaze_brows_tilt_and_breath_show(figure: Figure) -> None:
+def test_gaze_brows_tilt_and_breath_show(figure: FigurePainter) -> None:
     still = pixels(figure, Pose())
     for pose in (Pose(eyes=Eyes(gaze_x=4)), Pose(brows=Brows(lift=0.8)), Pose(tilt=3), Pose(yaw=0.8), Pose(breath=1.0)):
         assert changed(still, pixels(figure, pose)).sum() > 60
 
 
-def test_a_frame_does_not_depend_on_what_was_drawn_before(maya: Persona, figure: Figure) -> None:
+def test_a_frame_does_not_depend_on_what_was_drawn_before(maya: Persona, figure: FigurePainter) -> None:
     pose = Pose(mouth=Mouth(open=0.4, spread=0.6), tilt=1.2, breath=0.5)
     figure.frame(Pose(mouth=Mouth(open=0.4, spread=-0.6)))
-    assert figure.frame(pose).tobytes() == Figure(maya, look_of(maya)).frame(pose).tobytes()
+    assert figure.frame(pose).tobytes() == FigurePainter(maya, look_of(maya)).frame(pose).tobytes()
 
 
 def test_every_look_has_its_drawing() -> None:
@@ -77,7 +77,7 @@ def test_every_look_has_its_drawing() -> None:
 
 
 @pytest.mark.parametrize("index", range(13))
-def test_looks_of_all_kinds_are_drawn_and_differ(index: int, maya: Persona, figure: Figure) -> None:
+def test_looks_of_all_kinds_are_drawn_and_differ(index: int, maya: Persona, figure: FigurePainter) -> None:
     def nth(of: object, shift: int = 0) -> str:
         return str(get_args(of)[(index + shift) % len(get_args(of))])
 
@@ -91,7 +91,7 @@ def test_looks_of_all_kinds_are_drawn_and_differ(index: int, maya: Persona, figu
             "accessories": ("glasses", "hoops", "necklace") if index % 2 else ("round_glasses", "studs"),
         }
     )
-    drawn = pixels(Figure(maya.model_copy(update={"age": 20 + 6 * index}), look), Pose())
+    drawn = pixels(FigurePainter(maya.model_copy(update={"age": 20 + 6 * index}), look), Pose())
     assert changed(drawn, pixels(figure, Pose())).mean() > 0.1
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.keypoints import says
-from interbench.systems.base import PastTurn, Reference, TurnRequest
+from interbench.systems.base import PastTurn, ReferenceReply, TurnRequest
 from interbench.systems.puppet import rewrites
 from interbench.systems.puppet.defects import DEFECTS
 
 
-def _turn(reference: Reference, index: int, history: tuple[PastTurn, ...] = ()) -> TurnRequest:
+def _turn(reference: ReferenceReply, index: int, history: tuple[PastTurn, ...] = ()) -> TurnRequest:
     return TurnRequest(
         scenario="s",
         index=index,
@@ -35,39 +35,39 @@ def test_sentences_keep_every_word() -> None:
     assert rewrites.sentences("One. Two! Three?") == ["One.", "Two!", "Three?"]
 
 
-def test_the_amnesiac_keeps_what_needs_no_memory(reference: Reference) -> None:
+def test_the_amnesiac_keeps_what_needs_no_memory(reference: ReferenceReply) -> None:
     said = rewrites.forget(_turn(reference, 2), reference)
     assert not says("heights scare you", said)
     assert says("330 metres", said)
     assert any(word in said for word in ("remember", "recall", "lost track"))
 
 
-def test_the_amnesiac_is_intact_where_nothing_leans_on_the_past(reference: Reference) -> None:
+def test_the_amnesiac_is_intact_where_nothing_leans_on_the_past(reference: ReferenceReply) -> None:
     first = dataclasses.replace(reference, context_points=(), leans_on=())
     assert rewrites.forget(_turn(first, 1), first) == first.reply
 
 
-def test_the_amnesiac_asks_again_when_nothing_is_left(reference: Reference) -> None:
+def test_the_amnesiac_asks_again_when_nothing_is_left(reference: ReferenceReply) -> None:
     all_of_it = dataclasses.replace(reference, reply="Heights scare you.")
     said = rewrites.forget(_turn(all_of_it, 3), all_of_it)
     assert said.endswith("Could you tell me again what you mean?")
 
 
-def test_an_excuse_never_says_what_it_forgot(reference: Reference) -> None:
+def test_an_excuse_never_says_what_it_forgot(reference: ReferenceReply) -> None:
     tricky = dataclasses.replace(reference, reply="I remember it well.", context_points=("remember", "recall"))
     said = rewrites.forget(_turn(tricky, 2), tricky)
     assert not says("remember", said)
     assert not says("recall", said)
 
 
-def test_the_partial_answer_misses_a_good_share_of_the_points(reference: Reference) -> None:
+def test_the_partial_answer_misses_a_good_share_of_the_points(reference: ReferenceReply) -> None:
     said = rewrites.answer_in_part(_turn(reference, 2), reference)
     told = [any(says(phrase, said) for phrase in point) for point in reference.key_points]
     assert sum(told) <= 1
     assert reference.reply.startswith(said.rstrip("."))
 
 
-def test_off_topic_answers_the_other_question(reference: Reference) -> None:
+def test_off_topic_answers_the_other_question(reference: ReferenceReply) -> None:
     assert rewrites.answer_another(_turn(reference, 1), reference) == reference.off_topic_reply
 
 
@@ -85,7 +85,7 @@ def test_statements_are_turned_round(sentence: str, opposite: str) -> None:
     assert rewrites.negated(sentence).casefold() == opposite.casefold()
 
 
-def test_a_contradiction_denies_the_turn_before(reference: Reference) -> None:
+def test_a_contradiction_denies_the_turn_before(reference: ReferenceReply) -> None:
     past = PastTurn(1, "?", None, "completed", "Maybe. The avenue is two kilometres long.", None)
     said = rewrites.contradict(_turn(reference, 2, (past,)), reference)
     assert said.startswith(reference.reply)
@@ -94,13 +94,13 @@ def test_a_contradiction_denies_the_turn_before(reference: Reference) -> None:
     assert "330 metres" in first.removeprefix(reference.reply)
 
 
-def test_contradictions_do_not_pile_up(reference: Reference) -> None:
+def test_contradictions_do_not_pile_up(reference: ReferenceReply) -> None:
     once = rewrites.contradict(_turn(reference, 1), reference)
     past = PastTurn(1, "?", None, "completed", once, None)
     assert rewrites.contradict(_turn(reference, 2, (past,)), reference).count("And by the way") == 1
 
 
-def test_the_newsreader_frames_the_answer_and_leaves_out_its_pauses(reference: Reference) -> None:
+def test_the_newsreader_frames_the_answer_and_leaves_out_its_pauses(reference: ReferenceReply) -> None:
     said = rewrites.announce(_turn(reference, 1), reference)
     assert said.startswith("Good evening.")
     assert not set(",;:!?") & set(said)
@@ -115,7 +115,7 @@ def test_the_newsreader_frames_the_answer_and_leaves_out_its_pauses(reference: R
 )
 def test_any_text_goes_through_every_defect(reply: str, phrases: list[str], earlier: str | None, index: int) -> None:
     points = tuple((phrase,) for phrase in phrases)
-    reference = Reference(reply, "calm", "Something else.", tuple(phrases), (), points)
+    reference = ReferenceReply(reply, "calm", "Something else.", tuple(phrases), (), points)
     past = PastTurn(1, "?", None, "completed", earlier, None)
     turn = _turn(reference, index, (past,) if index > 1 else ())
     for defect in DEFECTS.values():
@@ -135,7 +135,7 @@ def test_what_a_defect_lowers_is_data_that_others_understand() -> None:
     assert offline == {"MVC", "SR", "IC", "CU", "outcome"}
 
 
-def test_every_defect_but_one_of_staging_changes_the_words(reference: Reference) -> None:
+def test_every_defect_but_one_of_staging_changes_the_words(reference: ReferenceReply) -> None:
     turn = _turn(reference, 2)
     for defect in DEFECTS.values():
         changes_words = defect.rewrite is not None and defect.rewrite(turn, reference) != reference.reply

@@ -16,7 +16,7 @@ import pytest_asyncio
 from interbench.base.errors import SystemLoadError
 from interbench.base.workers import python_worker
 from interbench.domain.persona import Persona, Voice
-from interbench.systems.base import Completed, Failed, Reference, ReplyText, TurnRequest
+from interbench.systems.base import Completed, Failed, ReferenceReply, ReplyText, TurnRequest
 from interbench.systems.puppet import Puppet
 from interbench.systems.puppet.defects import DEFECTS
 from interbench.systems.registry import SystemSpec
@@ -40,7 +40,7 @@ async def events(system: Puppet, persona: Persona, turn: TurnRequest) -> list[An
 
 
 async def test_a_turn_yields_its_text_and_then_its_clip(
-    puppet: Puppet, maya: Persona, turn: Turn, reference: Reference, decode: Callable[[Path], Any]
+    puppet: Puppet, maya: Persona, turn: Turn, reference: ReferenceReply, decode: Callable[[Path], Any]
 ) -> None:
     request = turn(reference)
     text, done = await events(puppet, maya, request)
@@ -53,7 +53,7 @@ async def test_a_turn_yields_its_text_and_then_its_clip(
 
 
 async def test_the_event_loop_keeps_turning_while_a_clip_is_rendered(
-    puppet: Puppet, maya: Persona, turn: Turn, reference: Reference
+    puppet: Puppet, maya: Persona, turn: Turn, reference: ReferenceReply
 ) -> None:
     task = asyncio.create_task(events(puppet, maya, turn(reference)))
     turns = 0
@@ -65,7 +65,7 @@ async def test_the_event_loop_keeps_turning_while_a_clip_is_rendered(
 
 
 async def test_a_reply_that_cannot_be_spoken_fails_and_the_next_one_works(
-    puppet: Puppet, maya: Persona, turn: Turn, reference: Reference
+    puppet: Puppet, maya: Persona, turn: Turn, reference: ReferenceReply
 ) -> None:
     mute = maya.model_copy(update={"voice": Voice(variant="en-us+nobody")})
     failed = (await events(puppet, mute, turn(reference, index=1)))[-1]
@@ -80,7 +80,7 @@ async def test_a_turn_without_a_reference_says_so(maya: Persona, turn: Turn) -> 
     assert failed.code == "no_reference"
 
 
-async def test_a_defect_reports_what_it_really_says(maya: Persona, turn: Turn, reference: Reference) -> None:
+async def test_a_defect_reports_what_it_really_says(maya: Persona, turn: Turn, reference: ReferenceReply) -> None:
     system = Puppet("off-topic", workers=1)
     text, done = await events(system, maya, turn(reference))
     await system.stop()

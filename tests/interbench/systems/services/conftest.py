@@ -18,9 +18,9 @@ from PIL import Image
 from interbench.domain.records import Exchange
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
-from interbench.drive.spending import Caps, Purse
+from interbench.drive.spending import Budget, Caps
 from interbench.media.pool import MediaPool
-from interbench.scenarios.plan import Part, make_parts
+from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
 from interbench.systems.host import Host
@@ -108,13 +108,15 @@ def scenario_set(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parts(scenario_set: Path) -> tuple[Part, ...]:
+def parts(scenario_set: Path) -> tuple[PlannedScenario, ...]:
     whole = load_set(str(scenario_set))
-    return make_parts(whole, whole)
+    return plan_scenarios(whole, whole)
 
 
 @pytest.fixture
-def play(tmp_path: Path, services: video_services.VideoServices, parts: tuple[Part, ...]) -> Callable[..., Any]:
+def play(
+    tmp_path: Path, services: video_services.VideoServices, parts: tuple[PlannedScenario, ...]
+) -> Callable[..., Any]:
     """Play scenarios with an adapter through the real driver; gives exchanges, and leaves the ledger in ``out``."""
 
     async def play(
@@ -143,13 +145,13 @@ def play(tmp_path: Path, services: video_services.VideoServices, parts: tuple[Pa
                         run,
                         media,
                         DriveSettings(deadline_s=deadline_s),
-                        purse=Purse(run, caps),
+                        budget=Budget(run, caps),
                         writer=writer,
                     )
                     for part in parts[:count]:
                         if turns is not None:
                             scenario = part.scenario.model_copy(update={"turns": part.scenario.turns[:turns]})
-                            part = Part(scenario, part.persona, part.audio, part.portrait, part.references)
+                            part = PlannedScenario(scenario, part.persona, part.audio, part.portrait, part.references)
                         exchanges += [exchange async for exchange in driver.play(part)]
         finally:
             await host.stop()

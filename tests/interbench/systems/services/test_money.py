@@ -11,7 +11,7 @@ from video_services import KEYS, Cut, Spoil, Status
 
 from interbench.base.errors import CapReachedError
 from interbench.domain.records import Charge
-from interbench.drive.spending import Caps, Purse, spoken_totals, totals
+from interbench.drive.spending import Budget, Caps, spoken_totals, totals
 from interbench.store.manifest import read_manifest
 from interbench.store.run_folder import Key, Run
 
@@ -24,23 +24,23 @@ def spending(tmp_path: Path, out: str = "out") -> Any:
 def test_the_purse(tmp_path: Path) -> None:
     keys = [Key("s", "a", turn) for turn in range(1, 6)]
     with Run(tmp_path / "run", write=True) as run:
-        purse = Purse(run, Caps(usd=1.0, video_s=100))
+        budget = Budget(run, Caps(usd=1.0, video_s=100))
         for key in keys[:4]:
-            purse.reserve(key, 8, 0.25)
+            budget.reserve(key, 8, 0.25)
         with pytest.raises(CapReachedError, match=r"0\.00 USD spent, 1\.00 USD set aside"):
-            purse.reserve(keys[4], 8, 0.01)
-        assert purse.settle(keys[0], Charge.SPENT, 0.2) == 0.2
-        assert purse.settle(keys[1], Charge.SPENT) == 0.25
-        purse.settle(keys[2], Charge.POSSIBLE)
-        purse.settle(keys[3], Charge.FREE)
-        assert [purse.unsettled(key) for key in keys] == [False] * 5
+            budget.reserve(keys[4], 8, 0.01)
+        assert budget.settle(keys[0], Charge.SPENT, 0.2) == 0.2
+        assert budget.settle(keys[1], Charge.SPENT) == 0.25
+        budget.settle(keys[2], Charge.POSSIBLE)
+        budget.settle(keys[3], Charge.FREE)
+        assert [budget.unsettled(key) for key in keys] == [False] * 5
         now = totals(run.spending())
         assert (now.spent_usd, now.possible_usd, now.reserved_usd) == (pytest.approx(0.45), 0.25, 0)
         # What may have been charged counts; what was not does not.
-        purse.reserve(keys[4], 8, 0.3)
-        assert purse.unsettled(keys[4])
+        budget.reserve(keys[4], 8, 0.3)
+        assert budget.unsettled(keys[4])
         with pytest.raises(CapReachedError):
-            purse.reserve(keys[3], 8, 0.01)
+            budget.reserve(keys[3], 8, 0.01)
         assert spoken_totals(run.spending()) == (
             "0.45 USD spent, 0.25 USD possibly spent, 0.30 USD set aside for clips in the making, "
             "for 32 s of video asked for"
@@ -50,12 +50,12 @@ def test_the_purse(tmp_path: Path) -> None:
 def test_what_has_no_price_can_only_be_capped_by_length(tmp_path: Path) -> None:
     with Run(tmp_path / "run", write=True) as run:
         with pytest.raises(CapReachedError, match="price_usd_per_s"):
-            Purse(run, Caps(usd=5)).reserve(Key("s", "a", 1), 8, None)
-        purse = Purse(run, Caps(video_s=16))
-        purse.reserve(Key("s", "a", 1), 8, None)
-        purse.reserve(Key("s", "a", 2), 8, None)
+            Budget(run, Caps(usd=5)).reserve(Key("s", "a", 1), 8, None)
+        budget = Budget(run, Caps(video_s=16))
+        budget.reserve(Key("s", "a", 1), 8, None)
+        budget.reserve(Key("s", "a", 2), 8, None)
         with pytest.raises(CapReachedError, match="--max-video-seconds 16 is reached"):
-            purse.reserve(Key("s", "a", 3), 1, None)
+            budget.reserve(Key("s", "a", 3), 1, None)
 
 
 @pytest.mark.parametrize(("flag", "cap"), [("--max-usd", "1.0"), ("--max-video-seconds", "10")])
@@ -261,16 +261,16 @@ def test_check_system_passes(adapter: Any, services: Any, run_interbench: Any) -
 
 def test_what_is_taken_back_may_still_have_cost_money(tmp_path: Path) -> None:
     with Run(tmp_path / "run", write=True) as run:
-        purse = Purse(run)
+        budget = Budget(run)
         for turn in (1, 2):
             key = Key("s", "a", turn)
-            purse.reserve(key, 8, 0.25)
+            budget.reserve(key, 8, 0.25)
             run.submitted(key, f"job-{turn}", {})
         run.discard("s", "a")
         # The first turn's job is still the first turn's; the second's belonged to a conversation that is gone.
         assert [job.job_id for job in run.open_jobs()] == ["job-1"]
         assert [spend.charge for spend in run.spending()] == [Charge.RESERVED, Charge.POSSIBLE]
-        assert not purse.unsettled(Key("s", "a", 2))
+        assert not budget.unsettled(Key("s", "a", 2))
         run.close_job(Key("s", "a", 1), "job-1")
         assert [spend.charge for spend in run.spending()] == [Charge.POSSIBLE] * 2
 

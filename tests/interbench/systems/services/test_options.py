@@ -11,7 +11,7 @@ from video_services import GUIDELINES
 from interbench.base.errors import SystemLoadError
 from interbench.systems.base import Blocked, Failed, Retired
 from interbench.systems.registry import SystemSpec
-from interbench.systems.services.http_jobs import KeyAuth, Service, service_url
+from interbench.systems.services.http_jobs import JobService, KeyAuth, service_url
 from interbench.systems.services.rest_job import quoted_id
 from interbench.systems.services.service_errors import Ended, complaint, refusal
 
@@ -109,7 +109,7 @@ def test_ids_that_are_paths_are_refused() -> None:
 
 
 async def test_a_key_is_shown_to_its_own_address_alone(services: Any) -> None:
-    service = Service(service_url("https://api.example.com/v1/"), KeyAuth("TEST_OPENAI_KEY"))
+    service = JobService(service_url("https://api.example.com/v1/"), KeyAuth("TEST_OPENAI_KEY"))
     try:
         assert await service.headers_for("https://api.example.com:443/x") == {
             "Authorization": "Bearer sk-openai-secret-0123456789"

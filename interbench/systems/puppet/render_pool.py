@@ -1,7 +1,8 @@
 """The workers that all puppets of a process share.
 
 What a worker draws once per persona serves every variant of the puppet, so that five systems in one run need no more
-processes, memory or first drawings than one. Each system lives on an event loop of its own, hence so does the studio.
+processes, memory or first drawings than one. Each system lives on an event loop of its own, hence so does the
+pool.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Any
 from interbench.base.workers import WorkerPool, python_worker
 
 _START_LIMIT_S = 60.0
-_open: dict[int, Studio] = {}
+_open: dict[int, RenderPool] = {}
 _guard = threading.Lock()
 
 
-class Studio:
+class RenderPool:
     """``workers`` rendering processes; got with :meth:`enter`, given back with :meth:`leave`."""
 
     def __init__(self, workers: int) -> None:
@@ -37,14 +38,14 @@ class Studio:
         return WorkerPool(python_worker("interbench.systems.puppet.worker"), self._workers)
 
     @classmethod
-    def enter(cls, workers: int) -> Studio:
-        """The studio with this many workers, opened if nobody uses it yet."""
+    def enter(cls, workers: int) -> RenderPool:
+        """The render pool with this many workers, opened if nobody uses it yet."""
         with _guard:
-            studio = _open.get(workers)
-            if studio is None:
-                studio = _open[workers] = cls(workers)
-            studio._users += 1
-            return studio
+            render_pool = _open.get(workers)
+            if render_pool is None:
+                render_pool = _open[workers] = cls(workers)
+            render_pool._users += 1
+            return render_pool
 
     async def leave(self) -> None:
         """End the workers if nobody else uses them."""

@@ -22,7 +22,7 @@ class Piece:
     frames: int
 
 
-class Pipe:
+class PieceQueue:
     """Pieces of a stream from the thread that makes them to the one reader; a full pipe holds the writer back.
 
     Args:
