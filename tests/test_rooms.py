@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from rooms import INTERBENCH, LIVETALK, House, faults
+from rooms import INTERBENCH, LIVETALK, House, faults, imports, modules
 
 ROOT = Path(__file__).resolve().parents[1]
 HOUSES = [
@@ -52,3 +52,13 @@ def test_what_is_allowed_is_not_found(tmp_path: Path) -> None:
         "import json\nimport numpy\nfrom interbench.judge.base import Judge\nfrom interbench.base import errors\n"
     )
     assert faults(INTERBENCH, tmp_path / "interbench", ("livetalk",)) == []
+
+
+def test_only_media_touches_codecs() -> None:
+    found = {
+        name
+        for name, path in modules(ROOT / "interbench", "interbench")
+        if any(target == "av" or target.startswith("av.") for _, target in imports(path, name))
+    }
+    assert found
+    assert {name for name in found if not name.startswith("interbench.media.")} == set()

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from interbench.domain.persona import Look, Persona, Voice
+from interbench.media.film import AUDIO_RATE, write_film
 from interbench.media.speech import Samples, Speech, level, synthesize
 from interbench.systems.puppet.casting import drifted
 from interbench.systems.puppet.defects import Staging
 from interbench.systems.puppet.figure.sprites import FigurePainter
-from interbench.systems.puppet.film import AUDIO_RATE, write_film
 from interbench.systems.puppet.moods import EXPRESSIONS, OPPOSITES, mood_of
 from interbench.systems.puppet.motion import FPS, lead_s, poses
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 
 from interbench.base.errors import ResumeUnsupportedError, SystemLoadError
 from interbench.domain.persona import Persona
+from interbench.media import continuity
 from interbench.systems.base import (
     AvatarSystem,
     Completed,
@@ -44,7 +45,6 @@ from interbench.systems.prompting import (
     template,
     word_budget,
 )
-from interbench.systems.services import continuity
 from interbench.systems.services.download import MAX_CLIP_BYTES, MAX_INLINE_BYTES, download, take_inline
 from interbench.systems.services.http_jobs import Auth, JobService, KeyAuth, Patience, service_url
 from interbench.systems.services.reference_image import fitted_png

@@ -1,7 +1,6 @@
 """What ties a clip to the one before it: its last frame, and the new end of a clip that was extended.
 
-Clips are foreign data, so they are decoded in a process of its own:
-``python -m interbench.systems.services.continuity``.
+Clips are foreign data, so they are decoded in a process of its own: ``python -m interbench.media.continuity``.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ async def _run(*arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "interbench.systems.services.continuity",
+        "interbench.media.continuity",
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
