@@ -28,6 +28,7 @@ check: .venv-test/installed lint types
 lint: .venv-test/installed
 	.venv-test/bin/ruff check $(CODE)
 	.venv-test/bin/ruff format --check $(CODE)
+	.venv-test/bin/typos
 
 types: .venv-test/installed
 	.venv-test/bin/mypy
