@@ -4,29 +4,29 @@ from livetalk.render import sampler
 
 
 @pytest.mark.parametrize(("name", "steps"), [("infer4", 4), ("train1000", 1000), ("teacher50", 50)])
-def test_schedules(golden, close, name, steps):
-    tables = golden("tables")
+def test_schedules(golden_tensors, close, name, steps):
+    tables = golden_tensors("tables")
     schedule = sampler.schedule(steps)
     close(schedule.sigmas, tables[f"{name}.sigmas"], 1e-6)
     close(schedule.timesteps, tables[f"{name}.timesteps"], 1e-3)
 
 
-def test_the_student_is_shown_rounded_timesteps_and_exact_noise_levels(golden):
+def test_the_student_is_shown_rounded_timesteps_and_exact_noise_levels(golden_tensors):
     schedule = sampler.schedule(4, rounding="bfloat16")
     assert schedule.timesteps.tolist() == [1000, 936, 832, 624]
-    assert torch.equal(schedule.timesteps, golden("tables")["infer4.timesteps_bf16_as_f32"])
+    assert torch.equal(schedule.timesteps, golden_tensors("tables")["infer4.timesteps_bf16_as_f32"])
     assert schedule.sigmas.tolist() == pytest.approx([1, 0.9375, 0.8333333, 0.625])
     assert sampler.schedule(4, rounding="float16").timesteps.tolist() == [1000, 937.5, 833.5, 625]
 
 
-def test_training_weights(golden, close):
-    close(sampler.training_weights(), golden("tables")["train1000.weights"], 1e-5)
+def test_training_weights(golden_tensors, close):
+    close(sampler.training_weights(), golden_tensors("tables")["train1000.weights"], 1e-5)
 
 
 @pytest.mark.parametrize("timestep", [1000, 936, 832, 624])
 @pytest.mark.parametrize("kind", ["", "_bf16"])
-def test_noising_and_its_inverse(golden, close, timestep, kind):
-    tables = golden("tables")
+def test_noising_and_its_inverse(golden_tensors, close, timestep, kind):
+    tables = golden_tensors("tables")
     dtype = torch.bfloat16 if kind else torch.float32
     sigma = sampler.sigma_at(timestep, sampler.schedule(4))
     noise, x0 = tables["noising.noise"].to(dtype), tables["noising.x0"].to(dtype)

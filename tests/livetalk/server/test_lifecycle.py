@@ -311,9 +311,11 @@ def test_a_source_tree_that_is_not_installed_knows_its_version(monkeypatch: pyte
     assert cli._version() == project["version"]
 
 
-@pytest.mark.parametrize("place", ["pipeline.random_models", "engine.Engine._prepare"], ids=["load", "warm-up"])
+@pytest.mark.parametrize(
+    "place", ["render.pipeline:random_models", "live.engine:Engine._prepare"], ids=["load", "warm-up"]
+)
 def test_loading_and_warming_up_keep_no_server_from_stopping(run: Callable[..., Process], place: str) -> None:
-    module, _, name = place.partition(".")
+    module, _, name = place.partition(":")
     endless = (
         f"import torch, livetalk.{module}\n"
         "def endless(*_, **__):\n"

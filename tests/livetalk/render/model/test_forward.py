@@ -28,8 +28,8 @@ def forwards(dit, case, stream, calls):
         yield call, flow.transpose(0, 1)[None], cache
 
 
-def test_forwards_on_one_cache(golden, golden_dit, manifest, stream, close):
-    case = golden("dit_forward")
+def test_forwards_on_one_cache(golden_tensors, golden_dit, manifest, stream, close):
+    case = golden_tensors("dit_forward")
     calls = [(i, call["start_frame"]) for i, call in enumerate(manifest["cases"]["dit_forward"]["calls"])]
     with torch.inference_mode():
         for call, flow, cache in forwards(golden_dit, case, stream, calls):
@@ -40,8 +40,8 @@ def test_forwards_on_one_cache(golden, golden_dit, manifest, stream, close):
                 close(v, case[f"call{call}.v.{layer}"])
 
 
-def test_conditions(golden, golden_dit, close):
-    case = golden("dit_forward")
+def test_conditions(golden_tensors, golden_dit, close):
+    case = golden_tensors("dit_forward")
     rows = lead_in(case["audio_features"][0])
     close(golden_dit.audio.packed(rows)[None, :, None, None], case["audio_packed"])
     close(golden_dit.embed_audio(rows)[:, :, None, None], case["audio_cond"])
@@ -51,11 +51,11 @@ def test_conditions(golden, golden_dit, close):
         close(text.v[layer].flatten(1)[None], case[f"cross_v.{layer}"])
 
 
-def test_bfloat16(golden, golden_config, golden_state, stream):
+def test_bfloat16(golden_tensors, golden_config, golden_state, stream):
     dit = CausalDiT.from_state(golden_config, golden_state, dtype=torch.bfloat16)
-    expected = golden("dit_forward_bf16")
+    expected = golden_tensors("dit_forward_bf16")
     with torch.inference_mode():
-        for call, flow, _ in forwards(dit, golden("dit_forward"), stream, [(0, 0), (2, 3)]):
+        for call, flow, _ in forwards(dit, golden_tensors("dit_forward"), stream, [(0, 0), (2, 3)]):
             assert flow.dtype == torch.bfloat16
             difference = flow.float() - expected[f"call{call}.flow_fp32_same_inputs"]
             assert difference.abs().max() <= 0.12
@@ -63,8 +63,8 @@ def test_bfloat16(golden, golden_config, golden_state, stream):
 
 
 @pytest.mark.parametrize("name", ["dit_train_mask", "dit_train_mask_local"])
-def test_whole_clip_under_the_training_mask(golden, golden_dit, manifest, close, name):
-    case = golden(name)
+def test_whole_clip_under_the_training_mask(golden_tensors, golden_dit, manifest, close, name):
+    case = golden_tensors(name)
     flow = golden_dit.forward_clip(
         case["x"],
         case["timestep"],
@@ -82,16 +82,16 @@ def test_a_token_sees_itself_even_in_a_window_smaller_than_a_block():
     assert mask == [[1, 1, 1, 0, 0, 0], first, first, [0, 0, 0, 1, 1, 1], second, second]
 
 
-def test_the_whole_clip_can_be_trained(golden, golden_config, golden_state):
-    case = golden("dit_train_mask")
+def test_the_whole_clip_can_be_trained(golden_tensors, golden_config, golden_state):
+    case = golden_tensors("dit_train_mask")
     dit = CausalDiT.from_state(golden_config, golden_state).requires_grad_(True)
     flow = dit.forward_clip(case["x"], case["timestep"], case["y"], case["audio_features"], case["context"])
     flow.square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in dit.parameters())
 
 
-def test_sinusoid(golden, close):
-    tables = golden("tables")
+def test_sinusoid(golden_tensors, close):
+    tables = golden_tensors("tables")
     t = tables["sinusoid256.t"]
     close(sinusoid(t, 256), tables["sinusoid256.emb"], 1e-6)
     close(sinusoid(t.bfloat16(), 256), tables["sinusoid256.emb_bf16"], 1e-6)

@@ -7,8 +7,8 @@ from livetalk.render.performer import GivenNoise, SeededNoise, generate_latents
 
 
 @pytest.mark.parametrize("name", ["ar_full", "ar_sink", "ar_roll"])
-def test_clips(golden, golden_dit, manifest, close, name):
-    case, settings = golden(name), manifest["cases"][name]
+def test_clips(golden_tensors, golden_dit, manifest, close, name):
+    case, settings = golden_tensors(name), manifest["cases"][name]
     stream = StreamConfig(*settings["latent_hw"], settings["local_attn_size"], settings["sink_size"])
     trace, snapshots = [], 0
 
@@ -45,8 +45,8 @@ def test_clips(golden, golden_dit, manifest, close, name):
     assert snapshots >= len(settings["kv_snapshots_after_block"])
 
 
-def test_an_unlimited_window_keeps_every_frame(golden, golden_dit, manifest, close):
-    case, settings = golden("ar_full"), manifest["cases"]["ar_full"]
+def test_an_unlimited_window_keeps_every_frame(golden_tensors, golden_dit, manifest, close):
+    case, settings = golden_tensors("ar_full"), manifest["cases"]["ar_full"]
     latents = generate_latents(
         golden_dit,
         noise=case["noise"],

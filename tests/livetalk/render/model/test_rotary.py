@@ -4,8 +4,8 @@ from livetalk.render.model.rotary import angles, frame_rotation, part_widths, ro
 
 
 @pytest.mark.parametrize("head_dim", [24, 32, 128])
-def test_tables(golden, close, head_dim):
-    tables = golden("tables")
+def test_tables(golden_tensors, close, head_dim):
+    tables = golden_tensors("tables")
     positions = tables[f"rope{head_dim}.pos"]
     for part, width in zip("fhw", part_widths(head_dim), strict=True):
         angle = angles(positions, width)
@@ -13,8 +13,8 @@ def test_tables(golden, close, head_dim):
         close(angle.sin(), tables[f"rope{head_dim}.{part}_sin"], 1e-12)
 
 
-def test_rotation_of_tokens(golden, close):
-    tables = golden("tables")
+def test_rotation_of_tokens(golden_tensors, close):
+    tables = golden_tensors("tables")
     rotation = token_rotation(frame_rotation(5, 2, 24, "cpu"), spatial_rotation(3, 2, 24, "cpu"))
     x = tables["rope_apply.x"].view(12, 2, 24)
     close(rotate(x, rotation).flatten(1)[None], tables["rope_apply.out"], 1e-6)

@@ -18,7 +18,7 @@ from livetalk.render.model.block import BlockGenerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 LIMIT = 2e-5  # float32 on a CPU, from the fixtures' README
 
 
@@ -28,7 +28,7 @@ def manifest() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def golden(manifest: dict[str, Any]) -> Callable[[str], dict[str, Tensor]]:
+def golden_tensors(manifest: dict[str, Any]) -> Callable[[str], dict[str, Tensor]]:
     """Tensors of a case by its name."""
     return lambda case: load_file(GOLDEN / manifest["cases"][case]["file"])
 
@@ -63,7 +63,7 @@ def close() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def published_loop() -> type:
     """The published loop's way of working, as the benchmark re-states it."""
-    path = Path(__file__).parents[4] / "benchmarks" / "livetalk_published_loop.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "livetalk_published_loop.py"
     spec = importlib.util.spec_from_file_location("livetalk_published_loop", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
