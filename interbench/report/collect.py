@@ -15,7 +15,6 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
-from interbench.pipeline.run import played
 from interbench.report.model import (
     JudgeFacts,
     PlayedScenario,
@@ -28,6 +27,7 @@ from interbench.report.tables import Speed, Step, Table, build_table
 from interbench.scenarios.plan import PlannedScenario
 from interbench.stats import Expected, JudgeLabel, ReferencePool, Scores, compare
 from interbench.store.manifest import read_manifest
+from interbench.store.played import played
 from interbench.store.run_folder import Key, Run, identity_key
 
 
