@@ -20,7 +20,7 @@ from interbench.judge.base import Judge
 from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.run import Summary, execute, make_plan
-from interbench.scenarios.plan import make_parts
+from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
 from interbench.systems.base import Completed, Event, FirstFrame, Media, TurnRequest
@@ -172,7 +172,7 @@ async def deliver(
     tmp_path: Path, system: harness_kit.Scripted, *, step: float = 1.0, media: type[MediaPool] = MediaPool
 ) -> list[Exchange]:
     whole = load_set(str(harness_kit.write_set(tmp_path / "set", count=1, turns=1)))
-    (part,) = make_parts(whole, whole)
+    (part,) = plan_scenarios(whole, whole)
     ticks = itertools.count(1)
 
     def clock() -> float:
