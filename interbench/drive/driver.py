@@ -44,10 +44,10 @@ from interbench.drive.spending import Budget
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Key, Run, Staged, disk_full, out_of_room
-from interbench.systems.base import (
+from interbench.systems.base import Conversation
+from interbench.systems.events import (
     Blocked,
     Completed,
-    Conversation,
     Event,
     Failed,
     Final,

@@ -27,7 +27,9 @@ from interbench.pipeline.config import mask
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
-from interbench.systems.base import AvatarSystem, Capabilities, Conversation, Opening, TurnRequest
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.events import Opening, TurnRequest
 from interbench.systems.host import Host, StuckError
 from interbench.systems.registry import SystemSpec
 

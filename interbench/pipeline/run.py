@@ -36,7 +36,8 @@ from interbench.scenarios.sets import load_set
 from interbench.store.manifest import merge, now, read_manifest, write_manifest
 from interbench.store.played import played
 from interbench.store.run_folder import Key, Run
-from interbench.systems.base import AvatarSystem, JsonValue
+from interbench.systems.base import AvatarSystem
+from interbench.systems.events import JsonValue
 from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
 

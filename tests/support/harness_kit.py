@@ -18,12 +18,12 @@ import numpy as np
 
 from interbench.base.errors import ResumeUnsupportedError
 from interbench.domain.persona import Persona
-from interbench.systems.base import (
-    AvatarSystem,
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.clip import ClipSystem, Reply
+from interbench.systems.events import (
     Blocked,
-    Capabilities,
     Completed,
-    Conversation,
     Event,
     Failed,
     JsonValue,
@@ -35,7 +35,6 @@ from interbench.systems.base import (
     Submitted,
     TurnRequest,
 )
-from interbench.systems.clip import ClipSystem, Reply
 
 PERSONA: dict[str, Any] = {
     "id": "tess",

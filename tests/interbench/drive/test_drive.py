@@ -23,7 +23,7 @@ from interbench.pipeline.run import Summary, execute, make_plan
 from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
-from interbench.systems.base import Completed, Event, FirstFrame, Media, TurnRequest
+from interbench.systems.events import Completed, Event, FirstFrame, Media, TurnRequest
 from interbench.systems.host import Host
 
 Play = Callable[..., dict[tuple[str, int], Exchange]]

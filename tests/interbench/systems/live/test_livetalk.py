@@ -41,7 +41,7 @@ from interbench.report.tables import to_json
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
-from interbench.systems.base import Blocked, Completed, Event, Failed, Media, Opening, TimedOut, TurnRequest
+from interbench.systems.events import Blocked, Completed, Event, Failed, Media, Opening, TimedOut, TurnRequest
 from interbench.systems.host import Host
 from interbench.systems.live import livetalk
 from interbench.systems.live import own_server as livetalk_server
