@@ -13,7 +13,7 @@ from typing import Any
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange
 from interbench.report.columns import Column
-from interbench.report.grid import DASH, Mark
+from interbench.report.grid import Mark
 from interbench.report.model import ReportData, SystemFacts
 from interbench.report.payload import OUTCOMES, plain, real_time_factor
 from interbench.report.plots import PERCENTILES, Radar, StripPlot, radar, strip_plot
@@ -43,12 +43,9 @@ class ResultCell:
     ends: tuple[str, str] | None
     """Of its interval."""
     mark: Mark | None
+    missing: bool
     why: str
     """Why the figure is missing or not whole, for people; empty otherwise."""
-
-    @property
-    def missing(self) -> bool:
-        return self.text == DASH
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +231,7 @@ def _result(table: Table, row: Row, slot: int | None = None, index: int | None =
             column.text(row, lambda value: decimal(value, column.digits)),
             None if ends is None else (decimal(ends[0], 0), decimal(ends[1], 0)),
             None if index is None else column.marks(table.rows)[index],
+            column.value(row) is None,
             column.why(row),
         )
 

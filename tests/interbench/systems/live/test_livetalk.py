@@ -171,6 +171,7 @@ async def test_the_first_frame_is_not_the_initialisation_segment(play: Play) -> 
     init, fragment, *_ = conversation_server.clip(3, 80)
     assert len(init) < first.facts.first_frame_bytes <= len(init) + len(fragment)
     assert first.timings.first_frame_s == 2.0
+    assert first.facts.speech_start_s == 0.0 and first.timings.first_speech_s == 2.0, "heard at once"
     assert first.timings.complete_s == 6.0
 
 
