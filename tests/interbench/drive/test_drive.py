@@ -196,7 +196,8 @@ def times(exchange: Exchange) -> Timings:
 
 async def test_speech_in_a_file_is_first_heard_as_far_into_it_as_it_lies_there(tmp_path: Path) -> None:
     (exchange,) = await deliver(tmp_path, Delivers(lambda path: [Completed(path)]))
-    assert exchange.facts is not None and exchange.facts.speech_start_s == pytest.approx(0.7, abs=0.09)
+    assert exchange.facts is not None and exchange.facts.speech_start_s is not None
+    assert exchange.facts.speech_start_s == pytest.approx(0.7, abs=0.09)
     assert times(exchange).complete_s == 1.0
     assert times(exchange).first_speech_s == 1.0 + exchange.facts.speech_start_s
 
