@@ -27,7 +27,7 @@ from interbench.judge.base import JudgeTask
 from interbench.judge.vlm.judge import VLMJudge
 from interbench.judge.vlm.settings import JudgeSettings
 
-NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
+TASKS = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
 SHAPE = (48, 24, 512, 512)
 
 
@@ -54,7 +54,7 @@ async def judge_all(judge: VLMJudge, conversations: list[PlayedConversation]) ->
 
     async def one(played: PlayedConversation) -> int:
         async with slots:
-            scores = [verdict.score async for verdict in judge.judge(played, NINE)]
+            scores = [verdict.score async for verdict in judge.judge(played, TASKS)]
         assert scores == [7.0] * 9
         return len(scores)
 

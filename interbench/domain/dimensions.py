@@ -1,6 +1,9 @@
-"""The nine dimensions a conversation is judged on, in the order of the published table.
+"""The dimensions a conversation is judged on: the nine of the published table, in its order.
 
 Source: arXiv 2512.23576, section 5.3 and appendix A. The questions are the paper's criteria in our words.
+
+To add a dimension is to add an entry to :data:`DIMENSIONS`, after the published ones, and where a language model judges
+it a rubric ``prompts/judge/KEY.j2``. Tables, reports, CSV files and judges follow.
 """
 
 from __future__ import annotations
@@ -92,4 +95,9 @@ def dimension(key: str) -> Dimension:
     try:
         return _BY_KEY[key]
     except KeyError:
-        raise UsageError(f"{key!r} is not a dimension; the nine are {', '.join(_BY_KEY)}.") from None
+        raise UsageError(f"{no_such_dimension(key)}.") from None
+
+
+def no_such_dimension(key: str) -> str:
+    """What to say of a ``key`` that is none; without a full stop."""
+    return f"{key!r} is not a dimension; there are {', '.join(_BY_KEY)}"

@@ -13,6 +13,13 @@ from typing import Any
 from interbench.domain.scenario import Scenario
 
 
+class NoSpeech(StrEnum):
+    """Why nothing is heard in a clip."""
+
+    NO_SOUND_TRACK = "no_sound_track"
+    SILENT = "silent"
+
+
 class Outcome(StrEnum):
     """How a turn ended. ``NOT_PLAYED`` marks a turn that an earlier one made impossible."""
 
@@ -43,9 +50,18 @@ class ClipFacts:
     """Whether that track is ever louder than -50 dBFS (20 ms windows)."""
     audio_s: float
     speech_start_s: float | None
-    """When the track first gets louder than that; None if it never does."""
+    """When the track first gets louder than that: the beginning of its first such window; None if it never does."""
     first_frame_bytes: int | None = None
     """How many bytes of the file a client must have to show the first frame; None if the container doesn't tell."""
+    speech_start_bytes: int | None = None
+    """How many it must have to play the sound at ``speech_start_s``; None if the container doesn't tell."""
+
+    @property
+    def no_speech(self) -> NoSpeech | None:
+        """Why nothing is heard; None if something is."""
+        if self.speech_start_s is not None:
+            return None
+        return NoSpeech.SILENT if self.has_audio else NoSpeech.NO_SOUND_TRACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,10 @@ class Timings:
     """Poll period where the system is polled: the times may be late by this much."""
     resumed: bool = False
     """The job was taken up after an interruption: its times are not latencies and are left out of the speed columns."""
+    first_speech_s: float | None = None
+    """Until the first audible sample could be played, see :func:`interbench.media.pool.first_speech_time`; None if
+    nothing is heard, for which ``no_speech`` is the reason, and in records of before this was measured."""
+    no_speech: NoSpeech | None = None
 
     @property
     def from_sending_s(self) -> float | None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSIONS, no_such_dimension
 from interbench.domain.persona import Slug, Text, Voice
 
 _KEYS = frozenset(dimension.key for dimension in DIMENSIONS)
@@ -78,7 +78,7 @@ class Scenario(BaseModel):
     def _known_dimensions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for key in value:
             if key not in _KEYS:
-                raise ValueError(f"{key!r} is not a dimension; the nine are {', '.join(d.key for d in DIMENSIONS)}")
+                raise ValueError(no_such_dimension(key))
         return value
 
     @model_validator(mode="after")

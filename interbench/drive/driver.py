@@ -41,13 +41,13 @@ from interbench.domain.persona import Persona
 from interbench.domain.records import Charge, Exchange, Outcome, Script, Timings
 from interbench.drive.script import Writer
 from interbench.drive.spending import Budget
-from interbench.media.pool import MediaPool, first_frame_time
+from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Key, Run, Staged, disk_full, out_of_room
-from interbench.systems.base import (
+from interbench.systems.base import Conversation
+from interbench.systems.events import (
     Blocked,
     Completed,
-    Conversation,
     Event,
     Failed,
     Final,
@@ -502,7 +502,11 @@ class Driver:
             self._run.record(failed, state)
             return failed
         staged = Staged(exchange, self._run.path / path.relative_to(self._run.path.resolve()), state)
-        self._run.stage(staged.exchange, staged.path, state)
+        kept = exchange
+        if observed.arrivals and exchange.timings is not None:
+            # When the pieces came is known to this process alone: whoever takes the clip up has no latencies for it.
+            kept = dataclasses.replace(exchange, timings=dataclasses.replace(exchange.timings, resumed=True))
+        self._run.stage(kept, staged.path, state)
         return await self._check(staged, observed.arrivals)
 
     async def _finish_staged(self, staged: Staged) -> Exchange | None:
@@ -526,14 +530,16 @@ class Driver:
             exchange = _refused(exchange, error)
         else:
             assert exchange.timings is not None
-            if arrivals:
-                # What the client could show is read off the media itself; a system's own word may be early.
-                first = first_frame_time(arrivals, facts)
-                exchange = dataclasses.replace(
-                    exchange, timings=dataclasses.replace(exchange.timings, first_frame_s=first)
-                )
+            # What the client could show is read off the media itself; a system's own word may be early.
+            first = first_frame_time(arrivals, facts) if arrivals else exchange.timings.first_frame_s
+            timings = dataclasses.replace(
+                exchange.timings,
+                first_frame_s=first,
+                first_speech_s=first_speech_time(arrivals, facts, first),
+                no_speech=facts.no_speech,
+            )
             clip = self._run.adopt(key, staged.path)
-            exchange = dataclasses.replace(exchange, clip=self._run.relative(clip), facts=facts)
+            exchange = dataclasses.replace(exchange, clip=self._run.relative(clip), facts=facts, timings=timings)
         self._run.record(exchange, staged.state)
         if exchange.completed:
             # What a failed turn left behind (logs, half a file) stays for whoever looks into the failure.

@@ -40,6 +40,7 @@ _AUDIBLE_RMS = 10 ** (-50 / 20)
 _GAP_S = 0.04
 """Shorter gaps between sound packets are rounding of timestamps."""
 _FIRST_FRAME_GUESSES = 24
+_SPEECH_START_GUESSES = 8
 _MOST_GAIN = 8.0
 """What channels of full scale can add up to in a mix to mono; whatever is louder than that is damage."""
 
@@ -295,6 +296,7 @@ def inspect(task: Task) -> dict[str, Any]:
         audio_s=0.0 if sound is None else round(sound.seconds(), 6),
         speech_start_s=start_s,
         first_frame_bytes=_first_frame_bytes(task, picture),
+        speech_start_bytes=None if start_s is None else _speech_start_bytes(task, origin, start_s),
     )
     return {"facts": asdict(facts)}
 
@@ -323,6 +325,41 @@ def _first_frame_bytes(task: Task, picture: _Picture) -> int | None:
             if frame is not None and picture.first is not None and _same_picture(frame, picture.first):
                 return size
     return None
+
+
+def _speech_start_bytes(task: Task, origin: float, start_s: float) -> int | None:
+    """The shortest tried beginning of the file in which sound is heard no later than at ``start_s``; None if none.
+
+    Tried are the ends of the sound packets from the one that plays then; see :func:`_first_frame_bytes` for the rest.
+    """
+    ends: list[int] = []
+    with task.open() as container:
+        for packet in container.demux(container.streams.audio[0]):
+            if packet.pos is None or packet.pts is None or packet.time_base is None:
+                continue
+            if float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin > start_s:
+                ends.append(packet.pos + packet.size)
+            if len(ends) == _SPEECH_START_GUESSES:
+                break
+    for end in [*ends[:1], *(end + 64 for end in ends[:1]), *ends[1:]]:
+        size = min(end, task.file.size)
+        heard = _heard_from(task, size, origin)
+        if heard is not None and heard <= start_s:
+            return size
+    return None
+
+
+def _heard_from(task: Task, size: int, origin: float) -> float | None:
+    """When the first ``size`` bytes of the file, decoded as far as they go, first get audible."""
+    sound = _Sound(task)
+    with contextlib.suppress(av.FFmpegError, MediaFaultError), task.open(size) as container:
+        if (stream := task.sound(container)) is None:
+            return None
+        for packet in container.demux(stream):
+            _refuse_corrupt(packet)
+            for frame in stream.decode(packet):
+                sound.frame(frame)
+    return _first_audible(sound.samples(origin))
 
 
 def _same_picture(one: av.VideoFrame, other: av.VideoFrame) -> bool:

@@ -191,8 +191,30 @@ def first_frame_time(arrivals: Sequence[tuple[int, float]], facts: ClipFacts) ->
     """
     if not arrivals:
         raise ValueError("a clip that never arrived has no first frame")
-    needed = facts.bytes if facts.first_frame_bytes is None else facts.first_frame_bytes
-    return next((time for received, time in arrivals if received >= needed), arrivals[-1][1])
+    return _arrival(arrivals, facts, facts.first_frame_bytes)
+
+
+def first_speech_time(arrivals: Sequence[tuple[int, float]], facts: ClipFacts, first_frame_s: float) -> float | None:
+    """When the first audible sample of a clip could be played; None if nothing is heard in it.
+
+    Playback begins with the first frame and reaches the sample as far into it as the sample lies in the clip, or when
+    the piece that holds it arrives, whichever is later. Audible is what :attr:`ClipFacts.audible` says.
+
+    Args:
+        arrivals: as for :func:`first_frame_time`; empty for a clip that was handed over whole.
+        facts: of the whole clip; without ``speech_start_bytes`` the whole file is needed.
+        first_frame_s: when the first frame could be shown.
+    """
+    if facts.speech_start_s is None:
+        return None
+    played = first_frame_s + facts.speech_start_s
+    return max(played, _arrival(arrivals, facts, facts.speech_start_bytes)) if arrivals else played
+
+
+def _arrival(arrivals: Sequence[tuple[int, float]], facts: ClipFacts, needed: int | None) -> float:
+    """When the first ``needed`` bytes were there; the whole file if that is None."""
+    enough = facts.bytes if needed is None else needed
+    return next((time for received, time in arrivals if received >= enough), arrivals[-1][1])
 
 
 def encode_audio(samples: npt.NDArray[np.float32], rate: int, path: Path) -> None:

@@ -27,7 +27,9 @@ from interbench.pipeline.config import mask
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
-from interbench.systems.base import AvatarSystem, Capabilities, Conversation, Opening, TurnRequest
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.events import Opening, TurnRequest
 from interbench.systems.host import Host, StuckError
 from interbench.systems.registry import SystemSpec
 
@@ -188,10 +190,11 @@ class _Checks:
             )
             return
         facts, timings = exchange.facts, exchange.timings
+        heard = "" if timings.first_speech_s is None else f"first sound after {timings.first_speech_s:.2f} s, "
         self.say(
             "ok",
             f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
-            f"after {timings.first_frame_s:.2f} s, complete after {timings.complete_s:.2f} s",
+            f"after {timings.first_frame_s:.2f} s, {heard}complete after {timings.complete_s:.2f} s",
         )
         if not facts.has_audio:
             self.say("wrong", f"{where}: the clip has no audio track; an answer has to carry speech")

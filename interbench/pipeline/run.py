@@ -23,8 +23,7 @@ from interbench.base.bundled import data_path
 from interbench.base.errors import CapReachedError, InterbenchError, StoreError, SystemLoadError, UsageError
 from interbench.base.progress import Progress
 from interbench.domain.dimensions import DIMENSIONS
-from interbench.domain.records import Exchange, Outcome, PlayedConversation, PlayedTurn, Transcript
-from interbench.domain.scenario import Scenario
+from interbench.domain.records import Exchange, Transcript
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
@@ -35,8 +34,10 @@ from interbench.pipeline.config import Settings, load_settings, mask, read_setti
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.manifest import merge, now, read_manifest, write_manifest
+from interbench.store.played import played
 from interbench.store.run_folder import Key, Run
-from interbench.systems.base import AvatarSystem, JsonValue
+from interbench.systems.base import AvatarSystem
+from interbench.systems.events import JsonValue
 from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
 
@@ -505,32 +506,6 @@ def _script_writer(settings: Settings, run: Run) -> ScriptWriter | None:
             f"script_options are wrong ({error}): `model` is needed; `words`, `seed`, `key_env` and `timeout_s` may be "
             f"given."
         ) from None
-
-
-def played(run: Run, scenario: Scenario, system: str, transcriber: str, label: str) -> PlayedConversation | None:
-    """A conversation as the ledger holds it; None if it was not played to its end."""
-    exchanges = {exchange.turn: exchange for exchange in run.exchanges(system, scenario.id)}
-    if len(exchanges) < len(scenario.turns):
-        return None
-    transcripts = run.transcripts(transcriber, system, scenario.id)
-    turns = []
-    for index, turn in enumerate(scenario.turns, start=1):
-        exchange: Exchange = exchanges[index]
-        turns.append(
-            PlayedTurn(
-                index=index,
-                user_text=turn.text,
-                user_mood=turn.mood,
-                outcome=exchange.outcome,
-                message=exchange.message,
-                clip=None if exchange.clip is None else (run.path / exchange.clip).resolve(),
-                facts=exchange.facts,
-                transcript=transcripts.get(Key(system, scenario.id, index))
-                if exchange.outcome is Outcome.COMPLETED
-                else None,
-            )
-        )
-    return PlayedConversation(system, scenario, tuple(turns), label)
 
 
 def capabilities_json(system: AvatarSystem | type[AvatarSystem]) -> dict[str, JsonValue]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
-from interbench.pipeline.run import played
 from interbench.report.model import (
     JudgeFacts,
     PlayedScenario,
@@ -24,11 +24,16 @@ from interbench.report.model import (
     SystemFacts,
     TranscriberFacts,
 )
-from interbench.report.tables import Speed, Step, Table, build_table
+from interbench.report.rows import Speed, Step
+from interbench.report.tables import Table, build_table
 from interbench.scenarios.plan import PlannedScenario
 from interbench.stats import Expected, JudgeLabel, ReferencePool, Scores, compare
 from interbench.store.manifest import read_manifest
+from interbench.store.played import played
 from interbench.store.run_folder import Key, Run, identity_key
+
+NOT_MEASURED = "not_measured"
+"""Why records of before first speech was measured have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,8 @@ def _choose(
 def speeds(exchanges: Sequence[Exchange]) -> dict[str, Speed]:
     """The speed columns by system: over completed turns that were not taken up after an interruption.
 
-    Latency is the median time to first frame; frames per second are all frames over all time to complete.
+    Latency is the median time to first frame, and time to first speech its median over the turns in which something is
+    heard; frames per second are all frames over all time to complete.
     """
     by_system: dict[str, list[Exchange]] = {}
     for exchange in exchanges:
@@ -132,6 +138,12 @@ def speeds(exchanges: Sequence[Exchange]) -> dict[str, Speed]:
     result = {}
     for system, timed in by_system.items():
         timings = [exchange.timings for exchange in timed if exchange.timings is not None]
+        heard = [timing.first_speech_s for timing in timings if timing.first_speech_s is not None]
+        unheard = Counter(
+            timing.no_speech.value if timing.no_speech else NOT_MEASURED
+            for timing in timings
+            if timing.first_speech_s is None
+        )
         frames = sum(exchange.facts.frames for exchange in timed if exchange.facts is not None)
         total = sum(timing.complete_s for timing in timings)
         result[system] = Speed(
@@ -139,6 +151,8 @@ def speeds(exchanges: Sequence[Exchange]) -> dict[str, Speed]:
             fps=frames / total if total > 0 else None,
             n=len(timings),
             steps=_steps(timed),
+            first_speech_s=statistics.median(heard) if heard else None,
+            unheard=dict(unheard),
         )
     return result
 

@@ -133,8 +133,7 @@ def _clean(value: Any) -> Any:
 
 
 def _fixed(value: float | None, digits: int = 1, sign: str = "") -> str:
-    # Adding nought turns a negative nought into a plain one.
-    return DASH if value is None else f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
+    return DASH if value is None else overview.decimal(value, digits, sign)
 
 
 def _probability(value: float | None) -> str:

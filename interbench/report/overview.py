@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -11,12 +12,14 @@ from typing import Any
 
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange
-from interbench.report.grid import Mark, rank_marks
+from interbench.report.columns import Column
+from interbench.report.grid import Mark
 from interbench.report.model import ReportData, SystemFacts
-from interbench.report.payload import OUTCOMES, plain, readable, real_time_factor
+from interbench.report.payload import OUTCOMES, plain, real_time_factor
 from interbench.report.plots import PERCENTILES, Radar, StripPlot, radar, strip_plot
-from interbench.report.tables import Figure, Row, notes
-from interbench.stats import Coverage, PairedDifference
+from interbench.report.rows import Row
+from interbench.report.tables import Table, notes
+from interbench.stats import PairedDifference
 
 FEWEST_SPOKES = 3
 """A radar needs as many dimensions; fewer make no outline."""
@@ -24,21 +27,34 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class FigureCell:
-    figure: Figure
+class ColumnHead:
+    """A column of the result table, as the page heads it."""
+
+    column: Column
+    opens: bool
+    """Whether it is the first of its group."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCell:
+    head: ColumnHead
+    text: str
+    """A dash if it is missing."""
+    ends: tuple[str, str] | None
+    """Of its interval."""
     mark: Mark | None
+    missing: bool
     why: str
     """Why the figure is missing or not whole, for people; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    slot: int
+    slot: int | None
+    """None for a quoted row, which has no colour."""
     row: Row
-    fps_mark: Mark | None
-    latency_mark: Mark | None
-    cells: tuple[FigureCell, ...]
-    """In the order of the dimensions."""
+    cells: Mapping[str, ResultCell]
+    """By key of the column, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +141,11 @@ class Overview:
     slots: Mapping[str, int]
     extent: str
     systems: tuple[SystemFacts, ...]
+    heads: tuple[ColumnHead, ...]
+    groups: tuple[tuple[str, int], ...]
+    """Of columns: name and width."""
     results: tuple[ResultRow, ...]
+    quoted: tuple[ResultRow, ...]
     notes: tuple[str, ...]
     dots: Mapping[str, tuple[DotRow, ...]]
     """By group of dimensions."""
@@ -146,13 +166,16 @@ def make_overview(data: ReportData) -> Overview:
     """Work out everything the first page shows."""
     slots = {system.name: index for index, system in enumerate(data.systems)}
     exchanges = [exchange for conversation in data.conversations for exchange in conversation.exchanges]
-    measured = tuple(d.key for d in DIMENSIONS if any(r.figures[d.key].percentile is not None for r in data.table.rows))
+    measured = tuple(d.key for d in DIMENSIONS if any(r.figure(d.key).percentile is not None for r in data.table.rows))
     outcomes = _outcomes(data, slots)
     return Overview(
         slots=slots,
         extent=_extent(data),
         systems=data.systems,
-        results=_results(data, slots),
+        heads=_heads(data.table),
+        groups=_groups(data.table),
+        results=tuple(_result(data.table, row, slots[row.system], index) for index, row in enumerate(data.table.rows)),
+        quoted=tuple(_result(data.table, row) for row in data.table.published),
         notes=notes(data.table),
         dots=_dots(data, slots, measured),
         radars=_radars(data, slots, measured) if len(measured) >= FEWEST_SPOKES else (),
@@ -185,36 +208,46 @@ def day(moment: str | None) -> str:
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
 
 
-def _results(data: ReportData, slots: Mapping[str, int]) -> tuple[ResultRow, ...]:
-    rows = data.table.rows
-    fps = rank_marks([row.speed.fps if row.speed else None for row in rows])
-    latency = rank_marks([row.speed.latency_s if row.speed else None for row in rows], highest=False)
-    marks = {d.key: rank_marks([row.figures[d.key].percentile for row in rows]) for d in DIMENSIONS}
+def decimal(value: float, digits: int, sign: str = "") -> str:
+    """As people write it: with a true minus, and without a negative nought."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
+
+
+def _heads(table: Table) -> tuple[ColumnHead, ...]:
+    groups = [None, *(column.group for column in table.columns)]
     return tuple(
-        ResultRow(
-            slots[row.system],
-            row,
-            fps[index],
-            latency[index],
-            tuple(
-                FigureCell(row.figures[d.key], marks[d.key][index], why_missing(row.figures[d.key].coverage))
-                for d in DIMENSIONS
-            ),
-        )
-        for index, row in enumerate(rows)
+        ColumnHead(column, column.group != before) for column, before in zip(table.columns, groups, strict=False)
     )
 
 
-def why_missing(coverage: Coverage) -> str:
-    """``2 of 6 missing: refused 2``; empty if nothing is missing."""
-    lost = coverage.expected - coverage.scored
-    reasons = ", ".join(f"{readable(reason)} {count}" for reason, count in coverage.missing.items())
-    return f"{lost} of {coverage.expected} missing: {reasons}" if lost else ""
+def _result(table: Table, row: Row, slot: int | None = None, index: int | None = None) -> ResultRow:
+    """A row of the page; a measured one has a colour and, by its ``index`` in the table, marks."""
+
+    def cell(head: ColumnHead) -> ResultCell:
+        column = head.column
+        ends = column.interval(row)
+        return ResultCell(
+            head,
+            column.text(row, lambda value: decimal(value, column.digits)),
+            None if ends is None else (decimal(ends[0], 0), decimal(ends[1], 0)),
+            None if index is None else column.marks(table.rows)[index],
+            column.value(row) is None,
+            column.why(row),
+        )
+
+    return ResultRow(slot, row, {head.column.key: cell(head) for head in _heads(table)})
+
+
+def _groups(table: Table) -> tuple[tuple[str, int], ...]:
+    """Name and width of every run of columns of one group."""
+    return tuple(
+        (group, len(list(run))) for group, run in itertools.groupby(table.columns, lambda column: column.group)
+    )
 
 
 def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> dict[str, tuple[DotRow, ...]]:
     def mark(index: int, row: Row, key: str) -> DotMark | None:
-        figure = row.figures[key]
+        figure = row.figure(key)
         if figure.percentile is None:
             return None
         lo, hi = (None if end is None else PERCENTILES.x(end) for end in (figure.lo, figure.hi))
@@ -232,13 +265,14 @@ def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...])
 
 def _radars(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> tuple[Radar, ...]:
     return tuple(
-        radar(slots[row.system], row.system, measured, [row.figures[key].percentile for key in measured])
+        radar(slots[row.system], row.system, measured, [row.figure(key).percentile for key in measured])
         for row in data.table.rows
     )
 
 
 def _speeds(data: ReportData, exchanges: list[Exchange]) -> tuple[StripPlot, ...]:
     first: dict[str, list[float]] = {system.name: [] for system in data.systems}
+    heard: dict[str, list[float]] = {system.name: [] for system in data.systems}
     factor: dict[str, list[float]] = {system.name: [] for system in data.systems}
     resumed = 0
     for exchange in exchanges:
@@ -249,6 +283,9 @@ def _speeds(data: ReportData, exchanges: list[Exchange]) -> tuple[StripPlot, ...
             continue
         if math.isfinite(exchange.timings.first_frame_s):
             first[exchange.system].append(exchange.timings.first_frame_s)
+        speech = exchange.timings.first_speech_s
+        if speech is not None and math.isfinite(speech):
+            heard[exchange.system].append(speech)
         value = real_time_factor(exchange.timings, exchange.facts)
         if value is not None and math.isfinite(value):
             factor[exchange.system].append(value)
@@ -260,6 +297,12 @@ def _speeds(data: ReportData, exchanges: list[Exchange]) -> tuple[StripPlot, ...
         note += f" {_count(resumed, 'turn')} taken up after an interruption left out."
     plots = (
         strip_plot("Time to first frame", "s", note, first),
+        strip_plot(
+            "Time to first speech",
+            "s",
+            "From the user's turn being complete to the first audible sample that could be played.",
+            heard,
+        ),
         strip_plot(
             "Real-time factor",
             "×",
@@ -318,8 +361,8 @@ def _defects(data: ReportData, slots: Mapping[str, int]) -> tuple[DefectCheck, .
             system.description,
             d.key,
             d.name,
-            rows[system.name].figures[d.key].percentile,
-            rows[system.intact].figures[d.key].percentile,
+            rows[system.name].figure(d.key).percentile,
+            rows[system.intact].figure(d.key).percentile,
         )
         for system in data.systems
         if system.intact in slots and system.intact in rows and system.name in rows

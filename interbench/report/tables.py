@@ -1,7 +1,8 @@
-"""The result table in the shape of the paper's Table 2: a row per system, the speed columns, the nine dimensions.
+"""The result table in the shape of the paper's Table 2: a row per system, the speed columns, the dimensions.
 
-Figures are computed by :mod:`interbench.stats`; here they are put side by side, marked and written as Markdown, CSV,
-LaTeX, JSON or for the terminal. ``docs/statistics.md`` documents the JSON.
+Figures are computed by :mod:`interbench.stats`; here they are put side by side and written as Markdown, CSV, LaTeX,
+JSON or for the terminal, a column per entry of :data:`interbench.report.columns.COLUMNS`. ``docs/statistics.md``
+documents the JSON.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from interbench.base.errors import UsageError
-from interbench.domain.published import PUBLISHED, SOURCE, PublishedRow
-from interbench.report.grid import DASH, Cell, Grid, Mark, rank_marks, to_latex, to_markdown
+from interbench.domain.published import PUBLISHED, SOURCE
+from interbench.report.columns import COLUMNS, Column
+from interbench.report.grid import Cell, Grid, Mark, to_latex, to_markdown
+from interbench.report.rows import NO_SPEED, Figure, Row, Speed, quoted
 from interbench.report.terminal import to_rich
 from interbench.stats import (
     KEYS,
     LEVEL,
-    Coverage,
     Expected,
     JudgeLabel,
     Pool,
@@ -49,60 +51,6 @@ SCHEMA = "interbench.table/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a system's answers by its own clock, over turns: seconds after it had the user's turn."""
-
-    name: str
-    median_s: float
-    p95_s: float
-    n: int
-    """Turns for which it was told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """The speed columns of one system; None where it was not measured."""
-
-    latency_s: float | None
-    """Median over turns, from the user's turn being complete to the first frame being available, in seconds."""
-    fps: float | None
-    """Throughput in frames per second."""
-    n: int
-    """Turns these come from."""
-    steps: tuple[Step, ...] = ()
-    """What the system itself tells of the way to the first frame and on; in its order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One system in one dimension; what can't be had is None."""
-
-    percentile: float | None
-    """Mean over conversations, 0 to 100."""
-    lo: float | None
-    hi: float | None
-    mean: float | None
-    """Mean raw score."""
-    coverage: Coverage
-
-
-@dataclass(frozen=True)
-class Row:
-    system: str
-    speed: Speed | None
-    figures: Mapping[str, Figure]
-    """All nine dimensions, by key."""
-
-    @property
-    def scored(self) -> int:
-        return sum(figure.coverage.scored for figure in self.figures.values())
-
-    @property
-    def expected(self) -> int:
-        return sum(figure.coverage.expected for figure in self.figures.values())
-
-
-@dataclass(frozen=True, slots=True)
 class Resampling:
     """How the intervals were made."""
 
@@ -123,10 +71,11 @@ class Table:
     """The frozen pool, if one was given; ``pool`` is then its."""
     resampling: Resampling | None
     """None if no intervals were asked for."""
-    published: tuple[PublishedRow, ...]
+    published: tuple[Row, ...]
     """Quoted beneath; neither pooled nor marked."""
     caveats: tuple[str, ...] = ()
     """What a reader has to know of single systems, a sentence each."""
+    columns: tuple[Column, ...] = COLUMNS
 
     def to_reference(self) -> ReferencePool:
         """This table's pool as a file to be; the same reference again if one was used."""
@@ -145,7 +94,7 @@ def table_from_csv(
 ) -> Table:
     """The table of long CSV files (see :func:`interbench.stats.read_scores`).
 
-    A CSV states no plan, so that every system is expected on every scenario that occurs in the files, in all nine
+    A CSV states no plan, so that every system is expected on every scenario that occurs in the files, in all
     dimensions.
     """
     scores = read_scores(paths)
@@ -214,21 +163,21 @@ def build_table(
     def figure(system: str, key: str) -> Figure:
         covered = coverage[system][key]
         if not covered.scored:
-            return Figure(None, None, None, None, covered)
+            return Figure(coverage=covered)
         at = index[system], KEYS.index(key)
         lo, hi = (float(low[at]), float(high[at])) if intervals and covered.scored >= 2 else (None, None)
         return Figure(float(means[at]), lo, hi, float(raw[at]), covered)
 
     return Table(
         rows=tuple(
-            Row(system, (speeds or {}).get(system), {key: figure(system, key) for key in KEYS})
+            Row(system, (speeds or {}).get(system, NO_SPEED), {key: figure(system, key) for key in KEYS})
             for system in expected.scenarios
         ),
         pool=pool,
         judge=judge,
         reference=reference,
         resampling=resampling,
-        published=PUBLISHED if published else (),
+        published=tuple(map(quoted, PUBLISHED)) if published else (),
         caveats=caveats,
     )
 
@@ -265,20 +214,6 @@ def render_rich(
 def to_json(table: Table) -> dict[str, Any]:
     """The JSON document, schema ``interbench.table/1`` (``docs/statistics.md``)."""
     marks = _marks(table)
-
-    def figure(figure: Figure, mark: Mark | None) -> dict[str, Any]:
-        return {
-            "percentile": figure.percentile,
-            "lo": figure.lo,
-            "hi": figure.hi,
-            "mean": figure.mean,
-            "scored": figure.coverage.scored,
-            "expected": figure.coverage.expected,
-            "missing": dict(figure.coverage.missing),
-            "missing_samples": figure.coverage.samples_missing,
-            "mark": mark,
-        }
-
     return {
         "schema": SCHEMA,
         "judge": table.judge.model_dump() if table.judge else None,
@@ -296,34 +231,48 @@ def to_json(table: Table) -> dict[str, Any]:
         }
         if table.resampling
         else None,
+        "columns": [
+            {
+                "key": column.key,
+                "heading": column.heading,
+                "title": column.title,
+                "group": column.group or None,
+                "better": column.better,
+                "in": column.section or None,
+            }
+            for column in table.columns
+        ],
         "systems": [
             {
                 "system": row.system,
-                "fps": row.speed.fps if row.speed else None,
-                "latency_s": row.speed.latency_s if row.speed else None,
-                "turns": row.speed.n if row.speed else 0,
+                "turns": row.speed.n,
                 "parts_s": {
-                    step.name: {"median": step.median_s, "p95": step.p95_s, "turns": step.n}
-                    for step in (row.speed.steps if row.speed else ())
+                    step.name: {"median": step.median_s, "p95": step.p95_s, "turns": step.n} for step in row.speed.steps
                 },
-                "scored": row.scored,
-                "expected": row.expected,
-                "dimensions": {key: figure(row.figures[key], marks[key][number]) for key in KEYS},
+                **_fields(table.columns, row, {key: of_column[number] for key, of_column in marks.items()}),
             }
             for number, row in enumerate(table.rows)
         ],
         "published": [
-            {
-                "system": row.system,
-                "quoted_from": SOURCE,
-                "fps": row.fps,
-                "latency_s": row.latency_s,
-                "dimensions": {key: {"percentile": row.percentiles[key]} for key in KEYS},
-            }
+            {"system": row.system, "quoted_from": row.quoted_from, **_fields(table.columns, row)}
             for row in table.published
         ],
         "notes": list(notes(table)),
     }
+
+
+def _fields(columns: Sequence[Column], row: Row, marks: Mapping[str, Mark | None] | None = None) -> dict[str, Any]:
+    """What the columns say of one row of the JSON; of a quoted row, which has no ``marks``, their values alone."""
+    fields: dict[str, Any] = {}
+    for column in columns:
+        value = column.value(row)
+        facts = {} if marks is None else column.facts(row)
+        if column.section:
+            mark = {} if marks is None else {"mark": marks[column.key]}
+            fields.setdefault(column.section, {})[column.key] = {column.unit: value, **facts, **mark}
+        else:
+            fields |= {column.key: value, **facts}
+    return fields
 
 
 def who_judged(judge: JudgeLabel | None) -> str:
@@ -350,6 +299,7 @@ def notes(table: Table) -> tuple[str, ...]:
             _interval_note(table),
             _flat_note(table),
             _missing_note(table),
+            _unheard_note(table),
             _published_note(table),
         )
         if note
@@ -360,74 +310,57 @@ def _grid(table: Table, precision: int, intervals: bool) -> Grid:
     if not 0 <= precision <= 15:
         raise UsageError(f"A precision of {precision} digits can't be shown; choose 0 to 15.")
 
-    def number(value: float | None) -> str:
-        return DASH if value is None else f"{value:.{precision}f}"
+    def number(value: float) -> str:
+        return f"{value:.{precision}f}"
 
-    def shown(figure: Figure) -> str:
-        return f"[{number(figure.lo)}, {number(figure.hi)}]" if intervals and figure.lo is not None else ""
+    def aside(column: Column, row: Row) -> str:
+        ends = column.interval(row) if intervals else None
+        return "" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]"
 
     marks = _marks(table)
     measured = tuple(
         (
             Cell(row.system),
-            Cell(number(row.speed.fps if row.speed else None), marks["fps"][index]),
-            Cell(number(row.speed.latency_s if row.speed else None), marks["latency_s"][index]),
-            *(Cell(number(row.figures[key].percentile), marks[key][index], shown(row.figures[key])) for key in KEYS),
-            Cell(f"{row.scored}/{row.expected}"),
+            *(Cell(c.text(row, number), marks[c.key][index], aside(c, row)) for c in table.columns),
         )
         for index, row in enumerate(table.rows)
     )
-    quoted = tuple(
-        (
-            Cell(f"{row.system} (quoted)"),
-            Cell(number(row.fps)),
-            Cell(number(row.latency_s)),
-            *(Cell(number(row.percentiles[key])) for key in KEYS),
-            Cell(DASH),
-        )
-        for row in table.published
+    published = tuple(
+        (Cell(f"{row.system} (quoted)"), *(Cell(c.text(row, number)) for c in table.columns)) for row in table.published
     )
-    sections = (measured, quoted) if quoted else (measured,)
-    return Grid(("System", "FPS", "Latency s", *KEYS, "Coverage"), sections, notes(table))
+    header = ("System", *(column.heading for column in table.columns))
+    return Grid(header, (measured, published) if published else (measured,), notes(table))
 
 
 def _marks(table: Table) -> dict[str, list[Mark | None]]:
     """By column, one per measured row."""
-    speeds = [row.speed for row in table.rows]
-    return {
-        "fps": rank_marks([speed.fps if speed else None for speed in speeds]),
-        "latency_s": rank_marks([speed.latency_s if speed else None for speed in speeds], highest=False),
-        **{key: rank_marks([row.figures[key].percentile for row in table.rows]) for key in KEYS},
-    }
+    return {column.key: column.marks(table.rows) for column in table.columns}
 
 
 def _csv(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    details = ("lo", "hi", "mean", "scored", "expected")
+    beside = [(c, ("", *c.in_csv) if not c.section else ("",)) for c in table.columns]
+    behind = [(c, c.in_csv) for c in table.columns if c.section]
+
+    def cells(row: Row, places: Sequence[tuple[Column, Sequence[str]]]) -> list[Any]:
+        """A column's figure where the name is empty, else that fact of it; quoted rows have no facts."""
+        filled = []
+        for column, names in places:
+            known = {} if row.quoted_from else column.facts(row)
+            filled += [known.get(name) if name else column.value(row) for name in names]
+        return filled
+
     writer.writerow(
-        ["system", "fps", "latency_s", *KEYS, "scored", "expected", "source", "judge"]
-        + [f"{key}_{detail}" for key in KEYS for detail in details]
+        ["system"]
+        + [name or column.key for column, names in beside for name in names]
+        + ["source", "judge"]
+        + [f"{column.key}_{name}" for column, names in behind for name in names]
     )
-    for row in table.rows:
-        figures = [row.figures[key] for key in KEYS]
-        writer.writerow(
-            [row.system, row.speed.fps if row.speed else None, row.speed.latency_s if row.speed else None]
-            + [figure.percentile for figure in figures]
-            + [row.scored, row.expected, "measured", table.judge.name if table.judge else None]
-            + [
-                value
-                for figure in figures
-                for value in (figure.lo, figure.hi, figure.mean, figure.coverage.scored, figure.coverage.expected)
-            ]
-        )
-    for quoted in table.published:
-        writer.writerow(
-            [quoted.system, quoted.fps, quoted.latency_s]
-            + [quoted.percentiles[key] for key in KEYS]
-            + [None, None, f"quoted from {SOURCE}", None]
-            + [None] * (len(KEYS) * len(details))
-        )
+    for row in (*table.rows, *table.published):
+        source = f"quoted from {row.quoted_from}" if row.quoted_from else "measured"
+        judge = None if row.quoted_from or table.judge is None else table.judge.name
+        writer.writerow([row.system, *cells(row, beside), source, judge, *cells(row, behind)])
     return out.getvalue()
 
 
@@ -477,6 +410,16 @@ def _missing_note(table: Table) -> str:
     if samples:
         text += f" {_count(samples, 'repeated judgement')} without a score left out of averages."
     return text.strip()
+
+
+def _unheard_note(table: Table) -> str:
+    reasons: Counter[str] = Counter()
+    for row in table.rows:
+        reasons.update(row.speed.unheard)
+    if not reasons:
+        return ""
+    listed = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in reasons.most_common())
+    return f"Turns without a time to first speech, left out of its median: {listed}."
 
 
 def _published_note(table: Table) -> str:

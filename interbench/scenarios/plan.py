@@ -9,7 +9,7 @@ from pathlib import Path
 from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
 from interbench.scenarios.sets import ScenarioSet
-from interbench.systems.base import ReferenceReply
+from interbench.systems.events import ReferenceReply
 
 _OFF_TOPIC = "The recipe calls for two cups of flour, a pinch of salt, and about forty minutes in a moderate oven."
 """What the off-topic defect says where a set has a single scenario and so no other conversation to borrow from."""

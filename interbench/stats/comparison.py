@@ -39,7 +39,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of system ``a`` with system ``b``, in all nine dimensions."""
+    """Of system ``a`` with system ``b``, in all dimensions."""
 
     a: str
     b: str

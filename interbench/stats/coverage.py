@@ -50,7 +50,7 @@ class Coverage:
 
 
 def measure_coverage(scores: Scores, expected: Expected) -> dict[str, dict[str, Coverage]]:
-    """Coverage by system and dimension, for every system of the plan and all nine dimensions.
+    """Coverage by system and dimension, for every system of the plan and all dimensions.
 
     Raises :class:`~interbench.base.errors.ScoresError` if there are scores the plan does not ask for.
     """

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interbench.base.errors import ScoresError
+from interbench.domain.dimensions import no_such_dimension
 from interbench.stats.scores import KEYS, LARGEST, NO_REASON, Ints, Scores, ScoresBuilder, join
 
 if TYPE_CHECKING:
@@ -135,9 +136,7 @@ def _read_carefully(file: _File) -> tuple[Scores, list[int]]:
                 raise ScoresError(f"{where}, column {column!r}: empty; every row names its {column}.")
         key = row[at["dimension"]].strip()
         if key not in KEYS:
-            raise ScoresError(
-                f"{where}, column 'dimension': {key[:80]!r} is not a dimension; the nine are {', '.join(KEYS)}."
-            )
+            raise ScoresError(f"{where}, column 'dimension': {no_such_dimension(key[:80])}.")
         builder.add(
             row[at["system"]],
             row[at["scenario"]],

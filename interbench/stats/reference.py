@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from interbench.base.errors import ReferencePoolError
+from interbench.domain.dimensions import no_such_dimension
 from interbench.stats.pooling import Moments, Pool
 from interbench.stats.scores import KEYS
 
@@ -59,7 +60,7 @@ class ReferencePool(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> ReferencePool:
         if unknown := [key for key in self.dimensions if key not in KEYS]:
-            raise ValueError(f"{unknown[0]!r} is not a dimension; the nine are {', '.join(KEYS)}")
+            raise ValueError(no_such_dimension(unknown[0]))
         return self
 
     @classmethod

@@ -59,7 +59,7 @@ class Cells:
     system: Ints
     scenario: Ints
     dimension: Ints
-    """Index into the nine dimensions."""
+    """Index into :data:`KEYS`."""
     value: FloatArray
     """Mean of the scored judgements; NaN where there is none."""
     reason: Ints
@@ -100,7 +100,7 @@ class Scores:
     system: Ints
     scenario: Ints
     dimension: Ints
-    """Index into the nine dimensions."""
+    """Index into :data:`KEYS`."""
     sample: Ints
     value: FloatArray
     """NaN where missing."""
@@ -194,7 +194,7 @@ class ScoresBuilder:
         self._values: list[float] = []
 
     def add(self, system: str, scenario: str, key: str, sample: str, score: float | None, reason: str | None) -> None:
-        """``key`` must be one of the nine; names and score are taken as given."""
+        """``key`` must be one of :data:`KEYS`; names and score are taken as given."""
         systems, scenarios, samples, reasons = self._names
         self._rows.append(
             (

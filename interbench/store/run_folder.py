@@ -34,7 +34,7 @@ from pydantic import TypeAdapter
 from interbench.base.errors import RunLockedError, StoreError
 from interbench.domain.records import Charge, Exchange, Script, Spend, Transcript, Verdict
 from interbench.scenarios.plan import PlannedScenario
-from interbench.systems.base import JsonValue
+from interbench.systems.events import JsonValue
 
 SCHEMA_VERSION = 2  # PRAGMA user_version below
 _SCHEMA = """

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interbench.domain.persona import Persona
-from interbench.systems.base import AvatarSystem, Completed, Conversation, Event, ReplyText, TurnRequest
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.events import Completed, Event, ReplyText, TurnRequest
 
 
 @dataclass(frozen=True, slots=True)

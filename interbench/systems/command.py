@@ -15,16 +15,8 @@ from typing import Any
 from interbench.base.errors import SystemLoadError
 from interbench.base.workers import WorkerError, WorkerPool
 from interbench.domain.persona import Persona
-from interbench.systems.base import (
-    AvatarSystem,
-    Completed,
-    Conversation,
-    Event,
-    Failed,
-    JsonValue,
-    ReplyText,
-    TurnRequest,
-)
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.events import Completed, Event, Failed, JsonValue, ReplyText, TurnRequest
 
 PLACEHOLDERS = ("text", "audio", "portrait", "output", "workdir", "seed", "history", "persona", "turn", "scenario")
 _FIELD = re.compile(r"\{([a-z_]*)\}")

@@ -16,7 +16,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from interbench.systems.base import AvatarSystem, Event
+from interbench.systems.base import AvatarSystem
+from interbench.systems.events import Event
 
 T = TypeVar("T")
 Clock = Callable[[], float]

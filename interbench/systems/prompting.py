@@ -17,7 +17,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from interbench.base.bundled import data_path
-from interbench.systems.base import PastTurn
+from interbench.systems.events import PastTurn
 
 WORDS_PER_S = 2.3
 """How fast a person speaks in a clip: public guidance says 2 to 2.5 words a second."""

@@ -31,7 +31,7 @@ from interbench.judge.vlm.settings import JudgeSettings
 from interbench.store.run_folder import Run
 
 pytestmark = pytest.mark.vllm
-NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
+TASKS = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
 Clips = list[tuple[Path, ClipFacts]]
 
 
@@ -76,7 +76,7 @@ class Address:
 
 
 async def ask(
-    url: str, played: PlayedConversation, tasks: Sequence[JudgeTask] = NINE, **settings: Any
+    url: str, played: PlayedConversation, tasks: Sequence[JudgeTask] = TASKS, **settings: Any
 ) -> tuple[list[Verdict], VLMJudge]:
     judge = VLMJudge([url], settings=JudgeSettings(**{"max_tokens": 16, **settings}))
     await judge.start()
@@ -86,9 +86,9 @@ async def ask(
         await judge.stop()
 
 
-async def test_nine_dimensions_over_one_prefix(dense: str, large: Clips) -> None:
+async def test_every_dimension_over_one_prefix(dense: str, large: Clips) -> None:
     verdicts, judge = await ask(dense, conversation(large[:2]))
-    assert {verdict.dimension for verdict in verdicts} == {task.dimension for task in NINE}
+    assert {verdict.dimension for verdict in verdicts} == {task.dimension for task in TASKS}
     for verdict in verdicts:
         seen = [(video["frames"], video["pixels_per_frame"]) for video in verdict.evidence["videos"]]
         assert seen == [(32, 768 * 768)] * 2
@@ -106,7 +106,7 @@ async def test_nine_dimensions_over_one_prefix(dense: str, large: Clips) -> None
 
 
 async def test_forced_boxes_and_the_probabilities_of_scores(dense: str, small: Clips) -> None:
-    verdicts, _ = await ask(dense, conversation(small), NINE[:4], force_box=True, expected_score=True)
+    verdicts, _ = await ask(dense, conversation(small), TASKS[:4], force_box=True, expected_score=True)
     for verdict in verdicts:
         assert verdict.score in range(1, 11)
         probabilities = verdict.evidence["score_probabilities"]
@@ -117,7 +117,7 @@ async def test_forced_boxes_and_the_probabilities_of_scores(dense: str, small: C
 
 async def test_random_answers_are_marked_not_scored(dense: str, small: Clips) -> None:
     verdicts, _ = await ask(dense, conversation(small))
-    assert len(verdicts) == 9
+    assert len(verdicts) == len(TASKS)
     for verdict in verdicts:
         assert verdict.missing in (
             Missing.UNPARSED,
@@ -164,7 +164,7 @@ async def test_videos_are_sent_again_to_an_engine_that_forgot_them(dense: str, s
 async def test_clips_the_engine_may_not_read_travel_as_data(dense: str, tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.mp4"
     played = conversation([(path, write_clip(path, 40, 20, 128, 128))])
-    verdicts, judge = await ask(dense, played, NINE[:3])
+    verdicts, judge = await ask(dense, played, TASKS[:3])
     assert judge._connections[0].reads_files is False
     assert all(verdict.evidence["videos"][0]["frames"] == 32 for verdict in verdicts)
 
@@ -190,7 +190,7 @@ async def test_a_file_that_is_no_video_is_missing_not_fatal(dense: str, media: P
     broken = media / "broken.mp4"
     broken.write_bytes(b"this is not a video")
     played = conversation([small[0], (broken, small[1][1])])
-    verdicts, _ = await ask(dense, played, NINE[:2], patience=Patience(attempts=2, first_wait_s=0.01))
+    verdicts, _ = await ask(dense, played, TASKS[:2], patience=Patience(attempts=2, first_wait_s=0.01))
     assert {verdict.missing for verdict in verdicts} <= {Missing.REQUEST_REJECTED, Missing.SERVER_ERROR}
 
 
@@ -209,7 +209,7 @@ def test_a_run_of_the_puppet_scores_or_honestly_marks_every_verdict(dense: str, 
         verdicts = [verdict for _, verdict in run.verdicts(key)]
         clips = {exchange.facts.sha256 for exchange in run.exchanges() if exchange.facts is not None}
     assert label == "tiny-qwen3vl" and len(clips) == 3  # both begin with the same one
-    assert len({(verdict.system, verdict.dimension) for verdict in verdicts}) == len(verdicts) == 18
+    assert len({(verdict.system, verdict.dimension) for verdict in verdicts}) == len(verdicts) == 2 * len(TASKS)
     for verdict in verdicts:
         assert (verdict.score is None) != (verdict.missing is None)
         assert not verdict.retryable, verdict
@@ -221,7 +221,7 @@ def test_a_run_of_the_puppet_scores_or_honestly_marks_every_verdict(dense: str, 
 
 
 async def test_mixture_of_experts_killed_in_mid_run_and_restarted(engines: dict[str, Servers], small: Clips) -> None:
-    """Nine verdicts of one sitting, although the engine is killed after the third and comes back empty."""
+    """All verdicts of one conversation, although the engine is killed after the third and comes back empty."""
     servers = engines["moe"]
     servers.wait_healthy(300)
     history: list[str] = []
@@ -239,7 +239,7 @@ async def test_mixture_of_experts_killed_in_mid_run_and_restarted(engines: dict[
     try:
         await judge.start()
         assert judge.label == "tiny-qwen3vl"
-        async for verdict in judge.judge(conversation(small), NINE):
+        async for verdict in judge.judge(conversation(small), TASKS):
             verdicts.append(verdict)
             if len(verdicts) == 3:
                 history.append("killed")
@@ -247,7 +247,7 @@ async def test_mixture_of_experts_killed_in_mid_run_and_restarted(engines: dict[
     finally:
         await judge.stop()
     assert history == ["killed", "restarted"]
-    assert [verdict.score in range(1, 11) for verdict in verdicts] == [True] * 9
+    assert [verdict.score in range(1, 11) for verdict in verdicts] == [True] * len(TASKS)
     assert judge.summary()["retries"] >= 1 and judge.summary()["videos_resent"] == 3
     assert json.dumps([verdict.evidence for verdict in verdicts])
 
@@ -263,7 +263,7 @@ async def test_an_engine_replaced_in_mid_run_by_one_of_the_same_name_stops_the_r
         given = []
         try:
             with pytest.raises(JudgeError, match=r"no longer the one that began .*log-probabilities"):
-                async for verdict in judge.judge(conversation(small), NINE):
+                async for verdict in judge.judge(conversation(small), TASKS):
                     given.append(verdict)
                     if len(given) == 3:
                         address.lead_to(engines["moe"].plans[0].url)

@@ -18,12 +18,12 @@ import numpy as np
 
 from interbench.base.errors import ResumeUnsupportedError
 from interbench.domain.persona import Persona
-from interbench.systems.base import (
-    AvatarSystem,
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.clip import ClipSystem, Reply
+from interbench.systems.events import (
     Blocked,
-    Capabilities,
     Completed,
-    Conversation,
     Event,
     Failed,
     JsonValue,
@@ -35,7 +35,6 @@ from interbench.systems.base import (
     Submitted,
     TurnRequest,
 )
-from interbench.systems.clip import ClipSystem, Reply
 
 PERSONA: dict[str, Any] = {
     "id": "tess",
@@ -89,8 +88,12 @@ def write_clip(
     loud: bool = True,
     audio: bool = True,
     fragmented: bool = False,
+    quiet_s: float = 0.0,
 ) -> Path:
-    """A small real MP4: a moving bar on a shade of grey, with a tone."""
+    """A small real MP4: a moving bar on a shade of grey, with a tone that begins after ``quiet_s``.
+
+    Fragmented, it has a fragment per half second.
+    """
     options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if fragmented else {"movflags": "faststart"}
     rate, fps = 16_000, 10
     with av.open(str(path), "w", format="mp4", options=options) as container:
@@ -105,7 +108,7 @@ def write_clip(
         container.mux(video.encode(None))
         if sound is not None:
             t = np.arange(round(seconds * rate)) / rate
-            wave = (np.sin(2 * np.pi * 220 * t) * (0.3 if loud else 0.0)).astype(np.float32)
+            wave = (np.sin(2 * np.pi * 220 * t) * (0.3 if loud else 0.0) * (t >= quiet_s)).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
             frame.sample_rate = rate
             container.mux(sound.encode(frame))

@@ -1,6 +1,6 @@
 """The judge's requests: videos in chronological order, then the transcript, then the rubric.
 
-Everything but the rubric is the same for all nine dimensions, byte for byte, so that a server with a prefix cache reads
+Everything but the rubric is the same for all dimensions, byte for byte, so that a server with a prefix cache reads
 it once. It is therefore encoded once per conversation; a request only puts the pieces together.
 """
 

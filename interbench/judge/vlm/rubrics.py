@@ -1,4 +1,4 @@
-"""The judge's prompts: nine rubrics, the preamble, the frame of the transcript, and the re-ask.
+"""The judge's prompts: a rubric for each dimension, the preamble, the frame of the transcript, and the re-ask.
 
 They are Jinja templates in ``prompts/judge``, rendered in Jinja's sandbox with strict undefined. A rubric begins with
 front matter, flat ``name: value`` lines between two ``---`` lines. Whatever people or systems said enters through the

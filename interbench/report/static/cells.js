@@ -70,7 +70,9 @@
     const shown = [];
     const { timings, facts: clip } = turn;
     if (timings) {
-      shown.push(pair("first frame", `${number(timings.first_frame)} s`), pair("complete", `${number(timings.complete)} s`));
+      shown.push(pair("first frame", `${number(timings.first_frame)} s`));
+      if (timings.first_speech !== null) shown.push(pair("first speech", `${number(timings.first_speech)} s`));
+      shown.push(pair("complete", `${number(timings.complete)} s`));
     }
     if (clip) shown.push(pair("plays", `${number(clip.duration)} s`));
     if (timings?.real_time_factor != null) shown.push(pair("real-time factor", `${number(timings.real_time_factor)}×`));

@@ -19,19 +19,9 @@ from typing import Literal, get_args
 from interbench.base.errors import SystemLoadError, UsageError
 from interbench.base.remote import Secret, base_url, is_loopback
 from interbench.domain.persona import Persona
-from interbench.systems.base import (
-    AvatarSystem,
-    Capabilities,
-    Completed,
-    Conversation,
-    Event,
-    Failed,
-    JsonValue,
-    Media,
-    Opening,
-    ReplyText,
-    TurnRequest,
-)
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.events import Completed, Event, Failed, JsonValue, Media, Opening, ReplyText, TurnRequest
 from interbench.systems.live.client import (
     ConversationClient,
     ConversationError,

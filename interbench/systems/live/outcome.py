@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from interbench.systems.base import Blocked, Completed, Failed, Final, JsonValue, TimedOut
+from interbench.systems.events import Blocked, Completed, Failed, Final, JsonValue, TimedOut
 from interbench.systems.live.client import ConversationError, RefusedError, ServedTurn
 
 AGAIN = "The rest of the conversation can't be played; `--retry failed` plays it again from its first turn."

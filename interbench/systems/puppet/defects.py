@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from interbench.systems.base import ReferenceReply, TurnRequest
+from interbench.systems.events import ReferenceReply, TurnRequest
 from interbench.systems.puppet import rewrites
 from interbench.systems.puppet.casting import FigurePart
 from interbench.systems.puppet.motion import Manner

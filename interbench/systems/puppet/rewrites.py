@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from interbench.domain.keypoints import CONTENT_SHARE, containment, says
-from interbench.systems.base import ReferenceReply, TurnRequest
+from interbench.systems.events import ReferenceReply, TurnRequest
 
 _SENTENCE = re.compile(r"[^.!?…]+(?:[.!?…]+[\"'”’)\]]*|$)(?=\s|$)|\S[^.!?…]*[.!?…]\S*")
 

@@ -10,17 +10,9 @@ from interbench.base.errors import SystemLoadError
 from interbench.base.workers import WorkerDiedError, WorkerError, WorkerTimeoutError
 from interbench.domain.persona import Persona
 from interbench.media.speech import speakable
-from interbench.systems.base import (
-    AvatarSystem,
-    Capabilities,
-    Completed,
-    Conversation,
-    Event,
-    Failed,
-    JsonValue,
-    ReplyText,
-    TurnRequest,
-)
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.events import Completed, Event, Failed, JsonValue, ReplyText, TurnRequest
 from interbench.systems.puppet.defects import DEFECTS
 from interbench.systems.puppet.motion import FPS
 from interbench.systems.puppet.render import MAX_REPLY_S

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from interbench.systems.base import Failed
+from interbench.systems.events import Failed
 from interbench.systems.services.http_jobs import JobService
 from interbench.systems.services.mp4 import NotMp4Error, check_mp4, sync
 from interbench.systems.services.service_errors import Ended, complaint

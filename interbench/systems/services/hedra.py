@@ -8,7 +8,8 @@ from math import gcd
 from typing import Any, ClassVar
 
 from interbench.base.errors import SystemLoadError
-from interbench.systems.base import Blocked, Capabilities, Failed
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.events import Blocked, Failed
 from interbench.systems.services.http_jobs import field
 from interbench.systems.services.rest_job import Finished, Order, Protocol, RestJobSystem, Working, quoted_id
 from interbench.systems.services.service_errors import Complaint, Ended, is_moderation

@@ -20,7 +20,7 @@ import httpx
 
 from interbench.base.errors import SystemLoadError, UsageError
 from interbench.base.remote import Secret, base_url, is_loopback, retry_after
-from interbench.systems.base import Failed
+from interbench.systems.events import Failed
 from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_exhausted, refusal
 
 MAX_JSON_BYTES = 4 * 2**20

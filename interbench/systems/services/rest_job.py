@@ -20,10 +20,9 @@ from typing import Any, ClassVar, Literal
 from interbench.base.errors import ResumeUnsupportedError, SystemLoadError
 from interbench.domain.persona import Persona
 from interbench.media import continuity
-from interbench.systems.base import (
-    AvatarSystem,
+from interbench.systems.base import AvatarSystem, Conversation
+from interbench.systems.events import (
     Completed,
-    Conversation,
     Event,
     Failed,
     JsonValue,

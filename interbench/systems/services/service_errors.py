@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interbench.base.remote import excerpt
-from interbench.systems.base import Blocked, Failed, Final, Retired
+from interbench.systems.events import Blocked, Failed, Final, Retired
 
 _MODERATION_CODES = frozenset(
     {

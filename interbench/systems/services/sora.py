@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from interbench.base.errors import SystemLoadError
-from interbench.systems.base import Blocked, Capabilities, Failed, JsonValue
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.http_jobs import Auth, FormPart, KeyAuth, field
 from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working, quoted_id
 from interbench.systems.services.service_errors import Complaint, Ended, is_moderation

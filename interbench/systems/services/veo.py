@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from interbench.base.errors import SystemLoadError
-from interbench.systems.base import Blocked, Capabilities, Failed, JsonValue
+from interbench.systems.capabilities import Capabilities
+from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.google_video import GEMINI, Google, default_variable, known_api, plain_name, vertex_url
 from interbench.systems.services.http_jobs import Auth, field
 from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import itertools
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,17 @@ import pytest
 
 from interbench.asr.given import Given
 from interbench.base.progress import PlainProgress
-from interbench.domain.records import Exchange, Outcome
+from interbench.domain.records import ClipFacts, Exchange, NoSpeech, Outcome, Timings
+from interbench.drive.driver import Driver, DriveSettings
 from interbench.judge.base import Judge
+from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.run import Summary, execute, make_plan
+from interbench.scenarios.plan import plan_scenarios
+from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
+from interbench.systems.events import Completed, Event, FirstFrame, Media, TurnRequest
+from interbench.systems.host import Host
 
 Play = Callable[..., dict[tuple[str, int], Exchange]]
 
@@ -133,6 +141,116 @@ def test_first_frame_of_a_stream_is_read_off_the_media(play: Play) -> None:
     assert 0 < timings.first_frame_s < timings.complete_s
     assert exchange.reply_text == "It streams well."
     assert exchange.detail["server"] == {"queue_s": 0.25}
+
+
+# -- first speech, by a clock that ticks once a reading: the hand-over reads 1, each event one more -------------------
+
+
+class Delivers(harness_kit.Scripted):
+    """Sends a clip of one second as a list of events says, its sound beginning after ``quiet_s``."""
+
+    def __init__(self, how: Callable[[Path], Iterable[Event]], **clip: Any) -> None:
+        self._how = how
+        self._clip = clip
+
+    async def answer(self, turn: TurnRequest) -> AsyncIterator[Event]:
+        path = harness_kit.write_clip(turn.workdir / "source.mp4", **{"seconds": 1.0, "quiet_s": 0.7, **self._clip})
+        for event in self._how(path):
+            yield event
+
+
+def in_fragments(path: Path) -> Iterable[Event]:
+    """The header, the fragment of the first half second, that of the second half, the rest."""
+    data = path.read_bytes()
+    first, second, rest = data.index(b"moof") - 4, data.rindex(b"moof") - 4, data.index(b"mfra") - 4
+    for begin, end in itertools.pairwise([0, first, second, rest, len(data)]):
+        yield Media(data[begin:end])
+    yield Completed()
+
+
+async def deliver(
+    tmp_path: Path, system: harness_kit.Scripted, *, step: float = 1.0, media: type[MediaPool] = MediaPool
+) -> list[Exchange]:
+    whole = load_set(str(harness_kit.write_set(tmp_path / "set", count=1, turns=1)))
+    (part,) = plan_scenarios(whole, whole)
+    ticks = itertools.count(1)
+
+    def clock() -> float:
+        return next(ticks) * step
+
+    host = Host(lambda: system, clock=clock)
+    await host.start()
+    try:
+        with Run(tmp_path / "out", write=True) as run:
+            async with media() as pool:
+                driver = Driver("it", host, run, pool, DriveSettings(deadline_s=20.0), clock=clock)
+                return [exchange async for exchange in driver.play(part)]
+    finally:
+        await host.stop()
+
+
+def times(exchange: Exchange) -> Timings:
+    assert exchange.timings is not None
+    return exchange.timings
+
+
+async def test_speech_in_a_file_is_first_heard_as_far_into_it_as_it_lies_there(tmp_path: Path) -> None:
+    (exchange,) = await deliver(tmp_path, Delivers(lambda path: [Completed(path)]))
+    assert exchange.facts is not None and exchange.facts.speech_start_s is not None
+    assert exchange.facts.speech_start_s == pytest.approx(0.7, abs=0.09)
+    assert times(exchange).complete_s == 1.0
+    assert times(exchange).first_speech_s == 1.0 + exchange.facts.speech_start_s
+
+
+async def test_speech_in_a_file_that_a_player_showed_earlier_counts_from_its_first_frame(tmp_path: Path) -> None:
+    (exchange,) = await deliver(tmp_path, Delivers(lambda path: [FirstFrame(), Completed(path)]))
+    assert exchange.facts is not None and exchange.facts.speech_start_s is not None
+    assert (times(exchange).first_frame_s, times(exchange).complete_s) == (1.0, 2.0)
+    assert times(exchange).first_speech_s == 1.0 + exchange.facts.speech_start_s
+
+
+async def test_speech_in_a_stream_waits_for_the_piece_that_holds_it(tmp_path: Path) -> None:
+    (exchange,) = await deliver(tmp_path, Delivers(in_fragments, fragmented=True))
+    assert times(exchange).first_frame_s == 2.0, "the header arrives at 1, the first fragment at 2"
+    assert times(exchange).first_speech_s == 3.0, "played at 2.7, but not there before 3"
+
+
+async def test_speech_in_a_stream_that_is_ahead_waits_for_its_place(tmp_path: Path) -> None:
+    (exchange,) = await deliver(tmp_path, Delivers(in_fragments, fragmented=True), step=0.125)
+    assert exchange.facts is not None and exchange.facts.speech_start_s is not None
+    assert times(exchange).first_frame_s == 0.25
+    assert times(exchange).first_speech_s == 0.25 + exchange.facts.speech_start_s > 0.375
+
+
+@pytest.mark.parametrize(
+    ("clip", "why"), [({"audio": False}, NoSpeech.NO_SOUND_TRACK), ({"loud": False}, NoSpeech.SILENT)]
+)
+async def test_a_clip_in_which_nothing_is_heard_has_no_time_to_speech_but_a_reason(
+    tmp_path: Path, clip: dict[str, bool], why: NoSpeech
+) -> None:
+    (exchange,) = await deliver(tmp_path, Delivers(lambda path: [Completed(path)], **clip))
+    assert exchange.completed
+    assert (times(exchange).first_speech_s, times(exchange).no_speech) == (None, why)
+
+
+class Killed(MediaPool):
+    """Dies where a clip that its system has finished is to be checked."""
+
+    async def inspect(self, path: Path) -> ClipFacts:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("how", "fragmented", "lost"), [(in_fragments, True, True), (None, False, False)])
+async def test_a_stream_taken_up_after_a_kill_has_no_latencies(
+    tmp_path: Path, how: Any, fragmented: bool, lost: bool
+) -> None:
+    """When its pieces arrived was known to the killed process alone; a file has been there since it was complete."""
+    system = Delivers(how or (lambda path: [Completed(path)]), fragmented=fragmented)
+    with pytest.raises(KeyboardInterrupt):
+        await deliver(tmp_path, system, media=Killed)
+    shutil.rmtree(tmp_path / "set")
+    (exchange,) = await deliver(tmp_path, system)
+    assert exchange.completed and times(exchange).resumed is lost
 
 
 def test_seeds_and_history_reach_the_system(tmp_path: Path) -> None:

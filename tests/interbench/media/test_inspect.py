@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import wave
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from interbench.base.errors import MediaError
-from interbench.media.pool import Limits, MediaPool, first_frame_time
+from interbench.domain.records import NoSpeech
+from interbench.media.pool import Limits, MediaPool, first_frame_time, first_speech_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -158,6 +160,71 @@ async def test_the_first_frame_comes_with_the_piece_that_completes_it(pool, make
     assert first_frame_time([(needed - 1, 1.0), (needed, 1.5), (facts.bytes, 3.0)], facts) == 1.5
     with pytest.raises(ValueError, match="never arrived"):
         first_frame_time([], facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.mp4", FAST_START), ("b.mp4", FRAGMENTED), ("c.webm", {}), ("d.ts", {})]
+)
+async def test_tells_how_much_of_a_stream_holds_the_first_sound(pool, make_clip, tone, tmp_path, name, options):
+    webm = name.endswith("webm")
+    path = make_clip(
+        tmp_path / name,
+        frames=100,
+        sound=np.concatenate([np.zeros(48_000, np.float32), tone(3.0)]),
+        container_options=options,
+        codec_options={} if webm else {"g": "10"},
+        video_codec="libvpx" if webm else "libx264",
+        audio_codec="libopus" if webm else "aac",
+    )
+    facts = await pool.inspect(path)
+    needed = facts.speech_start_bytes
+    assert facts.speech_start_s == pytest.approx(1.0, abs=0.1)
+    assert facts.first_frame_bytes < needed < facts.bytes * 0.6
+    # A player that has that much hears it, and one that has a sixteenth of a second less does not.
+    kind = {".webm": "matroska", ".ts": "mpegts"}.get(path.suffix, "mp4")
+
+    def loudest(size: int) -> float:
+        beginning = tmp_path / f"beginning{path.suffix}"
+        beginning.write_bytes(path.read_bytes()[:size])
+        level = 0.0
+        with av.open(str(beginning), format=kind) as container, contextlib.suppress(av.FFmpegError):
+            for frame in container.decode(audio=0):
+                level = max(level, float(np.abs(frame.to_ndarray()).max()))
+        return level
+
+    assert loudest(needed) > 0.01 > loudest(_end_of_sound_before(path, kind, facts.speech_start_s - 1 / 16))
+
+
+def _end_of_sound_before(path: Path, kind: str, time: float) -> int:
+    """Where in the file the sound packets end that are over at ``time``."""
+    with av.open(str(path), format=kind) as container:
+        origin = min(float(stream.start_time * stream.time_base) for stream in container.streams)
+        return max(
+            packet.pos + packet.size
+            for packet in container.demux(audio=0)
+            if packet.pts is not None and float((packet.pts + packet.duration) * packet.time_base) - origin < time
+        )
+
+
+async def test_nothing_heard_needs_no_bytes(pool, make_clip, tone, tmp_path):
+    mute = await pool.inspect(make_clip(tmp_path / "a.mp4"))
+    silent = await pool.inspect(make_clip(tmp_path / "b.mp4", sound=tone(1.0, -80)))
+    assert (mute.no_speech, silent.no_speech) == (NoSpeech.NO_SOUND_TRACK, NoSpeech.SILENT)
+    assert mute.speech_start_bytes is silent.speech_start_bytes is None
+    assert first_speech_time([(10, 1.0)], mute, 1.0) is first_speech_time([], silent, 1.0) is None
+
+
+async def test_the_first_sound_is_played_in_its_place_or_when_it_arrives(pool, make_clip, tone, tmp_path):
+    sound = np.concatenate([np.zeros(48_000, np.float32), tone(1.0)])
+    facts = await pool.inspect(
+        make_clip(tmp_path / "a.mp4", frames=50, sound=sound, container_options=FRAGMENTED, codec_options={"g": "10"})
+    )
+    offset, needed = facts.speech_start_s, facts.speech_start_bytes
+    assert first_speech_time([], facts, 2.0) == 2.0 + offset, "handed over whole"
+    fast = [(facts.first_frame_bytes, 0.5), (needed, 0.75), (facts.bytes, 5.0)]
+    assert first_speech_time(fast, facts, 0.5) == 0.5 + offset
+    slow = [(facts.first_frame_bytes, 0.5), (needed - 1, 2.0), (needed, 3.0), (facts.bytes, 5.0)]
+    assert first_speech_time(slow, facts, 0.5) == 3.0
 
 
 async def test_frames_are_evenly_spaced_by_time_not_by_count(pool, make_clip, tmp_path):

@@ -56,9 +56,8 @@ def results(folder: Path) -> dict[str, Any]:
     records = read_run(folder)
     table = to_json(collect_table([records], replicates=50))
     for row in table["systems"]:
-        row.pop("speed", None)
-        row.pop("latency_s", None)
-        row.pop("fps", None)
+        for name in ("fps", "latency_s", "first_speech_s"):
+            del row[name]
     return {
         "exchanges": [
             (e.system, e.scenario, e.turn, e.outcome, e.reply_text, e.facts.sha256 if e.facts else None)

@@ -27,7 +27,8 @@ from interbench.report.model import (
     SystemFacts,
     TranscriberFacts,
 )
-from interbench.report.tables import Speed, build_table
+from interbench.report.rows import Speed
+from interbench.report.tables import build_table
 from interbench.stats import Expected, JudgeLabel, Scores, compare
 
 FPS, SIZE, FRAMES = 25, 192, 30
@@ -147,7 +148,9 @@ class Factory:
             scores,
             expected=Expected.product(systems, [entry.scenario.id for entry in played]),
             speeds={
-                system: Speed(0.4 + 9.7 * place, None if place else 24.8, scenarios * turns)
+                system: Speed(
+                    0.4 + 9.7 * place, None if place else 24.8, scenarios * turns, first_speech_s=0.5 + 9.7 * place
+                )
                 for place, system in enumerate(systems)
             },
             judge=label,
@@ -245,7 +248,9 @@ class Factory:
                     Outcome.COMPLETED,
                     clip=f"media/{place} räk#?%smörgås.mp4",
                     facts=replace(facts, sha256=f"{number:02x}{turn:02x}" * 16),
-                    timings=Timings(first + 0.2, first, resolution_s=1.5 if place == 2 else 0.0),
+                    timings=Timings(
+                        first + 0.2, first, resolution_s=1.5 if place == 2 else 0.0, first_speech_s=first + 0.1
+                    ),
                     reply_text=text(REPLY),
                     cost_usd=0.12 if place == 2 else None,
                     detail={"seed": 7, "rendered prompt": text("A woman in a green coat.")},

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange, Outcome
 from interbench.report.html import write_report
 
@@ -87,8 +88,8 @@ def test_the_results_page_shows_table_and_plots(opened: Opener, factory: Any) ->
     assert page.title() == "starter-set · interbench"
     assert page.locator(".results tbody tr").count() == 4
     assert page.locator(".radar .outline").count() == 4
-    assert page.locator(".dots .dot").count() == 36
-    assert page.locator(".strips .point").count() == 2 * (4 * 4 * 2 - 1)
+    assert page.locator(".dots .dot").count() == 4 * len(DIMENSIONS)
+    assert page.locator(".strips .point").count() == 3 * (4 * 4 * 2 - 1)
     box = page.locator(".dots .dot").first.bounding_box()
     assert 6 < box["width"] < 16
     assert page.locator(".compared tbody tr:visible").count() == 6

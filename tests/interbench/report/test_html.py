@@ -12,7 +12,6 @@ from urllib.parse import unquote
 import pytest
 
 from interbench.base.errors import StoreError
-from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Outcome
 from interbench.report.html import MARKER, write_report
 from interbench.report.links import anchor
@@ -135,19 +134,18 @@ def test_figures_of_the_page_are_those_of_the_table(factory: Any) -> None:
         ("puppet:drift", "MVC"),
     ]
     assert all(check.lowered for check in overview.defects)
-    assert sum(plot.strips[0].n for plot in overview.speeds) == 12
+    assert [plot.strips[0].n for plot in overview.speeds] == [6, 6, 6]
 
 
 def test_best_is_bold_second_underlined_and_missing_a_dash_with_its_reason(factory: Any) -> None:
     data = factory()
     overview = make_overview(data)
-    at = [dimension.key for dimension in DIMENSIONS]
-    ranked = sorted(overview.results, key=lambda row: row.cells[at.index("CU")].figure.percentile or 0, reverse=True)
-    assert [row.cells[at.index("CU")].mark for row in ranked] == ["best", "second", None]
-    missing = overview.results[0].cells[at.index("EA")]
-    assert missing.figure.percentile is None
+    ranked = sorted(overview.results, key=lambda result: result.row.figure("CU").percentile or 0, reverse=True)
+    assert [result.cells["CU"].mark for result in ranked] == ["best", "second", None]
+    missing = overview.results[0].cells["EA"]
+    assert (missing.text, missing.missing) == ("–", True)
     assert missing.why == "3 of 3 missing: not measurable offline 3"
-    assert overview.results[1].cells[at.index("CU")].why == "1 of 3 missing: incomplete conversation 1"
+    assert overview.results[1].cells["CU"].why == "1 of 3 missing: incomplete conversation 1"
 
 
 def test_turns_nobody_played_stay_in_the_count(factory: Any) -> None:
@@ -271,7 +269,7 @@ def test_files_beside_the_page_hold_the_table(factory: Any) -> None:
     report = write(factory, factory())
     table = json.loads((report / "table.json").read_text(encoding="utf-8"))
     assert [row["system"] for row in table["systems"]] == ["puppet", "puppet:amnesiac", "puppet:drift"]
-    assert (report / "table.csv").read_text(encoding="utf-8").startswith("system,fps,latency_s,EA")
+    assert (report / "table.csv").read_text(encoding="utf-8").startswith("system,fps,latency_s,first_speech_s,EA")
     assert (report / "table.tex").read_text(encoding="utf-8").startswith(r"\begin{table}")
     assert (report / "table.md").read_text(encoding="utf-8").startswith("| System")
 

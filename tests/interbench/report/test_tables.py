@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 
 from interbench.base.errors import ReferencePoolError, ScoresError, UsageError
-from interbench.domain.published import PUBLISHED
+from interbench.domain.published import PUBLISHED, PUBLISHED_KEYS
+from interbench.report.columns import COLUMNS
 from interbench.report.comparisons import render_comparison, render_comparison_rich
 from interbench.report.grid import Mark, rank_marks
-from interbench.report.tables import FORMATS, Speed, build_table, render, render_rich, table_from_csv
+from interbench.report.rows import Speed
+from interbench.report.tables import FORMATS, build_table, render, render_rich, table_from_csv
 from interbench.stats import KEYS, Expected, JudgeLabel, ReferencePool, compare, make_pool
 
 JUDGE = JudgeLabel(name="Qwen3-VL-30B", identity="4f2a")
@@ -33,7 +35,10 @@ def table(make_scores):
     return build_table(
         scores,
         expected=Expected.product(["good", "fair", "poor", "silent"], [f"s{n}" for n in range(5)]),
-        speeds={"good": Speed(61.456, None, 20), "poor": Speed(1.5, 24.82, 12)},
+        speeds={
+            "good": Speed(61.456, None, 20, first_speech_s=62.345),
+            "poor": Speed(1.5, 24.82, 12, first_speech_s=2.25, unheard={"silent": 3}),
+        },
         judge=JUDGE,
         published=True,
     )
@@ -49,37 +54,52 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
+def rows_of(text: str) -> list[dict[str, str]]:
+    """The rows of a Markdown table by heading."""
+    header, _, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [dict(zip(cells(header), cells(line), strict=True)) for line in lines]
+
+
 def test_markdown(table):
     text = render(table, "md")
     lines = text.splitlines()
-    assert cells(lines[0]) == ["System", "FPS", "Latency s", *KEYS, "Coverage"]
+    assert cells(lines[0]) == ["System", "FPS", "Latency s", "First speech s", *KEYS, "Coverage"]
     assert set(lines[1]) <= set("|:- ")
-    good, fair, poor, silent = (cells(line) for line in lines[2:6])
-    assert good[:3] == ["good", "–", "<u>61.46</u>"]
-    assert good[3].startswith("**")
-    assert fair[3].startswith("<u>")
-    assert re.fullmatch(r"\d+\.\d\d", poor[3])
-    assert [good[7], fair[7], poor[7]] == ["**50.00**"] * 3, "all that tie for best are best"
-    assert poor[2] == "**1.50**"
-    assert poor[1] == "24.82", "a lone value is not marked"
-    assert silent == ["silent", *["–"] * 11, "0/45"]
-    assert good[-1] == "8/45"
+    good, fair, poor, silent, *_ = rows_of(text)
+    assert [good[name] for name in ("System", "FPS", "Latency s")] == ["good", "–", "<u>61.46</u>"]
+    assert good["EA"].startswith("**")
+    assert fair["EA"].startswith("<u>")
+    assert re.fullmatch(r"\d+\.\d\d", poor["EA"])
+    assert [row["SR"] for row in (good, fair, poor)] == ["**50.00**"] * 3, "all that tie for best are best"
+    assert (poor["Latency s"], poor["First speech s"]) == ("**1.50**", "**2.25**")
+    assert poor["FPS"] == "24.82", "a lone value is not marked"
+    assert list(silent.values()) == ["silent", *["–"] * (3 + len(KEYS)), f"0/{5 * len(KEYS)}"]
+    assert good["Coverage"] == f"8/{5 * len(KEYS)}"
     assert len({len(line) for line in lines[:9]}) == 1, "reads as plain text too"
+    assert "Turns without a time to first speech, left out of its median: silent 3." in text
 
 
 def test_published_rows_are_quoted_beneath_and_never_marked(table):
     lines = render(table, "md").splitlines()
-    figures = "24.82 1.16 59.54 60.42 87.26 56.32 72.02 81.27 75.20 72.65 81.59"
-    assert cells(lines[8]) == ["LiveTalk (quoted)", *figures.split(), "–"]
+    figures = "24.82 1.16 – 59.54 60.42 87.26 56.32 72.02 81.27 75.20 72.65 81.59"
+    livetalk = rows_of(render(table, "md"))[-1]
+    assert livetalk["System"] == "LiveTalk (quoted)" and livetalk["Coverage"] == "–"
+    assert [livetalk[name] for name in ("FPS", "Latency s", "First speech s", *PUBLISHED_KEYS)] == figures.split()
     assert not any("**" in line or "<u>" in line for line in lines[6:9])
     assert "neither reproduced nor pooled" in lines[-1]
-    assert [row["system"] for row in json.loads(render(table, "json"))["published"]] == ["Veo3", "Sora2", "LiveTalk"]
+    quoted = json.loads(render(table, "json"))["published"]
+    assert [row["system"] for row in quoted] == ["Veo3", "Sora2", "LiveTalk"]
+    assert quoted[0]["quoted_from"] == "arXiv 2512.23576, Table 2"
+    assert (quoted[0]["fps"], quoted[0]["latency_s"], quoted[0]["first_speech_s"]) == (None, 61.46, None)
+    assert quoted[0]["dimensions"]["EA"] == {"percentile": 23.51}
     assert not {row.system for row in PUBLISHED} & set(table.pool.systems)
 
 
 def test_json_is_documented_shape_and_full_precision(table, protocol):
     document = json.loads(render(table, "json"))
-    assert list(document) == ["schema", "judge", "pool", "intervals", "systems", "published", "notes"]
+    assert list(document) == [
+        "schema", "judge", "pool", "intervals", "columns", "systems", "published", "notes"
+    ]  # fmt: skip
     assert document["schema"] == "interbench.table/1"
     assert document["judge"] == {"name": "Qwen3-VL-30B", "identity": "4f2a", "comparable": True}
     assert document["pool"]["systems"] == ["good", "fair", "poor"]
@@ -103,6 +123,10 @@ def test_json_is_documented_shape_and_full_precision(table, protocol):
     assert by_name["silent"]["dimensions"]["EA"]["percentile"] is None
     assert (by_name["poor"]["fps"], by_name["poor"]["latency_s"], by_name["poor"]["turns"]) == (24.82, 1.5, 12)
     assert by_name["good"]["dimensions"]["EA"]["mark"] == "best"
+    speech = {name: by_name["poor"][f"first_speech_{name}"] for name in ("s", "turns", "missing")}
+    assert speech == {"s": 2.25, "turns": 9, "missing": {"silent": 3}}
+    assert (by_name["good"]["scored"], by_name["good"]["expected"]) == (8, 5 * len(KEYS))
+    assert [column["key"] for column in document["columns"]] == ["fps", "latency_s", "first_speech_s", *KEYS, "scored"]
 
 
 def test_csv_carries_full_precision_and_names_intact(make_scores):
@@ -115,9 +139,16 @@ def test_csv_carries_full_precision_and_names_intact(make_scores):
         figure = next(r for r in table.rows if r.system == name).figures["EA"]
         assert float(row["EA"]) == figure.percentile
         assert (float(row["EA_lo"]), float(row["EA_hi"])) == (figure.lo, figure.hi)
-        assert (row["NI"], row["fps"], row["scored"], row["expected"], row["source"]) == ("", "", "3", "27", "measured")
+        assert (row["NI"], row["fps"], row["scored"], row["expected"], row["source"]) == (
+            "",
+            "",
+            "3",
+            str(3 * len(KEYS)),
+            "measured",
+        )
         assert row["judge"] == "Qwen3-VL-30B"
     assert rows[3]["source"] == "quoted from arXiv 2512.23576, Table 2"
+    assert (rows[5]["latency_s"], rows[5]["EA"], rows[5]["EA_scored"], rows[5]["scored"]) == ("1.16", "59.54", "", "")
 
 
 def test_latex_is_whole_and_escaped(make_scores):
@@ -128,7 +159,7 @@ def test_latex_is_whole_and_escaped(make_scores):
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 6
-    assert all(len(re.split(r"(?<!\\)&", row)) == 13 for row in rows)
+    assert all(len(re.split(r"(?<!\\)&", row)) == 1 + len(COLUMNS) for row in rows)
     assert (
         r"a\textbar{}b\_c\%d\&e\$f\#g\{h\}i\textasciitilde{}j\textasciicircum{}k\textbackslash{}l"
         r"\textasciigrave{}m{*}n\textless{}o\textgreater{}{[}p]"
@@ -146,7 +177,7 @@ def test_markdown_and_terminal_escape_names(make_scores):
     table = build_table(scores, expected=Expected.from_scores(scores))
     line = render(table, "md").splitlines()[2]
     assert cells(line)[0] == r"x\|y\`z\`&lt;b&gt;\\x1b\[31m\\u202eevil\\n\| row"
-    assert len(cells(line)) == 13
+    assert len(cells(line)) == 1 + len(COLUMNS)
     text = shown(render_rich(table))
     assert "\x1b[31m" not in text
     assert r"\x1b[31m\u202eevil\n| row" in text
@@ -160,9 +191,9 @@ def test_terminal_marks_and_fits_its_width(table):
     for width in (40, 60, 80, 100, 120):
         text = re.sub(r"\x1b\[[\d;]*m", "", shown(render_rich(table, intervals=True, width=width), width))
         assert max(map(len, text.splitlines())) <= width
-        assert text.count("50.00") == 9, "three figures with both ends of their intervals"
+        assert text.count("50.00") == 3 * 3, "three figures with both ends of their intervals"
         assert text.count("61.46") == 2, "the measured and the published one: nothing is cut off"
-        assert text.count("8/45") == 2
+        assert text.count(f"8/{5 * len(KEYS)}") == 2
 
 
 def test_precision(table):
@@ -258,7 +289,8 @@ def test_a_reference_keeps_figures_still_when_a_system_joins(make_scores):
 def test_a_table_of_nothing_has_dashes(make_scores):
     scores = make_scores({"a": {"EA": [None, None]}})
     table = build_table(scores, expected=Expected.from_scores(scores))
-    assert cells(render(table, "md").splitlines()[2]) == ["a", *["–"] * 11, "0/18"]
+    (row,) = rows_of(render(table, "md"))
+    assert list(row.values()) == ["a", *["–"] * (3 + len(KEYS)), f"0/{2 * len(KEYS)}"]
     assert "no pool" in render(table, "md")
     with pytest.raises(ReferencePoolError):
         table.to_reference()
@@ -272,9 +304,9 @@ def test_from_csv(csv_file):
     ]
     table = table_from_csv([csv_file(*lines[:-1], "c,s9,EA,")])
     assert [(row.system, row.scored, row.expected) for row in table.rows] == [
-        ("a", 27, 36),
-        ("b", 26, 36),
-        ("c", 0, 36),
+        ("a", 3 * len(KEYS), 4 * len(KEYS)),
+        ("b", 3 * len(KEYS) - 1, 4 * len(KEYS)),
+        ("c", 0, 4 * len(KEYS)),
     ]
     assert table.judge is None
     assert "without the name of their judge" in render(table, "md")

@@ -78,7 +78,7 @@ def test_samples_and_reasons(csv_file):
         (["a,s,EA,0x1F"], r"'0x1F' is not a number"),
         (["a,s,EA,1_000"], r"'1_000' is not a number"),
         (['a,s,EA,"1,5"'], r"'1,5' is not a number"),
-        (["a,s,EA,1", "", "a,s,ea,1"], r"line 4, column 'dimension': 'ea' is not a dimension; the nine are EA, NI"),
+        (["a,s,EA,1", "", "a,s,ea,1"], r"line 4, column 'dimension': 'ea' is not a dimension; there are EA, NI"),
         (["a,s,,1"], r"column 'dimension': '' is not a dimension"),
         ([",s,EA,1"], r"line 2, column 'system': empty"),
         (["a, ,EA,1"], r"line 2, column 'scenario': empty"),

@@ -10,8 +10,9 @@ from PIL import Image
 
 from interbench.domain.persona import Persona
 from interbench.media.speech import synthesize
-from interbench.systems.base import Capabilities, TurnRequest
+from interbench.systems.capabilities import Capabilities
 from interbench.systems.clip import ClipSystem
+from interbench.systems.events import TurnRequest
 
 __version__ = "0.1.0"
 

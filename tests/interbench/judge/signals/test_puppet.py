@@ -10,7 +10,7 @@ import pytest
 from interbench.base.bundled import data_path
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
-from interbench.systems.base import TurnRequest
+from interbench.systems.events import TurnRequest
 from interbench.systems.puppet.defects import DEFECTS, Staging
 from interbench.systems.puppet.render import render
 

@@ -27,8 +27,8 @@ from interbench.judge.vlm.judge import VLMJudge
 from interbench.judge.vlm.settings import JudgeSettings
 from interbench.pipeline.run import Summary
 
-NINE = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
-ONE = NINE[:1]
+TASKS = [JudgeTask(dimension.key) for dimension in DIMENSIONS]
+ONE = TASKS[:1]
 Played = Callable[..., PlayedConversation]
 
 
@@ -75,9 +75,9 @@ def media(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 async def test_videos_then_transcript_then_rubric_and_one_prefix_for_all(played: Played) -> None:
     async with StubJudge() as stub:
-        verdicts, _ = await ask(stub, played(), NINE)
+        verdicts, _ = await ask(stub, played(), TASKS)
         requests = stub.requests
-    assert {verdict.dimension for verdict in verdicts} == {task.dimension for task in NINE}
+    assert {verdict.dimension for verdict in verdicts} == {task.dimension for task in TASKS}
     assert all(verdict.score == 7 for verdict in verdicts)
     for request in requests:
         kinds = [part["type"] for part in request["messages"][1]["content"]]
@@ -85,12 +85,12 @@ async def test_videos_then_transcript_then_rubric_and_one_prefix_for_all(played:
         assert "RUBRIC" in texts(request)[-1] and "<transcript>" in texts(request)[-2]
         assert request["temperature"] == 0.1 and request["top_p"] == 0.9
     assert len({json.dumps([r["messages"][0], texts(r)[:-1], [m["uuid"] for m in media(r)]]) for r in requests}) == 1
-    assert len({texts(request)[-1] for request in requests}) == 9
+    assert len({texts(request)[-1] for request in requests}) == len(TASKS)
 
 
 async def test_videos_are_sent_once_and_then_named(played: Played, clips: list[tuple[Path, Any]]) -> None:
     async with StubJudge() as stub:
-        await ask(stub, played(), NINE)
+        await ask(stub, played(), TASKS)
         first, *others = [media(request) for request in stub.requests]
     assert [part["video_url"]["url"] for part in first] == [path.as_uri() for path, _ in clips]
     assert all("video_url" in part and part["video_url"] is None for parts in others for part in parts)
@@ -103,15 +103,15 @@ async def test_the_first_request_primes_and_the_others_wait_for_its_first_token(
     def script(request: dict[str, Any], number: int) -> Reply:
         arrived.append(number)
         assert bool(request.get("stream")) == (number == 0)
-        if number == 8:
+        if number == len(TASKS) - 1:
             gate.set()  # all followers are there although the first answer has only begun
         return Reply(gate=gate if number == 0 else None)
 
     async with StubJudge(script) as stub:
-        verdicts, _ = await ask(stub, played(), NINE, concurrency=32)
-    assert len(verdicts) == 9 and all(verdict.score == 7 for verdict in verdicts)
-    assert arrived == list(range(9))
-    assert verdicts[-1].dimension == NINE[0].dimension or stub.most_in_flight > 1
+        verdicts, _ = await ask(stub, played(), TASKS, concurrency=32)
+    assert len(verdicts) == len(TASKS) and all(verdict.score == 7 for verdict in verdicts)
+    assert arrived == list(range(len(TASKS)))
+    assert verdicts[-1].dimension == TASKS[0].dimension or stub.most_in_flight > 1
 
 
 async def test_naming_the_speaker_is_not_yet_an_answer(played: Played) -> None:
@@ -127,29 +127,29 @@ async def test_naming_the_speaker_is_not_yet_an_answer(played: Played) -> None:
         return Reply(silence=None if number else words)
 
     async with StubJudge(script) as stub:
-        verdicts, _ = await ask(stub, played(), NINE)
+        verdicts, _ = await ask(stub, played(), TASKS)
     assert early == []
-    assert [verdict.score for verdict in verdicts] == [7.0] * 9
+    assert [verdict.score for verdict in verdicts] == [7.0] * len(TASKS)
 
 
-async def test_the_other_eight_follow_together(played: Played) -> None:
-    """None of the eight is answered before all of them are there."""
+async def test_the_others_follow_together(played: Played) -> None:
+    """None of the others is answered before all of them are there."""
     together = asyncio.Event()
 
     def script(request: dict[str, Any], number: int) -> Reply:
-        if number == 8:
+        if number == len(TASKS) - 1:
             together.set()
         return Reply(before=together if number else None)
 
     async with asyncio.timeout(60), StubJudge(script) as stub:
-        verdicts, judge = await ask(stub, played(), NINE)
-    assert [verdict.score for verdict in verdicts] == [7.0] * 9
-    assert stub.most_in_flight >= 8 and judge.summary()["retries"] == 0
+        verdicts, judge = await ask(stub, played(), TASKS)
+    assert [verdict.score for verdict in verdicts] == [7.0] * len(TASKS)
+    assert stub.most_in_flight >= len(TASKS) - 1 and judge.summary()["retries"] == 0
 
 
 async def test_the_judge_is_never_told_the_system(played: Played) -> None:
     async with StubJudge() as stub:
-        await ask(stub, played(), NINE)
+        await ask(stub, played(), TASKS)
         assert stub.requests and "secret-system-name" not in json.dumps(stub.requests)
 
 
@@ -165,7 +165,7 @@ async def test_quoted_material_stays_quoted(played: Played) -> None:
 
 async def test_evidence_names_judge_prompt_frames_and_tokens(played: Played) -> None:
     async with StubJudge(lambda request, number: Reply(cached=40 if number else 0)) as stub:
-        verdicts, judge = await ask(stub, played(), NINE)
+        verdicts, judge = await ask(stub, played(), TASKS)
     for verdict in verdicts:
         evidence = verdict.evidence
         assert evidence["judge"]["model"] == "Qwen/Qwen3-VL-30B-A3B-Instruct"
@@ -177,9 +177,9 @@ async def test_evidence_names_judge_prompt_frames_and_tokens(played: Played) -> 
         assert evidence["tokens"]["prompt"] > 300
     assert json.loads(json.dumps(verdicts[0].evidence)) == verdicts[0].evidence
     summary = judge.summary()
-    assert summary["calls"] == 9
-    assert summary["prompt_tokens_reused"] == 8 * 40
-    assert summary["prompt_tokens_computed"] == summary["prompt_tokens"] - 8 * 40
+    assert summary["calls"] == len(TASKS)
+    assert summary["prompt_tokens_reused"] == (len(TASKS) - 1) * 40
+    assert summary["prompt_tokens_computed"] == summary["prompt_tokens"] - (len(TASKS) - 1) * 40
     assert judge.label == "Qwen3-VL-30B-A3B-Instruct"
 
 
@@ -198,17 +198,17 @@ async def test_repeats_have_spaced_seeds(played: Played) -> None:
 
 async def test_data_urls_where_the_server_may_not_read_files(played: Played, clips: list[tuple[Path, Any]]) -> None:
     async with StubJudge(reads_files=False) as stub:
-        verdicts, _ = await ask(stub, played(), NINE)
+        verdicts, _ = await ask(stub, played(), TASKS)
         urls = [[p["video_url"] and p["video_url"]["url"][:21] for p in media(request)] for request in stub.requests]
-    assert len([v for v in verdicts if v.score == 7]) == 9
+    assert len([v for v in verdicts if v.score == 7]) == len(TASKS)
     assert urls[0][0].startswith("file:") and urls[1] == ["data:video/mp4;base64"] * 2
     assert all(url is None for parts in urls[2:] for url in parts)
-    assert len(urls) == 10
+    assert len(urls) == len(TASKS) + 1
 
 
 async def test_a_server_that_is_no_vllm_gets_the_clips_every_time(played: Played) -> None:
     async with StubJudge(vllm=False) as stub:
-        verdicts, judge = await ask(stub, played(), NINE, media="data")
+        verdicts, judge = await ask(stub, played(), TASKS, media="data")
     assert all(part["video_url"]["url"].startswith("data:") for r in stub.requests for part in media(r))
     assert not any("uuid" in part for request in stub.requests for part in media(request))
     assert all(video["unchecked"] for video in verdicts[0].evidence["videos"])
@@ -223,8 +223,8 @@ async def test_forgotten_videos_are_sent_again(played: Played) -> None:
         return Reply()
 
     async with StubJudge(script) as stub:
-        verdicts, judge = await ask(stub, played(), NINE)
-    assert [verdict.score for verdict in verdicts] == [7.0] * 9
+        verdicts, judge = await ask(stub, played(), TASKS)
+    assert [verdict.score for verdict in verdicts] == [7.0] * len(TASKS)
     assert judge.summary()["videos_resent"] >= 2
 
 
@@ -326,12 +326,12 @@ async def test_every_bad_answer_is_missing_with_its_reason(
     """``streamed``: the bad answers come to the request that begins a conversation, or to one that follows."""
 
     def script(request: dict[str, Any], number: int) -> Reply:
-        begins = NINE_RUBRIC in texts(request)[-1]
+        begins = FIRST_RUBRIC in texts(request)[-1]
         return reply if begins == streamed else Reply()
 
     async with StubJudge(script) as stub:
-        verdicts, _ = await ask(stub, played(), NINE[:2])
-    bad = next(verdict for verdict in verdicts if (verdict.dimension == NINE[0].dimension) == streamed)
+        verdicts, _ = await ask(stub, played(), TASKS[:2])
+    bad = next(verdict for verdict in verdicts if (verdict.dimension == TASKS[0].dimension) == streamed)
     other = next(verdict for verdict in verdicts if verdict is not bad)
     assert (bad.score, bad.missing) == (None, missing)
     assert bad.reasons
@@ -339,7 +339,7 @@ async def test_every_bad_answer_is_missing_with_its_reason(
         assert other.score == 7
 
 
-NINE_RUBRIC = f"RUBRIC: {DIMENSIONS[0].name}"
+FIRST_RUBRIC = f"RUBRIC: {DIMENSIONS[0].name}"
 
 
 @pytest.mark.parametrize("text", ["A solid 8.", "\\boxed{11}", "", "\\boxed{x}"])
@@ -435,10 +435,10 @@ async def test_requests_that_queue_heed_retry_after_too(played: Played) -> None:
 
     waits = Waits()
     async with StubJudge(script) as stub:
-        verdicts, _ = await ask(stub, played(), NINE, waits=waits, concurrency=1)
-    assert [verdict.score for verdict in verdicts] == [7.0] * 9
-    # The refused one and the seven that had waited for their place.
-    assert len(waits) == 8 and all(100 < wait <= 170 for wait in waits)
+        verdicts, _ = await ask(stub, played(), TASKS, waits=waits, concurrency=1)
+    assert [verdict.score for verdict in verdicts] == [7.0] * len(TASKS)
+    # The refused one and those that had waited for their place.
+    assert len(waits) == len(TASKS) - 1 and all(100 < wait <= 170 for wait in waits)
 
 
 async def test_retry_after_nothing_does_not_use_up_the_attempts_at_once(played: Played) -> None:
@@ -493,7 +493,7 @@ async def test_a_slow_stream_is_read_to_its_end(played: Played) -> None:
 
 
 async def test_a_server_that_comes_back_is_waited_for(played: Played) -> None:
-    """Killed in the middle of nine verdicts, restarted with an empty memory: every verdict is given."""
+    """Killed in the middle of the verdicts, restarted with an empty memory: every verdict is given."""
     stub = StubJudge(lambda request, number: Reply(do="drop") if number == 3 else Reply())
     history: list[str] = []
 
@@ -511,21 +511,21 @@ async def test_a_server_that_comes_back_is_waited_for(played: Played) -> None:
     waits = Restarting()
     judge = VLMJudge([stub.url], settings=JudgeSettings(), sleep=waits)
     await judge.start()
-    verdicts = [verdict async for verdict in judge.judge(played(), NINE)]
+    verdicts = [verdict async for verdict in judge.judge(played(), TASKS)]
     await judge.stop()
     await stub.shut()
     assert history == ["killed", "restarted"] and len(waits) > 5
-    assert [verdict.score for verdict in verdicts] == [7.0] * 9
+    assert [verdict.score for verdict in verdicts] == [7.0] * len(TASKS)
 
 
-async def test_a_server_that_stays_away_costs_one_outage_not_nine(played: Played) -> None:
+async def test_a_server_that_stays_away_costs_one_outage_not_one_each(played: Played) -> None:
     stub = StubJudge()
     await stub.open()
     waits = Waits()
     judge = VLMJudge([stub.url], settings=JudgeSettings(patience=Patience(outage_s=0.05)), sleep=waits)
     await judge.start()
     await stub.shut()
-    verdicts = [verdict async for verdict in judge.judge(played(), NINE)]
+    verdicts = [verdict async for verdict in judge.judge(played(), TASKS)]
     await judge.stop()
     assert {verdict.missing for verdict in verdicts} == {Missing.SERVER_ERROR}
     assert all(verdict.retryable and "can't be reached" in verdict.reasons for verdict in verdicts)
@@ -538,15 +538,15 @@ async def test_overload_lowers_the_number_of_requests(played: Played) -> None:
     async with StubJudge(script) as stub:
         judge = VLMJudge([stub.url], settings=JudgeSettings(), sleep=Waits())
         await judge.start()
-        verdicts = [verdict async for verdict in judge.judge(played(), NINE)]
+        verdicts = [verdict async for verdict in judge.judge(played(), TASKS)]
         assert judge._connections[0].server.throttle.backoffs == 1
         await judge.stop()
-    assert [verdict.score for verdict in verdicts] == [7.0] * 9
+    assert [verdict.score for verdict in verdicts] == [7.0] * len(TASKS)
 
 
 async def test_too_long_a_conversation_is_named_with_its_tokens(played: Played) -> None:
     async with StubJudge(context=3000) as stub:
-        verdicts, _ = await ask(stub, played(), NINE)
+        verdicts, _ = await ask(stub, played(), TASKS)
         tokens = 3000
     assert {verdict.missing for verdict in verdicts} == {Missing.CONTEXT_OVERFLOW}
     reasons = {verdict.reasons for verdict in verdicts}
@@ -563,12 +563,12 @@ async def test_a_re_ask_that_is_too_long_does_not_silence_the_other_dimensions(p
     def script(request: dict[str, Any], number: int) -> Reply:
         if len(request["messages"]) > 2:
             return error_reply(400, "maximum context length is 10 tokens")
-        return Reply("Hm.") if NINE_RUBRIC in texts(request)[-1] else Reply()
+        return Reply("Hm.") if FIRST_RUBRIC in texts(request)[-1] else Reply()
 
     async with StubJudge(script) as stub:
-        verdicts, _ = await ask(stub, played(), NINE)
+        verdicts, _ = await ask(stub, played(), TASKS)
     missing = {verdict.dimension: verdict.missing for verdict in verdicts if verdict.missing is not None}
-    assert missing == {NINE[0].dimension: Missing.CONTEXT_OVERFLOW}
+    assert missing == {TASKS[0].dimension: Missing.CONTEXT_OVERFLOW}
 
 
 # -- before the run ---------------------------------------------------------------------------------------------------
@@ -600,7 +600,7 @@ async def test_a_server_that_changes_its_ways_in_the_run_stops_it(played: Played
         await judge.start()
         stub.fps = 2
         with pytest.raises(JudgeError, match="4 frames instead of 32"):
-            [verdict async for verdict in judge.judge(played(), NINE)]
+            [verdict async for verdict in judge.judge(played(), TASKS)]
         await judge.stop()
 
 
@@ -668,11 +668,11 @@ async def test_whole_conversations_go_to_one_of_several_servers(played: Played) 
         judge = VLMJudge([one.url, other.url])
         await judge.start()
         for number in range(8):
-            verdicts = [v async for v in judge.judge(played(scenario=f"s{number}"), NINE)]
-            assert len(verdicts) == 9
+            verdicts = [v async for v in judge.judge(played(scenario=f"s{number}"), TASKS)]
+            assert len(verdicts) == len(TASKS)
         await judge.stop()
         counts = sorted((len(one.requests), len(other.requests)))
-    assert sum(counts) == 72 and all(count % 9 == 0 for count in counts) and counts[0] > 0
+    assert sum(counts) == 8 * len(TASKS) and all(count % len(TASKS) == 0 for count in counts) and counts[0] > 0
 
 
 async def test_identity_separates_judges_and_not_their_addresses() -> None:
@@ -719,7 +719,7 @@ async def test_the_key_is_sent_and_appears_nowhere(
         Reply(finish=KEY),
     ]
     async with StubJudge(lambda request, number: replies[number % len(replies)]) as stub:
-        verdicts, judge = await ask(stub, played(), NINE, key="JUDGE_KEY")
+        verdicts, judge = await ask(stub, played(), TASKS, key="JUDGE_KEY")
         assert all(headers["authorization"] == f"Bearer {KEY}" for headers in stub.headers)
     kept = [repr(verdict) for verdict in verdicts] + [repr(judge.identity()), repr(judge.summary()), caplog.text]
     assert not any(KEY in text for text in kept)
@@ -731,7 +731,7 @@ async def test_a_refused_key_stops_the_run_without_naming_it(played: Played, mon
     monkeypatch.setenv("JUDGE_KEY", KEY)
     async with StubJudge(lambda request, number: error_reply(401, f"wrong key {KEY}")) as stub:
         with pytest.raises(JudgeError, match="JUDGE_KEY") as caught:
-            await ask(stub, played(), NINE, key="JUDGE_KEY")
+            await ask(stub, played(), TASKS, key="JUDGE_KEY")
     assert KEY not in str(caught.value)
 
 

@@ -46,7 +46,7 @@ def test_shared_prompts_are_as_recorded() -> None:
 def test_every_dimension_has_a_rubric_of_its_own() -> None:
     rubrics = Prompts().rubrics
     assert list(rubrics) == [dimension.key for dimension in DIMENSIONS]
-    assert len({rubric.sha256 for rubric in rubrics.values()}) == 9
+    assert len({rubric.sha256 for rubric in rubrics.values()}) == len(DIMENSIONS)
     for dimension in DIMENSIONS:
         rubric = rubrics[dimension.key]
         assert (rubric.name, rubric.group, str(rubric.scale)) == (dimension.name, dimension.group, "1-10")

@@ -41,7 +41,7 @@ from interbench.report.tables import to_json
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
-from interbench.systems.base import Blocked, Completed, Event, Failed, Media, Opening, TimedOut, TurnRequest
+from interbench.systems.events import Blocked, Completed, Event, Failed, Media, Opening, TimedOut, TurnRequest
 from interbench.systems.host import Host
 from interbench.systems.live import livetalk
 from interbench.systems.live import own_server as livetalk_server
@@ -171,6 +171,7 @@ async def test_the_first_frame_is_not_the_initialisation_segment(play: Play) -> 
     init, fragment, *_ = conversation_server.clip(3, 80)
     assert len(init) < first.facts.first_frame_bytes <= len(init) + len(fragment)
     assert first.timings.first_frame_s == 2.0
+    assert first.facts.speech_start_s == 0.0 and first.timings.first_speech_s == 2.0, "heard at once"
     assert first.timings.complete_s == 6.0
 
 

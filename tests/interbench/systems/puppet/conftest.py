@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from interbench.domain.persona import Persona
-from interbench.systems.base import PastTurn, ReferenceReply, TurnRequest
+from interbench.systems.events import PastTurn, ReferenceReply, TurnRequest
 
 SCENARIOS = Path(__file__).parents[4] / "scenarios"
 

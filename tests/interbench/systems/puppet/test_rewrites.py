@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.keypoints import says
-from interbench.systems.base import PastTurn, ReferenceReply, TurnRequest
+from interbench.systems.events import PastTurn, ReferenceReply, TurnRequest
 from interbench.systems.puppet import rewrites
 from interbench.systems.puppet.defects import DEFECTS
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from interbench.base.errors import SystemLoadError
 from interbench.base.workers import python_worker
 from interbench.domain.persona import Persona, Voice
-from interbench.systems.base import Completed, Failed, ReferenceReply, ReplyText, TurnRequest
+from interbench.systems.events import Completed, Failed, ReferenceReply, ReplyText, TurnRequest
 from interbench.systems.puppet import Puppet
 from interbench.systems.puppet.defects import DEFECTS
 from interbench.systems.registry import SystemSpec

@@ -9,7 +9,7 @@ import pytest
 from video_services import GUIDELINES
 
 from interbench.base.errors import SystemLoadError
-from interbench.systems.base import Blocked, Failed, Retired
+from interbench.systems.events import Blocked, Failed, Retired
 from interbench.systems.registry import SystemSpec
 from interbench.systems.services.http_jobs import JobService, KeyAuth, service_url
 from interbench.systems.services.rest_job import quoted_id

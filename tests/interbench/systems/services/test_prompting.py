@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from interbench.domain.persona import Persona
-from interbench.systems.base import PastTurn
+from interbench.systems.events import PastTurn
 from interbench.systems.prompting import (
     CHARS_PER_TOKEN,
     PromptTooLongError,

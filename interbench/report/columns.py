@@ -1,0 +1,161 @@
+"""The columns of the result table, each said once: Markdown, LaTeX, CSV, JSON, the terminal and the report loop over
+them.
+
+To add a column is to add an entry to :data:`COLUMNS`; what it shows must be in a :class:`~interbench.report.rows.Row`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from interbench.domain.dimensions import DIMENSIONS, Dimension
+from interbench.report.grid import DASH, Mark, rank_marks
+from interbench.report.rows import Row
+from interbench.stats import Coverage
+
+
+def _nothing(row: Row) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One figure of every system."""
+
+    key: str
+    """Its name in CSV and JSON."""
+    heading: str
+    title: str
+    """What the figure is, for whoever points at the heading."""
+    group: str = ""
+    """Neighbours of one group stand under its name in the report."""
+    value: Callable[[Row], float | None]
+    """The figure; None where it is missing, which every format shows as missing."""
+    interval: Callable[[Row], tuple[float, float] | None] = lambda row: None
+    """Its 95 % interval, if it has one."""
+    better: Literal["higher", "lower"] | None = None
+    """Which end is best and gets the marks; None for no marks."""
+    format: Callable[[Row], str] | None = None
+    """How a value is written where that is not a decimal number."""
+    digits: int = 1
+    """Of the figure in the report, where nobody can ask for a precision; an interval has none there."""
+    why: Callable[[Row], str] = lambda row: ""
+    """Why the figure is missing or not whole, for people; empty otherwise."""
+    facts: Callable[[Row], Mapping[str, Any]] = _nothing
+    """What else the JSON says with it: fields of their own, or fields of its object if it has a ``section``. Asked of
+    measured rows only."""
+    in_csv: tuple[str, ...] = ()
+    """Which of these facts the CSV has too: right of the figure, or at the end as ``KEY_fact`` if it has a
+    ``section``."""
+    section: str = ""
+    """The object of the JSON in which the figure stands as an object of its own; empty for a plain field."""
+    unit: str = "value"
+    """What the figure is called within that object."""
+    link: str = ""
+    """Fragment of the viewer's address that shows what the figure was made from."""
+
+    def text(self, row: Row, number: Callable[[float], str]) -> str:
+        """The figure as people read it, its decimal number written by ``number``."""
+        value = self.value(row)
+        if value is None:
+            return DASH
+        return number(value) if self.format is None else self.format(row)
+
+    def marks(self, rows: Sequence[Row]) -> list[Mark | None]:
+        """Who is best and second in it."""
+        if self.better is None:
+            return [None] * len(rows)
+        return rank_marks([self.value(row) for row in rows], highest=self.better == "higher")
+
+
+def why_missing(coverage: Coverage) -> str:
+    """``2 of 6 missing: refused 2``; empty if nothing is missing."""
+    lost = coverage.expected - coverage.scored
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in coverage.missing.items())
+    return f"{lost} of {coverage.expected} missing: {reasons}" if lost else ""
+
+
+def dimension_column(dimension: Dimension) -> Column:
+    """Mean percentiles of one dimension, with their intervals."""
+    key = dimension.key
+
+    def facts(row: Row) -> dict[str, Any]:
+        figure = row.figure(key)
+        return {
+            "lo": figure.lo,
+            "hi": figure.hi,
+            "mean": figure.mean,
+            "scored": figure.coverage.scored,
+            "expected": figure.coverage.expected,
+            "missing": dict(figure.coverage.missing),
+            "missing_samples": figure.coverage.samples_missing,
+        }
+
+    return Column(
+        key=key,
+        heading=key,
+        title=f"{dimension.name}: {dimension.question}",
+        group=dimension.group,
+        value=lambda row: row.figure(key).percentile,
+        interval=lambda row: row.figure(key).interval,
+        better="higher",
+        why=lambda row: why_missing(row.figure(key).coverage),
+        facts=facts,
+        in_csv=("lo", "hi", "mean", "scored", "expected"),
+        section="dimensions",
+        unit="percentile",
+        link=f"dimension={key}&order=systems",
+    )
+
+
+def _unheard(row: Row) -> str:
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in row.speed.unheard.items())
+    return f"{sum(row.speed.unheard.values())} of {row.speed.n} turns without: {reasons}" if reasons else ""
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        key="fps",
+        heading="FPS",
+        title="Throughput, frames per second",
+        group="speed",
+        value=lambda row: row.speed.fps,
+        better="higher",
+    ),
+    Column(
+        key="latency_s",
+        heading="Latency s",
+        title="Median time to first frame, seconds",
+        group="speed",
+        value=lambda row: row.speed.latency_s,
+        better="lower",
+        digits=2,
+    ),
+    Column(
+        key="first_speech_s",
+        heading="First speech s",
+        title="Median time to first speech, seconds",
+        group="speed",
+        value=lambda row: row.speed.first_speech_s,
+        better="lower",
+        digits=2,
+        why=_unheard,
+        facts=lambda row: {
+            "first_speech_turns": row.speed.first_speech_n,
+            "first_speech_missing": dict(row.speed.unheard),
+        },
+    ),
+    *(dimension_column(dimension) for dimension in DIMENSIONS),
+    Column(
+        key="scored",
+        heading="Coverage",
+        title="Verdicts with a score, of those expected",
+        value=lambda row: None if row.quoted_from else row.scored,
+        format=lambda row: f"{row.scored}/{row.expected}",
+        facts=lambda row: {"expected": row.expected},
+        in_csv=("expected",),
+    ),
+)
+"""In the order of the table, after the name of the system."""
