@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from interbench.base.errors import CapReachedError, UsageError
+from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
-from interbench.pipeline.run import Plan, Stage, Summary, execute
+from interbench.pipeline.plan import Plan
+from interbench.pipeline.run import Stage, execute
+from interbench.pipeline.summary import Summary
 from interbench.report.grid import visible
 
 if TYPE_CHECKING:
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
     from interbench.stats import ReferencePool
 
 
-def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) -> None:
-    """Run the stages; after judging, print the table and write the report."""
+def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
+    """Run the stages with the plan's own transcriber and judge, showing how far they are."""
     from interbench.asr.registry import make_transcriber
     from interbench.base.progress import make_progress
     from interbench.judge.registry import make_judge
@@ -28,14 +31,20 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
     judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
     with make_progress(quiet=quiet) as progress:
-        summary = asyncio.run(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
+        return run_to_end(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
+
+
+def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) -> None:
+    """Run the stages; after judging, print the table and write the report."""
+    folder = plan.settings.out
+    summary = carry_out(plan, stages, quiet=quiet)
     for line in closing_lines(summary):
         sys.stderr.write(line + "\n")
     if "judge" in stages:
-        print_table([settings.out], form="terminal", precision=2, intervals=True)
-        index = settings.out / "report" / "index.html"
+        print_table([folder], form="terminal", precision=2, intervals=True)
+        index = folder / "report" / "index.html"
         if summary.did_something or not index.exists():
-            index = make_report(settings.out, None, portable=False, judge=None)
+            index = make_report(folder, None, portable=False, judge=None)
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)
@@ -75,12 +84,15 @@ def closing_lines(summary: Summary) -> list[str]:
 
 def print_plan(plan: Plan) -> None:
     """What a run would do, and what it would cost where that is known."""
+    from interbench.asr.registry import make_transcriber
     from interbench.judge.registry import make_judge
     from interbench.store.manifest import read_manifest
     from interbench.store.run_folder import Run
 
     settings = plan.settings
-    make_judge(settings.judge, settings.judge_options, settings.repeats)  # refuses what the run would refuse
+    # They refuse what the run would refuse.
+    make_transcriber(settings.transcriber, settings.transcriber_options)
+    make_judge(settings.judge, settings.judge_options, settings.repeats)
     turns = sum(len(part.scenario.turns) for part in plan.parts)
     lines = [
         f"run folder   {settings.out}",
@@ -218,15 +230,17 @@ def print_defects(source: str, personas: Path | None) -> int:
     return 0
 
 
-def print_conformance(flags: Mapping[str, Any], config: Path | None, deadline_s: float, keep: Path | None) -> int:
-    """Check the adapter that ``flags`` (settings by name) say and print what was found; the exit status."""
+def print_conformance(
+    system: str, config: Path | None, options: Iterable[str], deadline_s: float, keep: Path | None
+) -> int:
+    """Check an adapter and print what was found; the exit status."""
     from interbench.pipeline.config import load_settings
     from interbench.pipeline.conformance import check_system
+    from interbench.pipeline.set_options import with_options
     from interbench.systems.registry import SystemSpec
 
-    settings = load_settings(flags, config)
-    (system,) = settings.systems
-    spec = SystemSpec.parse(system, settings.system, settings.system_defaults)
+    settings = with_options(load_settings({"systems": [system]}, config), options)
+    spec = SystemSpec.parse(system, settings.system)
     findings = asyncio.run(check_system(spec, deadline_s=deadline_s, keep=keep))
     for finding in findings:
         sys.stdout.write(f"{finding}\n")

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from interbench.base.errors import InterbenchError, SystemLoadError
+from interbench.base.masking import mask
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
 from interbench.media.pool import MediaPool
-from interbench.pipeline.config import mask
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
