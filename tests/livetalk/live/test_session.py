@@ -698,6 +698,21 @@ async def test_two_conversations_at_once_take_the_device_in_turns(models: Models
     await engine.stop()
 
 
+async def test_one_seed_gives_the_same_bytes_beside_others_or_alone(models: Models) -> None:
+    engine = make_engine(models, TellingThinker(*[[TextDelta("Well."), speech(1.5)]] * 5), capacity=3)
+    await engine.start()
+    try:
+        alone = await engine.open(seed=5)
+        expected = await within(read(alone.respond(HELLO)))
+        await alone.close()
+        sessions = [await engine.open(seed=seed) for seed in (5, 6, 5)]
+        one, other, same = await within(asyncio.gather(*(read(session.respond(HELLO)) for session in sessions)))
+    finally:
+        await engine.stop()
+    assert one == same == expected
+    assert other != expected
+
+
 async def test_no_more_conversations_than_there_is_room_for(converse: Open) -> None:
     engine, session = await converse(TellingThinker(), capacity=2)
     await engine.open()
