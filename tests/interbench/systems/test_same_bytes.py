@@ -14,7 +14,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-
 from interbench.systems.services.continuity import keep_end
 
 SIZES = ((16, 16), (18, 34), (32, 32), (50, 30), (80, 48), (128, 64), (130, 96), (270, 480))
