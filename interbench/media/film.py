@@ -11,6 +11,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from PIL import Image
 
+from interbench.media.encoding import macroblock_tree
 from interbench.media.speech import Samples
 
 AUDIO_RATE = 22_050
@@ -31,13 +32,14 @@ def write_film(
         video.codec_context.thread_count = 1
         video.codec_context.gop_size = fps * 2
         # The cheap half of veryfast's searches: drawn pictures gain little from the rest.
-        video.options = {"preset": "veryfast", "crf": "20", "x264-params": "ref=1:bframes=0:me=dia:subme=1:trellis=0"}
+        options = {"preset": "veryfast", "crf": "20", "x264-params": "ref=1:bframes=0:me=dia:subme=1:trellis=0"}
         audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono")
         audio.bit_rate = 96_000
         per_frame = AUDIO_RATE // fps
         for index, image in enumerate(frames):
             if index == 0:
                 video.width, video.height = image.size
+                video.options = options | macroblock_tree(image.width)
             picture: VideoFrame = VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
             picture.pts = index
             container.mux(video.encode(picture))

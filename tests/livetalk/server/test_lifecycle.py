@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from live_kit import Clip, Clock, LiveServer, ObedientThinker, raw_request, until
+from live_kit import PATIENCE_S, Clip, Clock, LiveServer, ObedientThinker, raw_request, until
 from livetalk.base.errors import CheckpointError
 from livetalk.cli import main as cli
 from livetalk.render.pipeline import Models
@@ -35,7 +35,7 @@ def test_the_server_answers_while_it_loads(serve: Callable[..., LiveServer], mod
     may_load = threading.Event()
 
     def load() -> Models:
-        may_load.wait(30)
+        may_load.wait(PATIENCE_S)
         return models
 
     server = serve(load=load, ready=False)
@@ -76,7 +76,7 @@ def test_a_server_that_stops_while_it_loads(serve: Callable[..., LiveServer], mo
     may_load = threading.Event()
 
     def load() -> Models:
-        may_load.wait(30)
+        may_load.wait(PATIENCE_S)
         return models
 
     server = serve(load=load, ready=False)
