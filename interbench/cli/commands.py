@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from interbench.base import termination
 from interbench.base.errors import CapReachedError, UsageError
 from interbench.cli.costs import spending_lines
 from interbench.pipeline.run import Plan, Stage, Summary, execute
@@ -28,7 +28,7 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
     judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
     with make_progress(quiet=quiet) as progress:
-        summary = asyncio.run(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
+        summary = termination.run(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
     for line in closing_lines(summary):
         sys.stderr.write(line + "\n")
     if "judge" in stages:
@@ -227,7 +227,7 @@ def print_conformance(flags: Mapping[str, Any], config: Path | None, deadline_s:
     settings = load_settings(flags, config)
     (system,) = settings.systems
     spec = SystemSpec.parse(system, settings.system, settings.system_defaults)
-    findings = asyncio.run(check_system(spec, deadline_s=deadline_s, keep=keep))
+    findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep))
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     wrong = [finding for finding in findings if finding.level == "wrong"]

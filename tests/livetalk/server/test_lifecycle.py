@@ -230,7 +230,7 @@ class Process:
         self.announcement = folder / "announced.json"
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-c", f"{before}\nfrom livetalk.cli.main import main\nmain()"),
+                *(sys.executable, "-c", f"{before}\nfrom livetalk.__main__ import main\nmain()"),
                 *("serve", "--size", "tiny", "--port", str(port), "--announce", str(self.announcement), *options),
             ],
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
