@@ -390,7 +390,7 @@ def run(
     limit_s: float = 3600.0,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Start servers for all GPUs, say where they are, and keep them until interrupted.
+    """Start servers for all GPUs, say where they are, and keep them until a signal tells the program to end.
 
     Args:
         media: folder with the runs; the servers may read clips from it.
@@ -426,7 +426,7 @@ def run(
             if host in _EVERYWHERE:
                 tell(f"From other machines, put {socket.gethostname()} in the place of {_dialled(host)}.")
             servers.wait()
-    except (termination.Terminated, KeyboardInterrupt):
+    except termination.Terminated:
         interrupted = True
         if healthy:
             tell("The judge's servers have been stopped.")
