@@ -41,7 +41,7 @@ VIDEOS = 32
 """Videos per prompt: a scenario has at most 32 turns."""
 _PUBLISHED_GPU = Gpu(0, "NVIDIA H200", 140.0)
 _POLL_S = 0.5
-_GRACE_S = 15.0
+_GRACE_S = 10.0
 """How long servers that are told to end may take."""
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not bound by default
 """Addresses that mean all of this machine's, and the one of them to dial from here."""
@@ -253,8 +253,11 @@ class Servers:
 
     def __init__(self, plans: Sequence[ServerPlan], logs: Path | None = None) -> None:
         self.plans = list(plans)
-        self._scratch = Scratch("judge") if logs is None else None
-        self.logs = logs if self._scratch is None else self._scratch.path
+        self._scratch: Scratch | None = None
+        if logs is None:
+            self._scratch = Scratch("judge")
+            logs = self._scratch.path
+        self.logs = logs
         self._processes: list[subprocess.Popen[bytes]] = []
         self._files: list[IO[bytes]] = []
 
