@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from interbench.base import termination
+
 T = TypeVar("T")
 
 _START_S = 10.0
@@ -15,7 +17,7 @@ _START_S = 10.0
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` gives.
+    """What ``work`` gives; a signal that ends the program cancels it.
 
     In a thread that runs an event loop, as every cell of a notebook does, ``work`` gets a thread and a loop of its own;
     an interrupt cancels it and waits for it to clean up.
@@ -23,7 +25,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return termination.run(work)
     done: Future[T] = Future()
     begun = threading.Event()
     loop = asyncio.new_event_loop()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from interbench.base import termination
 from interbench.base.errors import CapReachedError, UsageError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
@@ -241,7 +241,7 @@ def print_conformance(
 
     settings = with_options(load_settings({"systems": [system]}, config), options)
     spec = SystemSpec.parse(system, settings.system)
-    findings = asyncio.run(check_system(spec, deadline_s=deadline_s, keep=keep))
+    findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep))
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     wrong = [finding for finding in findings if finding.level == "wrong"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from interbench.base import termination
 from interbench.base.errors import InterbenchError, UsageError
 from interbench.drive.spending import spoken_totals
 from interbench.pipeline.config import read_settings_file
@@ -83,7 +83,7 @@ def list_jobs(folder: Path, config: Path | None, options: Iterable[str], *, canc
             specs = _specs(run, folder, config, options)
             for label in dict.fromkeys(job.key.system for job in jobs):
                 own = [job for job in jobs if job.key.system == label]
-                answers |= asyncio.run(_cancel(specs.get(label), own))
+                answers |= termination.run(_cancel(specs.get(label), own))
         for job in jobs:
             answer = "given up" if forget else answers.get(job.key, "")
             if answer in ("given up", "cancelled"):

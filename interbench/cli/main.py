@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import enum
 import errno
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -324,31 +322,11 @@ def main() -> None:
     """Run the command line; errors of ours are printed as one paragraph, without a traceback."""
     from interbench.base.errors import InterbenchError
 
-    status = 130
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        """End as on Ctrl-C, so that nothing is left behind then either."""
-        nonlocal status
-        status = 128 + number
-        handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):
-            raise KeyboardInterrupt
-        handler(signal.SIGINT, frame)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, terminate)
     try:
         app()
     except InterbenchError as error:
         sys.stderr.write(f"interbench: {error}\n")
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, SystemExit) as end:
-        # Typer makes an exit with this status of an interruption.
-        if isinstance(end, SystemExit) and end.code != 130:
-            raise
-        sys.stderr.write("interbench: interrupted; the same command again goes on from here.\n")
-        sys.exit(status)
     except BrokenPipeError:
         # Whoever reads our output has gone (`interbench table ... | head`): nothing is left to say, nor to whom.
         sys.stderr.close()

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import Literal
 
 from interbench.base.errors import InterbenchError, SystemLoadError
 from interbench.base.masking import mask
+from interbench.base.scratch import Scratch
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
@@ -71,7 +71,7 @@ async def check_system(spec: SystemSpec, *, deadline_s: float, keep: Path | None
         replace(part, scenario=part.scenario.model_copy(update={"turns": part.scenario.turns[:2]})) for part in parts
     )
     with contextlib.ExitStack() as stack:
-        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interbench-check-")))
+        folder = keep or stack.enter_context(Scratch("check")).path
         host = Host(factory)
         checks = _Checks(spec, host, parts, folder, deadline_s)
         try:

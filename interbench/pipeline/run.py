@@ -221,11 +221,10 @@ class _Pipeline:
         host = Host(self.plan.factories[spec.label], tell=lambda line: self.progress.say(f"{spec.label}: {line}"))
         try:
             await self._admit(spec, host)
-        except InterbenchError:
+        except BaseException as error:
             await host.stop()
-            raise
-        except Exception as error:
-            await host.stop()
+            if isinstance(error, InterbenchError) or not isinstance(error, Exception):
+                raise
             raise SystemLoadError(
                 f"The system {spec.label!r} can't be started: {type(error).__name__}: {error}"
             ) from error

@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from interbench import __version__
+from interbench.base import termination
 from interbench.base.errors import StoreError
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.report import overview, payload
@@ -170,12 +172,15 @@ def _refuse_to_replace(out: Path) -> None:
 
 @contextlib.contextmanager
 def _staging(out: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    with termination.undivided():
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        settled = termination.at_end(partial(shutil.rmtree, folder, ignore_errors=True))
     try:
         folder.chmod(0o755)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        settled()
 
 
 def _put(staging: Path, out: Path) -> None:
@@ -183,13 +188,17 @@ def _put(staging: Path, out: Path) -> None:
     if not out.exists():
         staging.rename(out)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        out.rename(aside / "old")
+    with termination.undivided():
+        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
-            staging.rename(out)
-        except OSError:
-            (aside / "old").rename(out)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            out.rename(aside / "old")
+            try:
+                staging.rename(out)
+            except OSError:
+                (aside / "old").rename(out)
+                raise
+        finally:
+            remove = partial(shutil.rmtree, aside, ignore_errors=True)
+            settled = termination.at_end(remove)
+    remove()
+    settled()

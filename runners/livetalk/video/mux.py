@@ -11,6 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from livetalk.base import termination
 from livetalk.base.errors import OutputError
 from livetalk.base.rates import VIDEO_FPS
 from livetalk.video.h264 import macroblock_tree
@@ -35,8 +36,9 @@ def require_writable(path: Path) -> None:
             raise OutputError(f"{path} is a folder; give the name of the MP4 to write.")
         partial = _partial(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        partial.unlink()
+        with termination.undivided():
+            partial.touch()
+            partial.unlink()
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another --output.") from error
 
@@ -49,8 +51,8 @@ def _partial(path: Path) -> Path:
 class VideoWriter:
     """Writes a talking clip block by block. Use it as a context manager.
 
-    The file appears under its name only when it is complete; after an error nothing is left behind. The same pictures,
-    sound and metadata give the same bytes on the same machine.
+    The file appears under its name only when it is complete; after an error nothing is left behind, nor when a signal
+    ends the program. The same pictures, sound and metadata give the same bytes on the same machine.
 
     Args:
         path: the MP4 to write.
@@ -81,6 +83,7 @@ class VideoWriter:
         self._frames = 0
         self._samples = 0
         require_writable(path)
+        self._settled = termination.at_end(lambda: self._partial.unlink(missing_ok=True))
         self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata.update(metadata or {})
         self._video = self._container.add_stream("libx264", rate=fps, options=_VIDEO_OPTIONS | macroblock_tree(width))
@@ -116,6 +119,7 @@ class VideoWriter:
             self._container.mux(self._audio.encode(None))
         self._container.close()
         self._partial.replace(self._path)
+        self._settled()
 
     def discard(self) -> None:
         """Give up and remove what was written."""
@@ -125,6 +129,7 @@ class VideoWriter:
             pass
         finally:
             self._partial.unlink(missing_ok=True)
+            self._settled()
 
     def __enter__(self) -> VideoWriter:
         return self
