@@ -19,6 +19,7 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.persona import Persona
 from interbench.domain.records import ClipFacts, Exchange, Missing, Outcome, Timings, Transcript, Verdict
 from interbench.domain.scenario import KeyPoint, Lean, Scenario, Turn
+from interbench.report.breakdown import break_down
 from interbench.report.model import (
     JudgeFacts,
     PlayedScenario,
@@ -144,9 +145,10 @@ class Factory:
         verdicts = [verdict for conversation in conversations for verdict in conversation.verdicts]
         scores = Scores.from_records(verdicts)
         label = JudgeLabel(name=unicode("signals") if offline else "Qwen3-VL-30B-A3B-Instruct", comparable=not offline)
+        expected = Expected.product(systems, [entry.scenario.id for entry in played])
         table = build_table(
             scores,
-            expected=Expected.product(systems, [entry.scenario.id for entry in played]),
+            expected=expected,
             speeds={
                 system: Speed(
                     0.4 + 9.7 * place, None if place else 24.8, scenarios * turns, first_speech_s=0.5 + 9.7 * place
@@ -192,6 +194,11 @@ class Factory:
             ),
             settings={"concurrency": 2, "system": {"puppet": {"note": text("x")}}},
             usage={"video seconds": 312.5},
+            breakdowns=(
+                break_down(
+                    "category", {e.scenario.id: e.scenario.category for e in played}, table, scores, expected, {}
+                ),
+            ),
             notes=(text("The run is not finished: 1 turn of the plan has not been played."),) if trouble else (),
         )
 
