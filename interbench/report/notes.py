@@ -70,7 +70,7 @@ def small_pool_notes(table: Table) -> tuple[str, ...]:
         beside = "itself" if systems == 1 else "each other"
         found.append(
             f"Small pool: {counted(systems, 'system')} compared with {beside} only, so that percentiles look far apart "
-            "whatever the difference; read the raw means beside them."
+            "whatever the difference; read the raw means (--means) with them."
         )
     if 0 < scenarios < FEW_SCENARIOS:
         found.append(

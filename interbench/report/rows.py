@@ -107,5 +107,5 @@ def quoted(published: PublishedRow) -> Row:
         published.system,
         Speed(published.latency_s, published.fps),
         {key: Figure(percentile) for key, percentile in published.percentiles.items()},
-        SOURCE,
+        quoted_from=SOURCE,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,6 +34,7 @@ from interbench.report.rows import Speed
 from interbench.report.tables import build_table
 from interbench.stats import Expected, JudgeLabel, Scores, compare
 
+OLD = Path(__file__).parent / "run_of_0_1"
 FPS, SIZE, FRAMES = 25, 192, 30
 TINTS = ((70, 110, 160), (170, 100, 60), (60, 130, 100), (140, 80, 130), (150, 120, 50))
 TOPICS = (
@@ -311,6 +314,20 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, ClipFact
 @pytest.fixture
 def factory(tmp_path: Path, clips: list[tuple[Path, ClipFacts]]) -> Factory:
     return Factory(tmp_path, clips)
+
+
+@pytest.fixture(scope="session")
+def old_run() -> Callable[[Path], Path]:
+    """Makes the run folder that ``test_run_of_0_1`` tells of."""
+
+    def make(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        shutil.copyfile(OLD / "manifest.json", folder / "manifest.json")
+        with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite")) as ledger, ledger:
+            ledger.executescript((OLD / "ledger.sql").read_text(encoding="utf-8"))
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="module")
