@@ -80,6 +80,11 @@ def print_table(
     )
 
 
+def load_table(sources: Sequence[str | Path]) -> Table:
+    """The table of run folders or CSV files, with intervals."""
+    return _table(sources, _runs(sources, None), _Pooling(None, None, 0, intervals=True, published=False))
+
+
 def _print(
     form: str, text: Callable[[Format], str], for_terminal: Callable[[int], rich.console.RenderableType]
 ) -> None:

@@ -67,8 +67,17 @@ def _facts(runs: Sequence[RunRecords]) -> tuple[Change, ...]:
 
     def each(prefix: str, of: Callable[[RunRecords], Mapping[str, Any]]) -> list[Change]:
         """A fact per name that occurs in any of the runs."""
-        names = dict.fromkeys(name for run in runs for name in of(run))
-        return [fact(f"{prefix}{name}", lambda run, name=name: of(run).get(name)) for name in names]
+        known = [of(run) for run in runs]
+        names = dict.fromkeys(name for facts in known for name in facts)
+        return [Change(f"{prefix}{name}", tuple(_text(facts.get(name)) for facts in known)) for name in names]
+
+    def about(name: str) -> list[Change]:
+        """A system that is in all of the runs."""
+        return [
+            fact(f"{name}: version", lambda run: _system(run, name).get("version")),
+            *each(f"{name}: ", lambda run: _system(run, name).get("settings") or {}),
+            *each(f"{name}: ", lambda run: _system(run, name).get("capabilities") or {}),
+        ]
 
     always = [
         fact("Begun", lambda run: run.manifest["created"]),
@@ -79,17 +88,8 @@ def _facts(runs: Sequence[RunRecords]) -> tuple[Change, ...]:
         fact("Scenarios", lambda run: f"{len(run.parts)} ({set_digest(run.manifest)[:12]})"),
         fact("Judge's prompts", lambda run: str(run.manifest.get("prompts") or "")[:12]),
     ]
-    systems = [
-        change
-        for name in dict.fromkeys(run.bare(system) for run in runs for system in run.plan)
-        for change in (
-            fact(f"{name}: version", lambda run, name=name: _system(run, name).get("version")),
-            *each(f"{name}: ", lambda run, name=name: _system(run, name).get("settings") or {}),
-            *each(f"{name}: ", lambda run, name=name: _system(run, name).get("capabilities") or {}),
-        )
-        # A system that is not in all of the runs is said above.
-        if all(_system(run, name) for run in runs)
-    ]
+    names = dict.fromkeys(run.bare(system) for run in runs for system in run.plan)
+    systems = [change for name in names if all(_system(run, name) for run in runs) for change in about(name)]
     made = [
         *each("", lambda run: last_invocation(run).get("versions", {})),
         *each("host: ", lambda run: last_invocation(run).get("host", {})),

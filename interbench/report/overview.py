@@ -423,10 +423,10 @@ def _power(data: ReportData) -> str:
 
 def _kinds(breakdown: Breakdown, slots: Mapping[str, int], measured: tuple[str, ...]) -> KindTable:
     def figure(of: Figure) -> KindFigure:
-        texts = (
-            DASH if value is None else decimal(value, digits) for value, digits in ((of.percentile, 1), (of.mean, 2))
-        )
-        return KindFigure(*texts, of.percentile, of.mean)
+        def text(value: float | None, digits: int) -> str:
+            return DASH if value is None else decimal(value, digits)
+
+        return KindFigure(text(of.percentile, 1), text(of.mean, 2), of.percentile, of.mean)
 
     def cells(part: Table) -> tuple[tuple[int, str, Mapping[str, KindFigure]], ...]:
         return tuple(

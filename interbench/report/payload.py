@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from scipy.special import ndtr
@@ -140,7 +141,7 @@ def shard_payload(data: ReportData, index: int, links: Links) -> Json:
                 conversations.get(s.name),
                 len(scenario.turns),
                 f"{stem}{n + 1}-{anchor(s.name)}",
-                lambda name, stem, root=s.media_root: links.clip(name, stem, root),
+                partial(links.clip, root=s.media_root),
             )
             for n, s in enumerate(data.systems)
         ],

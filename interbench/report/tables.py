@@ -194,8 +194,8 @@ def build_table(
         if at is None or not measured or np.isnan(mean[at]):
             return NO_FIGURE
         enough = intervals and all(coverage[system][KEYS[d]].scored >= 2 for d in measured)
-        ends = (float(mean_low[at]), float(mean_high[at])) if enough else (None, None)
-        return Figure(float(mean[at]), *ends, float(raw_mean[at]))
+        lo, hi = (float(mean_low[at]), float(mean_high[at])) if enough else (None, None)
+        return Figure(float(mean[at]), lo, hi, float(raw_mean[at]))
 
     rows = tuple(
         Row(

@@ -25,6 +25,8 @@ class Repeats:
 
 def measure_repeats(scores: Scores) -> dict[str, Repeats]:
     """By key of the dimension, in their order; without those in which no conversation was scored twice."""
+    if len(scores.samples) < 2:
+        return {}
     scored = ~np.isnan(scores.value)
     conversation = scores.system.astype(np.int64) * len(scores.scenarios) + scores.scenario
     found = {}

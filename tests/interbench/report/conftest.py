@@ -311,6 +311,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, ClipFact
     return write_clips(tmp_path_factory.mktemp("clips"))
 
 
+@pytest.fixture(scope="session")
+def factory_at(clips: list[tuple[Path, ClipFacts]]) -> Callable[[Path], Factory]:
+    """Makes a factory of runs below a folder."""
+    return lambda root: Factory(root, clips)
+
+
 @pytest.fixture
 def factory(tmp_path: Path, clips: list[tuple[Path, ClipFacts]]) -> Factory:
     return Factory(tmp_path, clips)

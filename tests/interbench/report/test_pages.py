@@ -53,7 +53,7 @@ def test_an_archive_holds_a_portable_report(factory: Any, tmp_path: Path) -> Non
         assert clips and all(info.compress_type == zipfile.ZIP_STORED for info in clips)
     assert [path.name for path in out.parent.iterdir()] == ["mail.zip"], "nothing is left behind"
     for wrong in (tmp_path / "mail.tar", factory.run):
-        with pytest.raises(StoreError, match="ending|folder"):
+        with pytest.raises(StoreError, match=r"ending|folder"):
             write_archive(factory(), wrong, media_root=factory.run)
 
 

@@ -14,8 +14,6 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.report.html import write_page, write_report
 from interbench.report.model import ReportData
 
-from .conftest import Factory
-
 pytestmark = pytest.mark.browser
 
 
@@ -27,10 +25,10 @@ class Rendered:
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory, clips: Any) -> Rendered:
+def rendered(tmp_path_factory: pytest.TempPathFactory, factory_at: Any) -> Rendered:
     """One report for all of these tests."""
     root = tmp_path_factory.mktemp("results")
-    make = Factory(root, clips)
+    make = factory_at(root)
     data = make(systems=("puppet", "puppet:amnesiac", "puppet:drift", "it"), scenarios=4, repeats=2, offline=False)
     index = write_report(data, make.run / "report", media_root=make.run)
     single = write_page(data, root / "mail" / "one.html")

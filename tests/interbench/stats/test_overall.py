@@ -35,7 +35,7 @@ def test_the_smallest_p_is_reached_by_the_largest_difference_and_never_passed(ma
     for scenarios, p in ((3, 0.25), (6, 2 / 64)):
         rising = [float(n) for n in range(1, scenarios + 1)]
         apart = make_scores(
-            {"a": {key: [n + 100 for n in rising] for key in ("EA", "SR")}, "b": {key: rising for key in ("EA", "SR")}}
+            {"a": {key: [n + 100 for n in rising] for key in ("EA", "SR")}, "b": dict.fromkeys(("EA", "SR"), rising)}
         )
         comparison = compare(apart, "a", "b", replicates=40)
         assert comparison.smallest_p == p == min(row.p for row in comparison.dimensions if row.p is not None)
