@@ -5,20 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from interbench.base import termination
-from interbench.base.errors import CapReachedError, UsageError
+from interbench.base.errors import CapReachedError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
+from interbench.cli.results import make_report, print_table
 from interbench.pipeline.plan import Plan
 from interbench.pipeline.run import Stage, execute
 from interbench.pipeline.summary import Summary
 from interbench.report.grid import visible
-
-if TYPE_CHECKING:
-    from interbench.report.tables import Table
-    from interbench.stats import ReferencePool
 
 
 def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
@@ -113,103 +109,6 @@ def print_plan(plan: Plan) -> None:
         lines.append(f"already done {held} clips, {judged} verdicts by the run's last judge")
     lines += spending_lines(plan)
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def print_table(
-    sources: Sequence[Path],
-    *,
-    form: str,
-    precision: int = 2,
-    intervals: bool = True,
-    compare: Sequence[str] | None = None,
-    reference: Path | None = None,
-    write_reference: Path | None = None,
-    judge: str | None = None,
-    seed: int = 0,
-    published: bool = False,
-) -> None:
-    """Print the table, or the comparison of two systems, of run folders or CSV files."""
-    from interbench.report.tables import Format, render, render_rich
-    from interbench.stats import ReferencePool
-
-    frozen = None if reference is None else ReferencePool.read(reference)
-    if compare is not None:
-        _print_comparison(sources, compare, form, precision, frozen, judge, seed)
-        return
-    table = load_table(sources, reference=frozen, judge=judge, seed=seed, intervals=intervals, published=published)
-    if write_reference is not None:
-        table.to_reference().write(write_reference)
-    if form == "terminal":
-        from rich.console import Console
-
-        console = Console()
-        console.print(render_rich(table, precision=precision, intervals=intervals, width=console.width))
-    else:
-        sys.stdout.write(render(table, cast(Format, form), precision=precision, intervals=intervals))
-
-
-def load_table(
-    sources: Sequence[Path],
-    *,
-    reference: ReferencePool | None = None,
-    judge: str | None = None,
-    seed: int = 0,
-    intervals: bool = True,
-    published: bool = False,
-) -> Table:
-    """The table of run folders or of CSV files, never of both, because a CSV does not say who judged."""
-    from interbench.report.collect import collect_table, read_run
-    from interbench.report.tables import table_from_csv
-
-    folders = [source for source in sources if source.is_dir()]
-    if not folders:
-        return table_from_csv(sources, reference=reference, intervals=intervals, seed=seed, published=published)
-    if len(folders) < len(sources):
-        raise UsageError(
-            "Give run folders or CSV files, not both: a CSV does not say who judged, and no table mixes two judges."
-        )
-    runs = [read_run(folder, judge) for folder in folders]
-    return collect_table(runs, reference=reference, intervals=intervals, seed=seed, published=published)
-
-
-def _print_comparison(
-    sources: Sequence[Path],
-    pair: Sequence[str],
-    form: str,
-    precision: int,
-    reference: ReferencePool | None,
-    judge: str | None,
-    seed: int,
-) -> None:
-    from interbench.report.collect import collect_scores, read_run
-    from interbench.report.comparisons import render_comparison, render_comparison_rich
-    from interbench.report.tables import Format
-    from interbench.stats import compare, read_scores
-
-    if len(pair) != 2:
-        raise UsageError("--compare takes two systems, comma-separated: --compare puppet,puppet:drift.")
-    if all(source.is_dir() for source in sources):
-        scores, _, label = collect_scores([read_run(source, judge) for source in sources])
-    else:
-        scores, label = read_scores(sources), None
-    comparison = compare(scores, pair[0], pair[1], judge=label, reference=reference, seed=seed)
-    if form == "terminal":
-        from rich.console import Console
-
-        console = Console()
-        console.print(render_comparison_rich(comparison, precision=precision, width=console.width))
-    else:
-        sys.stdout.write(render_comparison(comparison, cast(Format, form), precision=precision))
-
-
-def make_report(folder: Path, out: Path | None, *, portable: bool, judge: str | None) -> Path:
-    """Write the HTML report of a run; gives its index page."""
-    from interbench.report.collect import collect_report, collect_table, read_run
-    from interbench.report.html import write_report
-
-    records = read_run(folder, judge)
-    data = collect_report(records, collect_table([records]))
-    return write_report(data, out or folder / "report", media_root=folder, portable=portable)
 
 
 def print_defects(source: str, personas: Path | None) -> int:

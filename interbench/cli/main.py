@@ -45,6 +45,11 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+class By(enum.StrEnum):
+    category = "category"
+    persona = "persona"
+
+
 class AfterFailure(enum.StrEnum):
     go_on = "continue"
     stop = "stop"
@@ -184,10 +189,26 @@ def judge(
 
 @app.command()
 def table(
-    sources: Annotated[list[Path], typer.Argument(help="Run folders, or CSV files system,scenario,dimension,score.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run folders, or CSV files system,scenario,dimension,score. label=RUN puts label/ before the names of "
+            "its systems."
+        ),
+    ],
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
     precision: Annotated[int, typer.Option(help="Digits after the point (md, latex, terminal).")] = 2,
     intervals: Annotated[bool, typer.Option(help="Show 95 % intervals (md, latex, terminal).")] = True,
+    means: Annotated[
+        bool, typer.Option("--means", help="Raw means on the judge's scale instead of percentiles.")
+    ] = False,
+    all_columns: Annotated[
+        bool, typer.Option("--all-columns", help="Also columns in which nothing was measured.")
+    ] = False,
+    dimensions: Annotated[
+        str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
+    ] = None,
+    by: Annotated[By | None, typer.Option("--by", help="Apart by category or persona of the scenarios.")] = None,
     compare: Annotated[
         str | None, typer.Option(help="Two systems, comma-separated: print their paired comparison instead.")
     ] = None,
@@ -200,13 +221,17 @@ def table(
     with_published: Annotated[bool, typer.Option("--with-published", help="Quote the paper's rows beneath.")] = False,
 ) -> None:
     """Pool scores to percentiles and print the table."""
-    from interbench.cli.commands import print_table
+    from interbench.cli.results import print_table
 
     print_table(
         sources,
         form=format_.value,
         precision=precision,
         intervals=intervals,
+        means=means,
+        all_columns=all_columns,
+        dimensions=_list(dimensions),
+        by=None if by is None else by.value,
         compare=_list(compare),
         reference=reference,
         write_reference=write_reference,
@@ -218,15 +243,28 @@ def table(
 
 @app.command()
 def report(
-    folder: RunFolder,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to. [default: FOLDER/report]")] = None,
+    sources: Annotated[
+        list[str], typer.Argument(help="A run folder, or several to be compared: before=RUN after=RUN.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to. [default: RUN/report, RUN/report.zip or RUN/report.html]"),
+    ] = None,
     portable: Annotated[bool, typer.Option(help="Copy the media into the report, so that it can be moved.")] = False,
+    zipped: Annotated[bool, typer.Option("--zip", help="One archive with the media, to be mailed.")] = False,
+    single_page: Annotated[
+        bool, typer.Option("--single-page", help="One HTML file with the results, without conversations and clips.")
+    ] = False,
+    title: Annotated[str | None, typer.Option(help="Headline. [default: the folder's name]")] = None,
     judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
 ) -> None:
-    """Write the HTML report of a run."""
-    from interbench.cli.commands import make_report
+    """Write the HTML report of a run, or of several with what changed between them."""
+    from interbench.cli.results import make_report
 
-    typer.echo(make_report(folder, out, portable=portable, judge=judge))
+    made = make_report(
+        sources, out, portable=portable, zipped=zipped, single_page=single_page, judge=judge, title=title
+    )
+    typer.echo(made)
 
 
 @app.command()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.errors import CapReachedError
-from interbench.cli.commands import carry_out, load_table, make_report
+from interbench.cli.commands import carry_out
+from interbench.cli.results import load_table, make_report
 from interbench.pipeline.config import load_settings
 from interbench.pipeline.plan import make_plan
 from interbench.pipeline.run import ALL_STAGES
