@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(f"There is no benchmark {name!r}: it is one of {', '.join(known)}.")
     sys.path[:0] = map(str, BORROWED)
     os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, BORROWED), *filter(None, [os.environ.get("PYTHONPATH")])])
-    sys.argv = [f"{Path(sys.executable).name} -m benchmarks {name}", *options]
+    sys.argv[1:] = options
     runpy.run_path(str(HERE / f"{name}.py"), run_name="__main__")
 
 

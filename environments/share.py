@@ -16,6 +16,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -52,12 +53,15 @@ def _link(found: Distribution, site: Path) -> None:
     for file in found.files or []:
         if file.parts[0] == ".." or file.suffix == ".pyc":
             continue
-        place = site / file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(here / file, place)
-        except OSError:  # another disk, or one that knows no links
-            shutil.copy2(here / file, place)
+        bytecode = Path(cache_from_source(str(file))) if file.suffix == ".py" else None
+        for path in (file, bytecode):
+            if path is not None and (here / path).is_file():
+                place = site / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(here / path, place)
+                except OSError:  # another disk, or one that knows no links
+                    shutil.copy2(here / path, place)
 
 
 def main() -> None:
