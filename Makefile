@@ -13,7 +13,7 @@ LOCKED = $(PIP) --no-deps --no-build-isolation --use-pep517
 PYTEST = .venv-test/bin/python -m pytest -n 2 --dist loadfile
 CODE = interbench runners tests benchmarks examples environments
 
-.PHONY: bench test test-loaded soak check lint types benchmark lock newest clean
+.PHONY: bench test test-loaded soak check lint types benchmark lock newest oldest clean
 .DELETE_ON_ERROR:
 
 bench: .venv/installed
@@ -50,31 +50,46 @@ benchmark: .venv-test/installed
 	.venv-test/bin/python -m benchmarks $(NAME) $(ARGS)
 
 # New lock files, of the newest of everything that pyproject.toml allows; KEEP=yes keeps what nothing speaks against.
-lock:
-	@test -n "$(PYTHON)" || { $(NO_PYTHON); }
-	$(PYTHON) -m venv --clear .venv-lock
-	.venv-lock/bin/python $(PIP) packaging uv
-	PATH="$$PWD/.venv-lock/bin:$$PATH" .venv-lock/bin/python environments/lock.py "$(TORCH)" $(if $(KEEP),--keep)
-	rm -rf .venv-lock
+lock: .venv-lock/installed
+	$(LOCK) $(if $(KEEP),--keep)
 
-# The tests with the newest of everything that pyproject.toml allows, and what that is. torch stays, unless TORCH says
-# otherwise; vLLM stays as it is locked.
+# The tests with the newest, or the oldest, of everything that pyproject.toml allows, and how that differs from the
+# locks. torch stays, unless TORCH says otherwise; vLLM stays as it is locked.
 newest: .venv-vllm/installed
-	@test -n "$(PYTHON)" || { $(NO_PYTHON); }
-	$(PYTHON) -m venv --clear .venv-newest
+	$(call new_environment,.venv-newest)
 	.venv-newest/bin/python $(PIP) "$(TORCH)"
 	.venv-newest/bin/python $(PIP) "$(TORCH)" --editable ".[test,asr,livetalk,hub]"
-	status=0; .venv-newest/bin/python -m pytest -n 2 --dist loadfile || status=$$?; \
-		.venv-newest/bin/python environments/differences.py environments/test.txt; exit $$status
+	$(call test_beyond_the_locks,.venv-newest)
+
+# Old libraries warn of new ones, and nobody will mend that: here a warning is no error.
+oldest: .venv-vllm/installed .venv-lock/installed
+	$(call new_environment,.venv-oldest)
+	$(LOCK) --oldest .venv-oldest/versions.txt
+	.venv-oldest/bin/python $(PIP) --no-deps "$(TORCH)"
+	.venv-oldest/bin/python $(PIP) -r .venv-oldest/versions.txt
+	.venv-oldest/bin/python $(LOCKED) --editable .
+	$(call test_beyond_the_locks,.venv-oldest,-o filterwarnings=default)
+
+define test_beyond_the_locks
+status=0; $(1)/bin/python -m pytest -n 2 --dist loadfile $(2) $(TESTS) || status=$$?; \
+	$(1)/bin/python environments/differences.py environments/test.txt; exit $$status
+endef
+
+# uv is at hand only where it is needed; it never installs anything.
+LOCK = PATH="$$PWD/.venv-lock/bin:$$PATH" .venv-lock/bin/python environments/lock.py "$(TORCH)"
+.venv-lock/installed:
+	$(call new_environment,$(@D))
+	$(@D)/bin/python $(PIP) packaging uv
+	touch $@
 
 # A lock that changed makes its environment anew, so that nothing of the old one stays behind.
 define new_environment
 @test -n "$(PYTHON)" || { $(NO_PYTHON); }
-$(PYTHON) -m venv --clear $(@D)
+$(PYTHON) -m venv --clear $(1)
 endef
 
 .venv/locked: environments/build.txt environments/core.txt
-	$(new_environment)
+	$(call new_environment,$(@D))
 	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/build.txt
 	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/core.txt
 	touch $@
@@ -82,7 +97,7 @@ endef
 # A CUDA build of torch asks for packages that no lock holds; torch names their versions, and the last line fetches
 # them. Of a CPU build the locks hold everything.
 .venv-test/locked: environments/build.txt environments/test.txt
-	$(new_environment)
+	$(call new_environment,$(@D))
 	$(@D)/bin/python $(LOCKED) "$(TORCH)"
 	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/build.txt
 	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/test.txt
@@ -97,14 +112,15 @@ endef
 # vLLM for the CPU pins its own torch and transformers and therefore lives alone, beside what it shares with the tests'
 # environment. Three packages that it asks for are left out, for they are CUDA builds: nothing else may be missing.
 .venv-vllm/installed: .venv-test/locked environments/vllm.txt
-	$(new_environment)
+	$(call new_environment,$(@D))
 	if .venv-test/bin/python -c 'from importlib.metadata import version; assert version("torch").endswith("+cpu")' \
 		2>/dev/null; then \
 		.venv-test/bin/python environments/share.py $(@D) environments/vllm.txt torch && \
 		$(@D)/bin/python $(LOCKED) --require-hashes -r environments/vllm.txt && \
-		! $(@D)/bin/python -m pip check | grep -vE 'requires (torchaudio|torchcodec|triton), which is not installed|^No broken'; \
+		! $(@D)/bin/python -m pip check \
+			| grep -vE 'requires (torchaudio|torchcodec|triton), which is not installed|^No broken requirements'; \
 	else echo "vLLM for the CPU needs torch's CPU build for Linux: the tests on the real engine will be skipped" >&2; fi
 	touch $@
 
 clean:
-	rm -rf .venv .venv-test .venv-vllm .venv-lock .venv-newest runs/bench
+	rm -rf .venv .venv-test .venv-vllm .venv-lock .venv-newest .venv-oldest runs/bench

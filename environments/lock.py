@@ -1,6 +1,6 @@
 """Write the lock files beside this script: `make lock` runs it in an environment of its own, with uv and packaging.
 
-    python environments/lock.py torch==2.13.0 [--keep]
+    python environments/lock.py torch==2.13.0 [--keep | --oldest FILE]
 
 uv resolves once for all of Python 3.11 to 3.13 on Linux and macOS. What is written per package are the hashes of the
 wheels that these can install, and the hash of the source distribution only where one of them has no wheel: so pip
@@ -98,13 +98,17 @@ def locks(torch: str) -> list[Lock]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("torch", help="the torch that all locks must go with, as name==version")
-    parser.add_argument("--keep", action="store_true", help="keep every version that nothing speaks against")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--keep", action="store_true", help="keep every version that nothing speaks against")
+    either.add_argument("--oldest", type=Path, metavar="FILE", help="write the oldest versions allowed, and no lock")
     arguments = parser.parse_args()
     torch = re.sub(r"\+.*", "", arguments.torch)  # a local version names a build of the same thing
     if not re.fullmatch(r"torch==[\w.]+", torch):
         parser.error(f"torch must be given as torch==VERSION, not {arguments.torch!r}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        if arguments.oldest:
+            return write_oldest(torch, folder, arguments.oldest)
         written = [(lock.name, write(lock, torch, folder, keep=arguments.keep)) for lock in locks(torch)]
         for name, _ in written:
             shutil.copyfile(folder / f"{name}.txt", HERE / f"{name}.txt")
@@ -147,6 +151,15 @@ def write(lock: Lock, torch: str, folder: Path, *, keep: bool) -> list[Locked]:
     return packages
 
 
+def write_oldest(torch: str, folder: Path, path: Path) -> None:
+    """What the lock of the tests would be with the lowest version of everything that pyproject.toml names."""
+    lock = locks(torch)[0]
+    (folder / "constraints").write_text(torch, "utf-8")
+    command = ["uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--no-emit-package", "torch"]
+    command += ["--no-annotate", "--no-header", "--constraint", str(folder / "constraints"), "--output-file", str(path)]
+    resolve([*command, *(part for extra in lock.extras for part in ("--extra", extra)), *lock.sources], lock)
+
+
 def resolve(command: Sequence[str], lock: Lock) -> None:
     """Run uv with the index that pip has."""
     environment = dict(os.environ)
@@ -156,7 +169,7 @@ def resolve(command: Sequence[str], lock: Lock) -> None:
         environment.setdefault("UV_DEFAULT_INDEX", index)
     done = subprocess.run(command, cwd=ROOT, env=environment, input=lock.requirements, text=True)
     if done.returncode:
-        sys.exit(f"{lock.name}.txt could not be resolved; no lock file was changed.")
+        sys.exit(f"The versions for {lock.name}.txt could not be resolved; no lock file was changed.")
 
 
 def locked(package: dict[str, Any], platforms: Sequence[str]) -> Locked | None:
