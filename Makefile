@@ -33,7 +33,7 @@ soak: .venv-test/installed .venv-vllm/installed
 
 # What a change is checked with while it is being made: no engines, no browser, no kills.
 check: .venv-test/installed lint types
-	.venv-test/bin/python -m pytest -q -x tests/interbench \
+	.venv-test/bin/python -m pytest -q -x -m "not soak" tests/interbench \
 		--ignore tests/interbench/pipeline/test_resume.py --ignore tests/interbench/cli/test_example.py \
 		--ignore tests/interbench/report/test_browser.py --ignore tests/interbench/systems
 

@@ -136,11 +136,12 @@ def write_page(data: ReportData, out: Path) -> Path:
     with _explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = out.with_name(f".{out.name}.{os.getpid()}")
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
+        with termination.undivided():
+            try:
+                draft.write_text(text, encoding="utf-8")
+                draft.replace(out)
+            finally:
+                draft.unlink(missing_ok=True)
     return out
 
 
