@@ -42,6 +42,7 @@ class ClipFacts:
     frames: int
     fps: float
     width: int
+    """Of the picture as a player shows it: turned, and with square pixels."""
     height: int
     video_codec: str
     has_audio: bool
@@ -55,6 +56,14 @@ class ClipFacts:
     """How many bytes of the file a client must have to show the first frame; None if the container doesn't tell."""
     speech_start_bytes: int | None = None
     """How many it must have to play the sound at ``speech_start_s``; None if the container doesn't tell."""
+    rotation: int = 0
+    """Degrees clockwise by which a player turns the stored picture, after mirroring it if it is :attr:`mirrored`."""
+    mirrored: bool = False
+    length_known: bool = True
+    """False: nothing in the file says how long it is, so nobody can tell whether more was to come."""
+    not_plain: str | None = None
+    """Why the loader of a judge would not see what a player shows; empty if it does. None: recorded by a version that
+    did not ask, whose width and height are those of the stored picture."""
 
     @property
     def no_speech(self) -> NoSpeech | None:
