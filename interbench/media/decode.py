@@ -71,7 +71,7 @@ def _decode_clip(task: Task) -> _Decoded:
             raise truncated("its picture track holds no frame that can be decoded")
         reach.require(container, [video] if audio is None else [video, audio])
         times = picture.showing.times
-        not_plain = why_not_plain(container, video, times, picture.pose, resized=picture.resized)
+        not_plain = why_not_plain(container, video, times, picture.first, resized=picture.resized)
         return _Decoded(picture, sound, video.codec_context.codec.canonical_name, not_plain)
 
 

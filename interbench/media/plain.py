@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
+from interbench.media.hdr import is_hdr
 from interbench.media.picture import on_screen, picture_times
 from interbench.media.shown import Pose, pose
 from interbench.media.task import Task
@@ -36,7 +37,7 @@ def why_not_plain(
     container: InputContainer,
     stream: av.VideoStream,
     times: Sequence[float],
-    shown: Pose,
+    first: av.VideoFrame,
     *,
     resized: bool,
 ) -> str:
@@ -44,14 +45,18 @@ def why_not_plain(
 
     Args:
         times: when its frames are shown, in the order of showing.
-        shown: how they are shown.
+        first: one of them.
         resized: whether the frames are of several sizes.
     """
     codec = stream.codec_context.codec.canonical_name
     if codec not in _CODECS:
         return f"its picture is coded as {codec}, which the judge's loader does not decode"
-    if not shown.plain:
+    if not (shown := pose(stream, first)).plain:
         return f"its picture is stored {_stored(shown)}, which not every loader undoes"
+    if is_hdr(first):
+        return "its picture has a high dynamic range, which the judge's loader does not bring to that of a screen"
+    if first.interlaced_frame:
+        return "its frames are interlaced, which the judge's loader can't convert at every size"
     if resized:
         return "its frames change their size"
     if stream.index != container.streams.video[0].index:
@@ -120,8 +125,10 @@ def _rate(times: Sequence[float]) -> Fraction:
     gaps = gaps[gaps > 1e-4]
     if not len(gaps):
         return Fraction(25)
-    shortest = max(float(np.percentile(gaps, 10)), 1 / _FASTEST)
-    return max(Fraction(1), Fraction(1 / shortest).limit_denominator(1001))
+    usual = float(np.median(gaps))
+    even = np.abs(gaps - usual) < 0.1 * usual + 0.001  # times in milliseconds are rounded
+    gap = float(gaps[even].mean()) if even.mean() > 0.9 else float(np.percentile(gaps, 10))
+    return max(Fraction(1), Fraction(1 / max(gap, 1 / _FASTEST)).limit_denominator(1001))
 
 
 def _copied_size(width: int, height: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""How a player shows a stored picture: turned as the file says, with pixels made square."""
+"""How a player shows a stored picture: turned as the file says, with pixels made square and light that a screen has."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation
+
+from interbench.media.hdr import is_hdr, ordinary
 
 _MOST_ASPECT = 16
 """Pixels that are said to be longer than this are a damaged header."""
@@ -57,8 +59,11 @@ class Pose:
     def rgb(self, frame: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
         """The frame as shown, scaled to ``width`` x ``height``: ``[height, width, 3]``."""
         stored = (height, width) if self.exchanged else (width, height)
-        scaled = frame.reformat(*stored, format="rgb24", interpolation=Interpolation.AREA)
-        pixels = scaled.to_ndarray().astype(np.uint8, copy=False)
+        if is_hdr(frame):
+            pixels = ordinary(frame, *stored)
+        else:
+            scaled = frame.reformat(*stored, format="rgb24", interpolation=Interpolation.AREA)
+            pixels = scaled.to_ndarray().astype(np.uint8, copy=False)
         if self.exchanged:
             pixels = pixels.swapaxes(0, 1)
         if self.rows_reversed:
