@@ -43,7 +43,8 @@ from interbench.drive.script import Writer
 from interbench.drive.spending import Budget
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
 from interbench.scenarios.plan import PlannedScenario
-from interbench.store.run_folder import Key, Run, Staged, disk_full, out_of_room
+from interbench.store.run_folder import Key, Run, Staged
+from interbench.store.trouble import disk_full, out_of_room
 from interbench.systems.base import Conversation
 from interbench.systems.events import (
     Blocked,

@@ -122,11 +122,10 @@ class MediaPool:
     async def plain_copy(self, path: Path, target: Path) -> ClipFacts:
         """Write a copy of a clip's picture that every loader shows as a player shows the clip; facts about the copy.
 
-        H.264 in MP4 without sound: upright, square pixels, constant rate, at most 2048x2048 pixels. ``target`` is
-        written anew and must be in a folder of the harness's own.
+        H.264 in MP4 without sound: upright, square pixels, constant rate, at most 2048x2048 pixels. ``target``
+        (absolute) is overwritten and must be in a folder of the harness's own.
         """
-        target.unlink(missing_ok=True)
-        await self._call("plain_copy", path, out=str(target.absolute()))
+        await self._call("plain_copy", path, out=str(target))
         return await self.inspect(target)
 
     async def frames(self, path: Path, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:

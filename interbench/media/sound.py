@@ -209,4 +209,6 @@ def _wav(task: Task) -> _Wav | None:
 def _fault(error: WavError) -> MediaFaultError:
     if error.cut:
         return truncated(str(error))
-    return MediaFaultError("undecodable", f"it is no WAV file that can be read: {error}. Write it with another program.")
+    return MediaFaultError(
+        "undecodable", f"it is no WAV file that can be read: {error}. Write it with another program."
+    )

@@ -33,7 +33,7 @@ from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings, load_settings, mask, read_settings_file
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
-from interbench.store.manifest import merge, now, read_manifest, write_manifest
+from interbench.store.manifest import merge, now, read_manifest
 from interbench.store.played import played
 from interbench.store.run_folder import Key, Run
 from interbench.systems.base import AvatarSystem
@@ -252,7 +252,7 @@ class _Pipeline:
             systems=systems,
             prompts=_folder_digest(data_path("prompts")),
         )
-        write_manifest(self.run.manifest_path, manifest)
+        self.run.keep_manifest(manifest)
 
     def _note_makers(self, ear: TranscriptionStage | None, gavel: JudgingStage | None) -> None:
         """Say in the manifest whose transcripts and verdicts are the run's current ones."""
@@ -291,7 +291,7 @@ class _Pipeline:
         self.summary.ear = str(held["line"])
 
     def _amend_manifest(self, **entries: Any) -> None:
-        write_manifest(self.run.manifest_path, {**(read_manifest(self.run.manifest_path) or {}), **entries})
+        self.run.keep_manifest({**(read_manifest(self.run.manifest_path) or {}), **entries})
 
     def _drive_settings(self) -> DriveSettings:
         settings = self.plan.settings
