@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from interbench.base.errors import CapReachedError, UsageError
+from interbench.base.errors import CapReachedError, FruitlessError, UsageError
 from interbench.cli.costs import spending_lines
+from interbench.domain.records import Missing, Outcome
 from interbench.pipeline.run import Plan, Stage, Summary, execute
 from interbench.report.grid import visible
 
@@ -29,16 +30,21 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
     judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
     with make_progress(quiet=quiet) as progress:
         summary = asyncio.run(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
-    for line in closing_lines(summary):
-        sys.stderr.write(line + "\n")
+    index = None
     if "judge" in stages:
-        print_table([settings.out], form="terminal", precision=2, intervals=True)
+        # Before anything is printed: a terminal may go away, or not take what is said.
         index = settings.out / "report" / "index.html"
         if summary.did_something or not index.exists():
             index = make_report(settings.out, None, portable=False, judge=None)
+    for line in closing_lines(summary):
+        sys.stderr.write(line + "\n")
+    if index is not None:
+        print_table([settings.out], form="terminal", precision=2, intervals=True)
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)
+    if why := fruitless(summary):
+        raise FruitlessError(why)
 
 
 _TOLD = 300
@@ -57,6 +63,10 @@ def closing_lines(summary: Summary) -> list[str]:
         why = ": " + " ".join(first.message.split())[:_TOLD] if first.message else ""
         lines.append(visible(f"  {what}, {count}×; first in {first.scenario}, turn {first.turn}{why}"))
     lines += [f"transcriber: {note}" for note in summary.transcriber]
+    lines += [f"not transcribed, {count}×: {why}"[:_TOLD] for why, count in summary.untranscribed.most_common(3)]
+    if summary.copies:
+        because = next(iter(summary.copies.values()))
+        lines.append(f"judge: {len(summary.copies)} clips were judged by a plain copy (of the first, {because})")
     if summary.ear:
         lines.append(summary.ear)
     if summary.verdicts:
@@ -73,9 +83,34 @@ def closing_lines(summary: Summary) -> list[str]:
     return lines
 
 
+_CLIPS = (Missing.CLIP_CHANGED, Missing.CLIP_MISSING, Missing.CLIP_UNREADABLE)
+
+
+def fruitless(summary: Summary) -> str:
+    """Why nothing came of what was done, or clips kept some of it from being done; empty if all is well.
+
+    Turns that fail are a result, as long as others do not; so are verdicts that an offline judge can't give.
+    """
+    turns, verdicts = sum(summary.outcomes.values()), summary.verdicts
+    if turns and not summary.outcomes[Outcome.COMPLETED.value]:
+        return f"None of the {turns} turns that were played was completed; the lines above say why."
+    if clips := sum(summary.missing[reason.value] for reason in _CLIPS):
+        return (
+            f"{clips} verdicts were not given because clips are no longer those that were recorded, or can't be read. "
+            f"The report names them; restore them, and give the same command again."
+        )
+    if summary.transcripts and sum(summary.untranscribed.values()) == summary.transcripts:
+        first = next(iter(summary.untranscribed))
+        return f"None of {summary.transcripts} clips could be transcribed: {first}"
+    if verdicts and sum(summary.missing.values()) == verdicts:
+        return f"None of {verdicts} verdicts has a score; the lines above say why."
+    return ""
+
+
 def print_plan(plan: Plan) -> None:
     """What a run would do, and what it would cost where that is known."""
     from interbench.judge.registry import make_judge
+    from interbench.store.belonging import require_ledger
     from interbench.store.manifest import read_manifest
     from interbench.store.run_folder import Run
 
@@ -90,6 +125,7 @@ def print_plan(plan: Plan) -> None:
         f"transcriber  {settings.transcriber}",
         f"judge        {settings.judge}, {plan.verdicts} judge calls ({settings.repeats} per dimension)",
     ]
+    require_ledger(settings.out)
     if (settings.out / "ledger.sqlite").exists():
         with Run(settings.out, write=False) as run:
             labels = {spec.label for spec in plan.systems}

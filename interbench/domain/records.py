@@ -214,6 +214,16 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainCopy:
+    """A copy of a clip that every loader of videos shows as a player shows the clip itself."""
+
+    path: Path
+    facts: ClipFacts
+    because: str
+    """What of the clip itself not every loader shows, as a clause."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlayedTurn:
     """One turn as a judge sees it."""
 
@@ -225,6 +235,8 @@ class PlayedTurn:
     clip: Path | None
     facts: ClipFacts | None
     transcript: Transcript | None
+    copy: PlainCopy | None = None
+    """For judges that hand files to programs of others: what to hand over instead of :attr:`clip`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +286,10 @@ class Missing(StrEnum):
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     TIMED_OUT = "timed_out"
+    CLIP_CHANGED = "clip_changed"
+    """A clip is no longer the one that was recorded, so what a judge would see is not what was played."""
+    CLIP_MISSING = "clip_missing"
+    CLIP_UNREADABLE = "clip_unreadable"
 
 
 RETRYABLE = frozenset(
@@ -283,6 +299,9 @@ RETRYABLE = frozenset(
         Missing.TIMED_OUT,
         Missing.REQUEST_REJECTED,
         Missing.CONTEXT_OVERFLOW,
+        Missing.CLIP_CHANGED,
+        Missing.CLIP_MISSING,
+        Missing.CLIP_UNREADABLE,
     }
 )
 """Missing for reasons outside the conversation: judged again when the judge stage is called again, never cached."""

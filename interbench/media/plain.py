@@ -21,8 +21,6 @@ from interbench.media.picture import on_screen, picture_times
 from interbench.media.shown import Pose, pose
 from interbench.media.task import Task
 
-RECIPE = 1
-"""Version of how copies are made; a copy is made again where it has changed."""
 _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "mpeg4", "mpeg2video", "mjpeg"})
 """What the OpenCV of the Python package index decodes."""
 _LATE_S = 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -76,7 +77,8 @@ class Pose:
 def pose(stream: av.VideoStream, frame: av.VideoFrame) -> Pose:
     """How frames of ``stream`` are shown, told by its pixel aspect and the display matrix that a frame carries."""
     exchanged = rows = columns = False
-    matrix = next((data for data in frame.side_data if data.type is Type.DISPLAYMATRIX), None)
+    attached: Any = frame.side_data
+    matrix = next((data for data in attached if data.type is Type.DISPLAYMATRIX), None)
     if matrix is not None:
         values = np.frombuffer(bytes(matrix), np.int32).astype(np.float64)
         if len(values) == 9:

@@ -29,7 +29,7 @@ from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
-from interbench.media.pool import MediaPool
+from interbench.media.pool import COPY_RECIPE, MediaPool
 from interbench.pipeline.config import Settings, load_settings, mask, read_settings_file
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
@@ -75,6 +75,8 @@ class Summary:
     examples: dict[tuple[str, str, str], Exchange] = field(default_factory=dict)
     """The first of each of these."""
     transcripts: int = 0
+    untranscribed: Counter[str] = field(default_factory=Counter)
+    """Transcripts that could not be made, by why."""
     verdicts: int = 0
     missing: Counter[str] = field(default_factory=Counter)
     unplayed: int = 0
@@ -84,6 +86,8 @@ class Summary:
     """One line on how well the transcriber hears; empty if it does not listen."""
     transcriber: Sequence[str] = ()
     """What the transcriber has to say of what it loaded."""
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """Why the judge was given plain copies, by the SHA-256 of the clips."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
     cap: str = ""
@@ -221,7 +225,7 @@ class _Pipeline:
             if "judge" in self.stages or "transcribe" in self.stages:
                 ear = await stack.enter_async_context(TranscriptionStage(transcriber, self.run, media))
             if "judge" in self.stages:
-                gavel = await stack.enter_async_context(JudgingStage(judge, self.run, settings.repeats))
+                gavel = await stack.enter_async_context(JudgingStage(judge, self.run, settings.repeats, media))
             self._note_makers(ear, gavel)
             self._announce(ear, gavel)
             everywhere = asyncio.Semaphore(settings.concurrency)
@@ -233,6 +237,9 @@ class _Pipeline:
             if self.summary.did_something:
                 self._amend_manifest(finished=now())
             self.summary.spent = spoken_totals(self.run.spending())
+            if gavel is not None and gavel.copies.given_out:
+                self.summary.copies = dict(gavel.copies.given_out)
+                self._amend_manifest(plain_copies={"recipe": COPY_RECIPE, "because": self.summary.copies})
             if self.summary.verdicts:
                 self.summary.judge = dict(judge.summary())
                 self._amend_manifest(judge_summary=self.summary.judge)
@@ -465,7 +472,7 @@ class _Pipeline:
         part: PlannedScenario,
         ear: TranscriptionStage | None,
         gavel: JudgingStage | None,
-        heard: dict[int, asyncio.Future[Any]],
+        heard: dict[int, asyncio.Future[Transcript]],
     ) -> None:
         """Transcribe and judge a conversation that has been played; ``heard`` are transcripts already under way."""
         if ear is None:
@@ -478,8 +485,10 @@ class _Pipeline:
                 heard[exchange.turn] = ear.submit(exchange)
         for index in range(1, len(exchanges) + 1):
             if index in heard:
-                await heard[index]
+                transcript = await heard[index]
                 self.summary.transcripts += 1
+                if transcript.error is not None:
+                    self.summary.untranscribed[transcript.error] += 1
             self.progress.advance("transcribe")
         if gavel is None:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from interbench.report.rows import Speed, Step
 from interbench.report.tables import Table, build_table
 from interbench.scenarios.plan import PlannedScenario
 from interbench.stats import Expected, JudgeLabel, ReferencePool, Scores, compare
+from interbench.store.clips import ClipProblem
 from interbench.store.manifest import read_manifest
 from interbench.store.played import played
 from interbench.store.run_folder import Key, Run, identity_key
@@ -53,6 +54,8 @@ class RunRecords:
     transcriber_identity: Mapping[str, Any]
     spending: tuple[Spend, ...] = ()
     """Every request that may have cost money."""
+    clip_problems: Mapping[Key, ClipProblem] = field(default_factory=dict)
+    """Clips that are no longer those that were recorded."""
 
     @property
     def plan(self) -> Mapping[str, Sequence[str]]:
@@ -94,11 +97,12 @@ def read_run(path: Path, judge: str | None = None) -> RunRecords:
                     if conversation is not None:
                         digests[system, scenario] = conversation_digest(conversation)
         verdicts = run.verdicts(key) if key else []
+        exchanges = run.exchanges()
         return RunRecords(
             path=path,
             manifest=manifest,
             parts=parts,
-            exchanges=tuple(run.exchanges()),
+            exchanges=tuple(exchanges),
             transcripts=run.transcripts(ear) if ear else {},
             verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen),
             judge=JudgeLabel(name=label, identity=key[:12], comparable=bool(identity.get("comparable", True)))
@@ -108,6 +112,7 @@ def read_run(path: Path, judge: str | None = None) -> RunRecords:
             transcriber=transcribers[ear][0] if ear else None,
             transcriber_identity=transcribers[ear][1] if ear else {},
             spending=tuple(run.spending()),
+            clip_problems=run.clip_problems(exchanges),
         )
 
 
@@ -173,6 +178,19 @@ def _caveats(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{label}: {caveat}" for label, facts in systems.items() for caveat in facts.get("caveats", ()))
 
 
+def clip_notes(run: RunRecords) -> list[str]:
+    """One sentence on each way in which clips are not what was recorded."""
+    notes = []
+    for code, what in (("clip_changed", "are not the ones that were recorded"), ("clip_missing", "are missing")):
+        keys = [key for key, problem in run.clip_problems.items() if problem.code == code]
+        if keys:
+            notes.append(
+                f"Of {run.path.resolve().name}, {len(keys)} clips {what} (first: {keys[0]}): verdicts already given "
+                f"stand, and none are given on them any more."
+            )
+    return notes
+
+
 def collect_table(
     runs: Sequence[RunRecords],
     *,
@@ -198,7 +216,7 @@ def collect_table(
         replicates=replicates,
         seed=seed,
         published=published,
-        caveats=tuple(caveat for run in runs for caveat in _caveats(run.manifest)),
+        caveats=tuple(caveat for run in runs for caveat in (*_caveats(run.manifest), *clip_notes(run))),
     )
 
 
@@ -324,6 +342,11 @@ def _conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
             exchanges=tuple(exchanges.get((system, scenario), ())),
             transcripts=transcripts.get((system, scenario), {}),
             verdicts=tuple(verdicts.get((system, scenario), ())),
+            clip_problems={
+                key.turn: problem.message
+                for key, problem in run.clip_problems.items()
+                if (key.system, key.scenario) == (system, scenario)
+            },
         )
         for system, scenarios in run.plan.items()
         for scenario in scenarios
@@ -331,7 +354,7 @@ def _conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
 
 
 def _notes(run: RunRecords) -> tuple[str, ...]:
-    notes = list(_caveats(run.manifest))
+    notes = [*_caveats(run.manifest), *clip_notes(run)]
     turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
     planned = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios)
     if len(run.exchanges) < planned:

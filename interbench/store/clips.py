@@ -23,39 +23,37 @@ class ClipProblem:
     """A sentence with what to do."""
 
 
-class ClipCheck:
-    """Compares clips with their recorded size and digest, reading each file once while it stays untouched."""
+_DIGESTS: dict[tuple[str, int, int, int], str] = {}
+"""By path, size, time of change and inode: a file that stays untouched is read once in a process."""
 
-    def __init__(self) -> None:
-        self._digests: dict[tuple[str, int, int, int], str] = {}
 
-    def problem(self, clip: Path, facts: ClipFacts) -> ClipProblem | None:
-        """What is wrong with ``clip``, of which ``facts`` were recorded; None if nothing. Reads the file."""
-        try:
-            descriptor = os.open(clip, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return ClipProblem(
-                "clip_missing",
-                f"The clip {_short(clip)} is no longer there. Restore it, and give the same command again.",
-            )
-        except OSError as error:
-            return _changed(clip, f"can't be opened ({os.strerror(error.errno or 0)})")
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return _changed(clip, "is no longer a file")
-            if status.st_size != facts.bytes:
-                return _changed(clip, f"had {facts.bytes} bytes and has {status.st_size}")
-            key = (str(clip), status.st_size, status.st_mtime_ns, status.st_ino)
-            if key not in self._digests:
-                self._digests[key] = _digest(descriptor)
-            if self._digests[key] != facts.sha256:
-                return _changed(clip, "holds something else (another SHA-256)")
-        except OSError as error:
-            return _changed(clip, f"can't be read ({os.strerror(error.errno or 0)})")
-        finally:
-            os.close(descriptor)
-        return None
+def clip_problem(clip: Path, facts: ClipFacts) -> ClipProblem | None:
+    """What is wrong with ``clip``, of whose size and digest ``facts`` were recorded; None if nothing. Reads it."""
+    try:
+        descriptor = os.open(clip, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ClipProblem(
+            "clip_missing",
+            f"The clip {_short(clip)} is no longer there. Restore it, and give the same command again.",
+        )
+    except OSError as error:
+        return _changed(clip, f"can't be opened ({os.strerror(error.errno or 0)})")
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return _changed(clip, "is no longer a file")
+        if status.st_size != facts.bytes:
+            return _changed(clip, f"had {facts.bytes} bytes and has {status.st_size}")
+        key = (str(clip.absolute()), status.st_size, status.st_mtime_ns, status.st_ino)
+        if key not in _DIGESTS:
+            _DIGESTS[key] = _digest(descriptor)
+        if _DIGESTS[key] != facts.sha256:
+            return _changed(clip, "holds something else (another SHA-256)")
+    except OSError as error:
+        return _changed(clip, f"can't be read ({os.strerror(error.errno or 0)})")
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def _changed(clip: Path, how: str) -> ClipProblem:

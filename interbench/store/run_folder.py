@@ -26,6 +26,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +38,7 @@ from interbench.base.errors import RunLockedError, StoreError
 from interbench.domain.records import Charge, ClipFacts, Exchange, Script, Spend, Transcript, Verdict
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.belonging import SUFFIXES, Belonging, mark_media, require_ledger, require_no_run, require_whole
-from interbench.store.clips import ClipCheck
+from interbench.store.clips import ClipProblem, clip_problem
 from interbench.store.manifest import write_manifest
 from interbench.store.trouble import explained, require_short
 from interbench.systems.events import JsonValue
@@ -85,6 +86,7 @@ _SCRIPT = TypeAdapter(Script)
 _TRANSCRIPT = TypeAdapter(Transcript)
 _VERDICT = TypeAdapter(Verdict)
 T = TypeVar("T")
+_READERS = 4
 _ASIDE = "aside "
 """Begins the name of a note in the ledger that clips are to be moved away."""
 
@@ -150,7 +152,6 @@ class Run:
         self._write = write
         self._lock: int | None = None
         self._db: sqlite3.Connection | None = None
-        self.clips = ClipCheck()
 
     def __enter__(self) -> Self:
         try:
@@ -355,6 +356,13 @@ class Run:
         where, values = _where(system=system, scenario=scenario)
         rows = self._execute(f"SELECT record FROM exchanges{where} ORDER BY system, scenario, turn", values)  # noqa: S608
         return [self._parse(_EXCHANGE, record) for (record,) in rows]
+
+    def clip_problems(self, exchanges: Sequence[Exchange]) -> dict[Key, ClipProblem]:
+        """Which clips are no longer those that were recorded. Reads them all."""
+        recorded = [(Key(e.system, e.scenario, e.turn), self.path / e.clip, e.facts) for e in exchanges if e.clip]
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = readers.map(lambda one: None if one[2] is None else clip_problem(one[1], one[2]), recorded)
+            return {key: problem for (key, *_), problem in zip(recorded, found, strict=True) if problem is not None}
 
     def stage(self, exchange: Exchange, path: Path, state: JsonValue) -> None:
         """Note that a system has finished a clip, before the harness checks it."""

@@ -42,6 +42,8 @@ class VLMJudge(Judge):
         JudgeError: the prompts can't be used.
     """
 
+    hands_over_files = True
+
     def __init__(
         self,
         urls: Sequence[str],
