@@ -256,6 +256,7 @@ def print_defects(source: str, personas: Path | None) -> int:
 
 def print_conformance(flags: Mapping[str, Any], config: Path | None, deadline_s: float, keep: Path | None) -> int:
     """Check the adapter that ``flags`` (settings by name) say and print what was found; the exit status."""
+    from interbench.asr.registry import make_transcriber
     from interbench.pipeline.config import load_settings
     from interbench.pipeline.conformance import check_system
     from interbench.systems.registry import SystemSpec
@@ -263,7 +264,8 @@ def print_conformance(flags: Mapping[str, Any], config: Path | None, deadline_s:
     settings = load_settings(flags, config)
     (system,) = settings.systems
     spec = SystemSpec.parse(system, settings.system, settings.system_defaults)
-    findings = asyncio.run(check_system(spec, deadline_s=deadline_s, keep=keep))
+    transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
+    findings = asyncio.run(check_system(spec, deadline_s=deadline_s, keep=keep, listens=transcriber.needs_audio))
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     wrong = [finding for finding in findings if finding.level == "wrong"]

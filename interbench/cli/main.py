@@ -308,11 +308,17 @@ def check_system(
     livetalk_size: LiveTalkSize = None,
     deadline_s: Annotated[float, typer.Option("--deadline", help="Seconds per turn.")] = 120.0,
     keep: Annotated[Path | None, typer.Option(help="Keep the clips in this folder.")] = None,
+    transcriber: Transcriber = None,
 ) -> None:
     """Try out an adapter and say in plain words what is wrong with it."""
     from interbench.cli.commands import print_conformance
 
-    options = {"systems": [system], "livetalk_url": livetalk_url, "livetalk_size": livetalk_size}
+    options = {
+        "systems": [system],
+        "livetalk_url": livetalk_url,
+        "livetalk_size": livetalk_size,
+        "transcriber": transcriber,
+    }
     raise typer.Exit(print_conformance(options, config, deadline_s, keep))
 
 

@@ -19,7 +19,6 @@ from interbench.media.sound import Sound
 from interbench.media.task import Reach, Task, refuse_corrupt
 
 
-
 @dataclass(slots=True)
 class _Picture:
     """What decoding the picture track shows."""

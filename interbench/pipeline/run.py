@@ -23,6 +23,7 @@ from interbench.base.bundled import data_path
 from interbench.base.errors import CapReachedError, InterbenchError, StoreError, SystemLoadError, UsageError
 from interbench.base.progress import Progress
 from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.names import alike, unprinted
 from interbench.domain.records import Exchange, Transcript
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
@@ -124,10 +125,27 @@ def make_plan(settings: Settings) -> Plan:
     for label, count in Counter(labels).items():
         if count > 1:
             raise UsageError(f"The system {label!r} is named twice; give one of them another label: other={label}.")
+    require_distinct(labels)
     for label in settings.system:
         if label not in labels:
             raise UsageError(f"There are options for the system {label!r}, but it is not among those to test.")
     return Plan(settings, plan_scenarios(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
+
+
+def require_distinct(labels: Sequence[str]) -> None:
+    """Refuse labels of systems that a reader of the table could not tell apart, or not see.
+
+    Raises:
+        UsageError: naming them.
+    """
+    for label in labels:
+        if unprinted(label):
+            raise UsageError(f"The label {label!a} holds control characters; give the system another: other=...")
+    if pair := alike(labels):
+        raise UsageError(
+            f"The systems {pair[0]!a} and {pair[1]!a} look the same in a table; give one of them another "
+            f"label: other=..."
+        )
 
 
 def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any]) -> Plan:
@@ -246,8 +264,10 @@ class _Pipeline:
 
     def _write_manifest(self, systems: Mapping[str, Mapping[str, Any]]) -> None:
         plan, settings = self.plan, self.plan.settings
+        held = read_manifest(self.run.manifest_path)
+        require_distinct([*(held or {}).get("plan", {}), *(spec.label for spec in plan.systems)])
         manifest = merge(
-            read_manifest(self.run.manifest_path),
+            held,
             settings=settings.public(),
             frozen={
                 **asdict(self._drive_settings()),

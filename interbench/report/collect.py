@@ -13,6 +13,7 @@ import numpy as np
 
 from interbench.base.errors import UsageError
 from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
@@ -245,6 +246,11 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
                     f"(--systems label={system})."
                 )
             plan[system] = scenarios
+    if pair := alike(plan):
+        raise UsageError(
+            f"The systems {pair[0]!a} and {pair[1]!a} of these runs look the same in a table. Give one of "
+            f"them another label (--systems label=...)."
+        )
     scores = Scores.from_records([verdict for run in runs for verdict in run.verdicts])
     return scores, Expected(plan, tuple(dimension.key for dimension in DIMENSIONS)), first.judge
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interbench.base.errors import UsageError
 from interbench.report.grid import DASH, Cell, Grid, to_latex, to_markdown
+from interbench.report.sheet import SheetWriter
 from interbench.report.tables import FORMATS, Format, who_judged
 from interbench.report.terminal import to_rich
 from interbench.stats import LEVEL, Comparison
@@ -105,7 +105,7 @@ def _json(comparison: Comparison) -> dict[str, Any]:
 
 def _csv(comparison: Comparison) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = SheetWriter(out)
     fields = ("dimension", "mean_a", "mean_b", "difference", "lo", "hi", "p", "p_holm", "scenarios")
     writer.writerow(["a", "b", *fields])
     for d in comparison.dimensions:

@@ -7,7 +7,6 @@ documents the JSON.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections import Counter
@@ -23,6 +22,7 @@ from interbench.domain.published import PUBLISHED, SOURCE
 from interbench.report.columns import COLUMNS, Column
 from interbench.report.grid import Cell, Grid, Mark, to_latex, to_markdown
 from interbench.report.rows import NO_SPEED, Figure, Row, Speed, quoted
+from interbench.report.sheet import SheetWriter
 from interbench.report.terminal import to_rich
 from interbench.stats import (
     KEYS,
@@ -339,7 +339,7 @@ def _marks(table: Table) -> dict[str, list[Mark | None]]:
 
 def _csv(table: Table) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = SheetWriter(out)
     beside = [(c, ("", *c.in_csv) if not c.section else ("",)) for c in table.columns]
     behind = [(c, c.in_csv) for c in table.columns if c.section]
 
