@@ -23,10 +23,12 @@ _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _MOST_FORMAT = 4096
 UNTRUSTED_BYTES = 500_000_000
 """A length of this and more that is not there was never meant; it is what writers to a pipe leave."""
-_HEADER_SLIP = 64
-"""Some writers count their header, or a part of it, as sound."""
+_LONGEST_HEADER = 16 * 2**20
+"""Bytes before the sound; there are cover pictures and peaks in some, and nothing larger in any."""
 _AFTER_SOUND = frozenset({b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact", b"iXML", b"PEAK", b"smpl", b"JUNK"})
 _RIFF = (b"RIFF", b"RF64", b"BW64")
+WAV_MARKS = (*_RIFF, b"riff")
+"""The first four bytes of the kinds that are read here."""
 _W64_RIFF = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
 _W64_WAVE = b"wave" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
@@ -85,6 +87,8 @@ class WavReader:
         self._in_sound = False
         self._declared: int | None = None  # bytes of sound; None if the writer did not know
         self._taken = 0
+        self._fed = 0  # bytes of the file so far
+        self._whole = 0  # bytes that the file's own header says it has
 
     def feed(self, data: bytes) -> Samples:
         """Take more bytes; gives the samples that are now complete, ``[n, channels]``; 1 is full scale.
@@ -94,6 +98,7 @@ class WavReader:
             WavCodedError: the sound is compressed.
         """
         self._data += data
+        self._fed += len(data)
         if not self._in_sound and not self._read_header():
             return np.zeros((0, max(1, self.channels)), np.float32)
         return self._samples()
@@ -114,9 +119,15 @@ class WavReader:
         rest = self._samples()
         if self._declared is not None and self._declared < UNTRUSTED_BYTES:
             there = self._taken + len(self._data)
-            if there + _HEADER_SLIP < self._declared:
+            # Some writers count their header, or a part of it, as sound; the length of the file then tells.
+            if there < self._declared and self._fed != self._whole:
                 raise WavCutError(f"its sound should take {self._declared} bytes and {there} are there")
         return rest
+
+    @property
+    def begun(self) -> bool:
+        """Whether the header is over."""
+        return self._in_sound
 
     @property
     def complete(self) -> bool:
@@ -157,6 +168,8 @@ class WavReader:
                     self._read_format(content)
                 elif len(content) >= 16:
                     self._long_size = int.from_bytes(content[8:16], "little")
+            if self._fed - len(self._data) + size > _LONGEST_HEADER:
+                raise WavError("its header is longer than any real one")
             self._data = self._data[self._head :]
             self._skip = size + (-size % 8 if self._wide else 0)
             self._pad = not self._wide and bool(size % 2)
@@ -171,6 +184,8 @@ class WavReader:
             return False
         if not is_wav(self._data):
             raise WavError("it does not begin as one")
+        self._whole = int.from_bytes(self._data[16:24] if self._wide else self._data[4:8], "little")
+        self._whole += 0 if self._wide else 8
         self._data = self._data[40 if self._wide else 12 :]
         return True
 
@@ -196,10 +211,10 @@ class WavReader:
             raise WavError(f"it claims {channels} channels")
         if not 1_000 <= rate <= 768_000:
             raise WavError(f"it claims {rate} samples per second")
-        kind = self._KINDS.get((code, block // channels))
+        kind = self._KINDS.get((code, -(-bits // 8)))
         if kind is None:
             raise WavCodedError(f"its sound is coded in a way (code {code:#x}, {bits} bits) that is not read here")
-        if block % channels or not 0 < bits <= 8 * (block // channels):
+        if block != channels * -(-bits // 8):
             raise WavError("its header contradicts itself")
         self.rate, self.channels, self._block = rate, channels, block
         self._kind, self.codec = kind
@@ -249,7 +264,7 @@ def _decoded(data: bytes, kind: str) -> Samples:
         table = _ALAW_TABLE if kind == "alaw" else _MULAW_TABLE
         values = table[np.frombuffer(data, np.uint8)]
     elif kind in ("<f4", "<f8"):
-        values = np.nan_to_num(np.frombuffer(data, kind).astype(np.float32), posinf=1.0, neginf=-1.0)
+        values = np.frombuffer(data, kind)
     else:
         whole = np.frombuffer(data, kind)
         values = whole / -float(np.iinfo(whole.dtype).min)

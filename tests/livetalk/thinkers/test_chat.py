@@ -461,15 +461,16 @@ async def test_a_service_that_refuses_a_format_is_asked_for_the_next(refusal: di
     ("sound", "says"),
     [
         (Sound(pieces=[b"abc" * 100], content_type="audio/mpeg"), "empty"),
-        (Sound(pieces=[b"OggS"], content_type="audio/ogg"), "'audio/ogg'"),
-        (Sound(pieces=[b"ID3\4" + b"abcd" * 100]), "compressed"),
+        (Sound(pieces=[b"OggS"], content_type="audio/ogg"), "cannot be decoded"),
+        (Sound(pieces=[b"ID3\4" + b"abcd" * 100]), "cannot be decoded"),
+        (Sound(pieces=[b"x"], content_type="audio/midi"), "'audio/midi'"),
         (Sound(instead=Plain(200, b"<html>", {"content-type": "text/html"})), "'text/html'"),
         (Sound(instead=Plain(200, {"ok": True})), "'application/json'"),
         (Sound(instead=Plain(200, b"", {"content-type": "audio/pcm"})), "empty"),
         (Sound(pieces=[b"abc"]), "before it is complete"),
         (Sound(pieces=[WAV[:100]], content_type="audio/wav"), "before it is complete"),
         (Sound(pieces=[pcm(1, 0)] * 400), "minutes of sound"),
-        (Sound(pieces=[b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + b"\0" * 16], content_type="audio/wav"), "neither PCM"),
+        (Sound(pieces=[b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + b"\0" * 16], content_type="audio/wav"), "0 channels"),
     ],
 )
 async def test_sound_that_is_none(sound: Sound, says: str) -> None:
