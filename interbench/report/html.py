@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,10 +173,19 @@ def _refuse_to_replace(out: Path) -> None:
 def _staging(out: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        folder.chmod(0o755)
+        folder.chmod(_usual_mode(folder))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _usual_mode(folder: Path) -> int:
+    """Who may enter a new folder by this process's umask, which can be read only by making one."""
+    trial = folder / "trial"
+    trial.mkdir()
+    mode = stat.S_IMODE(trial.stat().st_mode)
+    trial.rmdir()
+    return mode
 
 
 def _put(staging: Path, out: Path) -> None:

@@ -140,6 +140,23 @@ class Good(ClipSystem):
         return Reply(turn.reference.reply)
 
 
+class Echoes(ClipSystem):
+    """Answers with a film of its own, and reports what the user said."""
+
+    capabilities = Capabilities(reports_text=True, state="history", seedable=True)
+
+    def __init__(self, film: str) -> None:
+        self._film = Path(film)
+
+    @property
+    def version(self) -> str:
+        return "1"
+
+    def render(self, persona: Persona, turn: TurnRequest, output: Path) -> Reply:
+        output.write_bytes(self._film.read_bytes())
+        return Reply(turn.text)
+
+
 class Scripted(AvatarSystem):
     """Base of the systems below: one conversation class, no state."""
 
