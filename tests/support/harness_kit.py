@@ -288,6 +288,18 @@ class Streams(Scripted):
         yield Completed(detail={"chunks": len(data) // 1024, "server": {"queue_s": 0.25}})
 
 
+class StreamsAndHangs(Scripted):
+    """Sends the beginning of a clip and no more of it, and keeps notes."""
+
+    capabilities = Capabilities(output="stream", reports_text=True)
+
+    async def answer(self, turn: TurnRequest) -> AsyncIterator[Event]:
+        (turn.workdir / "notes.txt").write_text("so far so good")
+        yield Media(b"\0\0\0\x18ftypisom")
+        await asyncio.sleep(3600)
+        yield Completed()
+
+
 class CantOpen(AvatarSystem):
     async def open(self, persona: Persona) -> Conversation:
         raise ConnectionError("no route to the avatar")
