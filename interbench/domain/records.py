@@ -213,6 +213,10 @@ class Transcript:
     """Why there is no transcript; ``text`` is then empty and must not be taken for silence."""
 
 
+COPY_RECIPE = 1
+"""Version of how plain copies are made; one of another version is made again."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlainCopy:
     """A copy of a clip that every loader of videos shows as a player shows the clip itself."""

@@ -7,11 +7,14 @@ import os
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from interbench.domain.records import ClipFacts, PlainCopy, PlayedConversation, PlayedTurn
-from interbench.media.pool import COPY_RECIPE, MediaPool
+from interbench.domain.records import COPY_RECIPE, ClipFacts, PlainCopy, PlayedConversation, PlayedTurn
 from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Run
+
+if TYPE_CHECKING:
+    from interbench.media.pool import MediaPool
 
 
 class PlainCopies:

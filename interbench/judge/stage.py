@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from interbench.base.errors import MediaError
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
 from interbench.judge.copies import PlainCopies
-from interbench.media.pool import MediaPool
 from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Run, identity_key
+
+if TYPE_CHECKING:
+    from interbench.media.pool import MediaPool
 
 
 def conversation_digest(conversation: PlayedConversation) -> str:

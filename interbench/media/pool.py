@@ -31,9 +31,6 @@ from interbench.domain.records import ClipFacts
 
 AUDIO_RATE = 16_000
 """Samples per second of everything :meth:`MediaPool.audio` gives."""
-COPY_RECIPE = 1
-"""Version of how :meth:`MediaPool.plain_copy` makes its copies; one of another version is made again."""
-
 _WORKER = "interbench.media.worker"
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
 _ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac"}

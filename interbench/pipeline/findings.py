@@ -101,8 +101,12 @@ def text_findings(
     words = _words(reported)
     if not words:
         yield Finding("wrong", f"{where}: the reported text is empty")
-    elif _same(words, _words(asked)):
+    elif words == _words(asked):
         yield Finding("wrong", f"{where}: the reported text is what the user said; report what the avatar answers")
+    elif _similar(words, _words(asked)):
+        yield Finding(
+            "note", f"{where}: the reported text is nearly what the user said; is it what the avatar answers?"
+        )
     spoken_s = facts.audio_s - (facts.speech_start_s or 0.0)
     if facts.audible and len(words) >= _FEW_WORDS and spoken_s > 0:
         pace = len(words) / spoken_s
@@ -118,5 +122,5 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _same(one: Sequence[str], other: Sequence[str]) -> bool:
+def _similar(one: Sequence[str], other: Sequence[str]) -> bool:
     return bool(other) and difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= _ECHO

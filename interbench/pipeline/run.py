@@ -24,13 +24,13 @@ from interbench.base.errors import CapReachedError, InterbenchError, StoreError,
 from interbench.base.progress import Progress
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.names import alike, unprinted
-from interbench.domain.records import Exchange, Transcript
+from interbench.domain.records import COPY_RECIPE, Exchange, Transcript
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
-from interbench.media.pool import COPY_RECIPE, MediaPool
+from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings, load_settings, mask, read_settings_file
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set

@@ -39,7 +39,7 @@ from interbench.domain.records import Charge, ClipFacts, Exchange, Script, Spend
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.belonging import SUFFIXES, Belonging, mark_media, require_ledger, require_no_run, require_whole
 from interbench.store.clips import ClipProblem, clip_problem
-from interbench.store.manifest import write_manifest
+from interbench.store.manifest import read_manifest, write_manifest
 from interbench.store.trouble import explained, require_short
 from interbench.systems.events import JsonValue
 
@@ -298,8 +298,12 @@ class Run:
         return dict(self._execute("SELECT name, value FROM belonging"))
 
     def keep_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, as the next revision of the one that belongs to this ledger."""
+        """Write the manifest, if it changed, as the next revision of the one that belongs to this ledger."""
         values = self._belonging()
+        held = read_manifest(self.manifest_path) or {}
+        own = {name: held.get(name) for name in ("run_id", "revision")}
+        if held == {**manifest, **own} and own["run_id"] == values["run_id"]:
+            return
         revision = int(values.get("revision", 0)) + 1
         # The ledger first: a kill in between leaves a manifest that is one behind, which is known from an older ledger.
         # And on the disk, so that a power failure can't turn that round.

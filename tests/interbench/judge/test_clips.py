@@ -16,12 +16,12 @@ from judge_kit import conversation
 from judge_stub import Reply, StubJudge
 from odd_clips import encoded, flag, remux
 
-from interbench.domain.records import Missing, PlayedConversation, Verdict
+from interbench.domain.records import COPY_RECIPE, Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
 from interbench.judge.signals import judge as signals
 from interbench.judge.stage import JudgingStage
 from interbench.judge.vlm.judge import VLMJudge
-from interbench.media.pool import COPY_RECIPE, MediaPool
+from interbench.media.pool import MediaPool
 from interbench.store.run_folder import Run
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -57,6 +57,7 @@ def test_what_is_odd_about_a_clip(changes: dict[str, object], level: str, says: 
         ("", {}, "wrong", "is empty"),
         ("Where is the oldest bridge?", {}, "wrong", "is what the user said"),
         ("where is the oldest, bridge", {}, "wrong", "is what the user said"),
+        ("You said: Where is the oldest bridge?", {}, "note", "is nearly what the user said"),
         (REPLY, {"audio_s": 30.0}, "note", "10 words in 29.9 s of sound; is its sampling rate"),
         (REPLY * 5, {"audio_s": 2.0}, "note", "is its sampling rate"),
     ],
