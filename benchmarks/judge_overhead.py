@@ -1,6 +1,6 @@
 """Processor time that the harness itself spends per judge call, at 32 requests in flight, whatever the clips weigh.
 
-    PYTHONPATH=tests/support python benchmarks/judge_overhead.py [--conversations 40] [--turns 2]
+    python -m benchmarks judge_overhead [--conversations 40] [--turns 2]
 
 A stub server in a process of its own poses as vLLM and answers at once. The same conversations are judged with clips as
 they are and with clips made heavier by ``--megabytes`` each, in alternation; figures are medians over the rounds.

@@ -1,6 +1,6 @@
 """Judging overlaps playing: the whole run against the longer of its two stages, both of equal speed.
 
-    PYTHONPATH=tests/support python benchmarks/judge_overlap.py [--scenarios 24] [--pause 0.25]
+    python -m benchmarks judge_overlap [--scenarios 24] [--pause 0.25]
 
 The system makes a real small MP4 per turn after a pause; the judge is the real client against a stub server that takes
 its time. The judge's pause is set so that judging alone takes as long as playing alone.

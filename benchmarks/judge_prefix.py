@@ -1,6 +1,6 @@
 """Prompt tokens that a real server computes for all dimensions over one conversation, by the order of the prompt.
 
-    PYTHONPATH=tests/support python benchmarks/judge_prefix.py http://127.0.0.1:8000 [--turns 4] [--edge 784]
+    python -m benchmarks judge_prefix http://127.0.0.1:8000 [--turns 4] [--edge 784]
 
 The server must have been started with the judge's flags (`interbench judge-server`). The judge's own order is measured
 through the judge; then the same questions are sent to the same server with the rubric first.

@@ -1,6 +1,6 @@
 """Time livetalk's loop against the published loop's way of working, in one process, block by block in alternation.
 
-    python benchmarks/livetalk_cpu.py [--size mid] [--blocks 5] [--prompt 128] [--threads 1] [--json]
+    python -m benchmarks livetalk_cpu [--size mid] [--blocks 5] [--prompt 128] [--threads 1] [--json]
 
 Both get the same weights and inputs and must agree. Figures are medians over the blocks after the window has filled;
 CPU time is the process's own, which a busy machine disturbs less than the clock on the wall.

@@ -1,6 +1,6 @@
 """Measure what 8-bit linear layers change in the transformer's output, against the same weights without them.
 
-python benchmarks/livetalk_float8.py [--size 1.3B] [--device cuda] [--weights FOLDER] [--blocks 8]
+python -m benchmarks livetalk_float8 [--size 1.3B] [--device cuda] [--weights FOLDER] [--blocks 8]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time what the harness does to every clip, beside bare decoding of the same file in the same process.
 
-    python benchmarks/media_inspect.py [CLIP] [--seconds 8] [--size 512] [--repeats 15] [--json]
+    python -m benchmarks media_inspect [CLIP] [--seconds 8] [--size 512] [--repeats 15] [--json]
 
 Without CLIP one is made: H.264 + AAC, 25 frames per second, a textured picture that moves. `inspect` decodes all
 picture and sound, finds the length of the first frame's bytes and hashes the file, in a worker process; `bare` only

@@ -1,6 +1,6 @@
 """How fast the puppet renders: one process, one core, all of it (speech, drawing, H.264 and AAC).
 
-    python benchmarks/puppet_speed.py [--personas N]
+    python -m benchmarks puppet_speed [--personas N]
 
 For each persona it prints the first clip (which draws what later clips reuse) and the second one, in milliseconds per
 frame and as a multiple of playback speed.

@@ -1,6 +1,6 @@
 """Error of windowed speech features against those of the whole clip, over left and right context.
 
-    python benchmarks/speech_windows.py speech.wav --checkpoint pretrained_checkpoints/wav2vec2 --out docs/
+    python -m benchmarks speech_windows speech.wav --checkpoint pretrained_checkpoints/wav2vec2 --out docs/
 
 Without --checkpoint the encoder is wav2vec2-base with random weights; with --fixtures it is the tiny one of a fixture
 folder. Writes `speech-windows-<name>.json` with every figure and `speech-windows.svg` with the curves of all such

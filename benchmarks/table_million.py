@@ -1,6 +1,6 @@
 """How long a table of a million scores takes: reading the CSV, pooling, with and without intervals.
 
-    python benchmarks/table_million.py [--rows 1000000]
+    python -m benchmarks table_million [--rows 1000000]
 
 Two files are made, one with scores from 1 to 10 as judges give them, one with continuous scores; each step is repeated
 and the median printed. "whole process" starts a fresh interpreter, so that imports count.

@@ -1,5 +1,19 @@
-"""``python -m interbench``."""
+"""The program: ``interbench``, or ``python -m interbench``."""
 
-from interbench.cli.main import main
+from interbench.base import termination
 
-main()
+
+def main() -> None:
+    """Run the command line, and end in good order when a signal says so."""
+    termination.heed("interbench: interrupted; the same command again goes on from here.")
+    try:
+        # Only now: what takes long to import can be interrupted as well.
+        from interbench.cli.main import main as run_verb
+
+        run_verb()
+    except termination.Terminated:
+        termination.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,9 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class FunASR(Transcriber):
-    """Runs in a process of its own, so that neither the driver nor its clock waits for it.
+    """FunASR's English Paraformer with voice activity and punctuation models (extra: asr).
+
+    It runs in a process of its own, so that neither the driver nor its clock waits for it.
 
     Args:
         model, vad_model, punc_model: local folders, or ids in ModelScope's or Hugging Face's cache. Nothing is

@@ -10,7 +10,7 @@ from interbench.domain.records import Transcript
 
 
 class Given(Transcriber):
-    """Takes the system's word for what its avatar said, and marks every record with ``reported``.
+    """The text that the system itself reports; every record is marked as reported.
 
     A clip that can't be heard has said nothing, whatever its system reports.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from interbench.base.remote import Secret, base_url, excerpt, retry_after
 from interbench.domain.records import Transcript, Word
 from interbench.media.pool import encoded_audio
 
+MODEL_VARIABLE = "INTERBENCH_TRANSCRIBER_MODEL"
+KEY_VARIABLE = "INTERBENCH_TRANSCRIBER_KEY"
+
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HOPELESS = frozenset({None, 200, 301, 302, 303, 307, 308, 401, 403, 404, 405})
 """No connection, no JSON, a redirect, no right to ask, no such page."""
@@ -29,12 +33,15 @@ _LATE_S = 2.0
 
 
 class OpenAITranscriber(Transcriber):
-    """Sends each utterance as a 16 kHz file and takes text and word times.
+    """An OpenAI-compatible /v1/audio/transcriptions endpoint.
+
+    Sends each utterance as a 16 kHz file and takes text and word times.
 
     Args:
         url: base address of the server.
-        model: the name of its model.
-        api_key_env: name of the environment variable that holds the key.
+        model: the name of its model. None: what ``INTERBENCH_TRANSCRIBER_MODEL`` says, else ``whisper-1``.
+        api_key_env: name of the environment variable that holds the key. None: ``INTERBENCH_TRANSCRIBER_KEY``, if it is
+            set.
         language: of the speech, ISO 639-1.
         batch_size: requests in flight.
         timeout_s: of one request, from sending to the end of the answer.
@@ -51,7 +58,7 @@ class OpenAITranscriber(Transcriber):
     def __init__(
         self,
         url: str,
-        model: str,
+        model: str | None = None,
         api_key_env: str | None = None,
         *,
         language: str = "en",
@@ -61,6 +68,9 @@ class OpenAITranscriber(Transcriber):
         patience_s: float = 120.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        model = os.environ.get(MODEL_VARIABLE, "whisper-1") if model is None else model
+        if api_key_env is None and KEY_VARIABLE in os.environ:
+            api_key_env = KEY_VARIABLE
         texts = {"model": model, "language": language}
         if wrong := next((name for name, text in texts.items() if not (isinstance(text, str) and text)), None):
             raise UsageError(f"The transcriber's {wrong} is {texts[wrong]!r}; give a text.")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from interbench.base import termination
 from interbench.base.errors import InterbenchError, UsageError
 from interbench.drive.spending import spoken_totals
 from interbench.pipeline.config import read_settings_file
-from interbench.pipeline.run import Plan
+from interbench.pipeline.plan import Plan
+from interbench.pipeline.set_options import system_options
 from interbench.store.manifest import read_manifest
 from interbench.store.run_folder import Job, Key, Run
 from interbench.systems.base import AvatarSystem
@@ -58,11 +59,12 @@ def spending_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def list_jobs(folder: Path, config: Path | None, *, cancel: bool, forget: bool) -> None:
+def list_jobs(folder: Path, config: Path | None, options: Iterable[str], *, cancel: bool, forget: bool) -> None:
     """Print the jobs in flight of a run folder; cancel them, or give them up.
 
     Args:
         config: settings file with the options of the systems; without it those of the last invocation are used.
+        options: ``NAME.OPTION=VALUE`` each, options of the systems that come before both.
         cancel: ask the services to stop them. A job that a service does not stop stays in the list.
         forget: close them without asking anybody.
 
@@ -78,10 +80,10 @@ def list_jobs(folder: Path, config: Path | None, *, cancel: bool, forget: bool) 
             return
         answers: dict[Key, str] = {}
         if cancel:
-            specs = _specs(run, folder, config)
+            specs = _specs(run, folder, config, options)
             for label in dict.fromkeys(job.key.system for job in jobs):
                 own = [job for job in jobs if job.key.system == label]
-                answers |= asyncio.run(_cancel(specs.get(label), own))
+                answers |= termination.run(_cancel(specs.get(label), own))
         for job in jobs:
             answer = "given up" if forget else answers.get(job.key, "")
             if answer in ("given up", "cancelled"):
@@ -97,19 +99,20 @@ def list_jobs(folder: Path, config: Path | None, *, cancel: bool, forget: bool) 
             )
 
 
-def _specs(run: Run, folder: Path, config: Path | None) -> dict[str, SystemSpec]:
+def _specs(run: Run, folder: Path, config: Path | None, options: Iterable[str]) -> Mapping[str, SystemSpec]:
     manifest = read_manifest(run.manifest_path)
     if manifest is None:
         raise UsageError(f"{folder} has no manifest.json, so nobody knows which services its jobs belong to.")
-    options: dict[str, dict[str, Any]] = read_settings_file(config).get("system") or manifest["settings"]["system"]
-    return {
+    tables: dict[str, dict[str, Any]] = read_settings_file(config).get("system") or manifest["settings"]["system"]
+    specs = {
         label: SystemSpec(
             label,
             facts["spec"],
-            {name: value for name, value in options.get(label, {}).items() if name != "spec"},
+            {name: value for name, value in tables.get(label, {}).items() if name != "spec"},
         )
         for label, facts in manifest.get("systems", {}).items()
     }
+    return system_options(specs, options)
 
 
 async def _cancel(spec: SystemSpec | None, jobs: Iterable[Job]) -> dict[Key, str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import enum
 import errno
-import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from interbench.cli.grouped import Group, grouped
+from interbench.pipeline.setting_texts import SETTING_TEXTS
 
 if TYPE_CHECKING:
     from interbench.pipeline.run import Stage
@@ -28,9 +30,11 @@ app = typer.Typer(
 
 class What(enum.StrEnum):
     systems = "systems"
-    scenarios = "scenarios"
+    transcribers = "transcribers"
     judges = "judges"
     dimensions = "dimensions"
+    scenarios = "scenarios"
+    personas = "personas"
 
 
 class Format(enum.StrEnum):
@@ -41,148 +45,131 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+class By(enum.StrEnum):
+    category = "category"
+    persona = "persona"
+
+
 class AfterFailure(enum.StrEnum):
     go_on = "continue"
     stop = "stop"
 
 
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder. [default: runs/default]")]
-Scenarios = Annotated[
-    str | None,
-    typer.Option(help="starter, all, a folder, a JSON Lines file, or a Hub id (org/name). [default: starter]"),
-]
-Only = Annotated[list[str] | None, typer.Option(help="Scenario id or pattern (travel-*); may be repeated.")]
-Categories = Annotated[list[str] | None, typer.Option("--category", help="Category; may be repeated.")]
-Limit = Annotated[int | None, typer.Option(help="At most this many scenarios.")]
-Personas = Annotated[Path | None, typer.Option(help="A folder with photographs or personas of your own.")]
-Systems = Annotated[
-    str | None,
+def _setting(name: str, *flags: str) -> Any:
+    """The option that sets ``name``, with the help that the setting itself has."""
+    return typer.Option(*flags, help=SETTING_TEXTS[name].help_with_default)
+
+
+Transcriber = Annotated[str | None, _setting("transcriber")]
+Judge = Annotated[str | None, _setting("judge")]
+Repeats = Annotated[int | None, _setting("repeats")]
+Personas = Annotated[Path | None, _setting("personas")]
+Set = Annotated[
+    list[str] | None,
     typer.Option(
-        "--systems",
-        "-s",
-        help="Comma-separated: name, name:variant, module:Class, or label= any of these. "
-        "[default: the puppet and four of its defects]",
+        "--set",
+        metavar="NAME.OPTION=VALUE",
+        help="Set an option of a system (by its label), of the judge or of the transcriber: livetalk.size=tiny, "
+        "judge.temperature=0; may be repeated. `interbench list systems --options` shows what there is.",
     ),
 ]
-LiveTalkUrl = Annotated[
-    str | None,
-    typer.Option("--livetalk-url", help="Server for the system livetalk: any that speaks the conversation protocol."),
+Config = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file with settings; the command line comes before it.")
 ]
-LiveTalkSize = Annotated[
-    str | None,
-    typer.Option(
-        "--livetalk-size",
-        help="Size of the server that the system livetalk starts itself; tiny needs no GPU. [default: 1.3B]",
-    ),
-]
-Transcriber = Annotated[
-    str | None,
-    typer.Option(help="given, funasr, or the URL of an endpoint. [default: funasr if installed, else given]"),
-]
-Judge = Annotated[
-    str | None,
-    typer.Option(help="signals, or the URL(s) of an OpenAI-compatible server, comma-separated. [default: signals]"),
-]
-Repeats = Annotated[int | None, typer.Option(help="Judgements of every dimension. [default: 1]")]
-Concurrency = Annotated[int | None, typer.Option(help="Conversations played at the same time. [default: 2]")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]")]
-Deadline = Annotated[float | None, typer.Option("--deadline", help="Seconds per turn. [default: 600]")]
-After = Annotated[
-    AfterFailure | None, typer.Option(help="What a failed turn means for later ones. [default: continue]")
-]
-Retry = Annotated[
-    str | None, typer.Option(help="Play turns with these outcomes again: failed,timed_out,blocked,retired,not_played.")
-]
-Script = Annotated[
-    str | None,
-    typer.Option(help="URL of the OpenAI-compatible server that writes the replies of scripted systems."),
-]
-MaxUsd = Annotated[float | None, typer.Option("--max-usd", help="The most the run folder may spend, in US dollars.")]
-MaxVideo = Annotated[
-    float | None, typer.Option("--max-video-seconds", help="The most video the run may ask paid services for.")
-]
-Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings; flags come before it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Playing(Group):
+    """Settings of the verbs that play, by name; None where nothing was said."""
+
+    out: Annotated[Path | None, _setting("out", "--out", "-o")] = None
+    scenarios: Annotated[str | None, _setting("scenarios")] = None
+    only: Annotated[list[str] | None, _setting("only")] = None
+    categories: Annotated[list[str] | None, _setting("categories", "--category")] = None
+    limit: Annotated[int | None, _setting("limit")] = None
+    personas: Personas = None
+    systems: Annotated[str | None, _setting("systems", "--systems", "-s")] = None
+    transcriber: Transcriber = None
+    judge: Judge = None
+    repeats: Repeats = None
+    concurrency: Annotated[int | None, _setting("concurrency")] = None
+    seed: Annotated[int | None, _setting("seed")] = None
+    deadline_s: Annotated[float | None, _setting("deadline_s", "--deadline")] = None
+    after_failure: Annotated[AfterFailure | None, _setting("after_failure")] = None
+    script: Annotated[str | None, _setting("script")] = None
+    max_usd: Annotated[float | None, _setting("max_usd", "--max-usd")] = None
+    max_video_seconds: Annotated[float | None, _setting("max_video_seconds", "--max-video-seconds")] = None
+    retry: Annotated[str | None, _setting("retry")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As the settings take them."""
+        return asdict(self) | {"systems": _list(self.systems), "retry": _list(self.retry)}
 
 
 def _list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _play(stages: tuple[Stage, ...], config: Path | None, dry_run: bool, quiet: bool, **options: Any) -> None:
-    """Play; ``options`` are settings by name."""
-    from interbench.base.errors import UsageError
-    from interbench.cli.commands import execute_and_report, print_plan
-    from interbench.pipeline.config import load_settings
-    from interbench.pipeline.run import make_plan
-
-    for name in ("systems", "retry"):
-        options[name] = _list(options[name])
-    plan = make_plan(load_settings(options, config))
-    if (options["livetalk_url"] or options["livetalk_size"]) and not any(s.name == "livetalk" for s in plan.systems):
-        raise UsageError(
-            "--livetalk-url and --livetalk-size are for the system livetalk, which is not among those to test; add it "
-            "with --systems livetalk."
-        )
-    if dry_run:
-        print_plan(plan)
-    else:
-        execute_and_report(plan, stages, quiet=quiet)
-
-
-def _go_on(folder: Path, config: Path | None, changes: dict[str, Any], stages: tuple[Stage, ...], quiet: bool) -> None:
-    """What ``transcribe`` and ``judge`` have in common."""
-    from interbench.cli.commands import execute_and_report
-    from interbench.pipeline.run import resume_plan
-
-    execute_and_report(resume_plan(folder, config, changes), stages, quiet=quiet)
-
-
-def _playing(stages: tuple[Stage, ...]) -> Callable[..., None]:
+def _playing(*stages: Stage) -> Callable[..., None]:
     """A verb that plays: what it is told is kept with the run, also for stages that come later."""
 
     def play(
-        out: Out = None,
-        scenarios: Scenarios = None,
-        only: Only = None,
-        categories: Categories = None,
-        limit: Limit = None,
-        personas: Personas = None,
-        systems: Systems = None,
-        livetalk_url: LiveTalkUrl = None,
-        livetalk_size: LiveTalkSize = None,
-        transcriber: Transcriber = None,
-        judge: Judge = None,
-        repeats: Repeats = None,
-        concurrency: Concurrency = None,
-        seed: Seed = None,
-        deadline_s: Deadline = None,
-        after_failure: After = None,
-        script: Script = None,
-        max_usd: MaxUsd = None,
-        max_video_seconds: MaxVideo = None,
-        retry: Retry = None,
+        playing: Playing,
+        options: Set = None,
         config: Config = None,
         dry_run: DryRun = False,
         quiet: Quiet = False,
     ) -> None:
-        _play(**{**locals(), "stages": stages})
+        from interbench.cli.commands import execute_and_report, print_plan
+        from interbench.pipeline.config import load_settings
+        from interbench.pipeline.plan import make_plan
+        from interbench.pipeline.set_options import with_options
 
-    return play
+        plan = make_plan(with_options(load_settings(playing.settings(), config), options or ()))
+        if dry_run:
+            print_plan(plan)
+        else:
+            execute_and_report(plan, stages, quiet=quiet)
+
+    return grouped(play)
 
 
 run = app.command(
     "run", help="Play, transcribe, judge, and print the table. The same command again goes on where it was."
-)(_playing(("drive", "transcribe", "judge")))
-drive = app.command("drive", help="Play the scenarios only.")(_playing(("drive",)))
+)(_playing("drive", "transcribe", "judge"))
+drive = app.command("drive", help="Play the scenarios only.")(_playing("drive"))
+
+
+def _go_on(
+    folder: Path,
+    changes: dict[str, Any],
+    stages: tuple[Stage, ...],
+    *,
+    options: list[str] | None,
+    config: Path | None,
+    quiet: bool,
+) -> None:
+    """What ``transcribe`` and ``judge`` have in common."""
+    from interbench.cli.commands import execute_and_report
+    from interbench.pipeline.plan import resume_plan
+
+    execute_and_report(resume_plan(folder, config, changes, options or ()), stages, quiet=quiet)
 
 
 @app.command()
-def transcribe(folder: RunFolder, transcriber: Transcriber = None, config: Config = None, quiet: Quiet = False) -> None:
+def transcribe(
+    folder: RunFolder,
+    transcriber: Transcriber = None,
+    options: Set = None,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
     """Transcribe what has been played."""
-    _go_on(folder, config, {"transcriber": transcriber}, ("transcribe",), quiet)
+    changes = {"transcriber": transcriber}
+    _go_on(folder, changes, ("transcribe",), options=options, config=config, quiet=quiet)
 
 
 @app.command()
@@ -191,20 +178,37 @@ def judge(
     judge: Judge = None,
     repeats: Repeats = None,
     transcriber: Transcriber = None,
+    options: Set = None,
     config: Config = None,
     quiet: Quiet = False,
 ) -> None:
     """Judge what has been played, transcribing what is not yet."""
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
-    _go_on(folder, config, changes, ("transcribe", "judge"), quiet)
+    _go_on(folder, changes, ("transcribe", "judge"), options=options, config=config, quiet=quiet)
 
 
 @app.command()
 def table(
-    sources: Annotated[list[Path], typer.Argument(help="Run folders, or CSV files system,scenario,dimension,score.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run folders, or CSV files system,scenario,dimension,score. label=RUN puts label/ before the names of "
+            "its systems."
+        ),
+    ],
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
     precision: Annotated[int, typer.Option(help="Digits after the point (md, latex, terminal).")] = 2,
     intervals: Annotated[bool, typer.Option(help="Show 95 % intervals (md, latex, terminal).")] = True,
+    means: Annotated[
+        bool, typer.Option("--means", help="Raw means on the judge's scale instead of percentiles.")
+    ] = False,
+    all_columns: Annotated[
+        bool, typer.Option("--all-columns", help="Also columns in which nothing was measured.")
+    ] = False,
+    dimensions: Annotated[
+        str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
+    ] = None,
+    by: Annotated[By | None, typer.Option("--by", help="Apart by category or persona of the scenarios.")] = None,
     compare: Annotated[
         str | None, typer.Option(help="Two systems, comma-separated: print their paired comparison instead.")
     ] = None,
@@ -217,13 +221,17 @@ def table(
     with_published: Annotated[bool, typer.Option("--with-published", help="Quote the paper's rows beneath.")] = False,
 ) -> None:
     """Pool scores to percentiles and print the table."""
-    from interbench.cli.commands import print_table
+    from interbench.cli.results import print_table
 
     print_table(
         sources,
         form=format_.value,
         precision=precision,
         intervals=intervals,
+        means=means,
+        all_columns=all_columns,
+        dimensions=_list(dimensions),
+        by=None if by is None else by.value,
         compare=_list(compare),
         reference=reference,
         write_reference=write_reference,
@@ -235,15 +243,28 @@ def table(
 
 @app.command()
 def report(
-    folder: RunFolder,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to. [default: FOLDER/report]")] = None,
+    sources: Annotated[
+        list[str], typer.Argument(help="A run folder, or several to be compared: before=RUN after=RUN.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to. [default: RUN/report, RUN/report.zip or RUN/report.html]"),
+    ] = None,
     portable: Annotated[bool, typer.Option(help="Copy the media into the report, so that it can be moved.")] = False,
+    zipped: Annotated[bool, typer.Option("--zip", help="One archive with the media, to be mailed.")] = False,
+    single_page: Annotated[
+        bool, typer.Option("--single-page", help="One HTML file with the results, without conversations and clips.")
+    ] = False,
+    title: Annotated[str | None, typer.Option(help="Headline. [default: the folder's name]")] = None,
     judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
 ) -> None:
-    """Write the HTML report of a run."""
-    from interbench.cli.commands import make_report
+    """Write the HTML report of a run, or of several with what changed between them."""
+    from interbench.cli.results import make_report
 
-    typer.echo(make_report(folder, out, portable=portable, judge=judge))
+    made = make_report(
+        sources, out, portable=portable, zipped=zipped, single_page=single_page, judge=judge, title=title
+    )
+    typer.echo(made)
 
 
 @app.command()
@@ -251,12 +272,13 @@ def jobs(
     folder: RunFolder,
     cancel: Annotated[bool, typer.Option("--cancel", help="Ask the services to stop them.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Give them up without asking; they may cost money.")] = False,
+    options: Set = None,
     config: Config = None,
 ) -> None:
     """List remote jobs that are in flight; cancel them or give them up."""
     from interbench.cli.costs import list_jobs
 
-    list_jobs(folder, config, cancel=cancel, forget=forget)
+    list_jobs(folder, config, options or (), cancel=cancel, forget=forget)
 
 
 @app.command("judge-server")
@@ -279,14 +301,17 @@ def judge_server(
 
 @app.command("list")
 def list_(
-    what: Annotated[What, typer.Argument(help="What to list.")],
+    what: Annotated[What | None, typer.Argument(help="What to list; without it, the names of everything.")] = None,
     scenarios: Annotated[str, typer.Option(help="Which scenario set.")] = "all",
+    with_options: Annotated[
+        bool, typer.Option("--options", help="With the options that can be set, their types and defaults.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List systems, scenarios, judges or dimensions."""
-    from interbench.cli import list_verb as listing
+    """List systems, transcribers, judges, dimensions, scenarios or personas, also those of installed plug-ins."""
+    from interbench.cli import list_verb
 
-    listing.show(what.value, scenarios=scenarios, as_json=as_json)
+    list_verb.show(what and what.value, scenarios=scenarios, with_options=with_options, as_json=as_json)
 
 
 @app.command()
@@ -303,9 +328,8 @@ def validate(
 @app.command("check-system")
 def check_system(
     system: Annotated[str, typer.Argument(help="name, name:variant or module:Class.")],
+    options: Set = None,
     config: Config = None,
-    livetalk_url: LiveTalkUrl = None,
-    livetalk_size: LiveTalkSize = None,
     deadline_s: Annotated[float, typer.Option("--deadline", help="Seconds per turn.")] = 120.0,
     keep: Annotated[Path | None, typer.Option(help="Keep the clips in this folder.")] = None,
     transcriber: Transcriber = None,
@@ -313,13 +337,7 @@ def check_system(
     """Try out an adapter and say in plain words what is wrong with it."""
     from interbench.cli.commands import print_conformance
 
-    options = {
-        "systems": [system],
-        "livetalk_url": livetalk_url,
-        "livetalk_size": livetalk_size,
-        "transcriber": transcriber,
-    }
-    raise typer.Exit(print_conformance(options, config, deadline_s, keep))
+    raise typer.Exit(print_conformance(system, config, options or (), deadline_s, keep, transcriber))
 
 
 def _version(show: bool) -> None:
@@ -345,31 +363,11 @@ def main() -> None:
     from interbench.base.streams import settle_streams
 
     settle_streams()
-    status = 130
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        """End as on Ctrl-C, so that nothing is left behind then either."""
-        nonlocal status
-        status = 128 + number
-        handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):
-            raise KeyboardInterrupt
-        handler(signal.SIGINT, frame)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, terminate)
     try:
         app()
     except InterbenchError as error:
         sys.stderr.write(f"interbench: {error}\n")
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, SystemExit) as end:
-        # Typer makes an exit with this status of an interruption.
-        if isinstance(end, SystemExit) and end.code != 130:
-            raise
-        sys.stderr.write("interbench: interrupted; the same command again goes on from here.\n")
-        sys.exit(status)
     except BrokenPipeError:
         # Whoever reads our output has gone (`interbench table ... | head`): nothing is left to say, nor to whom.
         sys.stderr.close()

@@ -16,8 +16,11 @@ import av
 from PIL import Image
 
 from interbench.base.errors import MediaError
+from interbench.media.encoding import macroblock_tree
 
 _TIMEOUT_S = 120.0
+_THREADS = 4
+"""A number of its own: with another number of threads the encoder would write other bytes."""
 
 
 async def last_frame(clip: Path, output: Path) -> Path:
@@ -81,8 +84,11 @@ def write_end(clip: Path, output: Path, seconds: float) -> None:
         if picture.duration and picture.time_base:
             length = float(picture.duration * picture.time_base)
         start = max(0.0, length - seconds)
-        video = target.add_stream("libx264", rate=picture.average_rate, options={"crf": "16"})
-        video.width, video.height, video.pix_fmt = picture.width, picture.height, "yuv420p"
+        options = {"crf": "16"} | macroblock_tree(picture.width)
+        video = target.add_stream("libx264", rate=picture.average_rate, options=options)
+        video.codec_context.thread_count = _THREADS
+        # 4:2:0 colour has no odd sizes; such a picture is made smaller by its odd row or column.
+        video.width, video.height, video.pix_fmt = picture.width & ~1, picture.height & ~1, "yuv420p"
         video.time_base = Fraction(1, 90_000)
         sounds = source.streams.audio[:1]
         audio = target.add_stream("aac", rate=sounds[0].rate, layout=sounds[0].layout) if sounds else None

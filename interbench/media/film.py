@@ -11,6 +11,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from PIL import Image
 
+from interbench.media.encoding import macroblock_tree
 from interbench.media.speech import Samples
 
 AUDIO_RATE = 22_050
@@ -24,20 +25,21 @@ def write_film(
 
     One encoder thread and no time stamps of the day: the same input gives the same bytes.
     """
-    options = {"movflags": "+faststart"} if faststart else {}
-    with av.open(str(path), "w", format="mp4", options={**options, "fflags": "+bitexact"}) as container:
+    placement = {"movflags": "+faststart"} if faststart else {}
+    with av.open(str(path), "w", format="mp4", options={**placement, "fflags": "+bitexact"}) as container:
         video = container.add_stream("libx264", rate=fps)
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
         video.codec_context.gop_size = fps * 2
         # The cheap half of veryfast's searches: drawn pictures gain little from the rest.
-        video.options = {"preset": "veryfast", "crf": "20", "x264-params": "ref=1:bframes=0:me=dia:subme=1:trellis=0"}
+        search = {"preset": "veryfast", "crf": "20", "x264-params": "ref=1:bframes=0:me=dia:subme=1:trellis=0"}
         audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono")
         audio.bit_rate = 96_000
         per_frame = AUDIO_RATE // fps
         for index, image in enumerate(frames):
             if index == 0:
                 video.width, video.height = image.size
+                video.options = {**search, **macroblock_tree(image.width)}
             picture: VideoFrame = VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
             picture.pts = index
             container.mux(video.encode(picture))

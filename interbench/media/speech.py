@@ -8,16 +8,13 @@ into the shape that scenarios need: trimmed, levelled, 16 kHz.
 from __future__ import annotations
 
 import _ctypes
-import atexit
 import contextlib
 import ctypes
 import functools
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import tempfile
 import threading
 import unicodedata
 import wave
@@ -32,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interbench.base.errors import InterbenchError
+from interbench.base.scratch import Scratch
 from interbench.domain.persona import Voice
 from interbench.media.wav import WavError, decode_wav
 
@@ -118,11 +116,15 @@ def _data() -> Path:
         raise SpeechError(f"The synthesizer's voices are missing ({error}). {_REINSTALL}") from error
     if len(os.fsencode(data)) <= _PATH_LIMIT:
         return data
-    folder = Path(tempfile.mkdtemp(prefix="espeak-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    link = folder / data.name
+    link = _scratch().path / data.name
     link.symlink_to(data, target_is_directory=True)
     return link
+
+
+@functools.cache
+def _scratch() -> Scratch:
+    """Kept until the process ends."""
+    return Scratch("espeak")
 
 
 @contextlib.contextmanager
@@ -331,8 +333,8 @@ class SynthesizerCommand:
             SpeechError: the command is missing, fails, takes too long, or writes no readable WAV file.
         """
         voice = voice or Voice()
-        with tempfile.TemporaryDirectory(prefix="speech-") as folder:
-            out, text_file = Path(folder) / "speech.wav", Path(folder) / "text.txt"
+        with Scratch("speech") as scratch:
+            out, text_file = scratch.path / "speech.wav", scratch.path / "text.txt"
             text_file.write_text(text, encoding="utf-8")
             values = {
                 "{text_file}": str(text_file),

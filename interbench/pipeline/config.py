@@ -1,8 +1,8 @@
-"""The settings of a run: file < environment < flags.
+"""The settings of a run: file < environment < command line.
 
-A settings file is TOML with the field names of :class:`Settings`; every field can also be set by an environment
-variable ``INTERBENCH_<FIELD>`` (lists comma-separated). Unknown names are refused everywhere. Keys and tokens never
-stand in settings: adapters and judges read them from environment variables that the settings may name.
+A settings file is TOML with the field names of :class:`Settings`; every field that is no table can also be set by an
+environment variable ``INTERBENCH_<FIELD>`` (lists comma-separated). Unknown names are refused everywhere. Keys and
+tokens never stand in settings: adapters and judges read them from environment variables that the settings may name.
 """
 
 from __future__ import annotations
@@ -17,15 +17,23 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interbench.base.errors import UsageError
+from interbench.base.masking import mask
+from interbench.base.options import near
+from interbench.pipeline.setting_texts import SETTING_TEXTS
 
 PREFIX = "INTERBENCH_"
 _RESERVED = re.compile(
-    r"^INTERBENCH_(LOAD_PLUGINS|VLLM_PYTHON|CHROMIUM|(JUDGE|TRANSCRIBER)_MODEL|[A-Z0-9_]*(KEY|TOKEN))$"
+    r"^INTERBENCH_(LOAD_PLUGINS|IMPORT_FROM|VLLM_PYTHON|CHROMIUM|(JUDGE|TRANSCRIBER)_MODEL|[A-Z0-9_]*(KEY|TOKEN))$"
 )
-_USERINFO = re.compile(r"(\w+://)[^/@\s]+@")
-_SECRET = re.compile(r"(api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 
-DEFAULT_SYSTEMS = ("puppet", "puppet:drift", "puppet:off-topic", "puppet:partial", "puppet:amnesiac")
+
+def _setting(name: str, **limits: Any) -> Any:
+    text = SETTING_TEXTS[name]
+    return Field(text.default, description=text.help, **limits)
+
+
+def _table(name: str) -> Any:
+    return Field(default_factory=dict, description=SETTING_TEXTS[name].help)
 
 
 class Settings(BaseModel):
@@ -33,67 +41,33 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    out: Path = Field(Path("runs/default"), description="The run folder.")
-    scenarios: str = Field("starter", description="starter, all, a folder, a JSON Lines file, or a Hub id.")
-    only: tuple[str, ...] = Field((), description="Scenario ids or patterns such as travel-*.")
-    categories: tuple[str, ...] = Field((), description="Categories to play.")
-    limit: int | None = Field(None, ge=1, description="At most this many scenarios.")
-    personas: Path | None = Field(None, description="A folder with photographs or personas of your own.")
-    systems: tuple[str, ...] = Field(DEFAULT_SYSTEMS, description="Systems to test.")
-    system: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Options by system label.")
-    livetalk_url: str | None = Field(
-        None, description="Address of a server that speaks the conversation protocol, for the system livetalk."
-    )
-    livetalk_size: str | None = Field(
-        None, description="Model size of the server that the system livetalk starts where it has no address."
-    )
-    transcriber: str = Field("auto", description="given, funasr, an endpoint's URL, or auto.")
-    transcriber_options: dict[str, Any] = Field(default_factory=dict)
-    judge: str = Field("signals", description="signals, or the URL(s) of an OpenAI-compatible server.")
-    judge_options: dict[str, Any] = Field(default_factory=dict)
-    repeats: int = Field(1, ge=1, le=100, description="Judgements of every dimension.")
-    concurrency: int = Field(2, ge=1, le=256, description="Conversations played at the same time.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random.")
-    deadline_s: float = Field(600.0, gt=0, le=86_400, description="Seconds after which a turn has timed out.")
-    after_failure: Literal["continue", "stop"] = Field(
-        "continue", description="What a failed turn means for later ones."
-    )
-    script: str | None = Field(
-        None, description="URL of the OpenAI-compatible server that writes the replies of scripted systems."
-    )
-    script_options: dict[str, Any] = Field(default_factory=dict, description="model, words, seed, key_env.")
-    max_usd: float | None = Field(None, ge=0, description="The most the run folder may spend, in US dollars.")
-    max_video_seconds: float | None = Field(None, ge=0, description="The most video it may ask paid services for.")
-    retry: tuple[Literal["failed", "timed_out", "blocked", "retired", "not_played"], ...] = Field(
-        (), description="Outcomes of earlier invocations to play again."
-    )
-
-    @property
-    def system_defaults(self) -> dict[str, dict[str, Any]]:
-        """Options that have a setting of their own, by the name of the built-in system they are for."""
-        return {"livetalk": {"url": self.livetalk_url, "size": self.livetalk_size}}
+    out: Path = _setting("out")
+    scenarios: str = _setting("scenarios")
+    only: tuple[str, ...] = _setting("only")
+    categories: tuple[str, ...] = _setting("categories")
+    limit: int | None = _setting("limit", ge=1)
+    personas: Path | None = _setting("personas")
+    systems: tuple[str, ...] = _setting("systems")
+    system: dict[str, dict[str, Any]] = _table("system")
+    transcriber: str = _setting("transcriber")
+    transcriber_options: dict[str, Any] = _table("transcriber_options")
+    judge: str = _setting("judge")
+    judge_options: dict[str, Any] = _table("judge_options")
+    repeats: int = _setting("repeats", ge=1, le=100)
+    concurrency: int = _setting("concurrency", ge=1, le=256)
+    seed: int = _setting("seed", ge=0, lt=2**31)
+    deadline_s: float = _setting("deadline_s", gt=0, le=86_400)
+    after_failure: Literal["continue", "stop"] = _setting("after_failure")
+    script: str | None = _setting("script")
+    script_options: dict[str, Any] = _table("script_options")
+    max_usd: float | None = _setting("max_usd", ge=0)
+    max_video_seconds: float | None = _setting("max_video_seconds", ge=0)
+    retry: tuple[Literal["failed", "timed_out", "blocked", "retired", "not_played"], ...] = _setting("retry")
 
     def public(self) -> dict[str, Any]:
         """The settings as JSON types, with anything that looks like a secret masked."""
         masked: dict[str, Any] = mask(self.model_dump(mode="json"))
         return masked
-
-
-def mask(value: Any) -> Any:
-    """``value`` without the values of secret-looking keys and without passwords in URLs.
-
-    Names of environment variables (``*_env``) stay.
-    """
-    if isinstance(value, Mapping):
-        return {
-            key: "***" if _SECRET.search(str(key)) and item not in (None, "") else mask(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [mask(item) for item in value]
-    if isinstance(value, str):
-        return _USERINFO.sub(r"\1***@", value)
-    return value
 
 
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
@@ -102,13 +76,25 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     Raises:
         UsageError: naming the file or variable and the field that is wrong.
     """
-    merged: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for source, values in (
+    return merged_settings(
         (str(file), read_settings_file(file)),
         ("the environment", _from_environment(os.environ)),
         ("the command line", {name: value for name, value in flags.items() if value is not None}),
-    ):
+    )
+
+
+def merged_settings(*sources: tuple[str, Mapping[str, Any]]) -> Settings:
+    """Settings by name from several sources, of which later ones come before earlier ones.
+
+    Args:
+        sources: what each is called in messages, and what it says.
+
+    Raises:
+        UsageError: naming the source and the field that is wrong.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, values in sources:
         for name, value in values.items():
             merged[name] = value
             origin[name] = source
@@ -124,7 +110,10 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = ", ".join(Settings.model_fields)
-        return f"The setting {where!r} in {origin.get(field, 'the settings')} is unknown. Known settings: {known}."
+        return (
+            f"The setting {where!r} in {origin.get(field, 'the settings')} is unknown. Known settings: {known}."
+            f"{near(where, Settings.model_fields)}"
+        )
     return f"The setting {where!r} in {origin.get(field, 'the settings')} is wrong: {first['msg']}."
 
 
@@ -133,7 +122,7 @@ def read_settings_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"There is no settings file {file}.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -156,6 +145,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if annotation.startswith("tuple"):
             value = [part.strip() for part in value.split(",") if part.strip()]
         elif annotation.startswith("dict"):
-            raise UsageError(f"{variable}: options given as a table can only stand in a settings file (--config).")
+            raise UsageError(
+                f"{variable}: options given as a table can only stand in a settings file (--config), or one by one on "
+                f"the command line (--set)."
+            )
         found[name] = value
     return found

@@ -11,18 +11,18 @@ import asyncio
 import contextlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from interbench.base.errors import InterbenchError, SystemLoadError
+from interbench.base.masking import mask
+from interbench.base.scratch import Scratch
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
 from interbench.media.pool import MediaPool
-from interbench.pipeline.config import mask
 from interbench.pipeline.findings import Finding, Level, clip_findings, text_findings
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
@@ -62,7 +62,7 @@ async def check_system(
         replace(part, scenario=part.scenario.model_copy(update={"turns": part.scenario.turns[:2]})) for part in parts
     )
     with contextlib.ExitStack() as stack:
-        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interbench-check-")))
+        folder = keep or stack.enter_context(Scratch("check")).path
         host = Host(factory)
         checks = _Checks(spec, host, parts, folder, deadline_s, listens)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
+from interbench.report.breakdown import BYS, Breakdown, By, break_down
 from interbench.report.model import (
     JudgeFacts,
     PlayedScenario,
@@ -28,7 +30,7 @@ from interbench.report.model import (
 from interbench.report.rows import Speed, Step
 from interbench.report.tables import Table, build_table
 from interbench.scenarios.plan import PlannedScenario
-from interbench.stats import Expected, JudgeLabel, ReferencePool, Scores, compare
+from interbench.stats import Comparison, Expected, JudgeLabel, ReferencePool, Scores, compare
 from interbench.store.clips import ClipProblem
 from interbench.store.manifest import read_manifest
 from interbench.store.played import played
@@ -57,6 +59,19 @@ class RunRecords:
     """Every request that may have cost money."""
     clip_problems: Mapping[Key, ClipProblem] = field(default_factory=dict)
     """Clips that are no longer those that were recorded."""
+    label: str = ""
+    """Stands before the names of its systems (``label/system``); empty where they have their own."""
+    remarks: tuple[str, ...] = ()
+    """What a reader must know of how it was brought together with other runs."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.label or self.path.resolve().name
+
+    def bare(self, system: str) -> str:
+        """The name of one of its systems without the label."""
+        return system.removeprefix(f"{self.label}/") if self.label else system
 
     @property
     def plan(self) -> Mapping[str, Sequence[str]]:
@@ -174,9 +189,19 @@ def _steps(timed: Sequence[Exchange]) -> tuple[Step, ...]:
     )
 
 
-def _caveats(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    systems = manifest.get("systems", {})
-    return tuple(f"{label}: {caveat}" for label, facts in systems.items() for caveat in facts.get("caveats", ()))
+UNCHECKED = (
+    "Unchecked: the judge's server can't say which frames and pixels its model saw, so that its verdicts rest on its "
+    "settings alone."
+)
+
+
+def _caveats(run: RunRecords) -> tuple[str, ...]:
+    systems = run.manifest.get("systems", {})
+    return (
+        *([UNCHECKED] if run.judge_identity.get("frames_checked") is False else []),
+        *run.remarks,
+        *(f"{label}: {caveat}" for label, facts in systems.items() for caveat in facts.get("caveats", ())),
+    )
 
 
 def clip_notes(run: RunRecords) -> list[str]:
@@ -217,8 +242,23 @@ def collect_table(
         replicates=replicates,
         seed=seed,
         published=published,
-        caveats=tuple(caveat for run in runs for caveat in (*_caveats(run.manifest), *clip_notes(run))),
+        caveats=tuple(dict.fromkeys(note for run in runs for note in (*_caveats(run), *clip_notes(run)))),
     )
+
+
+def collect_breakdown(runs: Sequence[RunRecords], table: Table, by: By) -> Breakdown:
+    """The ``table`` of these runs apart by category or persona of the scenarios."""
+    scores, expected, _ = collect_scores(runs)
+    kinds = {
+        part.scenario.id: part.scenario.category if by == "category" else part.persona.id
+        for run in runs
+        for part in run.parts
+    }
+    played: dict[str, list[Exchange]] = {}
+    for exchange in (exchange for run in runs for exchange in run.exchanges):
+        if exchange.scenario in kinds:
+            played.setdefault(kinds[exchange.scenario], []).append(exchange)
+    return break_down(by, kinds, table, scores, expected, {kind: speeds(turns) for kind, turns in played.items()})
 
 
 def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeLabel | None]:
@@ -242,8 +282,8 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
         for system, scenarios in run.plan.items():
             if system in plan:
                 raise UsageError(
-                    f"The system {system!r} is in more than one of these runs. Give it another label in one of them "
-                    f"(--systems label={system})."
+                    f"The system {system!r} is in more than one of these runs. Give the folders labels, which go "
+                    f"before the names of their systems: a={first.path} b={run.path}."
                 )
             plan[system] = scenarios
     if pair := alike(plan):
@@ -256,47 +296,75 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
 
 
 def collect_report(run: RunRecords, table: Table) -> ReportData:
-    """Everything the HTML report shows."""
+    """Everything the HTML report of one run shows."""
     scores, _, judge = collect_scores([run])
-    comparisons = tuple(
-        compare(scores, a, b, judge=judge)
-        for index, a in enumerate(scores.systems)
-        for b in scores.systems[index + 1 :]
-    )
     manifest = run.manifest
-    invocations = manifest.get("invocations", [])
-    ear = manifest.get("ear_check")
-    last = invocations[-1] if invocations else {}
+    last = last_invocation(run)
     return ReportData(
-        title=run.path.resolve().name,
+        title=run.name,
         created=manifest["created"],
         finished=manifest.get("finished"),
         versions=last.get("versions", {}),
         host=last.get("host", {}),
         scenario_set=str(manifest["settings"]["scenarios"]),
-        scenario_digest=_set_digest(manifest),
-        judge=JudgeFacts(
-            label=run.judge.name if run.judge else "not judged",
-            comparable=run.judge.comparable if run.judge else True,
-            identity=run.judge_identity,
-            summary=manifest.get("judge_summary", {}),
-        ),
-        transcriber=TranscriberFacts(
-            run.transcriber or "not transcribed",
-            {**run.transcriber_identity, **({"ear check": ear["line"]} if ear else {})},
-        ),
-        systems=tuple(_system_facts(label, manifest) for label in run.plan),
-        scenarios=tuple(PlayedScenario(part.scenario, part.persona, part.audio, part.portrait) for part in run.parts),
-        conversations=_conversations(run),
+        scenario_digest=set_digest(manifest),
+        judge=judge_facts(run),
+        transcriber=transcriber_facts(run),
+        systems=system_facts(run),
+        scenarios=played_scenarios(run),
+        conversations=shown_conversations(run),
         table=table,
-        comparisons=comparisons,
+        comparisons=all_pairs(scores, judge),
         settings=manifest["settings"],
-        usage=_usage(run),
-        notes=_notes(run),
+        usage=run_usage(run),
+        notes=run_notes(run),
+        breakdowns=collect_breakdowns([run], table),
     )
 
 
-def _usage(run: RunRecords) -> dict[str, str]:
+def all_pairs(scores: Scores, judge: JudgeLabel | None) -> tuple[Comparison, ...]:
+    """Every two systems compared, once."""
+    return tuple(compare(scores, a, b, judge=judge) for a, b in itertools.combinations(scores.systems, 2))
+
+
+def last_invocation(run: RunRecords) -> Mapping[str, Any]:
+    """What the manifest keeps of the last command that added to the run; empty if there was none."""
+    invocations = run.manifest.get("invocations", [])
+    last: Mapping[str, Any] = invocations[-1] if invocations else {}
+    return last
+
+
+def judge_facts(run: RunRecords) -> JudgeFacts:
+    """Whose verdicts ``run`` was read with."""
+    return JudgeFacts(
+        label=run.judge.name if run.judge else "not judged",
+        comparable=run.judge.comparable if run.judge else True,
+        identity=run.judge_identity,
+        summary=run.manifest.get("judge_summary", {}),
+    )
+
+
+def transcriber_facts(run: RunRecords) -> TranscriberFacts:
+    """Who heard its clips."""
+    ear = run.manifest.get("ear_check")
+    return TranscriberFacts(
+        run.transcriber or "not transcribed",
+        {**run.transcriber_identity, **({"ear check": ear["line"]} if ear else {})},
+    )
+
+
+def played_scenarios(run: RunRecords) -> tuple[PlayedScenario, ...]:
+    """Those of its plan."""
+    return tuple(PlayedScenario(part.scenario, part.persona, part.audio, part.portrait) for part in run.parts)
+
+
+def collect_breakdowns(runs: Sequence[RunRecords], table: Table) -> tuple[Breakdown, ...]:
+    """By category and by persona, where there is more than one of them."""
+    every = [collect_breakdown(runs, table, by) for by in BYS]
+    return tuple(breakdown for breakdown in every if len(breakdown.parts) > 1)
+
+
+def run_usage(run: RunRecords) -> dict[str, str]:
     """What the run has cost and may cost, for people; empty if nothing in it costs money."""
     if not run.spending:
         return {}
@@ -309,20 +377,27 @@ def _usage(run: RunRecords) -> dict[str, str]:
     return {"paid services": spoken_totals(run.spending), "caps": ", ".join(caps) or "none"}
 
 
-def _set_digest(manifest: Mapping[str, Any]) -> str:
+def set_digest(manifest: Mapping[str, Any]) -> str:
+    """Of the scenarios and personas as they were played."""
     return identity_key({"scenarios": manifest["scenarios"], "personas": manifest["personas"]})
 
 
-def _system_facts(label: str, manifest: Mapping[str, Any]) -> SystemFacts:
-    facts = manifest["systems"].get(label, {})
-    return SystemFacts(
-        name=label,
-        version=str(facts.get("version", "")),
-        description=str(facts.get("description", "")),
-        settings={**facts.get("settings", {}), **facts.get("capabilities", {})},
-        intact=_intact(label, manifest) if facts.get("lowers") else None,
-        lowers=tuple(facts.get("lowers", ())),
-    )
+def system_facts(run: RunRecords) -> tuple[SystemFacts, ...]:
+    """Of every system of its plan."""
+
+    def facts(label: str) -> SystemFacts:
+        known = run.manifest["systems"].get(label, {})
+        return SystemFacts(
+            name=label,
+            version=str(known.get("version", "")),
+            description=str(known.get("description", "")),
+            settings={**known.get("settings", {}), **known.get("capabilities", {})},
+            intact=_intact(label, run.manifest) if known.get("lowers") else None,
+            lowers=tuple(known.get("lowers", ())),
+            media_root=run.path,
+        )
+
+    return tuple(facts(label) for label in run.plan)
 
 
 def _intact(label: str, manifest: Mapping[str, Any]) -> str | None:
@@ -331,7 +406,8 @@ def _intact(label: str, manifest: Mapping[str, Any]) -> str | None:
     return next((other for other, facts in manifest["systems"].items() if facts.get("spec") == whole), None)
 
 
-def _conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
+def shown_conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
+    """All of its plan, played or not."""
     exchanges: dict[tuple[str, str], list[Exchange]] = {}
     for exchange in run.exchanges:
         exchanges.setdefault((exchange.system, exchange.scenario), []).append(exchange)
@@ -359,8 +435,9 @@ def _conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
     )
 
 
-def _notes(run: RunRecords) -> tuple[str, ...]:
-    notes = [*_caveats(run.manifest), *clip_notes(run)]
+def run_notes(run: RunRecords) -> tuple[str, ...]:
+    """Plain sentences for the top of a report."""
+    notes = [*_caveats(run), *clip_notes(run)]
     turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
     planned = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios)
     if len(run.exchanges) < planned:

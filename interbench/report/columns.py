@@ -7,7 +7,7 @@ To add a column is to add an entry to :data:`COLUMNS`; what it shows must be in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from interbench.domain.dimensions import DIMENSIONS, Dimension
@@ -53,8 +53,21 @@ class Column:
     """The object of the JSON in which the figure stands as an object of its own; empty for a plain field."""
     unit: str = "value"
     """What the figure is called within that object."""
+    raw: Callable[[Row], float | None] | None = None
+    """The same figure on the judge's own scale, where it has one."""
     link: str = ""
     """Fragment of the viewer's address that shows what the figure was made from."""
+
+    @property
+    def on_judges_scale(self) -> Column:
+        """The column with its raw figures, which have no intervals; itself where it has none."""
+        if self.raw is None:
+            return self
+        return replace(self, value=self.raw, interval=lambda row: None, digits=2, raw=None)
+
+    def measured(self, rows: Sequence[Row]) -> bool:
+        """Whether any of the rows has a value in it."""
+        return any(self.value(row) is not None for row in rows)
 
     def text(self, row: Row, number: Callable[[float], str]) -> str:
         """The figure as people read it, its decimal number written by ``number``."""
@@ -106,6 +119,7 @@ def dimension_column(dimension: Dimension) -> Column:
         in_csv=("lo", "hi", "mean", "scored", "expected"),
         section="dimensions",
         unit="percentile",
+        raw=lambda row: row.figure(key).mean,
         link=f"dimension={key}&order=systems",
     )
 
@@ -113,6 +127,12 @@ def dimension_column(dimension: Dimension) -> Column:
 def _unheard(row: Row) -> str:
     reasons = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in row.speed.unheard.items())
     return f"{sum(row.speed.unheard.values())} of {row.speed.n} turns without: {reasons}" if reasons else ""
+
+
+def _no_mean(row: Row) -> str:
+    if row.mean.percentile is not None or row.quoted_from:
+        return ""
+    return "not scored in every measured dimension"
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -149,6 +169,33 @@ COLUMNS: tuple[Column, ...] = (
     ),
     *(dimension_column(dimension) for dimension in DIMENSIONS),
     Column(
+        key="mean_percentile",
+        heading="Mean",
+        title="Plain mean of the measured dimensions; no overall score",
+        group="summary",
+        value=lambda row: row.mean.percentile,
+        interval=lambda row: row.mean.interval,
+        better="higher",
+        why=_no_mean,
+        facts=lambda row: {
+            "mean_percentile_lo": row.mean.lo,
+            "mean_percentile_hi": row.mean.hi,
+            "mean_raw": row.mean.mean,
+        },
+        in_csv=("mean_percentile_lo", "mean_percentile_hi", "mean_raw"),
+        raw=lambda row: row.mean.mean,
+    ),
+    Column(
+        key="rank",
+        heading="Rank",
+        title="By that mean: 1 + how many systems have an interval wholly above this one's, so that systems tie",
+        group="summary",
+        value=lambda row: row.rank,
+        format=lambda row: str(row.rank),
+        digits=0,
+        why=lambda row: "" if row.rank is not None or row.quoted_from else "no interval of the mean to rank by",
+    ),
+    Column(
         key="scored",
         heading="Coverage",
         title="Verdicts with a score, of those expected",
@@ -159,3 +206,19 @@ COLUMNS: tuple[Column, ...] = (
     ),
 )
 """In the order of the table, after the name of the system."""
+
+
+def shown_columns(
+    columns: Sequence[Column], rows: Sequence[Row], *, dimensions: Sequence[str] | None = None, everything: bool = False
+) -> tuple[Column, ...]:
+    """The columns worth showing to people: those with a value in any of the ``rows``, or all with ``everything``.
+
+    With ``dimensions`` only these of the dimensions, measured or not. Coverage always stays.
+    """
+
+    def shown(column: Column) -> bool:
+        if column.section == "dimensions" and dimensions is not None:
+            return column.key in dimensions
+        return everything or column.measured(rows)
+
+    return tuple(column for column in columns if shown(column))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from interbench.base.errors import UsageError
 from interbench.report.grid import DASH, Cell, Grid, to_latex, to_markdown
-from interbench.report.sheet import SheetWriter
-from interbench.report.tables import FORMATS, Format, who_judged
+from interbench.report.notes import counted, who_judged
+from interbench.report.tables import FORMATS, PLAIN, Format, View, csv_text
 from interbench.report.terminal import to_rich
 from interbench.stats import LEVEL, Comparison
 
@@ -18,46 +18,59 @@ if TYPE_CHECKING:
     import rich.console
 
 SCHEMA = "interbench.comparison/1"
+SIGNIFICANT = 0.05
 
 
-def render_comparison(comparison: Comparison, format: Format, *, precision: int = 2) -> str:  # noqa: A002
-    """As text that ends in a newline; ``csv`` and ``json`` in full precision.
+def render_comparison(comparison: Comparison, format: Format, view: View = PLAIN) -> str:  # noqa: A002
+    """As text that ends in a newline; ``csv`` and ``json`` whole and in full precision.
 
-    Raises :class:`~interbench.base.errors.UsageError` for an unknown format or a precision outside 0 to 15.
+    Raises :class:`~interbench.base.errors.UsageError` for an unknown format.
     """
     match format:
         case "csv":
-            return _csv(comparison)
+            return comparisons_csv([comparison])
         case "json":
             return json.dumps(_json(comparison), indent=2, allow_nan=False) + "\n"
         case "md":
-            return to_markdown(_grid(comparison, precision))
+            return to_markdown(_grid(comparison, view))
         case "latex":
-            return to_latex(_grid(comparison, precision))
+            return to_latex(_grid(comparison, view))
         case _:
             raise UsageError(f"{format!r} is not a format of tables; choose one of {', '.join(FORMATS)}.")
 
 
 def render_comparison_rich(
-    comparison: Comparison, *, precision: int = 2, width: int | None = None
+    comparison: Comparison, view: View = PLAIN, *, width: int | None = None
 ) -> rich.console.RenderableType:
-    """For a terminal of ``width`` columns.
-
-    Raises :class:`~interbench.base.errors.UsageError` for a precision outside 0 to 15.
-    """
-    return to_rich(_grid(comparison, precision), width)
+    """For a terminal of ``width`` columns."""
+    return to_rich(_grid(comparison, view), width)
 
 
-def _grid(comparison: Comparison, precision: int) -> Grid:
-    if not 0 <= precision <= 15:
-        raise UsageError(f"A precision of {precision} digits can't be shown; choose 0 to 15.")
+def power_note(comparison: Comparison) -> str:
+    """Whether any difference could be significant here; empty if it could."""
+    if comparison.smallest_p_holm < SIGNIFICANT:
+        return ""
+    compared = [row for row in comparison.dimensions if row.scenarios]
+    if not compared:
+        return "No scenario is scored for both."
+    most = max(row.scenarios for row in compared)
+    return (
+        f"No difference can be significant here: the smallest p possible with {counted(most, 'scenario')} is "
+        f"{comparison.smallest_p:.4g}, corrected for {counted(len(compared), 'dimension')} "
+        f"{comparison.smallest_p_holm:.4g}."
+    )
 
+
+def _grid(comparison: Comparison, view: View) -> Grid:
     def number(value: float | None, sign: str = "") -> str:
-        return DASH if value is None else f"{value:{sign}.{precision}f}"
+        return DASH if value is None else f"{value:{sign}.{view.precision}f}"
 
     def probability(value: float | None) -> str:
         return DASH if value is None else f"{value:.4f}" if value >= 0.0001 else "<0.0001"
 
+    chosen = [d for d in comparison.dimensions if view.dimensions is None or d.dimension in view.dimensions]
+    shown = [d for d in chosen if view.all_columns or view.dimensions is not None or d.scenarios]
+    hidden = [d.dimension for d in chosen if d not in shown]
     rows = tuple(
         (
             Cell(d.dimension),
@@ -69,19 +82,28 @@ def _grid(comparison: Comparison, precision: int) -> Grid:
             Cell(probability(d.p_holm)),
             Cell(str(d.scenarios)),
         )
-        for d in comparison.dimensions
+        for d in shown
     )
     header = ("Dimension", comparison.a, comparison.b, "Difference", "95 % interval", "p", "p (Holm)", "Scenarios")
-    kind = "all" if comparison.exact else "random"
     notes = (
-        f"Mean percentiles of {comparison.a} less those of {comparison.b}, over the scenarios where both are scored; "
-        f"pool: {', '.join(comparison.pool.systems)} on {len(comparison.pool.scenarios)} scenarios.",
-        f"Intervals: bootstrap over scenarios, {comparison.replicates} replicates. p: two-sided, {kind} "
-        f"{comparison.permutations} exchanges of labels within scenarios; Holm-corrected over the dimensions. Seed "
-        f"{comparison.seed}.",
+        f"Mean percentiles of {comparison.a} minus those of {comparison.b}, over the scenarios where both are scored; "
+        f"pool: {', '.join(comparison.pool.systems)} on {counted(len(comparison.pool.scenarios), 'scenario')}.",
+        f"Intervals: bootstrap over scenarios, {comparison.replicates} replicates. p: two-sided, "
+        f"{exchanges(comparison)} of labels within scenarios; Holm-corrected over the dimensions. "
+        f"Seed {comparison.seed}.",
+        power_note(comparison),
+        f"Without a scenario scored for both and not shown: {', '.join(hidden)}." if hidden else "",
         who_judged(comparison.judge),
     )
-    return Grid(header, (rows,), notes)
+    return Grid(header, (rows,), tuple(filter(None, notes)))
+
+
+def exchanges(comparison: Comparison) -> str:
+    """How many exchanges of labels p comes from, for people."""
+    if comparison.exact:
+        many = comparison.permutations
+        return f"all {many} exchanges" if many > 1 else "the only exchange"
+    return f"{comparison.permutations} random exchanges"
 
 
 def _json(comparison: Comparison) -> dict[str, Any]:
@@ -96,6 +118,8 @@ def _json(comparison: Comparison) -> dict[str, Any]:
         "permutations": comparison.permutations,
         "exact": comparison.exact,
         "seed": comparison.seed,
+        "smallest_p": comparison.smallest_p,
+        "smallest_p_holm": comparison.smallest_p_holm,
         "dimensions": {
             d.dimension: {key: value for key, value in dataclasses.asdict(d).items() if key != "dimension"}
             for d in comparison.dimensions
@@ -103,11 +127,8 @@ def _json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _csv(comparison: Comparison) -> str:
-    out = io.StringIO()
-    writer = SheetWriter(out)
+def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
+    """A row per pair and dimension."""
     fields = ("dimension", "mean_a", "mean_b", "difference", "lo", "hi", "p", "p_holm", "scenarios")
-    writer.writerow(["a", "b", *fields])
-    for d in comparison.dimensions:
-        writer.writerow([comparison.a, comparison.b, *(getattr(d, field) for field in fields)])
-    return out.getvalue()
+    rows = [[pair.a, pair.b, *(getattr(d, field) for field in fields)] for pair in comparisons for d in pair.dimensions]
+    return csv_text([["a", "b", *fields], *rows])

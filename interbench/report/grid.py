@@ -77,8 +77,9 @@ def to_markdown(grid: Grid) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_latex(grid: Grid) -> str:
-    """A ``table`` environment for ``\\usepackage{booktabs}``; the notes become the caption."""
+def to_latex(grid: Grid, label: str = "tab:interbench") -> str:
+    """A ``table`` environment for the packages booktabs and graphicx, shrunk to the width of the text where needed; the
+    notes become the caption."""
 
     def cell(cell: Cell) -> str:
         text = escape_latex(cell.text)
@@ -92,13 +93,15 @@ def to_latex(grid: Grid) -> str:
     if grid.notes:
         lines.append(rf"\caption{{{escape_latex(' '.join(grid.notes))}}}")
     lines += [
+        rf"\label{{{label}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * (len(grid.header) - 1)}}}",
         r"\toprule",
         line([escape_latex(text) for text in grid.header]),
     ]
     for section in grid.sections:
         lines += [r"\midrule", *(line([cell(c) for c in row]) for row in section)]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 

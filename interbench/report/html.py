@@ -6,28 +6,34 @@ inline and nothing is fetched. Names and texts reach ``index.html`` through auto
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
+import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from interbench import __version__
+from interbench.base import termination
 from interbench.base.errors import StoreError
-from interbench.domain.dimensions import DIMENSIONS
 from interbench.report import overview, payload
+from interbench.report.data_files import csv_files
 from interbench.report.grid import DASH
-from interbench.report.links import Links
+from interbench.report.links import MEDIA, Links
 from interbench.report.model import ReportData
 from interbench.report.plots import PERCENTILES, ring, spokes
-from interbench.report.tables import FORMATS, render
+from interbench.report.tables import FORMATS, View, render
 
 MARKER = ".interbench-report"
 """Lies in every report, so that only a folder that is one is ever replaced."""
@@ -44,6 +50,7 @@ CSP = "; ".join(
 )
 
 _HERE = Path(__file__).resolve().parent
+_PAGE_SCRIPTS = ("common.js", "overview.js")
 _EXTENSIONS = {"md": "md", "csv": "csv", "latex": "tex", "json": "json"}
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -61,17 +68,114 @@ def write_report(data: ReportData, out: Path, *, media_root: Path, portable: boo
     """
     out = out.absolute()
     _refuse_to_replace(out)
-    try:
+    with _explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with _staging(out) as staging:
             _write(data, staging, Links(media_root, out, staging, portable=portable))
             _put(staging, out)
+    return out / "index.html"
+
+
+def write_archive(data: ReportData, out: Path, *, media_root: Path) -> Path:
+    """Write a portable report as the ZIP archive ``out``, whole or not at all, and return its path.
+
+    Raises:
+        StoreError: ``out`` is no ``.zip``, is something other than a file, or can't be written.
+    """
+    _require_file(out, ".zip")
+    with _explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _staging(out) as staging:
+            folder = staging / out.stem
+            folder.mkdir()
+            _write(data, folder, Links(media_root, out.absolute(), folder, portable=True))
+            draft = staging / out.name
+            with zipfile.ZipFile(draft, "w", strict_timestamps=False) as archive:
+                for path in sorted(folder.rglob("*")):
+                    # Clips are compressed already.
+                    kind = zipfile.ZIP_STORED if path.is_relative_to(folder / MEDIA) else zipfile.ZIP_DEFLATED
+                    archive.write(path, path.relative_to(staging), kind)
+            draft.replace(out)
+    return out
+
+
+def write_page(data: ReportData, out: Path) -> Path:
+    """Write the results as one HTML file, with its styles, scripts and CSV files in it and without conversations and
+    clips; return its path.
+
+    Raises:
+        StoreError: ``out`` is no ``.html``, is something other than a file, or can't be written.
+    """
+    _require_file(out, ".html")
+    style, scripts = (_static("report.css"), tuple(_static(name) for name in _PAGE_SCRIPTS))
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {' '.join(map(_hash, scripts))}",
+            f"style-src {_hash(style)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+    made = overview.make_overview(data)
+    types = {"csv": "text/csv", "json": "application/json"}
+
+    def inside(name: str, text: str) -> str:
+        kind = types.get(name.rpartition(".")[2], "text/plain")
+        return f"data:{kind};charset=utf-8;base64," + base64.b64encode(text.encode("utf-8", "replace")).decode()
+
+    text = _page(
+        "index",
+        data,
+        made,
+        policy,
+        files={name: inside(name, of) for name, of in {**_tables(data), **csv_files(data, made)}.items()},
+        inline=(Markup(style), tuple(map(Markup, scripts))),  # noqa: S704 - our own files
+    )
+    with _explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft = out.with_name(f".{out.name}.{os.getpid()}")
+        with termination.undivided():
+            try:
+                draft.write_text(text, encoding="utf-8")
+                draft.replace(out)
+            finally:
+                draft.unlink(missing_ok=True)
+    return out
+
+
+@contextlib.contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StoreError(
-            f"The report can't be written to {out} ({error.strerror or error}). Make room or name another folder, then "
+            f"The report can't be written to {out} ({error.strerror or error}). Make room or name another place, then "
             "run the command again; the run itself is untouched."
         ) from error
-    return out / "index.html"
+
+
+def _require_file(out: Path, ending: str) -> None:
+    if out.suffix.lower() != ending:
+        raise StoreError(f"{out} has not the ending {ending}; name a file that has, with --out.")
+    if out.is_dir():
+        raise StoreError(f"{out} is a folder; name a file, with --out.")
+
+
+def _static(name: str) -> str:
+    return (_HERE / "static" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """As a content security policy allows an inline script or style by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _tables(data: ReportData) -> dict[str, str]:
+    """The result table as files."""
+    return {f"table.{_EXTENSIONS[form]}": render(data.table, form, View(intervals=True)) for form in FORMATS}
 
 
 def _write(data: ReportData, folder: Path, links: Links) -> None:
@@ -79,9 +183,10 @@ def _write(data: ReportData, folder: Path, links: Links) -> None:
         "Written by interbench; replaced whole when the report is made again.\n", encoding="utf-8"
     )
     shutil.copytree(_HERE / "static", folder / "static")
-    for format_ in FORMATS:
-        text = render(data.table, format_, intervals=True)
-        (folder / f"table.{_EXTENSIONS[format_]}").write_text(text, encoding="utf-8", errors="replace")
+    made = overview.make_overview(data)
+    files = {**_tables(data), **csv_files(data, made)}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="")
 
     percentile = payload.percentile_in(data.table.pool)
     shards = folder / "data"
@@ -92,15 +197,33 @@ def _write(data: ReportData, folder: Path, links: Links) -> None:
         text = payload.script(name, payload.shard_payload(data, index, links))
         (shards / f"{name}.js").write_text(text, encoding="ascii")
 
-    templates = _environment()
-    shared = {"title": data.title, "version": __version__, "csp": Markup(CSP), "data": data}  # noqa: S704 - a constant
-    pages: dict[str, dict[str, Any]] = {
-        "index": {"o": overview.make_overview(data), "dimensions": DIMENSIONS},
-        "conversations": {},
-    }
-    for page, context in pages.items():
-        text = templates.get_template(f"{page}.html").render(**shared, **context, page=page)
+    for page in ("index", "conversations"):
+        text = _page(page, data, made, CSP, files={name: name for name in files})
         (folder / f"{page}.html").write_text(text, encoding="utf-8")
+
+
+def _page(
+    page: str,
+    data: ReportData,
+    made: overview.Overview,
+    policy: str,
+    *,
+    files: Mapping[str, str],
+    inline: tuple[Markup, tuple[Markup, ...]] | None = None,
+) -> str:
+    """``files`` are names of CSV files and the like to their addresses; ``inline`` are style and scripts of a page that
+    is to stand alone."""
+    template = _environment().get_template(f"{page}.html")
+    return template.render(
+        title=data.title,
+        version=__version__,
+        csp=Markup(policy),  # noqa: S704 - made of constants and hashes
+        data=data,
+        o=made,
+        files=files,
+        inline=inline,
+        page=page,
+    )
 
 
 def _environment() -> Environment:
@@ -121,6 +244,7 @@ def _environment() -> Environment:
         pretty=_pretty,
         figure=_figure,
         clean=_clean,
+        breakable=_breakable,
     )
     environment.globals.update(percentiles=PERCENTILES, ring=ring, spokes=spokes, table_files=_EXTENSIONS, dash=DASH)
     return environment
@@ -131,6 +255,12 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str) and not isinstance(value, Markup):
         return _CONTROL.sub("\ufffd", value)
     return value
+
+
+def _breakable(name: str) -> Markup:
+    """A name that breaks after its marks of punctuation, where it must."""
+    pieces = re.split(r"(?<=[:/_@.-])(?=[^:/_@.-])", _clean(name))
+    return Markup("<wbr>").join(escape(piece) for piece in pieces)
 
 
 def _fixed(value: float | None, digits: int = 1, sign: str = "") -> str:
@@ -171,12 +301,15 @@ def _refuse_to_replace(out: Path) -> None:
 
 @contextlib.contextmanager
 def _staging(out: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    with termination.undivided():
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        settled = termination.at_end(partial(shutil.rmtree, folder, ignore_errors=True))
     try:
         folder.chmod(_usual_mode(folder))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        settled()
 
 
 def _usual_mode(folder: Path) -> int:
@@ -193,13 +326,17 @@ def _put(staging: Path, out: Path) -> None:
     if not out.exists():
         staging.rename(out)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        out.rename(aside / "old")
+    with termination.undivided():
+        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
-            staging.rename(out)
-        except OSError:
-            (aside / "old").rename(out)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            out.rename(aside / "old")
+            try:
+                staging.rename(out)
+            except OSError:
+                (aside / "old").rename(out)
+                raise
+        finally:
+            remove = partial(shutil.rmtree, aside, ignore_errors=True)
+            settled = termination.at_end(remove)
+    remove()
+    settled()

@@ -26,38 +26,39 @@ class Links:
 
     def __init__(self, media_root: Path, out: Path, staging: Path, *, portable: bool) -> None:
         self._root = media_root.absolute()
-        self._real_root = media_root.resolve()
         self._out = out.absolute()
         self._media = staging / MEDIA
         self._portable = portable
         self._copied: dict[Path, str] = {}
 
-    def clip(self, name: str, stem: str) -> Link:
-        """To a system's clip, named relative to the media root; ``stem`` is what a copy of it would be called.
+    def clip(self, name: str, stem: str, root: Path | None = None) -> Link:
+        """To a system's clip, named relative to ``root`` (None for the media root); ``stem`` is what a copy of it would
+        be called.
 
-        The name is not trusted: nothing outside the media root is ever linked or copied, symlinks followed.
+        The name is not trusted: nothing outside that root is ever linked or copied, symlinks followed.
         """
+        root = self._root if root is None else root.absolute()
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or "\0" in name:
             return Link(None, "The recorded path of this clip leaves the run folder, so it is not linked.")
-        path = self._root / parts
+        path = root / parts
         try:
-            if not path.resolve(strict=True).is_relative_to(self._real_root):
+            if not path.resolve(strict=True).is_relative_to(root.resolve()):
                 return Link(None, "This clip is a link that leaves the run folder, so it is not shown.")
             if not path.is_file():
                 return Link(None, "The recorded path of this clip is not a file.")
         except OSError:
             return Link(None, "The file of this clip is no longer in the run folder.")
-        return self._link(path, stem)
+        return self._link(path, stem, root)
 
     def file(self, path: Path, stem: str) -> Link:
         """To a file of the scenario set: the user's speech, a portrait."""
         if not path.is_file():
             return Link(None, f"The file {path.name} is missing from the scenario set.")
-        return self._link(path.absolute(), stem)
+        return self._link(path.absolute(), stem, self._root)
 
-    def _link(self, path: Path, stem: str) -> Link:
-        if not self._portable and path.is_relative_to(self._root):
+    def _link(self, path: Path, stem: str, root: Path) -> Link:
+        if not self._portable and path.is_relative_to(root):
             return Link(_address(os.path.relpath(path, self._out)))
         if path not in self._copied:
             suffix = path.suffix.lower() if re.fullmatch(r"\.[a-z0-9]{1,5}", path.suffix.lower()) else ""

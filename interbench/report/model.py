@@ -17,6 +17,8 @@ from interbench.domain.records import Exchange, Transcript, Verdict
 from interbench.domain.scenario import Scenario
 
 if TYPE_CHECKING:
+    from interbench.report.breakdown import Breakdown
+    from interbench.report.changes import Changes
     from interbench.report.tables import Table
     from interbench.stats import Comparison
 
@@ -60,6 +62,8 @@ class SystemFacts:
     """For a controlled defect: the name of the system it was derived from."""
     lowers: tuple[str, ...] = ()
     """For a controlled defect: keys of the dimensions in which it must score below ``intact``."""
+    media_root: Path | None = None
+    """The run folder that holds its clips; None for the media root of the whole report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,10 @@ class ReportData:
     usage: Mapping[str, Any] = field(default_factory=dict)
     """Further figures over the whole run to be shown under costs (budget caps, GPU hours ...). What exchanges cost is
     added up by the report."""
+    breakdowns: tuple[Breakdown, ...] = ()
+    """The table apart by kind of scenario."""
+    changes: Changes | None = None
+    """Between runs, if the report is of several."""
     notes: tuple[str, ...] = ()
     """Plain sentences for the top of the report, e.g. that the run is not finished or the ear check was poor."""
 

@@ -10,20 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSIONS, Dimension, dimension
 from interbench.domain.records import Exchange
+from interbench.report.breakdown import Breakdown
 from interbench.report.columns import Column
-from interbench.report.grid import Mark
+from interbench.report.comparisons import SIGNIFICANT, exchanges, power_note
+from interbench.report.grid import DASH, Mark
 from interbench.report.model import ReportData, SystemFacts
+from interbench.report.notes import notes, small_pool_notes
 from interbench.report.payload import OUTCOMES, plain, real_time_factor
 from interbench.report.plots import PERCENTILES, Radar, StripPlot, radar, strip_plot
-from interbench.report.rows import Row
-from interbench.report.tables import Table, notes
-from interbench.stats import PairedDifference
+from interbench.report.rows import Figure, Row
+from interbench.report.tables import Table
+from interbench.stats import Comparison, PairedDifference, Repeats
 
 FEWEST_SPOKES = 3
 """A radar needs as many dimensions; fewer make no outline."""
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,24 @@ class ColumnHead:
 
 
 @dataclass(frozen=True, slots=True)
+class RawFigure:
+    value: float | None
+    text: str
+    mark: Mark | None
+
+
+@dataclass(frozen=True, slots=True)
 class ResultCell:
     head: ColumnHead
+    value: float | None
+    """To sort by."""
     text: str
     """A dash if it is missing."""
-    ends: tuple[str, str] | None
-    """Of its interval."""
+    ends: str
+    """Of its interval; empty without one."""
     mark: Mark | None
+    raw: RawFigure | None
+    """The same on the judge's scale, where there is such a figure."""
     missing: bool
     why: str
     """Why the figure is missing or not whole, for people; empty otherwise."""
@@ -118,7 +131,7 @@ class DefectCheck:
 
 @dataclass(frozen=True, slots=True)
 class ComparedPair:
-    """Cells in the order of the dimensions; ``winner`` is the slot whose colour a clear difference gets."""
+    """Cells in the order of the compared dimensions; ``winner`` is the slot whose colour a clear difference gets."""
 
     a: int
     b: int
@@ -134,6 +147,34 @@ class CostRow:
     priced: int
     """Turns whose cost is known."""
     usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KindFigure:
+    """One system on the scenarios of one kind; texts are dashes where nothing is scored."""
+
+    percentile: str
+    raw: str
+    value: float | None
+    raw_value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    kind: str
+    scenarios: int
+    cells: tuple[tuple[int, str, Mapping[str, KindFigure]], ...]
+    """(slot, system, figures by dimension and ``mean``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindTable:
+    """The figures apart by kind of scenario."""
+
+    by: str
+    keys: tuple[str, ...]
+    """What can be shown: ``mean`` if there is one, and the measured dimensions."""
+    rows: tuple[KindRow, ...]
 
 
 @dataclass(frozen=True)
@@ -156,6 +197,17 @@ class Overview:
     outcome_names: tuple[str, ...]
     pairs: tuple[ComparedPair, ...]
     pair_note: str
+    power: str
+    """Whether any difference could be significant; empty if so."""
+    measured: tuple[Dimension, ...]
+    """In which anybody has a score."""
+    unmeasured: tuple[Dimension, ...]
+    kinds: tuple[KindTable, ...]
+    repeats: tuple[tuple[Dimension, Repeats], ...]
+    changed: tuple[ComparedPair, ...]
+    """Systems of later runs with those of the first."""
+    notices: tuple[str, ...]
+    """What stands on top of the page."""
     defects: tuple[DefectCheck, ...]
     costs: tuple[CostRow, ...]
     usage: Mapping[str, Any]
@@ -166,7 +218,9 @@ def make_overview(data: ReportData) -> Overview:
     """Work out everything the first page shows."""
     slots = {system.name: index for index, system in enumerate(data.systems)}
     exchanges = [exchange for conversation in data.conversations for exchange in conversation.exchanges]
-    measured = tuple(d.key for d in DIMENSIONS if any(r.figure(d.key).percentile is not None for r in data.table.rows))
+    measured = data.table.measured
+    shown = data.table.shown
+    hidden = [column for column in data.table.columns if column not in shown]
     outcomes = _outcomes(data, slots)
     return Overview(
         slots=slots,
@@ -176,15 +230,22 @@ def make_overview(data: ReportData) -> Overview:
         groups=_groups(data.table),
         results=tuple(_result(data.table, row, slots[row.system], index) for index, row in enumerate(data.table.rows)),
         quoted=tuple(_result(data.table, row) for row in data.table.published),
-        notes=notes(data.table),
+        notes=notes(data.table, hidden),
         dots=_dots(data, slots, measured),
         radars=_radars(data, slots, measured) if len(measured) >= FEWEST_SPOKES else (),
         radar_keys=measured,
         speeds=_speeds(data, exchanges),
         outcomes=outcomes,
         outcome_names=tuple(name for name in OUTCOMES if any(name in row.counts for row in outcomes)),
-        pairs=tuple(_pair(comparison.a, comparison.b, comparison.dimensions, slots) for comparison in data.comparisons),
+        pairs=tuple(_pair(comparison, slots, measured) for comparison in data.comparisons),
         pair_note=_pair_note(data),
+        power=_power(data),
+        measured=tuple(d for d in DIMENSIONS if d.key in measured),
+        unmeasured=tuple(d for d in DIMENSIONS if d.key not in measured),
+        kinds=tuple(_kinds(breakdown, slots, measured) for breakdown in data.breakdowns),
+        repeats=tuple((dimension(key), of) for key, of in data.table.repeats.items()),
+        changed=tuple(_pair(pair, slots, measured) for pair in (data.changes.figures if data.changes else ())),
+        notices=tuple(dict.fromkeys((*data.notes, *small_pool_notes(data.table)))),
         defects=_defects(data, slots),
         costs=_costs(data, slots, exchanges),
         usage=plain({**data.judge.summary, **data.usage}),
@@ -213,10 +274,15 @@ def decimal(value: float, digits: int, sign: str = "") -> str:
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
 
 
+def span(low: float, high: float) -> str:
+    """An interval in few letters: with a dash, or a word where that could be taken for a minus."""
+    return f"{decimal(low, 1)}{'–' if low >= 0 else ' to '}{decimal(high, 1)}"
+
+
 def _heads(table: Table) -> tuple[ColumnHead, ...]:
-    groups = [None, *(column.group for column in table.columns)]
+    groups = [None, *(column.group for column in table.shown)]
     return tuple(
-        ColumnHead(column, column.group != before) for column, before in zip(table.columns, groups, strict=False)
+        ColumnHead(column, column.group != before) for column, before in zip(table.shown, groups, strict=False)
     )
 
 
@@ -226,11 +292,21 @@ def _result(table: Table, row: Row, slot: int | None = None, index: int | None =
     def cell(head: ColumnHead) -> ResultCell:
         column = head.column
         ends = column.interval(row)
+
+        def text(of: Column) -> str:
+            return of.text(row, lambda value: decimal(value, of.digits))
+
+        def mark(of: Column) -> Mark | None:
+            return None if index is None else of.marks(table.rows)[index]
+
+        raw = column.on_judges_scale
         return ResultCell(
             head,
-            column.text(row, lambda value: decimal(value, column.digits)),
-            None if ends is None else (decimal(ends[0], 0), decimal(ends[1], 0)),
-            None if index is None else column.marks(table.rows)[index],
+            column.value(row),
+            text(column),
+            "" if ends is None else span(*ends),
+            mark(column),
+            None if column.raw is None else RawFigure(raw.value(row), text(raw), mark(raw)),
             column.value(row) is None,
             column.why(row),
         )
@@ -240,9 +316,7 @@ def _result(table: Table, row: Row, slot: int | None = None, index: int | None =
 
 def _groups(table: Table) -> tuple[tuple[str, int], ...]:
     """Name and width of every run of columns of one group."""
-    return tuple(
-        (group, len(list(run))) for group, run in itertools.groupby(table.columns, lambda column: column.group)
-    )
+    return tuple((group, len(list(run))) for group, run in itertools.groupby(table.shown, lambda column: column.group))
 
 
 def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...]) -> dict[str, tuple[DotRow, ...]]:
@@ -328,24 +402,54 @@ def _outcomes(data: ReportData, slots: Mapping[str, int]) -> tuple[OutcomeRow, .
     )
 
 
-def _pair(a: str, b: str, dimensions: tuple[PairedDifference, ...], slots: Mapping[str, int]) -> ComparedPair:
+def _pair(comparison: Comparison, slots: Mapping[str, int], measured: tuple[str, ...]) -> ComparedPair:
+    a, b = slots[comparison.a], slots[comparison.b]
+
     def winner(cell: PairedDifference) -> int | None:
         if cell.difference is None or cell.p_holm is None or cell.p_holm >= SIGNIFICANT:
             return None
-        return slots[a] if cell.difference > 0 else slots[b]
+        return a if cell.difference > 0 else b
 
-    return ComparedPair(slots[a], slots[b], tuple((cell, winner(cell)) for cell in dimensions))
+    cells = tuple((cell, winner(cell)) for cell in comparison.dimensions if cell.dimension in measured)
+    return ComparedPair(a, b, cells)
+
+
+def _power(data: ReportData) -> str:
+    """Said once, for the pair that could show most."""
+    if not data.comparisons:
+        return ""
+    return power_note(min(data.comparisons, key=lambda comparison: comparison.smallest_p_holm))
+
+
+def _kinds(breakdown: Breakdown, slots: Mapping[str, int], measured: tuple[str, ...]) -> KindTable:
+    def figure(of: Figure) -> KindFigure:
+        def text(value: float | None, digits: int) -> str:
+            return DASH if value is None else decimal(value, digits)
+
+        return KindFigure(text(of.percentile, 1), text(of.mean, 2), of.percentile, of.mean)
+
+    def cells(part: Table) -> tuple[tuple[int, str, Mapping[str, KindFigure]], ...]:
+        return tuple(
+            (
+                slots[row.system],
+                row.system,
+                {"mean": figure(row.mean), **{key: figure(row.figure(key)) for key in measured}},
+            )
+            for row in part.rows
+        )
+
+    rows = tuple(KindRow(kind, breakdown.scenarios[kind], cells(part)) for kind, part in breakdown.parts.items())
+    return KindTable(breakdown.by, ("mean", *measured), rows)
 
 
 def _pair_note(data: ReportData) -> str:
     if not data.comparisons:
         return ""
     first = data.comparisons[0]
-    tried = f"all {first.permutations}" if first.exact else f"{first.permutations} random"
     return (
-        "Mean percentile of the first less that of the second, over the scenarios where both are scored, with a 95 % "
-        f"interval (bootstrap over scenarios, {first.replicates} replicates) and a two-sided p ({tried} "
-        f"exchanges of labels within scenarios), corrected for the dimensions after Holm. Coloured "
+        "Mean percentile of the first minus that of the second, over the scenarios where both are scored, with a 95 % "
+        f"interval (bootstrap over scenarios, {first.replicates} replicates) and a two-sided p ({exchanges(first)} "
+        f"of labels within scenarios), corrected for the dimensions after Holm. Coloured "
         f"where that p is below {SIGNIFICANT:g}, in the colour of the better system."
     )
 

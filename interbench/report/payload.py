@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from scipy.special import ndtr
@@ -17,6 +18,9 @@ from interbench.stats import Pool
 
 Percentile = Callable[[str, float], float | None]
 """Dimension key and raw score to percentile in the table's pool; None if the pool does not know the dimension."""
+
+ClipLink = Callable[[str, str], Link]
+"""From a clip's recorded name and the name a copy would have."""
 
 Json = dict[str, Any]
 OUTCOMES: tuple[str, ...] = (*(outcome.value for outcome in Outcome), "pending")
@@ -133,13 +137,18 @@ def shard_payload(data: ReportData, index: int, links: Links) -> Json:
             for number, (turn, path) in enumerate(zip(scenario.turns, audio, strict=False), start=1)
         ],
         "systems": [
-            _conversation(conversations.get(s.name), len(scenario.turns), f"{stem}{n + 1}-{anchor(s.name)}", links)
+            _conversation(
+                conversations.get(s.name),
+                len(scenario.turns),
+                f"{stem}{n + 1}-{anchor(s.name)}",
+                partial(links.clip, root=s.media_root),
+            )
             for n, s in enumerate(data.systems)
         ],
     }
 
 
-def _conversation(conversation: ShownConversation | None, turns: int, stem: str, links: Links) -> Json | None:
+def _conversation(conversation: ShownConversation | None, turns: int, stem: str, link: ClipLink) -> Json | None:
     """``None`` for a pair that is not planned; in its turns ``None`` for one that has not been played yet."""
     if conversation is None:
         return None
@@ -151,7 +160,7 @@ def _conversation(conversation: ShownConversation | None, turns: int, stem: str,
                 exchanges[n],
                 conversation.transcripts.get(n),
                 f"{stem}-{n}",
-                links,
+                link,
                 conversation.clip_problems.get(n),
             )
             if n in exchanges
@@ -162,12 +171,12 @@ def _conversation(conversation: ShownConversation | None, turns: int, stem: str,
     }
 
 
-def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, links: Links, problem: str | None) -> Json:
+def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, link: ClipLink, problem: str | None) -> Json:
     return {
         "outcome": exchange.outcome.value,
         "code": exchange.code,
         "message": exchange.message,
-        "clip": _clip(exchange, stem, links, problem),
+        "clip": _clip(exchange, stem, link, problem),
         "facts": _facts(exchange.facts),
         "timings": _timings(exchange.timings, exchange.facts),
         "reported": exchange.reply_text,
@@ -181,10 +190,10 @@ def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, links: L
     }
 
 
-def _clip(exchange: Exchange, stem: str, links: Links, problem: str | None) -> Json | None:
+def _clip(exchange: Exchange, stem: str, link: ClipLink, problem: str | None) -> Json | None:
     if not exchange.clip:
         return None
-    return _link(Link(None, problem) if problem else links.clip(exchange.clip, stem))
+    return _link(Link(None, problem) if problem else link(exchange.clip, stem))
 
 
 def _facts(facts: ClipFacts | None) -> Json | None:

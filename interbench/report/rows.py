@@ -81,6 +81,10 @@ class Row:
     speed: Speed = NO_SPEED
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """By key of the dimension: all of them if the row was measured here."""
+    mean: Figure = NO_FIGURE
+    """Plain mean over the dimensions in which anybody is scored; empty if one of them is missing here."""
+    rank: int | None = None
+    """By that mean, see :func:`interbench.stats.ranks`."""
     quoted_from: str = ""
     """Where the figures were published; empty if they were measured here."""
 
@@ -103,5 +107,5 @@ def quoted(published: PublishedRow) -> Row:
         published.system,
         Speed(published.latency_s, published.fps),
         {key: Figure(percentile) for key, percentile in published.percentiles.items()},
-        SOURCE,
+        quoted_from=SOURCE,
     )

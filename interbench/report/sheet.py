@@ -22,3 +22,7 @@ class SheetWriter:
 
     def writerow(self, row: Iterable[object]) -> None:
         self._writer.writerow([sheltered(cell) if isinstance(cell, str) else cell for cell in row])
+
+    def writerows(self, rows: Iterable[Iterable[object]]) -> None:
+        for row in rows:
+            self.writerow(row)

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from interbench.base.errors import UsageError
-from interbench.domain.published import PUBLISHED, SOURCE
-from interbench.report.columns import COLUMNS, Column
+from interbench.domain.dimensions import dimension
+from interbench.domain.published import PUBLISHED
+from interbench.report.columns import COLUMNS, Column, shown_columns
 from interbench.report.grid import Cell, Grid, Mark, to_latex, to_markdown
-from interbench.report.rows import NO_SPEED, Figure, Row, Speed, quoted
+from interbench.report.notes import notes
+from interbench.report.rows import NO_FIGURE, NO_SPEED, Figure, Row, Speed, quoted
 from interbench.report.sheet import SheetWriter
 from interbench.report.terminal import to_rich
 from interbench.stats import (
@@ -31,13 +32,17 @@ from interbench.stats import (
     JudgeLabel,
     Pool,
     ReferencePool,
+    Repeats,
     Scores,
     bootstrap_means,
     choose_replicates,
     interval,
     make_pool,
+    mean_of_dimensions,
     measure_coverage,
+    measure_repeats,
     percentiles,
+    ranks,
     read_scores,
     system_means,
 )
@@ -75,7 +80,19 @@ class Table:
     """Quoted beneath; neither pooled nor marked."""
     caveats: tuple[str, ...] = ()
     """What a reader has to know of single systems, a sentence each."""
+    repeats: Mapping[str, Repeats] = field(default_factory=dict)
+    """By key of the dimension, where conversations were judged repeatedly."""
     columns: tuple[Column, ...] = COLUMNS
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Keys of the dimensions in which anybody is scored."""
+        return tuple(key for key in KEYS if any(row.figure(key).percentile is not None for row in self.rows))
+
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns with a value."""
+        return shown_columns(self.columns, (*self.rows, *self.published))
 
     def to_reference(self) -> ReferencePool:
         """This table's pool as a file to be; the same reference again if one was used."""
@@ -140,9 +157,12 @@ def build_table(
     systems = len(scores.systems)
     means = system_means(percentiles(cells, pool), cells, systems)
     raw = system_means(cells.value, cells, systems)
+    measured = [int(d) for d in np.unique(cells.dimension)]
+    mean, raw_mean = (mean_of_dimensions(figures, measured) for figures in (means, raw))
 
     resampling = None
     low = high = np.full(means.shape, np.nan)
+    mean_low = mean_high = np.full(systems, np.nan)
     if intervals:
         resampling = Resampling(choose_replicates(replicates, len(cells.value), seed), seed)
         if len(cells.value):
@@ -157,6 +177,7 @@ def build_table(
                 frozen=reference is not None,
             )
             low, high = interval(replicated)
+            mean_low, mean_high = interval(mean_of_dimensions(replicated, measured))
 
     index = {name: number for number, name in enumerate(scores.systems)}
 
@@ -168,52 +189,89 @@ def build_table(
         lo, hi = (float(low[at]), float(high[at])) if intervals and covered.scored >= 2 else (None, None)
         return Figure(float(means[at]), lo, hi, float(raw[at]), covered)
 
+    def mean_figure(system: str) -> Figure:
+        at = index.get(system)
+        if at is None or not measured or np.isnan(mean[at]):
+            return NO_FIGURE
+        enough = intervals and all(coverage[system][KEYS[d]].scored >= 2 for d in measured)
+        lo, hi = (float(mean_low[at]), float(mean_high[at])) if enough else (None, None)
+        return Figure(float(mean[at]), lo, hi, float(raw_mean[at]))
+
+    rows = tuple(
+        Row(
+            system,
+            (speeds or {}).get(system, NO_SPEED),
+            {key: figure(system, key) for key in KEYS},
+            mean_figure(system),
+        )
+        for system in expected.scenarios
+    )
+    placed = ranks([row.mean.interval for row in rows])
     return Table(
-        rows=tuple(
-            Row(system, (speeds or {}).get(system, NO_SPEED), {key: figure(system, key) for key in KEYS})
-            for system in expected.scenarios
-        ),
+        rows=tuple(replace(row, rank=rank) for row, rank in zip(rows, placed, strict=True)),
         pool=pool,
         judge=judge,
         reference=reference,
         resampling=resampling,
         published=tuple(map(quoted, PUBLISHED)) if published else (),
         caveats=caveats,
+        repeats=measure_repeats(scores),
     )
 
 
-def render(table: Table, format: Format, *, precision: int = 2, intervals: bool = False) -> str:  # noqa: A002
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown to people of a table, and how."""
+
+    precision: int = 2
+    """Digits after the point, 0 to 15."""
+    intervals: bool = False
+    means: bool = False
+    """Raw means on the judge's scale instead of percentiles."""
+    all_columns: bool = False
+    """Also columns in which nothing was measured."""
+    dimensions: tuple[str, ...] | None = None
+    """Only these of the dimensions; None for those that were measured."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.precision <= 15:
+            raise UsageError(f"A precision of {self.precision} digits can't be shown; choose 0 to 15.")
+        for key in self.dimensions or ():
+            dimension(key)
+
+    def number(self, value: float) -> str:
+        return f"{value:.{self.precision}f}"
+
+
+PLAIN = View()
+
+
+def render(table: Table, format: Format, view: View = PLAIN) -> str:  # noqa: A002
     """The table as text that ends in a newline.
 
-    ``precision`` digits and ``intervals`` are for ``md`` and ``latex``; ``csv`` and ``json`` carry everything in full
-    precision. Raises :class:`~interbench.base.errors.UsageError` for an unknown format or a precision outside 0 to 15.
+    The ``view`` is for ``md`` and ``latex``; ``csv`` and ``json`` carry everything in full precision. Raises
+    :class:`~interbench.base.errors.UsageError` for an unknown format.
     """
     match format:
         case "csv":
-            return _csv(table)
+            return csv_text(csv_rows(table))
         case "json":
             return json.dumps(to_json(table), indent=2, allow_nan=False) + "\n"
         case "md":
-            return to_markdown(_grid(table, precision, intervals))
+            return to_markdown(_grid(table, view))
         case "latex":
-            return to_latex(_grid(table, precision, intervals))
+            return to_latex(_grid(table, view))
         case _:
             raise UsageError(f"{format!r} is not a format of tables; choose one of {', '.join(FORMATS)}.")
 
 
-def render_rich(
-    table: Table, *, precision: int = 2, intervals: bool = False, width: int | None = None
-) -> rich.console.RenderableType:
-    """The table for a terminal of ``width`` columns; where it is too wide it gets a column per system instead.
-
-    Raises :class:`~interbench.base.errors.UsageError` for a precision outside 0 to 15.
-    """
-    return to_rich(_grid(table, precision, intervals), width)
+def render_rich(table: Table, view: View = PLAIN, *, width: int | None = None) -> rich.console.RenderableType:
+    """The table for a terminal of ``width`` columns; where it is too wide it gets a column per system instead."""
+    return to_rich(_grid(table, view), width)
 
 
 def to_json(table: Table) -> dict[str, Any]:
     """The JSON document, schema ``interbench.table/1`` (``docs/statistics.md``)."""
-    marks = _marks(table)
     return {
         "schema": SCHEMA,
         "judge": table.judge.model_dump() if table.judge else None,
@@ -242,23 +300,30 @@ def to_json(table: Table) -> dict[str, Any]:
             }
             for column in table.columns
         ],
-        "systems": [
-            {
-                "system": row.system,
-                "turns": row.speed.n,
-                "parts_s": {
-                    step.name: {"median": step.median_s, "p95": step.p95_s, "turns": step.n} for step in row.speed.steps
-                },
-                **_fields(table.columns, row, {key: of_column[number] for key, of_column in marks.items()}),
-            }
-            for number, row in enumerate(table.rows)
-        ],
+        "systems": json_systems(table),
         "published": [
             {"system": row.system, "quoted_from": row.quoted_from, **_fields(table.columns, row)}
             for row in table.published
         ],
+        "repeats": {key: asdict(repeats) for key, repeats in table.repeats.items()},
         "notes": list(notes(table)),
     }
+
+
+def json_systems(table: Table) -> list[dict[str, Any]]:
+    """What the JSON says of every system measured here."""
+    marks = {column.key: column.marks(table.rows) for column in table.columns}
+    return [
+        {
+            "system": row.system,
+            "turns": row.speed.n,
+            "parts_s": {
+                step.name: {"median": step.median_s, "p95": step.p95_s, "turns": step.n} for step in row.speed.steps
+            },
+            **_fields(table.columns, row, {key: of_column[number] for key, of_column in marks.items()}),
+        }
+        for number, row in enumerate(table.rows)
+    ]
 
 
 def _fields(columns: Sequence[Column], row: Row, marks: Mapping[str, Mark | None] | None = None) -> dict[str, Any]:
@@ -275,71 +340,43 @@ def _fields(columns: Sequence[Column], row: Row, marks: Mapping[str, Mark | None
     return fields
 
 
-def who_judged(judge: JudgeLabel | None) -> str:
-    """The sentence that goes with every figure of that judge."""
-    if judge is None:
-        return "The scores came without the name of their judge."
-    text = f"Judge: {judge.name}" + (f" ({judge.identity})." if judge.identity else ".")
-    if not judge.comparable:
-        text += (
-            f" {judge.name} works offline: its figures are not comparable with those of a vision-language model (VLM) "
-            "judge."
-        )
-    return text
-
-
-def notes(table: Table) -> tuple[str, ...]:
-    """What a reader must know beside the figures, one sentence or two each."""
-    return tuple(
-        note
-        for note in (
-            *table.caveats,
-            _pool_note(table),
-            _judge_note(table),
-            _interval_note(table),
-            _flat_note(table),
-            _missing_note(table),
-            _unheard_note(table),
-            _published_note(table),
-        )
-        if note
+def _grid(table: Table, view: View) -> Grid:
+    columns = shown_columns(
+        table.columns, (*table.rows, *table.published), dimensions=view.dimensions, everything=view.all_columns
     )
-
-
-def _grid(table: Table, precision: int, intervals: bool) -> Grid:
-    if not 0 <= precision <= 15:
-        raise UsageError(f"A precision of {precision} digits can't be shown; choose 0 to 15.")
-
-    def number(value: float) -> str:
-        return f"{value:.{precision}f}"
+    hidden = [column for column in table.columns if column not in columns]
+    if view.means:
+        columns = tuple(column.on_judges_scale for column in columns)
 
     def aside(column: Column, row: Row) -> str:
-        ends = column.interval(row) if intervals else None
-        return "" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]"
+        ends = column.interval(row) if view.intervals else None
+        return "" if ends is None else f"[{view.number(ends[0])}, {view.number(ends[1])}]"
 
-    marks = _marks(table)
+    marks = {column.key: column.marks(table.rows) for column in columns}
     measured = tuple(
         (
             Cell(row.system),
-            *(Cell(c.text(row, number), marks[c.key][index], aside(c, row)) for c in table.columns),
+            *(Cell(c.text(row, view.number), marks[c.key][index], aside(c, row)) for c in columns),
         )
         for index, row in enumerate(table.rows)
     )
     published = tuple(
-        (Cell(f"{row.system} (quoted)"), *(Cell(c.text(row, number)) for c in table.columns)) for row in table.published
+        (Cell(f"{row.system} (quoted)"), *(Cell(c.text(row, view.number)) for c in columns)) for row in table.published
     )
-    header = ("System", *(column.heading for column in table.columns))
-    return Grid(header, (measured, published) if published else (measured,), notes(table))
+    header = ("System", *(column.heading for column in columns))
+    sections = (measured, published) if published else (measured,)
+    return Grid(header, sections, notes(table, hidden, means=view.means))
 
 
-def _marks(table: Table) -> dict[str, list[Mark | None]]:
-    """By column, one per measured row."""
-    return {column.key: column.marks(table.rows) for column in table.columns}
-
-
-def _csv(table: Table) -> str:
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """``rows`` as CSV with ``\\n`` at the end of each; None is an empty cell."""
     out = io.StringIO()
-    writer = SheetWriter(out)
+    SheetWriter(out).writerows(rows)
+    return out.getvalue()
+
+
+def csv_rows(table: Table) -> list[list[Any]]:
+    """The table's CSV, header first."""
     beside = [(c, ("", *c.in_csv) if not c.section else ("",)) for c in table.columns]
     behind = [(c, c.in_csv) for c in table.columns if c.section]
 
@@ -351,85 +388,14 @@ def _csv(table: Table) -> str:
             filled += [known.get(name) if name else column.value(row) for name in names]
         return filled
 
-    writer.writerow(
+    rows: list[list[Any]] = [
         ["system"]
         + [name or column.key for column, names in beside for name in names]
         + ["source", "judge"]
         + [f"{column.key}_{name}" for column, names in behind for name in names]
-    )
+    ]
     for row in (*table.rows, *table.published):
         source = f"quoted from {row.quoted_from}" if row.quoted_from else "measured"
         judge = None if row.quoted_from or table.judge is None else table.judge.name
-        writer.writerow([row.system, *cells(row, beside), source, judge, *cells(row, behind)])
-    return out.getvalue()
-
-
-def _pool_note(table: Table) -> str:
-    systems, scenarios = table.pool.systems, len(table.pool.scenarios)
-    if not systems:
-        return "Nothing is scored, so there is no pool."
-    named = ", ".join(systems[:12]) + (f" and {len(systems) - 12} more" if len(systems) > 12 else "")
-    frozen = "Percentiles are relative to a frozen pool" if table.reference else "Percentiles are relative to the pool"
-    return f"{frozen} of {_count(len(systems), 'system')} ({named}) on {_count(scenarios, 'scenario')}."
-
-
-def _judge_note(table: Table) -> str:
-    judge, frozen_by = table.judge, table.reference.judge if table.reference else table.judge
-    text = who_judged(judge)
-    if table.reference and (judge is None) != (frozen_by is None):
-        other = f"was made by {frozen_by.name}" if frozen_by else "came without the name of its judge"
-        text += f" The frozen pool {other}; that both are the same judge could not be checked."
-    return text
-
-
-def _interval_note(table: Table) -> str:
-    if not table.resampling:
-        return ""
-    return (
-        f"95 % intervals: bootstrap over scenarios, {table.resampling.replicates} replicates, seed "
-        f"{table.resampling.seed}."
-    )
-
-
-def _flat_note(table: Table) -> str:
-    flat = [key for key, m in table.pool.moments.items() if m.sigma == 0]
-    return f"Without spread in the pool, so that everyone gets 50: {', '.join(flat)}." if flat else ""
-
-
-def _missing_note(table: Table) -> str:
-    reasons: Counter[str] = Counter()
-    samples = 0
-    for row in table.rows:
-        for figure in row.figures.values():
-            reasons.update(figure.coverage.missing)
-            samples += figure.coverage.samples_missing
-    text = ""
-    if reasons:
-        listed = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in reasons.most_common())
-        text = f"Missing verdicts, counted in the coverage: {listed}."
-    if samples:
-        text += f" {_count(samples, 'repeated judgement')} without a score left out of averages."
-    return text.strip()
-
-
-def _unheard_note(table: Table) -> str:
-    reasons: Counter[str] = Counter()
-    for row in table.rows:
-        reasons.update(row.speed.unheard)
-    if not reasons:
-        return ""
-    listed = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in reasons.most_common())
-    return f"Turns without a time to first speech, left out of its median: {listed}."
-
-
-def _published_note(table: Table) -> str:
-    if not table.published:
-        return ""
-    return (
-        f"Rows marked (quoted) are the published ones of {SOURCE}, relative to the paper's own pool; they are neither "
-        "reproduced nor pooled here."
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        rows.append([row.system, *cells(row, beside), source, judge, *cells(row, behind)])
+    return rows

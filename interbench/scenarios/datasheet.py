@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from interbench.base import termination
 from interbench.base.errors import InterbenchError, UsageError
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.scenario import Scenario, Turn
@@ -270,4 +271,5 @@ def _holds(file: Path, text: str) -> bool:
 
 
 if __name__ == "__main__":
+    termination.heed("Interrupted; the same command again writes what is out of date.")
     sys.exit(main())

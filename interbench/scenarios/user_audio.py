@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from interbench.base import termination
 from interbench.base.errors import InterbenchError, ScenarioError
 from interbench.base.progress import Progress, make_progress
 from interbench.domain.persona import Voice
@@ -134,11 +135,19 @@ def render(folder: Path, *, command: str | None = None, everything: bool = False
         if everything or made.get(line.path) != wanted[line.path] or not _target(folder, line.path).is_file()
     ]
     progress.total("speaking", len(due))
+
+    def write_record() -> None:
+        record = {path: made[path] for path in sorted(made)}
+        (folder / RECORD).parent.mkdir(exist_ok=True)
+        (folder / RECORD).write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
+
+    settled = termination.at_end(write_record)
     try:
         for line in due:
             target = _target(folder, line.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             speech = speak_line(line, synthesizer)
+            made.pop(line.path, None)
             encode_audio(speech.samples, speech.rate, target)
             made[line.path] = wanted[line.path]
             progress.advance("speaking")
@@ -146,9 +155,8 @@ def render(folder: Path, *, command: str | None = None, everything: bool = False
             _target(folder, path).unlink(missing_ok=True)
             del made[path]
     finally:
-        record = {path: made[path] for path in sorted(made)}
-        (folder / RECORD).parent.mkdir(exist_ok=True)
-        (folder / RECORD).write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
+        settled()
+        write_record()
     return len(due)
 
 
@@ -191,4 +199,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    termination.heed("Interrupted; the same command again goes on from here.")
     sys.exit(main())

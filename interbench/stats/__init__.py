@@ -6,9 +6,11 @@ Nothing here knows of run folders, systems or judges; it takes :class:`Scores` a
 from interbench.stats.bootstrap import LEVEL, bootstrap_means, choose_replicates, interval, replicates_for
 from interbench.stats.comparison import Comparison, PairedDifference, compare, holm, permutation_test
 from interbench.stats.coverage import Coverage, Expected, measure_coverage
+from interbench.stats.overall import mean_of_dimensions, ranks
 from interbench.stats.pooling import Moments, Pool, make_pool, moments, percentiles, system_means
 from interbench.stats.read_csv import read_scores
 from interbench.stats.reference import JudgeLabel, ReferencePool
+from interbench.stats.repeats import Repeats, measure_repeats
 from interbench.stats.scores import KEYS, Cells, ScoreRecord, Scores
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "PairedDifference",
     "Pool",
     "ReferencePool",
+    "Repeats",
     "ScoreRecord",
     "Scores",
     "bootstrap_means",
@@ -31,10 +34,13 @@ __all__ = [
     "holm",
     "interval",
     "make_pool",
+    "mean_of_dimensions",
     "measure_coverage",
+    "measure_repeats",
     "moments",
     "percentiles",
     "permutation_test",
+    "ranks",
     "read_scores",
     "replicates_for",
     "system_means",

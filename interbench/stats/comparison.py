@@ -52,6 +52,16 @@ class Comparison:
     """Whether ``permutations`` are all there are."""
     seed: int
 
+    @property
+    def smallest_p(self) -> float:
+        """No p of this comparison can be below it, however large the difference."""
+        return min(1.0, 2 / self.permutations) if self.exact else 1 / (1 + self.permutations)
+
+    @property
+    def smallest_p_holm(self) -> float:
+        """The same of the corrected p: the smallest is multiplied by the number of dimensions compared."""
+        return min(1.0, self.smallest_p * sum(row.scenarios > 0 for row in self.dimensions))
+
 
 def compare(
     scores: Scores,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from interbench.base import termination
 from interbench.base.errors import ReferencePoolError
 from interbench.domain.dimensions import no_such_dimension
 from interbench.stats.pooling import Moments, Pool
@@ -91,9 +92,11 @@ class ReferencePool(BaseModel):
     def write(self, path: Path) -> None:
         """Replaces the file at once or not at all. Raises :class:`~interbench.base.errors.ReferencePoolError`."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
+        text = self.model_dump_json(by_alias=True, indent=2) + "\n"
         try:
-            draft.write_text(self.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
-            draft.replace(path)
+            with termination.undivided():
+                draft.write_text(text, encoding="utf-8")
+                draft.replace(path)
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise ReferencePoolError(f"The reference {path} can't be written: {error.strerror or error}.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -127,6 +127,25 @@ class Scores:
     def concat(cls, parts: Sequence[Scores]) -> Scores:
         """Several sets of judgements by the same judge as one. Raises ScoresError if a row stands in two of them."""
         return join(parts)._without_duplicates()
+
+    def only(self, scenarios: Collection[str]) -> Scores:
+        """The judgements of these scenarios; the systems stay, also where nothing of theirs is left."""
+        kept = [index for index, name in enumerate(self.scenarios) if name in scenarios]
+        place = np.full(len(self.scenarios) + 1, -1, np.int32)
+        place[kept] = np.arange(len(kept))
+        mask = place[self.scenario] >= 0
+        return Scores(
+            self.systems,
+            tuple(self.scenarios[index] for index in kept),
+            self.samples,
+            self.reasons,
+            self.system[mask],
+            place[self.scenario[mask]],
+            self.dimension[mask],
+            self.sample[mask],
+            self.value[mask],
+            self.reason[mask],
+        )
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """The first row that repeats an earlier one's (system, scenario, dimension, sample), as (earlier, later)."""

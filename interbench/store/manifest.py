@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench import __version__
+from interbench.base import termination
 from interbench.base.errors import IncomparableError, StoreError
 from interbench.store.trouble import explained
 
@@ -107,7 +108,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write atomically."""
     temporary = path.with_suffix(".tmp")
     text = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    with explained(path.parent):
+    with explained(path.parent), termination.undivided():
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
 

@@ -1,5 +1,19 @@
-"""``python -m livetalk``."""
+"""The program: `livetalk`, or `python -m livetalk`."""
 
-from livetalk.cli.main import main
+from livetalk.base import termination
 
-main()
+
+def main() -> None:
+    """Run the command line, and end in good order when a signal says so."""
+    termination.heed("livetalk: interrupted.")
+    try:
+        # Only now: what takes long to import can be interrupted as well.
+        from livetalk.cli.main import main as run_verb
+
+        run_verb()
+    except termination.Terminated:
+        termination.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -29,6 +29,10 @@ from livetalk.thinkers.script import ScriptedThinker
 from prometheus_client.parser import text_string_to_metric_families
 
 READY_S = 180.0
+
+PATIENCE_S = 120.0
+"""Ends a hang, and never a test on a machine that is busy with others."""
+
 RATE = 24_000
 
 #: A word of about half a second.
@@ -151,7 +155,7 @@ class LiveServer:
             **{
                 "base_url": self.url,
                 "headers": headers,
-                "timeout": 60.0,
+                "timeout": PATIENCE_S,
                 "trust_env": False,
                 "event_hooks": {"response": [self.check_documented]},
                 **options,
@@ -203,7 +207,7 @@ def _operation(document: dict[str, Any], request: httpx.Request) -> dict[str, An
     return None
 
 
-def until(happened: Callable[[], bool], seconds: float = 60.0) -> bool:
+def until(happened: Callable[[], bool], seconds: float = PATIENCE_S) -> bool:
     """Whether it happens in time, looked for again and again."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -258,7 +262,7 @@ class Clip:
 
 
 def raw_request(
-    port: int, head: str, pieces: Iterator[bytes] | tuple[bytes, ...] = (), *, timeout: float = 20.0
+    port: int, head: str, pieces: Iterator[bytes] | tuple[bytes, ...] = (), *, timeout: float = PATIENCE_S
 ) -> bytes:
     """Send bytes as they are and return all that comes back, also if the server stops listening in the middle."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:

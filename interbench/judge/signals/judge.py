@@ -32,7 +32,7 @@ _UNMEASURED = {
 
 
 class Signals(Judge):
-    """Measures Multi-Video Coherence, Semantic Relevance, Information Completeness and Context Understanding.
+    """Offline: measures Multi-Video Coherence, Semantic Relevance, Information Completeness and Context Understanding.
 
     Args:
         media: decodes the clips; without one the judge starts its own.

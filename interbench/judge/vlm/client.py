@@ -9,11 +9,10 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import ConfigDict
 
 from interbench.base.errors import JudgeError
 from interbench.base.remote import Secret, environment_proxy, excerpt, is_loopback, retry_after
@@ -37,8 +36,6 @@ _CONNECT_S = 20.0
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a request may take and how often it is tried again."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     timeout_s: float = 600.0
     """One attempt, from sending to the end of the answer."""

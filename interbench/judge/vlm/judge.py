@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from interbench.base.errors import JudgeError, UsageError
+from interbench.base.options import Inline
 from interbench.base.remote import Secret, base_url, is_loopback
 from interbench.domain.records import PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
@@ -21,19 +23,24 @@ from interbench.judge.vlm.rubrics import Prompts
 from interbench.judge.vlm.schedule import Throttle, server_of
 from interbench.judge.vlm.settings import JudgeSettings
 
+MODEL_VARIABLE = "INTERBENCH_JUDGE_MODEL"
+KEY_VARIABLE = "INTERBENCH_JUDGE_KEY"
+
 _NOT_IDENTITY = frozenset({"media", "concurrency", "patience", "prompts", "repeats", "seed"})
 
 
 class VLMJudge(Judge):
-    """Judges with a vision-language model.
+    """A vision-language model behind OpenAI-compatible servers (see judge-server).
 
     Within a conversation one dimension goes first; when it has begun to answer, the server holds the videos and the
     transcript in its prefix cache and the other dimensions follow together. A conversation stays with one server.
 
     Args:
-        urls: base addresses of servers that serve the same model.
-        model: the name under which they serve it; None for the only one there is.
-        api_key_env: name of the environment variable that holds the servers' key.
+        urls: base addresses of servers that serve the same model; as one text they are separated by commas.
+        model: the name under which they serve it. None: what ``INTERBENCH_JUDGE_MODEL`` says, else the only one there
+            is.
+        api_key_env: name of the environment variable that holds the servers' key. None: ``INTERBENCH_JUDGE_KEY``, if it
+            is set.
         settings: see :class:`JudgeSettings`.
         sleep: how to wait between attempts.
 
@@ -46,15 +53,19 @@ class VLMJudge(Judge):
 
     def __init__(
         self,
-        urls: Sequence[str],
+        urls: str | Sequence[str],
         model: str | None = None,
         api_key_env: str | None = None,
-        settings: JudgeSettings | None = None,
+        settings: Annotated[JudgeSettings | None, Inline()] = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings or JudgeSettings()
-        self.urls = tuple(dict.fromkeys(base_url(url) for url in urls))
+        model = model or os.environ.get(MODEL_VARIABLE)
+        if not api_key_env and KEY_VARIABLE in os.environ:
+            api_key_env = KEY_VARIABLE
+        listed = urls.split(",") if isinstance(urls, str) else urls
+        self.urls = tuple(dict.fromkeys(base_url(url) for url in listed))
         if not self.urls:
             raise UsageError("The judge needs the address of at least one server.")
         self.label = "vlm" if model is None else _short(model)

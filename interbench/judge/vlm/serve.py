@@ -17,19 +17,20 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, Self
 
 import httpx
 
+from interbench.base import termination
 from interbench.base.errors import GpuError, JudgeError, UsageError
 from interbench.base.gpus import Gpu
 from interbench.base.gpus import find_gpus as gpus_here
+from interbench.base.scratch import Scratch
 from interbench.judge.vlm.frames import Sampling
 from interbench.judge.vlm.settings import MODEL
 
@@ -39,6 +40,9 @@ _SMALL_CONTEXT = 65_536
 VIDEOS = 32
 """Videos per prompt: a scenario has at most 32 turns."""
 _PUBLISHED_GPU = Gpu(0, "NVIDIA H200", 140.0)
+_POLL_S = 0.5
+_GRACE_S = 10.0
+"""How long servers that are told to end may take."""
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not bound by default
 """Addresses that mean all of this machine's, and the one of them to dial from here."""
 
@@ -244,13 +248,16 @@ class Servers:
 
     Args:
         plans: what to start.
-        logs: folder for their output, ``server-<port>.log``; None for a temporary one.
+        logs: folder for their output, ``server-<port>.log``; None for a temporary one, see :meth:`keep_logs`.
     """
 
     def __init__(self, plans: Sequence[ServerPlan], logs: Path | None = None) -> None:
         self.plans = list(plans)
-        self.logs = Path(tempfile.mkdtemp(prefix="interbench-judge-")) if logs is None else logs
-        self._temporary = logs is None
+        self._scratch: Scratch | None = None
+        if logs is None:
+            self._scratch = Scratch("judge")
+            logs = self._scratch.path
+        self.logs = logs
         self._processes: list[subprocess.Popen[bytes]] = []
         self._files: list[IO[bytes]] = []
 
@@ -287,20 +294,19 @@ class Servers:
     def _end(self) -> None:
         try:
             self._signal(signal.SIGTERM)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + _GRACE_S
             for process in self._processes:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.1, deadline - time.monotonic()))
         finally:
-            # Also when the user, not willing to wait, interrupts once more.
             self.kill()
             for file in self._files:
                 file.close()
 
-    def discard_logs(self) -> None:
-        """Remove the folder with the output, if it is a temporary one."""
-        if self._temporary:
-            shutil.rmtree(self.logs, ignore_errors=True)
+    def keep_logs(self) -> None:
+        """Leave the folder with the output to the user, also if it is a temporary one."""
+        if self._scratch is not None:
+            self._scratch.keep()
 
     def log(self, one: ServerPlan) -> Path:
         """Where a server's output goes."""
@@ -323,11 +329,13 @@ class Servers:
 
         Raises:
             JudgeError: one ended, or is not healthy in time; with the end of its output.
+            Terminated: this program was told to end.
         """
         deadline = time.monotonic() + limit_s
         waiting = list(zip(self.plans, self._processes, strict=True))
         while waiting:
             for one, process in list(waiting):
+                _heed()
                 if process.poll() is not None:
                     raise self._ended(one, process)
                 if _healthy(one.url):
@@ -340,15 +348,16 @@ class Servers:
                     f"{self.log(waiting[0][0])}."
                 )
             if waiting:
-                time.sleep(0.5)
+                time.sleep(_POLL_S)
 
     def wait(self) -> None:
-        """Return never, but raise :class:`JudgeError` when a server ends."""
+        """Return never, but raise :class:`JudgeError` when a server ends, ``Terminated`` when this program is to."""
         while True:
+            _heed()
             for one, process in zip(self.plans, self._processes, strict=True):
                 if process.poll() is not None:
                     raise self._ended(one, process)
-            time.sleep(1.0)
+            time.sleep(_POLL_S)
 
     def _ended(self, one: ServerPlan, process: subprocess.Popen[bytes]) -> JudgeError:
         lines = self.log(one).read_bytes()[-64_000:].decode(errors="replace").strip().splitlines()
@@ -358,6 +367,11 @@ class Servers:
             f"The judge's server at {one.url} ended with status {process.returncode}: {errors[-1].strip()}. All of its "
             f"output is in {self.log(one)}."
         )
+
+
+def _heed() -> None:
+    if termination.told():
+        raise termination.Terminated
 
 
 def _healthy(url: str) -> bool:
@@ -379,7 +393,7 @@ def run(
     limit_s: float = 3600.0,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Start servers for all GPUs, say where they are, and keep them until interrupted.
+    """Start servers for all GPUs, say where they are, and keep them until a signal tells the program to end.
 
     Args:
         media: folder with the runs; the servers may read clips from it.
@@ -403,17 +417,11 @@ def run(
         return
     check_ports(host, range(port, port + len(plans)))
     media.mkdir(parents=True, exist_ok=True)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    # The servers lead sessions of their own: a closed terminal must not leave them on the GPUs, unless under nohup.
-    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, end) for number in heeded}
     servers = Servers(plans)
-    healthy = False
+    healthy = interrupted = False
     try:
-        with servers:
+        # Between starting and ending servers there is no place to stop at: `wait_healthy` and `wait` look for the wish.
+        with termination.handed_over(lambda: None, _GRACE_S + 10.0), servers:
             tell(f"Starting {len(plans)} judge server(s); output goes to {servers.logs}.")
             servers.wait_healthy(limit_s, lambda url: tell(f"healthy: {url}"))
             healthy = True
@@ -421,12 +429,12 @@ def run(
             if host in _EVERYWHERE:
                 tell(f"From other machines, put {socket.gethostname()} in the place of {_dialled(host)}.")
             servers.wait()
-    except KeyboardInterrupt:
+    except termination.Terminated:
+        interrupted = True
         if healthy:
-            servers.discard_logs()
             tell("The judge's servers have been stopped.")
         else:
             tell(f"The judge's servers have been stopped before they were healthy. Their output is in {servers.logs}.")
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        if not (healthy and interrupted):
+            servers.keep_logs()

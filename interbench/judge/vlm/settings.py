@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Literal
 
 from interbench.base.errors import UsageError
 from interbench.judge.vlm.client import Patience
@@ -21,8 +18,6 @@ _SEED_SPACING = 1000
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
     """Settings of :class:`interbench.judge.vlm.judge.VLMJudge`; all but the last group are part of its identity."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     frames: int = 32
     """Frames per video."""
@@ -69,20 +64,3 @@ class JudgeSettings:
         if self.seed is None and self.repeats == 1:
             return None
         return (self.seed or 0) + _SEED_SPACING * sample
-
-
-def read_settings(options: Mapping[str, Any]) -> JudgeSettings:
-    """Settings from a table of options, e.g. of a settings file.
-
-    Raises:
-        UsageError: naming the option that is unknown or wrong.
-    """
-    try:
-        return TypeAdapter(JudgeSettings).validate_python(dict(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"The judge's option {where!r} is wrong: {first['msg']}. Known options: model, api_key_env, "
-            f"{', '.join(name for name in JudgeSettings.__dataclass_fields__ if name != 'repeats')}."
-        ) from None

@@ -40,6 +40,12 @@ const interbench = (() => {
     return el("bdi", { dir: "auto" }, visible(text));
   }
 
+  /** A name that breaks after its marks of punctuation, where it must. */
+  function named(text) {
+    const pieces = visible(text).split(/(?<=[:/_@.-])(?=[^:/_@.-])/);
+    return el("bdi", { dir: "auto" }, pieces.flatMap((piece, at) => (at ? [el("wbr"), piece] : [piece])));
+  }
+
   /** Control characters would be invisible, so they are shown as replaced. */
   function visible(text) {
     return String(text).replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g, "\ufffd");
@@ -91,5 +97,5 @@ const interbench = (() => {
     document.querySelector("#theme")?.addEventListener("click", nextTheme);
   });
 
-  return { el, svg, slot, mark, quoted, visible, address };
+  return { el, svg, slot, mark, quoted, named, visible, address };
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { el, svg, slot, mark, quoted, visible, words, address } = interbench;
+  const { el, svg, slot, mark, quoted, named, visible, words, address } = interbench;
   const $ = (id) => document.getElementById(id);
   const FILTERS = ["dimension", "category", "outcome", "verdict", "order"];
 
@@ -11,6 +11,7 @@
   let shard = null;
   let shown = [];
   let open = new Set();
+  let chosen = false;
   const lone = new Audio();
   const stage = new interbench.Stage({ onTurn: (turn) => showTurn(turn), onState: drawTransport });
 
@@ -78,7 +79,8 @@
 
   function markCurrent() {
     for (const button of $("scenarios").querySelectorAll("button")) {
-      const current = Number(button.dataset.place) === state.scenario;
+      // Where the list covers the page, nothing is shown yet that could be marked.
+      const current = Number(button.dataset.place) === state.scenario && (chosen || !narrow());
       button.setAttribute("aria-current", String(current));
       if (current) button.scrollIntoView({ block: "nearest" });
     }
@@ -94,6 +96,7 @@
   }
 
   function choose(place) {
+    chosen = true;
     state.scenario = place;
     state.turn = 1;
     keep({ push: true });
@@ -172,7 +175,7 @@
       return el(`button.${slot(place).colour}`, {
         type: "button", "aria-pressed": String(on), title: visible(system.description), onclick: () => toggleSystem(place),
         disabled: !on && state.systems.length >= interbench.MOST_SYSTEMS,
-      }, mark(place), quoted(system.name));
+      }, mark(place), named(system.name));
     }));
   }
 
@@ -198,7 +201,7 @@
     lanes.style.setProperty("--lanes", state.systems.length);
     const names = row("names", el("div.first", {}), state.systems.map((system, lane) =>
       el(`div.lane.${slot(system).colour}`, {},
-        el("span.system", {}, mark(system), quoted(index.systems[system].name)),
+        el("span.system", {}, mark(system), named(index.systems[system].name)),
         state.systems.length > 1
           ? el("button.sound", { type: "button", "data-lane": lane, onclick: () => listen(lane) }, "Listen")
           : null)));
@@ -443,7 +446,8 @@
     $("keys").addEventListener("click", () => $("help").showModal());
     document.addEventListener("keydown", onKey);
     window.addEventListener("hashchange", follow);
-    if (narrow() && window.location.hash) toggleList(false);
+    chosen = Boolean(window.location.hash);
+    if (narrow() && chosen) toggleList(false);
     await follow();
   }
 

@@ -71,7 +71,7 @@ class LiveTalk(AvatarSystem):
         fps=16.0,
         seedable=True,
         price_usd_per_s=0.0,
-        status="Bundled: give --livetalk-url, or it starts a server; on a GPU, or anywhere with --livetalk-size tiny.",
+        status="Bundled: give it a url, or it starts a server; on a GPU, or anywhere with size tiny.",
     )
 
     def __init__(
@@ -93,7 +93,7 @@ class LiveTalk(AvatarSystem):
             raise SystemLoadError('serve and command are lists, e.g. serve = ["--thinker", "script"].')
         if url is not None and (size is not None or serve or command is not None):
             raise SystemLoadError(
-                "livetalk was given an address (url, --livetalk-url) and something of a server to be started (size, "
+                "livetalk was given an address (url) and something of a server to be started (size, "
                 "serve, command): give one or the other."
             )
         self.send = send

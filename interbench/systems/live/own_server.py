@@ -44,7 +44,7 @@ def default_command() -> list[str]:
             f"livetalk can't be started here, because {', '.join(missing)} is not installed: pip install "
             f"'interbench[livetalk]'. If it is installed in another environment, name its program in the settings file "
             f'([system.livetalk] command = ["/path/to/livetalk"]), or start `livetalk serve` there and give its '
-            f"address with --livetalk-url."
+            f"address with --set livetalk.url=URL."
         )
     return [sys.executable, "-P", "-m", "livetalk"]
 
@@ -58,8 +58,8 @@ def check_gpu(size: str) -> None:
     if size != NEEDS_NO_GPU and not find_gpus():
         raise SystemLoadError(
             "livetalk needs a server, and none can be started here without an NVIDIA GPU. Start `livetalk serve` on a "
-            "machine that has one and give its address with --livetalk-url, or take --livetalk-size tiny, which runs "
-            "anywhere: its pictures come from random weights and only show that everything works."
+            "machine that has one and give its address with --set livetalk.url=URL, or take --set livetalk.size=tiny, "
+            "which runs anywhere: its pictures come from random weights and only show that everything works."
         )
 
 

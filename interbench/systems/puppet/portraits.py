@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from interbench.base import termination
 from interbench.base.errors import ScenarioError
 from interbench.domain.persona import Persona
 from interbench.systems.puppet.casting import look_of
@@ -65,4 +66,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    termination.heed("Interrupted; the same command again writes all portraits.")
     sys.exit(main())

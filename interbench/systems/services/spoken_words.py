@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
 
+from interbench.base.scratch import Scratch
 from interbench.domain.persona import Voice
 from interbench.media.speech import SynthesizerCommand, level, synthesize, write_wav
 
@@ -17,7 +16,7 @@ async def spoken_wav(text: str, voice: Voice, command: str | None) -> bytes:
         SpeechError: the voice is unknown, or the command fails.
     """
     speech = await asyncio.to_thread(SynthesizerCommand(command) if command else synthesize, text, voice)
-    with tempfile.TemporaryDirectory(prefix="interbench-speech-") as folder:
-        path = Path(folder) / "reply.wav"
+    with Scratch("speech") as scratch:
+        path = scratch.path / "reply.wav"
         write_wav(path, level(speech))
         return path.read_bytes()

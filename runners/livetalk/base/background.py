@@ -11,10 +11,6 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-class _Background(threading.Thread):
-    pass
-
-
 async def in_background(work: Callable[[], _T]) -> _T:
     """`work()`, in a thread that goes on by itself if the caller is cancelled."""
     loop = asyncio.get_running_loop()
@@ -37,11 +33,5 @@ async def in_background(work: Callable[[], _T]) -> _T:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(finish, result, failure)
 
-    _Background(target=run, name="livetalk-load", daemon=True).start()
+    threading.Thread(target=run, name="livetalk-load", daemon=True).start()
     return await future
-
-
-def at_work() -> bool:
-    """Whether such work goes on. An interpreter that ends under it takes the process down with an abort: use
-    `os._exit`."""
-    return any(isinstance(thread, _Background) for thread in threading.enumerate())

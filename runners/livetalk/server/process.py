@@ -7,18 +7,16 @@ import gc
 import json
 import logging
 import os
-import signal
 import socket
-import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from livetalk.base.background import at_work
+from livetalk.base import termination
 from livetalk.base.errors import LiveTalkError
 from livetalk.server.app import create_app
 from livetalk.server.connection import Connection
@@ -26,6 +24,7 @@ from livetalk.server.service import Service
 
 _KEEP_ALIVE_S = 15
 _SHUTDOWN_S = 10
+_PATIENCE_S = _SHUTDOWN_S + 10.0
 
 
 class ServeError(LiveTalkError):
@@ -58,13 +57,19 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._listening()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Not where the program heeds signals itself: uvicorn would end it by the signal once more."""
+        with contextlib.nullcontext() if termination.heeding() else super().capture_signals():
+            yield
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._service.drain()
         await super().shutdown(sockets)
 
 
 def serve(service: Service, sock: socket.socket, *, announce: Path | None, listening: Callable[[str], None]) -> None:
-    """Serve until the process is told to stop (SIGTERM, SIGINT).
+    """Serve until the process is told to stop, which is no failure: it then ends with status 0.
 
     Args:
         service: not yet started.
@@ -77,15 +82,9 @@ def serve(service: Service, sock: socket.socket, *, announce: Path | None, liste
         LiveTalkError: the models or the thinker could not be had, or the file not be written.
     """
     with contextlib.closing(sock):
-        try:
-            _serve(service, sock, announce, listening)
-        except SystemExit as told:
-            if at_work():
-                logging.shutdown()
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(int(told.code or 0))
-            raise
+        _serve(service, sock, announce, listening)
+    if termination.told():
+        termination.end(0, "livetalk: stopped.")
     if service.failure is not None:
         raise service.failure
 
@@ -100,19 +99,18 @@ def _serve(service: Service, sock: socket.socket, announce: Path | None, listeni
             _write_announcement(announce, url)
         listening(url)
 
-    def load_failed() -> None:
+    def stop() -> None:
         server.should_exit = True
 
-    app = create_app(service, loaded=_settle, load_failed=load_failed)
+    app = create_app(service, loaded=_settle, load_failed=stop)
     server = Server(service, app, listening=started)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # uvicorn ends its process by the signal that stopped it; being told to stop is no failure.
-    former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    if announce is not None:
+        termination.at_end(partial(_remove_announcement, announce))
     try:
-        server.run([sock])
+        with termination.handed_over(stop, _PATIENCE_S):
+            server.run([sock])
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
         if announce is not None:
             _remove_announcement(announce)
 
@@ -150,10 +148,11 @@ def url_of(sock: socket.socket) -> str:
 def _write_announcement(path: Path, url: str) -> None:
     content = json.dumps({"url": url, "pid": os.getpid()})
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        Path(name).replace(path)
+        with termination.undivided():
+            descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+            Path(name).replace(path)
     except OSError as error:
         raise ServeError(f"The file {str(path)!r} cannot be written: {error.strerror}.") from None
 
@@ -170,7 +169,3 @@ def _settle() -> None:
     would halt all conversations for a good part of a second each time."""
     gc.collect()
     gc.freeze()
-
-
-def _stop(_: int, __: FrameType | None) -> None:
-    sys.exit(0)

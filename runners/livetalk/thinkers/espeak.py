@@ -24,6 +24,7 @@ from typing import Any
 import espeakng_loader
 import numpy as np
 
+from livetalk.base import termination
 from livetalk.thinkers.base import Samples, ThinkerError
 
 RATE = 22_050
@@ -221,8 +222,10 @@ def _data() -> Path:
         raise ThinkerError("failed", f"The scripted speaker's data are missing ({error}). {_REINSTALL}") from error
     if len(os.fsencode(data)) <= _PATH_LIMIT:
         return data
-    folder = Path(tempfile.mkdtemp(prefix="espeak-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with termination.undivided():
+        folder = Path(tempfile.mkdtemp(prefix="espeak-"))
+        for at_end in (atexit.register, termination.at_end):
+            at_end(functools.partial(shutil.rmtree, folder, ignore_errors=True))
     link = folder / data.name
     link.symlink_to(data, target_is_directory=True)
     return link

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from livetalk.thinkers.base import Samples
+from livetalk.thinkers.omni_cache import cache_argument
 
 RATE = 24_000
 """Samples per second of Qwen3-Omni's sound."""
@@ -49,7 +51,9 @@ class CodecStream:
         self._code2wav = code2wav
         self._due, self._chunk, self._context = first, chunk, context
         self._waiting: list[Tensor] = []
-        self._cache: Any = None
+        # As long as its layers look back, however long the answer is.
+        self._cache = DynamicCache(config=code2wav.pre_transformer.config)
+        self._cache_argument = cache_argument(code2wav.pre_transformer)
         self._states: Tensor | None = None  # what the convolutions read [1,n,C], from frame `_window` on
         self._window = 0
         self._given = 0  # samples
@@ -78,8 +82,8 @@ class CodecStream:
     def _transform(self, codes: Tensor) -> Tensor:
         """States [1,n,C] of codes [1,G,n]. (The first half of the decoder's `forward`.)"""
         embeddings = self._code2wav.code_embedding(codes + self._code2wav.code_offset).mean(1)
-        output = self._code2wav.pre_transformer(inputs_embeds=embeddings, past_key_values=self._cache, use_cache=True)
-        self._cache = output.past_key_values
+        cache = {self._cache_argument: self._cache}
+        output = self._code2wav.pre_transformer(inputs_embeds=embeddings, use_cache=True, **cache)
         states: Tensor = output.last_hidden_state
         return states
 

@@ -4,7 +4,7 @@ transformers' `generate` thinks the whole text, then speaks all of it, then make
 to begin, the talker needs the prompt and the first token of the answer, and each further frame needs one further token
 (its embedding; after the last token that of the text's end, then padding). So thinker and talker take turns here, a
 token for a frame, with the arithmetic, the sampling and the positions of `generate`
-(`Qwen3OmniMoeForConditionalGeneration`, transformers 5.17 to 5.23).
+(`Qwen3OmniMoeForConditionalGeneration`, transformers 5.17 to 5.24).
 
 Two differences, both at limits: a text that its limit cuts is spoken to the last token (`generate` leaves that one
 out), and thinking stops where speech ends early.
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from livetalk.thinkers.omni_cache import cache_argument
 from livetalk.thinkers.omni_prompt import Prompt
 from livetalk.thinkers.omni_residual import ResidualCodes
 from livetalk.thinkers.omni_sampling import Sampler
@@ -78,14 +79,14 @@ class OmniModel:
 
         randomness = self._generator(seed)
         sampler = Sampler(speech, randomness, self.device, self._barred)
-        cache, place, frames = DynamicCache(), 0, 0
+        cache, place, frames = {cache_argument(self.talker.model): DynamicCache()}, 0, 0
         inputs = self._opening(thought, speaker)
         while frames < (limits.for_text(thought.tokens) if thought.ended else limits.frames):
             state = self.talker.model(
                 inputs_embeds=inputs,
                 position_ids=positions(place, inputs.shape[1], self.device),
-                past_key_values=cache,
                 use_cache=True,
+                **cache,
             ).last_hidden_state[:, -1:]
             place += inputs.shape[1]
             first = sampler.draw(self.talker.codec_head(state)[:, -1])
@@ -138,7 +139,7 @@ class _Text:
 
     def __init__(self, model: OmniModel, prompt: Prompt, sampler: Sampler, limit: int) -> None:
         self._model, self._prompt, self._sampler, self._limit = model, prompt, sampler, limit
-        self._cache = DynamicCache()
+        self._cache = {cache_argument(model.thinker.model): DynamicCache()}
         self._place = 0
         self._logits: Tensor | None = None
         self.tokens = 0
@@ -197,9 +198,9 @@ class _Text:
         output = self._model.thinker.model(
             inputs_embeds=embeddings,
             position_ids=positions(self._place, embeddings.shape[1], self._model.device),
-            past_key_values=self._cache,
             use_cache=True,
             output_hidden_states=output_hidden_states,
+            **self._cache,
         )
         self._place += embeddings.shape[1]
         self._logits = self._model.thinker.lm_head(output.last_hidden_state[:, -1])

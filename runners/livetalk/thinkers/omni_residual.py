@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from livetalk.thinkers.omni_cache import cache_argument
 from livetalk.thinkers.omni_sampling import pick, processors
 from livetalk.thinkers.omni_settings import RESIDUAL
 
@@ -25,6 +26,7 @@ class ResidualCodes:
 
     def __init__(self, talker: Any) -> None:
         self._predictor = talker.code_predictor
+        self._cache_argument = cache_argument(self._predictor.model)
         self._first_codes = talker.get_input_embeddings()
         self.device: torch.device = self._first_codes.weight.device
         self.groups: int = talker.config.num_code_groups
@@ -57,14 +59,14 @@ class ResidualCodes:
 
     def _complete(self, state: Tensor, first: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         tables = self._predictor.get_input_embeddings()
-        cache = DynamicCache()
+        cache = {self._cache_argument: DynamicCache()}
         codes, embeddings = [first], [self._first_codes(first)]
         inputs = torch.cat((state, embeddings[0]), dim=1)
         for group in range(self.groups - 1):
             start = 0 if group == 0 else group + 1
             positions = torch.arange(start, start + inputs.shape[1], device=self.device)[None]
             hidden = self._predictor.model(
-                inputs_embeds=inputs, position_ids=positions, past_key_values=cache, use_cache=True
+                inputs_embeds=inputs, position_ids=positions, use_cache=True, **cache
             ).last_hidden_state
             scores = self._predictor.lm_head[group](hidden[:, -1]).float()
             if noise is not None:

@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livetalk.base import termination
 from livetalk.base.errors import LiveTalkError
 
 if TYPE_CHECKING:
@@ -143,8 +144,9 @@ def fixed_commit(api: HfApi, repository: Repository, root: Path, given: str | No
     if known.get(repository.repo_id) != commit:
         known[repository.repo_id] = commit
         partial = path.with_name(f".{path.name}.part")
-        partial.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
-        partial.replace(path)
+        with termination.undivided():
+            partial.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
+            partial.replace(path)
     return commit
 
 

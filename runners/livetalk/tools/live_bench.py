@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from livetalk.base import termination
 from livetalk.base.rates import VIDEO_FPS
 from livetalk.live.engine import Engine
 from livetalk.live.session import Session
@@ -189,7 +190,7 @@ def measure(
         torch.cuda.reset_peak_memory_stats(target)
 
     engine = Engine(models, settings, thinker or ScriptedThinker(SPEECH))
-    sitting = asyncio.run(_sit(engine, turns, seconds, most, partial(_memory, target), progress))
+    sitting = termination.run(_sit(engine, turns, seconds, most, partial(_memory, target), progress))
     records = sitting.records
     passed = sum(not attempt.underruns for attempt in sitting.attempts)
     parts = {

@@ -43,7 +43,7 @@ def test_auto_listens_where_it_can(monkeypatch: pytest.MonkeyPatch, installed: b
         ("funasr", {"device": "gpu"}, "device"),
         ("funasr", {"punc_model": ""}, "punc_model"),
         ("funasr", {"vad_model": 3}, "vad_model"),
-        ("funasr", {"longest_segment_s": "30"}, "longest_segment_s"),
+        ("funasr", {"longest_segment_s": "half a minute"}, "longest_segment_s"),
         ("funasr", {"batch_size": 0}, "batch_size"),
     ],
 )

@@ -36,8 +36,8 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
         assert verb in shown.stdout
         assert cli(verb, "--help").returncode == 0
     code = (
-        "import sys\nfrom interbench.cli import main as cli\nsys.argv = ['interbench', '--help']\n"
-        "try: cli.main()\nexcept SystemExit: pass\n"
+        "import sys\nfrom interbench.__main__ import main\nsys.argv = ['interbench', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'pandas', 'scipy', 'av', 'pydantic', 'httpx', 'jinja2', 'PIL', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

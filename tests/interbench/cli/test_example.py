@@ -1,4 +1,4 @@
-"""The example package, installed from wheels in an environment of its own, as a user would have it."""
+"""The example packages, installed from wheels in an environment of its own, as a user would have it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds interbench and the example as wheels, and nothing of this checkout.
+    """The interpreter of an environment that holds interbench and the examples as wheels, and nothing of this checkout.
 
     Third-party packages are taken from the environment that runs the tests, so that nothing is downloaded.
     """
     folder = tmp_path_factory.mktemp("clean")
     wheels = folder / "wheels"
-    for project in (ROOT, ROOT / "examples" / "still-avatar"):
+    for project in (ROOT, ROOT / "examples" / "still-avatar", ROOT / "examples" / "own-judge"):
         subprocess.run(
             [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
              "--wheel-dir", str(wheels), str(project)],
@@ -82,3 +82,29 @@ def test_it_is_benchmarked(python: Path, tmp_path: Path) -> None:
     (row,) = json.loads(table.stdout)["systems"]
     assert row["system"] == "still"
     assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+def test_a_transcriber_and_a_judge_of_another_package(python: Path, tmp_path: Path) -> None:
+    for kind, name, option in (("transcribers", "program", "argv"), ("judges", "shared-words", "shortest")):
+        (row,) = [row for row in json.loads(interbench(python, tmp_path, "list", kind, "--json").stdout)
+                  if row["name"] == name]  # fmt: skip
+        assert row["from"] == "own-judge" and option in [one["option"] for one in row["options"]]
+    hear = tmp_path / "hear.py"
+    hear.write_text("import sys, wave\nwith wave.open(sys.argv[1]) as sound:\n"
+                    "    print('I heard', sound.getnframes() // sound.getframerate(), 'seconds')\n")  # fmt: skip
+    argv = json.dumps([str(python), str(hear), "{sound}"])
+    done = interbench(python, tmp_path, "run", "--systems", "still", "--limit", "1", "--out", "run", "--quiet",
+                      "--transcriber", "program", "--set", f"program.argv={argv}",
+                      "--judge", "shared-words", "--set", "judge.shortest=1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    settings = json.loads((tmp_path / "run" / "manifest.json").read_text())["settings"]
+    assert settings["transcriber_options"] == {"argv": [str(python), str(hear), "{sound}"]}
+    assert settings["judge_options"] == {"shortest": 1}
+    table = json.loads(interbench(python, tmp_path, "table", "run", "--format", "json").stdout)
+    assert table["judge"]["name"] == "shared-words"
+    code = ("import interbench; run = interbench.read_run('run'); print(run.transcripts.text[0]);"
+            "print(run.scores.score.notna().sum())")  # fmt: skip
+    read = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert read.stdout.startswith("I heard ") and read.stdout.splitlines()[1:] == ["1"], read.stderr
+    again = interbench(python, tmp_path, "judge", "run", "--set", "judge.shrotest=2", "--quiet")
+    assert again.returncode == 2 and "Did you mean 'shortest'" in again.stderr

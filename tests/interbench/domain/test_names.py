@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from interbench.base.errors import ScoresError, UsageError
 from interbench.domain.names import alike, look, sheltered, unsheltered
-from interbench.pipeline.run import require_distinct
+from interbench.pipeline.plan import require_distinct
 from interbench.report.sheet import SheetWriter
 from interbench.stats.read_csv import read_scores
 

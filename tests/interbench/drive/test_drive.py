@@ -59,7 +59,7 @@ def play(tmp_path: Path) -> Play:
     """Drive one system of the kit over one scenario; gives its exchanges by (scenario, turn)."""
 
     def run(name: str, **more: Any) -> dict[tuple[str, int], Exchange]:
-        drive(settings(tmp_path, [f"it=harness_kit:{name}"], **{"limit": 1, "deadline_s": 20.0, **more}))
+        drive(settings(tmp_path, [f"it=harness_kit:{name}"], **{"limit": 1, "deadline_s": 120.0, **more}))
         with Run(tmp_path / "run", write=False) as ledger:
             return {(exchange.scenario, exchange.turn): exchange for exchange in ledger.exchanges()}
 
@@ -125,7 +125,7 @@ def test_what_came_of_a_stream_that_did_not_end_is_removed(play: Play, tmp_path:
 
 
 def test_a_blocked_event_loop_stops_neither_the_harness_nor_later_conversations(play: Play) -> None:
-    exchanges = play("Blocks", limit=2, deadline_s=1.0, concurrency=1)
+    exchanges = play("Blocks", limit=2, deadline_s=2.0, concurrency=1)
     assert outcomes(exchanges)[:3] == [
         ("timed_out", "timed_out"),
         ("not_played", "not_played"),

@@ -14,10 +14,12 @@ import pytest
 
 from interbench.asr.base import Transcriber, Utterance
 from interbench.base.errors import FruitlessError, StoreError
-from interbench.cli.commands import execute_and_report, fruitless, print_plan, print_table
+from interbench.cli.commands import execute_and_report, print_plan
+from interbench.cli.results import print_table
 from interbench.domain.records import Transcript
 from interbench.pipeline.config import load_settings
-from interbench.pipeline.run import Plan, Summary, make_plan, resume_plan
+from interbench.pipeline.plan import Plan, make_plan, resume_plan
+from interbench.pipeline.summary import Summary
 
 
 class Ear(Transcriber):
@@ -98,11 +100,11 @@ def test_a_run_in_which_nothing_was_completed_says_so_by_its_status(tmp_path: Pa
 
 
 def test_what_is_fruitless_and_what_is_a_result() -> None:
-    assert fruitless(Summary()) == ""
-    assert fruitless(Summary(outcomes=Counter(completed=1, failed=9), verdicts=9, missing=Counter(refused=8))) == ""
-    assert "None of 9 verdicts" in fruitless(Summary(verdicts=9, missing=Counter(request_rejected=9)))
+    assert Summary().fruitless == ""
+    assert Summary(outcomes=Counter(completed=1, failed=9), verdicts=9, missing=Counter(refused=8)).fruitless == ""
+    assert "None of 9 verdicts" in Summary(verdicts=9, missing=Counter(request_rejected=9)).fruitless
     heard = Summary(transcripts=2, untranscribed=Counter({"no text": 2}), verdicts=9, missing=Counter({"x": 9}))
-    assert "None of 2 clips could be transcribed: no text" in fruitless(heard)
+    assert "None of 2 clips could be transcribed: no text" in heard.fruitless
 
 
 def test_a_run_without_its_ledger_is_not_played_again(ran: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from interbench.base.errors import UsageError
-from interbench.pipeline.config import load_settings, mask
+from interbench.base.masking import mask
+from interbench.pipeline.config import load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +21,7 @@ from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.persona import Persona
 from interbench.domain.records import ClipFacts, Exchange, Missing, Outcome, Timings, Transcript, Verdict
 from interbench.domain.scenario import KeyPoint, Lean, Scenario, Turn
+from interbench.report.breakdown import break_down
 from interbench.report.model import (
     JudgeFacts,
     PlayedScenario,
@@ -31,6 +34,7 @@ from interbench.report.rows import Speed
 from interbench.report.tables import build_table
 from interbench.stats import Expected, JudgeLabel, Scores, compare
 
+OLD = Path(__file__).parent / "run_of_0_1"
 FPS, SIZE, FRAMES = 25, 192, 30
 TINTS = ((70, 110, 160), (170, 100, 60), (60, 130, 100), (140, 80, 130), (150, 120, 50))
 TOPICS = (
@@ -144,9 +148,10 @@ class Factory:
         verdicts = [verdict for conversation in conversations for verdict in conversation.verdicts]
         scores = Scores.from_records(verdicts)
         label = JudgeLabel(name=unicode("signals") if offline else "Qwen3-VL-30B-A3B-Instruct", comparable=not offline)
+        expected = Expected.product(systems, [entry.scenario.id for entry in played])
         table = build_table(
             scores,
-            expected=Expected.product(systems, [entry.scenario.id for entry in played]),
+            expected=expected,
             speeds={
                 system: Speed(
                     0.4 + 9.7 * place, None if place else 24.8, scenarios * turns, first_speech_s=0.5 + 9.7 * place
@@ -192,6 +197,11 @@ class Factory:
             ),
             settings={"concurrency": 2, "system": {"puppet": {"note": text("x")}}},
             usage={"video seconds": 312.5},
+            breakdowns=(
+                break_down(
+                    "category", {e.scenario.id: e.scenario.category for e in played}, table, scores, expected, {}
+                ),
+            ),
             notes=(text("The run is not finished: 1 turn of the plan has not been played."),) if trouble else (),
         )
 
@@ -301,9 +311,29 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, ClipFact
     return write_clips(tmp_path_factory.mktemp("clips"))
 
 
+@pytest.fixture(scope="session")
+def factory_at(clips: list[tuple[Path, ClipFacts]]) -> Callable[[Path], Factory]:
+    """Makes a factory of runs below a folder."""
+    return lambda root: Factory(root, clips)
+
+
 @pytest.fixture
 def factory(tmp_path: Path, clips: list[tuple[Path, ClipFacts]]) -> Factory:
     return Factory(tmp_path, clips)
+
+
+@pytest.fixture(scope="session")
+def old_run() -> Callable[[Path], Path]:
+    """Makes the run folder that ``test_run_of_0_1`` tells of."""
+
+    def make(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        shutil.copyfile(OLD / "manifest.json", folder / "manifest.json")
+        with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite")) as ledger, ledger:
+            ledger.executescript((OLD / "ledger.sql").read_text(encoding="utf-8"))
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="module")

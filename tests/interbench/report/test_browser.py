@@ -95,7 +95,7 @@ def test_the_results_page_shows_table_and_plots(opened: Opener, factory: Any) ->
     assert page.locator(".compared tbody tr:visible").count() == 6
     page.select_option("#pairs-with", "3")
     assert page.locator(".compared tbody tr:visible").count() == 3
-    page.click(".results thead a >> text=MVC")
+    page.click(".meanings a >> text=Multi-Video Coherence")
     page.wait_for_selector("#play-turn")
     assert page.input_value("#order") == "systems"
     assert page.input_value("#dimension") == "MVC"

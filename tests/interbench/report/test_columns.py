@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,14 +24,14 @@ from interbench.report.columns import COLUMNS, Column
 from interbench.report.html import write_report
 from interbench.report.overview import make_overview
 from interbench.report.rows import NO_SPEED, Row, Speed
-from interbench.report.tables import Table, render, render_rich
+from interbench.report.tables import Table, View, render, render_rich
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def terminal(table: Table, **options: Any) -> str:
+def terminal(table: Table, view: View) -> str:
     console = Console(width=400, file=io.StringIO())
-    console.print(render_rich(table, **options))
+    console.print(render_rich(table, view))
     written: str = console.file.getvalue()  # type: ignore[attr-defined]
     return written
 
@@ -51,7 +52,7 @@ def test_an_entry_shows_in_every_format(factory: Any) -> None:
     data = factory()
     table = replace(data.table, columns=(*COLUMNS, loudness))
 
-    for text in (render(table, "md", intervals=True), terminal(table, intervals=True)):
+    for text in (render(table, "md", View(intervals=True)), terminal(table, View(intervals=True))):
         assert all(shown in text for shown in ("Loudness dB", "-23.46", "[-24.25, -22.50]", "-18.00"))
     assert "**-18.00**" in render(table, "md") and "<u>-23.46</u>" in render(table, "md")
     latex = render(table, "latex")
@@ -68,7 +69,7 @@ def test_an_entry_shows_in_every_format(factory: Any) -> None:
     page = write_report(replace(data, table=table), factory.run / "report", media_root=factory.run).read_text("utf-8")
     assert '<abbr title="How loud it speaks">Loudness dB</abbr>' in page
     assert '<th class="group first-of-group">Sound</th>' in page
-    assert "−23.5" in page and "−24 to −22" in page
+    assert "−23.5" in page and "−24.2 to −22.5" in page
     assert 'title="nobody listened"' in page
 
 
@@ -156,7 +157,9 @@ def test_a_dimension_is_one_entry_for_runs_tables_and_reports(house: Path, tmp_p
     done = python(house, "-m", "interbench", *run, "--judge", "signals", "--quiet")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
-    assert "Humour: Does it get a joke" in page and "conversations.html#dimension=HU" in page
+    assert "Humour (HU)" in page, "nobody measures it, which is said"
+    everything = python(house, "-m", "interbench", "table", "run", "--format", "md", "--all-columns")
+    assert re.search(r"\| +HU \|", everything.stdout)
 
     shown = python(house, "-m", "interbench", "table", "run", "--format", "json", "--with-published")
     document = json.loads(shown.stdout)

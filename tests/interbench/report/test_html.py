@@ -142,9 +142,11 @@ def test_best_is_bold_second_underlined_and_missing_a_dash_with_its_reason(facto
     overview = make_overview(data)
     ranked = sorted(overview.results, key=lambda result: result.row.figure("CU").percentile or 0, reverse=True)
     assert [result.cells["CU"].mark for result in ranked] == ["best", "second", None]
-    missing = overview.results[0].cells["EA"]
+    missing = overview.results[1].cells["fps"]
     assert (missing.text, missing.missing) == ("–", True)
-    assert missing.why == "3 of 3 missing: not measurable offline 3"
+    assert "EA" not in overview.results[0].cells, "nobody is scored in it"
+    assert [d.key for d in overview.unmeasured] == ["EA", "NI", "CN", "LC", "OIE"]
+    assert "Without a measured value and not shown: EA, NI, CN, LC, OIE." in overview.notes
     assert overview.results[1].cells["CU"].why == "1 of 3 missing: incomplete conversation 1"
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,8 @@ OLD = Path(__file__).parent / "run_of_0_1"
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    shutil.copyfile(OLD / "manifest.json", folder / "manifest.json")
-    with sqlite3.connect(folder / "ledger.sqlite") as ledger:
-        ledger.executescript((OLD / "ledger.sql").read_text(encoding="utf-8"))
-    ledger.close()
-    return folder
+def run(tmp_path: Path, old_run: Callable[[Path], Path]) -> Path:
+    return old_run(tmp_path / "run")
 
 
 def test_its_table_holds_every_figure_it_held(run: Path) -> None:

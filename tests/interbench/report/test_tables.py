@@ -17,7 +17,7 @@ from interbench.report.columns import COLUMNS
 from interbench.report.comparisons import render_comparison, render_comparison_rich
 from interbench.report.grid import Mark, rank_marks
 from interbench.report.rows import Speed
-from interbench.report.tables import FORMATS, build_table, render, render_rich, table_from_csv
+from interbench.report.tables import FORMATS, View, build_table, render, render_rich, table_from_csv
 from interbench.stats import KEYS, Expected, JudgeLabel, ReferencePool, compare, make_pool
 
 JUDGE = JudgeLabel(name="Qwen3-VL-30B", identity="4f2a")
@@ -62,9 +62,9 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_markdown(table):
-    text = render(table, "md")
+    text = render(table, "md", View(all_columns=True))
     lines = text.splitlines()
-    assert cells(lines[0]) == ["System", "FPS", "Latency s", "First speech s", *KEYS, "Coverage"]
+    assert cells(lines[0]) == ["System", "FPS", "Latency s", "First speech s", *KEYS, "Mean", "Rank", "Coverage"]
     assert set(lines[1]) <= set("|:- ")
     good, fair, poor, silent, *_ = rows_of(text)
     assert [good[name] for name in ("System", "FPS", "Latency s")] == ["good", "–", "<u>61.46</u>"]
@@ -74,7 +74,7 @@ def test_markdown(table):
     assert [row["SR"] for row in (good, fair, poor)] == ["**50.00**"] * 3, "all that tie for best are best"
     assert (poor["Latency s"], poor["First speech s"]) == ("**1.50**", "**2.25**")
     assert poor["FPS"] == "24.82", "a lone value is not marked"
-    assert list(silent.values()) == ["silent", *["–"] * (3 + len(KEYS)), f"0/{5 * len(KEYS)}"]
+    assert list(silent.values()) == ["silent", *["–"] * (5 + len(KEYS)), f"0/{5 * len(KEYS)}"]
     assert good["Coverage"] == f"8/{5 * len(KEYS)}"
     assert len({len(line) for line in lines[:9]}) == 1, "reads as plain text too"
     assert "Turns without a time to first speech, left out of its median: silent 3." in text
@@ -99,7 +99,7 @@ def test_published_rows_are_quoted_beneath_and_never_marked(table):
 def test_json_is_documented_shape_and_full_precision(table, protocol):
     document = json.loads(render(table, "json"))
     assert list(document) == [
-        "schema", "judge", "pool", "intervals", "columns", "systems", "published", "notes"
+        "schema", "judge", "pool", "intervals", "columns", "systems", "published", "repeats", "notes"
     ]  # fmt: skip
     assert document["schema"] == "interbench.table/1"
     assert document["judge"] == {"name": "Qwen3-VL-30B", "identity": "4f2a", "comparable": True}
@@ -127,7 +127,9 @@ def test_json_is_documented_shape_and_full_precision(table, protocol):
     speech = {name: by_name["poor"][f"first_speech_{name}"] for name in ("s", "turns", "missing")}
     assert speech == {"s": 2.25, "turns": 9, "missing": {"silent": 3}}
     assert (by_name["good"]["scored"], by_name["good"]["expected"]) == (8, 5 * len(KEYS))
-    assert [column["key"] for column in document["columns"]] == ["fps", "latency_s", "first_speech_s", *KEYS, "scored"]
+    assert [column["key"] for column in document["columns"]] == [
+        "fps", "latency_s", "first_speech_s", *KEYS, "mean_percentile", "rank", "scored"
+    ]  # fmt: skip
 
 
 def test_csv_carries_full_precision_and_names_intact(make_scores):
@@ -157,12 +159,13 @@ def test_csv_carries_full_precision_and_names_intact(make_scores):
 def test_latex_is_whole_and_escaped(make_scores):
     scores = make_scores({NASTY: {"EA": [1, 2]}, "* starred--name": {"EA": [3, 4]}})
     table = build_table(scores, expected=Expected.from_scores(scores), published=True)
-    text = render(table, "latex", intervals=True)
+    text = render(table, "latex", View(intervals=True))
     assert re.findall(r"\\(?:begin|end)\{(\w+)\}", text) == ["table", "tabular", "tabular", "table"]
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 6
-    assert all(len(re.split(r"(?<!\\)&", row)) == 1 + len(COLUMNS) for row in rows)
+    assert r"\label{tab:interbench}" in text and text.index(r"\caption") < text.index(r"\label")
+    assert all(len(re.split(r"(?<!\\)&", row)) == 1 + len(table.shown) for row in rows)
     assert (
         r"a\textbar{}b\_c\%d\&e\$f\#g\{h\}i\textasciitilde{}j\textasciicircum{}k\textbackslash{}l"
         r"\textasciigrave{}m{*}n\textless{}o\textgreater{}{[}p]"
@@ -180,7 +183,7 @@ def test_markdown_and_terminal_escape_names(make_scores):
     table = build_table(scores, expected=Expected.from_scores(scores))
     line = render(table, "md").splitlines()[2]
     assert cells(line)[0] == r"x\|y\`z\`&lt;b&gt;\\x1b\[31m\\u202eevil\\n\| row"
-    assert len(cells(line)) == 1 + len(COLUMNS)
+    assert len(cells(line)) == 1 + len(table.shown) < 1 + len(COLUMNS)
     text = shown(render_rich(table))
     assert "\x1b[31m" not in text
     assert r"\x1b[31m\u202eevil\n| row" in text
@@ -192,7 +195,7 @@ def test_terminal_marks_and_fits_its_width(table):
     assert re.search(r"\x1b\[1m\d+\.\d\d", wide)
     assert re.search(r"\x1b\[4m\d+\.\d\d", wide)
     for width in (40, 60, 80, 100, 120):
-        text = re.sub(r"\x1b\[[\d;]*m", "", shown(render_rich(table, intervals=True, width=width), width))
+        text = re.sub(r"\x1b\[[\d;]*m", "", shown(render_rich(table, View(intervals=True), width=width), width))
         assert max(map(len, text.splitlines())) <= width
         assert text.count("50.00") == 3 * 3, "three figures with both ends of their intervals"
         assert text.count("61.46") == 2, "the measured and the published one: nothing is cut off"
@@ -201,20 +204,24 @@ def test_terminal_marks_and_fits_its_width(table):
 
 def test_precision(table):
     figure = table.rows[0].figures["EA"].percentile
-    assert f"**{figure:.5f}**" in render(table, "md", precision=5)
-    assert f"**{figure:.0f}**" in render(table, "md", precision=0)
-    assert render(table, "json", precision=0) == render(table, "json", precision=9)
-    assert render(table, "csv", precision=0) == render(table, "csv", precision=9)
+    assert f"**{figure:.5f}**" in render(table, "md", View(precision=5))
+    assert f"**{figure:.0f}**" in render(table, "md", View(precision=0))
+    assert render(table, "json", View(precision=0)) == render(table, "json", View(precision=9))
+    assert render(table, "csv", View(precision=0)) == render(table, "csv", View(precision=9))
     for precision in (-1, 16):
         with pytest.raises(UsageError, match="precision"):
-            render(table, "md", precision=precision)
+            render(table, "md", View(precision=precision))
     with pytest.raises(UsageError, match="md, csv, latex, json"):
         render(table, "html")
+    with pytest.raises(UsageError, match="'XX' is not a dimension"):
+        View(dimensions=("EA", "XX"))
 
 
 def test_intervals_on_request(table, make_scores):
     figure = table.rows[0].figures["EA"]
-    assert f"**{figure.percentile:.2f}** [{figure.lo:.2f}, {figure.hi:.2f}]" in render(table, "md", intervals=True)
+    assert f"**{figure.percentile:.2f}** [{figure.lo:.2f}, {figure.hi:.2f}]" in render(
+        table, "md", View(intervals=True)
+    )
     assert "[" not in render(table, "md").split("\n\n")[0]
     scores = make_scores({"a": {"EA": [1, None]}, "b": {"EA": [2, 4]}})
     lone = build_table(scores, expected=Expected.from_scores(scores))
@@ -292,8 +299,9 @@ def test_a_reference_keeps_figures_still_when_a_system_joins(make_scores):
 def test_a_table_of_nothing_has_dashes(make_scores):
     scores = make_scores({"a": {"EA": [None, None]}})
     table = build_table(scores, expected=Expected.from_scores(scores))
-    (row,) = rows_of(render(table, "md"))
-    assert list(row.values()) == ["a", *["–"] * (3 + len(KEYS)), f"0/{2 * len(KEYS)}"]
+    (row,) = rows_of(render(table, "md", View(all_columns=True)))
+    assert list(row.values()) == ["a", *["–"] * (5 + len(KEYS)), f"0/{2 * len(KEYS)}"]
+    assert rows_of(render(table, "md")) == [{"System": "a", "Coverage": f"0/{2 * len(KEYS)}"}]
     assert "no pool" in render(table, "md")
     with pytest.raises(ReferencePoolError):
         table.to_reference()

@@ -6,7 +6,8 @@ import harness_kit
 import pytest
 
 from interbench.base.errors import SystemLoadError
-from interbench.systems.registry import RESTRICT, SystemSpec, entries
+from interbench.base.registry import RESTRICT
+from interbench.systems.registry import SYSTEMS, SystemSpec
 
 
 @pytest.mark.parametrize(
@@ -56,4 +57,4 @@ def test_an_unknown_option_names_the_known_ones() -> None:
 
 def test_plugins_can_be_restricted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RESTRICT, "")
-    assert {entry.source for entry in entries().values()} == {"built-in"}
+    assert {entry.source for entry in SYSTEMS.entries().values()} == {"built-in"}

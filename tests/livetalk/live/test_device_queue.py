@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from livetalk.live.device_queue import DeviceQueue, Playback
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 class Clock:

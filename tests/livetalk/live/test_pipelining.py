@@ -25,7 +25,7 @@ from livetalk.thinkers.base import Delta, Question, TextDelta, Thinker
 from livetalk.video.fragments import FragmentWriter
 from session_kit import make_engine, pocket_models, read, speech
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 DENOISE_S, CLEAN_S, DECODE_S, ENCODE_S = 0.10, 0.02, 0.12, 0.12
 TURN = UserTurn(text="Tell me everything.")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from live_kit import SHORT_ANSWER, Clip, LiveServer, ObedientThinker, tone, until, wav
+from live_kit import PATIENCE_S, SHORT_ANSWER, Clip, LiveServer, ObedientThinker, tone, until, wav
 from livetalk.server.limits import Limits
 
 PORTRAITS = Path(__file__).parents[3] / "runners" / "livetalk" / "server" / "page"
@@ -135,7 +135,7 @@ def test_a_new_turn_interrupts_the_running_answer(server: LiveServer, client: ht
     listener = Listener(client, name, "hold forth")
     answer, index = say(client, name, text="Stop, please.", played_s="0.6")
     first = listener.read_on()
-    assert thinker.cancelled.acquire(timeout=60)
+    assert thinker.cancelled.acquire(timeout=PATIENCE_S)
     assert index == 2 and answer.loudness > 0.02
     interrupted = turn(client, name, 1)
     assert interrupted["outcome"] == "interrupted" and interrupted["frames"] == first.frames
@@ -202,7 +202,7 @@ def test_a_client_that_leaves_frees_everything(server: LiveServer, client: httpx
         listener = Listener(leaving, name, "long talk")
         assert server.metric("livetalk_turns_running") == 1
         listener.leave()
-    assert thinker.cancelled.acquire(timeout=60)
+    assert thinker.cancelled.acquire(timeout=PATIENCE_S)
     assert until(lambda: server.metric("livetalk_turns_running") == 0)
     assert server.metric("livetalk_turns_total", outcome="disconnected") == before + 1
     assert turn(client, name, 1)["outcome"] == "disconnected"
@@ -223,7 +223,7 @@ def test_a_client_that_leaves_before_the_first_fragment(server: LiveServer, clie
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head.encode() + body)
         assert until(lambda: len(thinker.questions) > asked)
-    assert thinker.cancelled.acquire(timeout=60)
+    assert thinker.cancelled.acquire(timeout=PATIENCE_S)
     assert until(lambda: turn(client, name, 1)["outcome"] == "disconnected")
 
 
@@ -238,7 +238,7 @@ def test_closing_ends_the_answer_cleanly(server: LiveServer, client: httpx.Clien
 
 
 def test_a_client_that_does_not_read_is_cut_off(serve: Callable[..., LiveServer]) -> None:
-    limits = Limits(stall_s=0.5, send_buffer_bytes=4_096)
+    limits = Limits(stall_s=1.5, send_buffer_bytes=4_096)
     server = serve(limits=limits, live={"capacity": 1, "queue_blocks": 2})
     with server.client() as client, socket.socket() as lazy:
         name = server.open(client)
@@ -258,7 +258,7 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Callable[..., LiveServer]
         assert isinstance(ended["frames"], int) and ended["frames"] < 10 * 12
         clip, _ = say(client, name, text="Hello again.")
         assert clip.frames > 0
-        lazy.settimeout(10)
+        lazy.settimeout(PATIENCE_S)
         received = b"".join(iter(lambda: lazy.recv(65_536), b""))
         assert received.startswith(b"HTTP/1.1 200") and not received.endswith(b"0\r\n\r\n"), "it looks complete"
 

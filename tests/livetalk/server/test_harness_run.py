@@ -63,8 +63,8 @@ def test_the_command_line_starts_a_server_and_completes_scenarios(tmp_path: Path
     config = tmp_path / "live.toml"
     config.write_text(f"[system.livetalk]\nserve = ['--script', '{script}', '--max-sessions', '1']\n")
     done = subprocess.run(
-        [sys.executable, "-m", "interbench", "run", "--systems", "livetalk", "--livetalk-size", "tiny", "--limit", "2",
-         "--config", str(config), "--transcriber", "given", "--out", str(tmp_path / "run"), "--quiet"],
+        [sys.executable, "-m", "interbench", "run", "--systems", "livetalk", "--set", "livetalk.size=tiny",
+         "--limit", "2", "--config", str(config), "--transcriber", "given", "--out", str(tmp_path / "run"), "--quiet"],
         capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -95,7 +95,9 @@ def test_it_stands_beside_the_puppet_at_an_address_with_a_token(
     server = serve(token=TOKEN)
     monkeypatch.setenv("LIVETALK_TOKEN", TOKEN)
     scenarios = str(harness_kit.write_set(tmp_path / "set", count=1, turns=2))
-    summary = drive(tmp_path / "run", scenarios, systems=("puppet", "livetalk"), livetalk_url=server.url)
+    summary = drive(
+        tmp_path / "run", scenarios, systems=("puppet", "livetalk"), system={"livetalk": {"url": server.url}}
+    )
     assert summary.outcomes == {"completed": 4}
     assert TOKEN not in (tmp_path / "run" / "manifest.json").read_text()
     with server.client() as client:
@@ -110,7 +112,7 @@ def test_turns_that_go_wrong_at_the_real_server(tmp_path: Path, server: LiveServ
     scenarios = write_orders(
         tmp_path / "set", "Hello.", "fail refused", "break broken", "hold on", "silent", "fail timed_out", "Goodbye."
     )
-    drive(tmp_path / "run", scenarios, livetalk_url=server.url, deadline_s=5.0)
+    drive(tmp_path / "run", scenarios, system={"livetalk": {"url": server.url}}, deadline_s=5.0)
     exchanges = exchanges_of(tmp_path / "run")
     assert [(exchange.outcome, exchange.code) for exchange in exchanges] == [
         (Outcome.COMPLETED, ""),
@@ -129,6 +131,6 @@ def test_turns_that_go_wrong_at_the_real_server(tmp_path: Path, server: LiveServ
 
 def test_conformance_of_the_real_server(tmp_path: Path) -> None:
     # In a process of its own: one in this process would take turns with the event loop that is checked.
-    spec = SystemSpec.parse("livetalk", None, {"livetalk": {"size": "tiny"}})
+    spec = SystemSpec("livetalk", "livetalk", {"size": "tiny"})
     findings = asyncio.run(check_system(spec, deadline_s=60.0, keep=tmp_path / "clips"))
     assert [finding.text for finding in findings if finding.level == "wrong"] == []

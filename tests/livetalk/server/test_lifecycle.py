@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import signal
-import subprocess
 import sys
 import threading
 import tomllib
@@ -16,7 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from live_kit import Clip, Clock, LiveServer, ObedientThinker, raw_request, until
+from ended_program import ENDS_S, Program
+from live_kit import PATIENCE_S, Clip, Clock, LiveServer, ObedientThinker, raw_request, until
 from livetalk.base.errors import CheckpointError
 from livetalk.cli import main as cli
 from livetalk.render.pipeline import Models
@@ -35,7 +34,7 @@ def test_the_server_answers_while_it_loads(serve: Callable[..., LiveServer], mod
     may_load = threading.Event()
 
     def load() -> Models:
-        may_load.wait(30)
+        may_load.wait(PATIENCE_S)
         return models
 
     server = serve(load=load, ready=False)
@@ -76,7 +75,7 @@ def test_a_server_that_stops_while_it_loads(serve: Callable[..., LiveServer], mo
     may_load = threading.Event()
 
     def load() -> Models:
-        may_load.wait(30)
+        may_load.wait(PATIENCE_S)
         return models
 
     server = serve(load=load, ready=False)
@@ -216,7 +215,7 @@ def test_servers_count_apart(serve: Callable[..., LiveServer]) -> None:
 # -- as a process ------------------------------------------------------------------------------------------------------
 
 
-class Process:
+class Process(Program):
     """`livetalk serve`, really; `before` runs ahead of it in its interpreter."""
 
     def __init__(
@@ -226,33 +225,43 @@ class Process:
         port: int = 0,
         environment: dict[str, str] | None = None,
         before: str = "",
+        ignored: tuple[signal.Signals, ...] = (),
     ) -> None:
-        self.announcement = folder / "announced.json"
-        self.process = subprocess.Popen(
+        self.announcement = folder.parent / "announced.json"
+        super().__init__(
             [
-                *(sys.executable, "-c", f"{before}\nfrom livetalk.cli.main import main\nmain()"),
+                *("-c", f"{before}\nfrom livetalk.__main__ import main\nmain()"),
                 *("serve", "--size", "tiny", "--port", str(port), "--announce", str(self.announcement), *options),
             ],
-            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            folder,
+            ignored=ignored,
+            environment={"OMP_NUM_THREADS": "1", **(environment or {})},
         )
 
     def wait_until_ready(self) -> str:
         """The address."""
-        assert until(self.announcement.exists, 300)
+        self.wait_for(self.announcement.exists)
         announced = json.loads(self.announcement.read_text())
         assert announced["pid"] == self.process.pid
         url: str = announced["url"]
-        assert until(lambda: httpx.get(f"{url}/health", trust_env=False).json()["status"] == "ready", 60)
+        with httpx.Client(base_url=url, trust_env=False, timeout=ENDS_S) as client:
+            self.wait_for(lambda: client.get("/health").json()["status"] == "ready")
         return url
 
-    def end(self) -> tuple[int, str]:
-        """Tell it to stop; its exit status and what it printed."""
-        self.process.send_signal(signal.SIGTERM)
-        output, _ = self.process.communicate(timeout=300)
-        return self.process.returncode, output
+    def stop(self, number: signal.Signals) -> str:
+        """Tell it to stop; what it printed."""
+        self.signal(number)
+        return self.stopped()
+
+    def stopped(self) -> str:
+        """It has been told to stop, and does so in good order; what it printed."""
+        end = self.end()
+        assert end.status == 0, end.errors
+        assert end.errors.splitlines()[-1] == "livetalk: stopped."
+        assert "Traceback" not in end.output + end.errors
+        assert not self.announcement.exists()
+        assert self.leaves_nothing(), self.left()
+        return end.output + end.errors
 
 
 @pytest.fixture
@@ -260,14 +269,12 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
     def start(*options: str, **settings: Any) -> Process:
-        processes.append(Process(tmp_path, *options, **settings))
+        processes.append(Process(tmp_path / f"server-{len(processes)}", *options, **settings))
         return processes[-1]
 
     yield start
     for entry in processes:
-        if entry.process.poll() is None:
-            entry.process.kill()
-            entry.process.communicate()
+        entry.kill()
 
 
 def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process], tmp_path: Path) -> None:
@@ -277,28 +284,26 @@ def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process]
     first = run("--script", str(script), environment={"LIVETALK_TOKEN": token})
     url = first.wait_until_ready()
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=ENDS_S, trust_env=False) as client:
         name = client.post("/v1/conversations").json()["id"]
         with client.stream("POST", f"/v1/conversations/{name}/turns", data={"text": "Count."}) as response:
             pieces = response.iter_raw()
             content = next(pieces)
-            first.process.send_signal(signal.SIGTERM)
+            first.signal(signal.SIGTERM)
             content += b"".join(pieces)  # ends as a stream should
         assert 0 < Clip(content).seconds < 30
-    status, output = first.end()
-    assert status == 0, output
-    assert not first.announcement.exists()
+    output = first.stopped()
     assert f"with random weights (the pictures mean nothing), thinker script, listens at {url}" in output
-    assert token not in output and "Traceback" not in output
+    assert token not in output
 
     # The port is free at once.
     told = "import gc\ngc.freeze = lambda: print('frozen', flush=True)"
-    second = run("--no-token", port=int(url.rpartition(":")[2]), before=told)
+    port = int(url.rpartition(":")[2])
+    second = run("--no-token", port=port, before=told, ignored=(signal.SIGINT,))
     assert second.wait_until_ready() == url
-    lost = httpx.get(f"{url}/v1/conversations/{name}", trust_env=False)
+    lost = httpx.get(f"{url}/v1/conversations/{name}", trust_env=False, timeout=ENDS_S)
     assert code(lost) == (404, "unknown_conversation") and "restarted" in lost.text
-    status, output = second.end()
-    assert status == 0, output
+    output = second.stop(signal.SIGHUP)
     assert output.count("frozen") == 1, "the models are looked through by every garbage collection"
 
 
@@ -312,10 +317,15 @@ def test_a_source_tree_that_is_not_installed_knows_its_version(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "place", ["render.pipeline:random_models", "live.engine:Engine._prepare"], ids=["load", "warm-up"]
+    ("module", "name", "number"),
+    [
+        pytest.param("render.pipeline", "random_models", signal.SIGINT, id="load"),
+        pytest.param("live.engine", "Engine._prepare", signal.SIGTERM, id="warm-up"),
+    ],
 )
-def test_loading_and_warming_up_keep_no_server_from_stopping(run: Callable[..., Process], place: str) -> None:
-    module, _, name = place.partition(":")
+def test_loading_and_warming_up_keep_no_server_from_stopping(
+    run: Callable[..., Process], module: str, name: str, number: signal.Signals
+) -> None:
     endless = (
         f"import torch, livetalk.{module}\n"
         "def endless(*_, **__):\n"
@@ -324,11 +334,8 @@ def test_loading_and_warming_up_keep_no_server_from_stopping(run: Callable[..., 
         f"livetalk.{module}.{name} = endless"
     )
     server = run(before=endless)
-    assert server.process.stdout is not None
-    assert "at work\n" in iter(server.process.stdout.readline, "")
-    status, output = server.end()
-    assert status == 0, output
-    assert not server.announcement.exists() and "Traceback" not in output
+    server.wait_for(lambda: "at work\n" in server.output)
+    server.stop(number)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,24 @@ from livetalk.server.limits import MIB, Limits
 from PIL import Image
 
 PORTRAIT = Path(__file__).parents[3] / "runners" / "livetalk" / "server" / "page" / "portrait-maya.jpg"
-SMALL = Limits(body_bytes=2 * MIB, picture_bytes=MIB, turn_audio_s=5.0, body_s=1.0, head_s=1.0, connections=12)
+SMALL = Limits(body_bytes=2 * MIB, picture_bytes=MIB, turn_audio_s=5.0, connections=12)
+HURRIED = replace(SMALL, body_s=1.0, head_s=1.0)
 
 
 @pytest.fixture(scope="module")
 def server(models: Any) -> Iterator[LiveServer]:
     """One with small limits."""
     server = LiveServer(models, limits=SMALL)
+    try:
+        yield server.wait_until_ready()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def hurried(models: Any) -> Iterator[LiveServer]:
+    """One that waits a second for a request; those of all other tests may take as long as the machine does."""
+    server = LiveServer(models, limits=HURRIED)
     try:
         yield server.wait_until_ready()
     finally:
@@ -387,9 +399,11 @@ def test_a_body_that_is_announced_too_long_is_not_awaited(server: LiveServer, tu
     assert status_and_code(answer) == (413, "body_too_large")
 
 
-def test_a_body_shorter_than_announced(server: LiveServer, turns: str) -> None:
+def test_a_body_shorter_than_announced(hurried: LiveServer) -> None:
     lines = ("Content-Type: application/x-www-form-urlencoded", "Content-Length: 1000")
-    answer = raw_request(server.port, head(turns, *lines), (b"text=Hello",))
+    with hurried.client() as client:
+        turns = f"/v1/conversations/{hurried.open(client)}/turns"
+        answer = raw_request(hurried.port, head(turns, *lines), (b"text=Hello",))
     assert status_and_code(answer) == (408, "request_timeout")
 
 
@@ -402,13 +416,13 @@ def test_a_body_longer_than_announced(server: LiveServer, turns: str) -> None:
 
 
 @pytest.mark.parametrize("start", ["", "GET /health HTTP/1.1\r\nHost: 127.0"])
-def test_a_request_that_never_comes(server: LiveServer, start: str) -> None:
-    assert status_and_code(raw_request(server.port, start)) == (408, "request_timeout")
+def test_a_request_that_never_comes(hurried: LiveServer, start: str) -> None:
+    assert status_and_code(raw_request(hurried.port, start)) == (408, "request_timeout")
 
 
-def test_a_second_request_that_never_comes(server: LiveServer) -> None:
+def test_a_second_request_that_never_comes(hurried: LiveServer) -> None:
     once = "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    answers = raw_request(server.port, once + "GET /health HTTP/1.1\r\nHost: 127.0").split(b"HTTP/1.1 ")[1:]
+    answers = raw_request(hurried.port, once + "GET /health HTTP/1.1\r\nHost: 127.0").split(b"HTTP/1.1 ")[1:]
     assert answers[0].startswith(b"200") and status_and_code(b"HTTP/1.1 " + answers[1]) == (408, "request_timeout")
 
 

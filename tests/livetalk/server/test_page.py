@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from chromium import chromium
 from cut_line import CutLine
-from live_kit import RATE, SHORT_ANSWER, LiveServer, ObedientThinker, tone, until, wav
+from live_kit import PATIENCE_S, RATE, SHORT_ANSWER, LiveServer, ObedientThinker, tone, until, wav
 from livetalk.base.errors import LiveTalkError
 from livetalk.render.pipeline import Models
 from livetalk.thinkers.base import Delta, HeardDelta, Question, SpeechDelta, TextDelta, ThinkerError
@@ -658,7 +658,7 @@ class TestManners:
         assert sessions(server) == 1
         guest.page.goto("about:blank")
         assert until(lambda: sessions(server) == 0)
-        assert server.thinker.cancelled.acquire(timeout=60)
+        assert server.thinker.cancelled.acquire(timeout=PATIENCE_S)
 
     def test_random_weights_are_spoken_of(self, guest: Visit) -> None:
         guest.see("#random", "Random weights")

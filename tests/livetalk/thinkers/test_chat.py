@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from chat_stub import SECONDS_A_CHARACTER, ChatStub, Sound, Words, pcm
 from http_stub import Plain
-from live_kit import LiveServer, wav
+from live_kit import PATIENCE_S, LiveServer, wav
 from live_kit import tone as hum
 from livetalk.thinkers.base import Message, TextDelta, ThinkerError
 from livetalk.thinkers.chat import MAX_ANSWER_CHARACTERS, SPEECH_KEY_VARIABLE, ChatThinker
@@ -329,13 +329,13 @@ async def test_leaving_an_answer_closes_both_connections_at_once() -> None:
             answer = thinker.answer(asked())
             await until_sound(answer)
             await answer.aclose()  # type: ignore[attr-defined]
-            await asyncio.wait_for(chat.left.wait(), 10)
+            await asyncio.wait_for(chat.left.wait(), PATIENCE_S)
             chat.words = lambda request, number: TWO
             answer = thinker.answer(asked())
             assert await anext(answer) == TextDelta("One is here. ")
             await speech.asked("/v1/audio/speech", 3)
             await answer.aclose()  # type: ignore[attr-defined]
-            await asyncio.wait_for(speech.left.wait(), 10)
+            await asyncio.wait_for(speech.left.wait(), PATIENCE_S)
             assert not [task for task in asyncio.all_tasks() if "_Telling" in repr(task)]
 
 
@@ -554,10 +554,10 @@ async def test_a_stream_may_end_without_its_last_mark_or_without_a_reason() -> N
 async def test_services_that_fall_silent_are_given_up() -> None:
     never = asyncio.Event()
     async with saying("One is here. T", "wo", gates={1: never}) as stub:
-        answer = await ask(stub, silence_s=0.3)
+        answer = await ask(stub, silence_s=1.0)
     assert answer.code == "timed_out" and levels(answer) == [1]
     async with ChatStub(sound=lambda request, number: Sound(gate=never)) as stub:
-        answer = await ask(stub, silence_s=0.3)
+        answer = await ask(stub, silence_s=1.0)
     assert answer.code == "timed_out" and "hanging" in str(answer.error)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from http_stub import HttpStub, Plain, Request, Streamed
+from live_kit import PATIENCE_S
 from livetalk.thinkers.base import Message, Question, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.messages import MAX_HISTORY_CHARACTERS, SPEAKING, UNKNOWN_WORDS
 from livetalk.thinkers.sound import to_wav
@@ -144,7 +145,7 @@ async def test_leaving_an_answer_closes_the_connection_at_once() -> None:
         await until_sound(answer)
         assert not stub.left.is_set()
         await answer.aclose()  # type: ignore[attr-defined]
-        await asyncio.wait_for(stub.left.wait(), 10)
+        await asyncio.wait_for(stub.left.wait(), PATIENCE_S)
         stub.script = lambda request, number: SHORT
         assert (await told(thinker, asked())).text == "Hi you.", "and the thinker can be asked again"
 
@@ -157,7 +158,7 @@ async def test_cancelling_the_reader_closes_the_connection_too() -> None:
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        await asyncio.wait_for(stub.left.wait(), 10)
+        await asyncio.wait_for(stub.left.wait(), PATIENCE_S)
 
 
 async def test_characters_survive_being_cut_in_two_and_halves_do_no_harm() -> None:
@@ -395,15 +396,15 @@ async def test_a_flood_is_stopped() -> None:
     async with always(Answer(instead=Streamed(flood()))) as stub:
         answer = await ask(stub)
         assert answer.code == "broken" and "longer than" in str(answer.error)
-        await asyncio.wait_for(stub.left.wait(), 10)
+        await asyncio.wait_for(stub.left.wait(), PATIENCE_S)
 
 
 async def test_a_service_that_falls_silent_is_given_up() -> None:
     never = asyncio.Event()
     async with always(Answer(gates={3: never})) as stub:
-        answer = await ask(stub, silence_s=0.2)
+        answer = await ask(stub, silence_s=1.0)
         assert answer.code == "timed_out" and answer.text == "Hello "
-        await asyncio.wait_for(stub.left.wait(), 10)
+        await asyncio.wait_for(stub.left.wait(), PATIENCE_S)
 
 
 async def test_a_service_that_closes_the_connection_without_a_word() -> None:

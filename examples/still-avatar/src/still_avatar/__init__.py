@@ -8,11 +8,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from interbench.domain.persona import Persona
-from interbench.media.speech import synthesize
-from interbench.systems.capabilities import Capabilities
-from interbench.systems.clip import ClipSystem
-from interbench.systems.events import TurnRequest
+from interbench.systems import Capabilities, ClipSystem, Persona, TurnRequest, synthesize
 
 __version__ = "0.1.0"
 

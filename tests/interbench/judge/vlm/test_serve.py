@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
-import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from ended_program import Program
 
 from interbench.base.errors import JudgeError, UsageError
 from interbench.judge.vlm import serve
@@ -258,12 +262,17 @@ def test_what_cannot_be_started_is_said(tmp_path: Path) -> None:
         httpx.get(first.url, trust_env=False)
 
 
-def fake_vllm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
-    """A machine with one GPU and this program as vLLM; returns its folder for temporary files."""
+def write_vllm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A machine with one GPU and this program as vLLM."""
     vllm = folder / "vllm"
     vllm.write_text(f"#!{sys.executable}\n{script}")
     vllm.chmod(0o755)
     fake_smi(folder, monkeypatch, "echo '0, NVIDIA H200, 143771'")
+
+
+def fake_vllm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """Likewise for this process; returns its folder for temporary files."""
+    write_vllm(folder, monkeypatch, script)
     monkeypatch.setattr(sys, "executable", str(folder / "python"))
     temporary = folder / "temporary"
     temporary.mkdir()
@@ -292,36 +301,73 @@ def test_the_output_of_a_server_that_fails_is_kept(tmp_path: Path, monkeypatch: 
     assert str(log) in str(caught.value)
 
 
-def test_output_before_health_is_kept_on_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    temporary = fake_vllm(tmp_path, monkeypatch, "import signal; signal.pause()")
-    said: list[str] = []
-
-    def tell(text: str) -> None:
-        said.append(text)
-        if text.startswith("Starting"):
-            raise KeyboardInterrupt
-
-    serve.run(media=tmp_path / "runs", port=free_port(), tell=tell)
-    (folder,) = temporary.iterdir()
-    assert "before they were healthy" in said[-1] and str(folder) in said[-1]
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """GPU found, server started, address said, and an end without traces on an interrupt."""
-    temporary = fake_vllm(tmp_path, monkeypatch, HEALTHY)
-    said: list[str] = []
-    ended = threading.Event()
+@pytest.fixture
+def judge_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Program]]:
+    """`interbench judge-server` on a machine with one GPU, and with a script as vLLM."""
+    programs: list[Program] = []
 
-    def tell(text: str) -> None:
-        said.append(text)
-        if text.startswith("--judge"):
-            ended.set()
-            raise KeyboardInterrupt
+    def start(vllm: str, *options: str, ignored: tuple[signal.Signals, ...] = ()) -> Program:
+        write_vllm(tmp_path, monkeypatch, vllm)
+        # vLLM is looked for beside the interpreter.
+        run = f"import sys\nsys.executable = {str(tmp_path / 'python')!r}\nfrom interbench.__main__ import main\nmain()"
+        arguments = ["-c", run, "judge-server", "--media", str(tmp_path / "runs"), *options]
+        programs.append(Program(arguments, tmp_path / "program", ignored=ignored))
+        return programs[-1]
 
+    yield start
+    for program in programs:
+        program.kill()
+
+
+@pytest.mark.parametrize(
+    ("number", "ignored"),
+    [(INT, ()), (TERM, ()), (HUP, ()), (TERM, (INT,))],
+    ids=["INT", "TERM", "HUP", "TERM-INT-ignored"],
+)
+def test_the_whole_command(
+    judge_server: Callable[..., Program],
+    tmp_path: Path,
+    number: signal.Signals,
+    ignored: tuple[signal.Signals, ...],
+) -> None:
+    """GPU found, server started, address said, and an end without traces when it is told to stop."""
     port = free_port()
-    serve.run(media=tmp_path / "runs", port=port, tell=tell)
-    assert ended.is_set()
-    assert f"--judge http://127.0.0.1:{port}" in said
-    assert said[-1] == "The judge's servers have been stopped."
+    program = judge_server(HEALTHY, "--port", str(port), ignored=ignored)
+    program.wait_for(lambda: f"--judge http://127.0.0.1:{port}\n" in program.output)
     assert (tmp_path / "runs").is_dir()
-    assert list(temporary.iterdir()) == []
+    program.signal(number)
+    end = program.end()
+    assert (end.status, end.errors) == (0, "")
+    assert end.output.splitlines()[-1] == "The judge's servers have been stopped."
+    assert program.leaves_nothing(), program.left()
+
+
+def test_output_before_health_is_kept_when_told_to_stop(judge_server: Callable[..., Program]) -> None:
+    program = judge_server(
+        "print('loading weights', flush=True)\nimport signal; signal.pause()", "--port", str(free_port())
+    )
+    program.wait_for(lambda: "loading" in "".join(log.read_text() for log in program.temporary.glob("*/*.log")))
+    program.signal(TERM)
+    end = program.end()
+    assert (end.status, end.errors) == (0, "")
+    (folder,) = program.temporary.iterdir()
+    assert "before they were healthy" in end.output and str(folder) in end.output
+    (log,) = folder.iterdir()
+    assert log.read_text() == "loading weights\n"
+
+
+def test_a_server_that_does_not_end_is_killed_when_told_again(judge_server: Callable[..., Program]) -> None:
+    stubborn = "import signal\nsignal.signal(signal.SIGTERM, lambda number, frame: print('no', flush=True))\n" + HEALTHY
+    program = judge_server(stubborn, "--port", str(free_port()))
+    program.wait_for(lambda: "--judge" in program.output)
+    while program.process.poll() is None:
+        program.signal(INT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.process.wait(0.5)
+    end = program.end()
+    assert end.status == 130
+    assert end.errors == "interbench: interrupted; the same command again goes on from here.\n"
+    assert program.leaves_nothing(), program.left()

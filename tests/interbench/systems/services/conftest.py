@@ -124,7 +124,7 @@ def play(
         *,
         count: int = 1,
         turns: int | None = None,
-        deadline_s: float = 60.0,
+        deadline_s: float = 120.0,
         caps: Caps | None = None,
         out: str = "out",
         **options: Any,

@@ -16,7 +16,7 @@ from interbench.base.bundled import data_path
 from interbench.domain.records import Charge
 from interbench.pipeline.config import Settings
 from interbench.store.run_folder import Run
-from interbench.systems.registry import BUILT_IN, SystemSpec
+from interbench.systems.registry import SYSTEMS, SystemSpec
 from interbench.systems.services.gemini_omni import GeminiOmni
 from interbench.systems.services.hedra import Hedra
 from interbench.systems.services.heygen import HeyGen
@@ -98,7 +98,7 @@ def test_the_costs_are_right() -> None:
 
 
 def test_every_system_and_option_is_documented() -> None:
-    for name in BUILT_IN:
+    for name in SYSTEMS.built_in:
         assert f"`{name}`" in PAGE, name
     for cls in (RestJobSystem, Sora, Veo, GeminiOmni, HeyGen, Hedra):
         for option in inspect.signature(cls).parameters:

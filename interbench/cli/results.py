@@ -1,0 +1,192 @@
+"""What the verbs ``table`` and ``report`` do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from interbench.base.errors import UsageError
+
+if TYPE_CHECKING:
+    import rich.console
+
+    from interbench.report.breakdown import By
+    from interbench.report.collect import RunRecords
+    from interbench.report.tables import Format, Table, View
+    from interbench.stats import ReferencePool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pooling:
+    """How scores are pooled."""
+
+    reference: ReferencePool | None
+    judge: str | None
+    seed: int
+    intervals: bool
+    published: bool
+
+
+def print_table(
+    sources: Sequence[str | Path],
+    *,
+    form: str,
+    precision: int = 2,
+    intervals: bool = True,
+    means: bool = False,
+    all_columns: bool = False,
+    dimensions: Sequence[str] | None = None,
+    by: str | None = None,
+    compare: Sequence[str] | None = None,
+    reference: Path | None = None,
+    write_reference: Path | None = None,
+    judge: str | None = None,
+    seed: int = 0,
+    published: bool = False,
+) -> None:
+    """Print the table of run folders or CSV files, the comparison of two systems, or the table apart by kind of
+    scenario."""
+    from interbench.report.tables import View, render, render_rich
+    from interbench.stats import ReferencePool
+
+    view = View(precision, intervals, means, all_columns, None if dimensions is None else tuple(dimensions))
+    frozen = None if reference is None else ReferencePool.read(reference)
+    pooling = _Pooling(frozen, judge, seed, intervals, published)
+    if compare is not None:
+        if by is not None or means:
+            raise UsageError("--compare prints a table of its own; ask for it without --by and --means.")
+        _print_comparison(sources, compare, form, view, pooling)
+        return
+    runs = _runs(sources, judge)
+    table = _table(sources, runs, pooling)
+    if write_reference is not None:
+        table.to_reference().write(write_reference)
+    if by is None:
+        _print(form, lambda format_: render(table, format_, view), lambda width: render_rich(table, view, width=width))
+        return
+    if runs is None:
+        raise UsageError("--by needs run folders: a CSV says of no scenario what kind it is.")
+    from interbench.report.breakdown import render_breakdown, render_breakdown_rich
+    from interbench.report.collect import collect_breakdown
+
+    parts = collect_breakdown(runs, table, cast("By", by))
+    _print(
+        form,
+        lambda format_: render_breakdown(parts, format_, view),
+        lambda width: render_breakdown_rich(parts, view, width=width),
+    )
+
+
+def load_table(sources: Sequence[str | Path]) -> Table:
+    """The table of run folders or CSV files, with intervals."""
+    return _table(sources, _runs(sources, None), _Pooling(None, None, 0, intervals=True, published=False))
+
+
+def _print(
+    form: str, text: Callable[[Format], str], for_terminal: Callable[[int], rich.console.RenderableType]
+) -> None:
+    if form == "terminal":
+        from rich.console import Console
+
+        console = Console()
+        console.print(for_terminal(console.width))
+    else:
+        sys.stdout.write(text(cast("Format", form)))
+
+
+def _runs(sources: Sequence[str | Path], judge: str | None) -> list[RunRecords] | None:
+    """The run folders; None if the sources are CSV files. Never both, because a CSV does not say who judged."""
+    from interbench.report.sources import parse_sources, read_runs
+
+    parsed = parse_sources([str(source) for source in sources])
+    folders = [source for source in parsed if source.path.is_dir()]
+    if folders and len(folders) < len(parsed):
+        missing = next(source.path for source in parsed if source not in folders)
+        if not missing.exists():
+            raise UsageError(f"There is no {missing}.")
+        raise UsageError(
+            "Give run folders or CSV files, not both: a CSV does not say who judged, and no table mixes two judges."
+        )
+    return read_runs(folders, judge) if folders else None
+
+
+def _table(sources: Sequence[str | Path], runs: Sequence[RunRecords] | None, pooling: _Pooling) -> Table:
+    from interbench.report.collect import collect_table
+    from interbench.report.tables import table_from_csv
+
+    if runs is None:
+        return table_from_csv(
+            [Path(source) for source in sources],
+            reference=pooling.reference,
+            intervals=pooling.intervals,
+            seed=pooling.seed,
+            published=pooling.published,
+        )
+    return collect_table(
+        runs,
+        reference=pooling.reference,
+        intervals=pooling.intervals,
+        seed=pooling.seed,
+        published=pooling.published,
+    )
+
+
+def _print_comparison(
+    sources: Sequence[str | Path], pair: Sequence[str], form: str, view: View, pooling: _Pooling
+) -> None:
+    from interbench.report.collect import collect_scores
+    from interbench.report.comparisons import render_comparison, render_comparison_rich
+    from interbench.stats import compare, read_scores
+
+    if len(pair) != 2:
+        raise UsageError("--compare takes two systems, comma-separated: --compare puppet,puppet:drift.")
+    runs = _runs(sources, pooling.judge)
+    if runs is not None:
+        scores, _, label = collect_scores(runs)
+    else:
+        scores, label = read_scores([Path(source) for source in sources]), None
+    comparison = compare(scores, pair[0], pair[1], judge=label, reference=pooling.reference, seed=pooling.seed)
+    if not any(row.scenarios for row in comparison.dimensions):
+        raise UsageError(f"{pair[0]} and {pair[1]} can't be compared: no scenario is scored for both.")
+    _print(
+        form,
+        lambda format_: render_comparison(comparison, format_, view),
+        lambda width: render_comparison_rich(comparison, view, width=width),
+    )
+
+
+def make_report(
+    sources: Path | Sequence[str | Path],
+    out: Path | None,
+    *,
+    portable: bool = False,
+    zipped: bool = False,
+    single_page: bool = False,
+    judge: str | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write the HTML report of one or several runs; gives its index page, its archive or its single page."""
+    from interbench.report.collect import collect_report, collect_table
+    from interbench.report.html import write_archive, write_page, write_report
+    from interbench.report.joint import collect_joint_report
+    from interbench.report.sources import parse_sources, read_runs
+
+    if zipped and single_page:
+        raise UsageError("--zip and --single-page are two ways to mail a report; ask for one of them.")
+    parsed = parse_sources([str(source) for source in ([sources] if isinstance(sources, Path) else sources)])
+    if len(parsed) > 1 and out is None:
+        raise UsageError("Say with --out where the report of several runs goes.")
+    runs = read_runs(parsed, judge)
+    table = collect_table(runs)
+    data = collect_report(runs[0], table) if len(runs) == 1 else collect_joint_report(runs, table)
+    if title:
+        data = replace(data, title=title)
+    root = runs[0].path
+    if single_page:
+        return write_page(data, out or root / "report.html")
+    if zipped:
+        return write_archive(data, out or root / "report.zip", media_root=root)
+    return write_report(data, out or root / "report", media_root=root, portable=portable)

@@ -1,0 +1,146 @@
+"""What a run is asked to do: made from settings, or taken up from the folder of a run that has been played."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interbench.base.errors import StoreError, UsageError
+from interbench.base.masking import MASK
+from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.names import alike, unprinted
+from interbench.pipeline.config import Settings, merged_settings, read_settings_file
+from interbench.pipeline.set_options import script_options, with_options
+from interbench.scenarios.plan import PlannedScenario, plan_scenarios
+from interbench.scenarios.sets import load_set
+from interbench.store.manifest import read_manifest
+from interbench.store.run_folder import Run
+from interbench.systems.base import AvatarSystem
+from interbench.systems.registry import SystemSpec
+
+_LATER_SETTINGS = ("judge", "judge_options", "transcriber", "transcriber_options", "repeats", "concurrency")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is asked to do."""
+
+    settings: Settings
+    parts: tuple[PlannedScenario, ...]
+    systems: tuple[SystemSpec, ...]
+    factories: Mapping[str, Callable[[], AvatarSystem]]
+    """By system label."""
+
+    @property
+    def clips(self) -> int:
+        return len(self.systems) * sum(len(part.scenario.turns) for part in self.parts)
+
+    @property
+    def verdicts(self) -> int:
+        return len(self.systems) * len(self.parts) * len(DIMENSIONS) * self.settings.repeats
+
+    @property
+    def labels(self) -> frozenset[str]:
+        return frozenset(spec.label for spec in self.systems)
+
+    @property
+    def scenario_ids(self) -> frozenset[str]:
+        return frozenset(part.scenario.id for part in self.parts)
+
+
+def make_plan(settings: Settings) -> Plan:
+    """Load the scenarios and find the systems.
+
+    Raises:
+        InterbenchError: anything that can be known to be wrong before the first clip.
+    """
+    whole = load_set(settings.scenarios, personas=settings.personas)
+    chosen = whole.select(settings.only, categories=settings.categories, limit=settings.limit)
+    specs = tuple(SystemSpec.parse(text, settings.system) for text in settings.systems)
+    if not specs:
+        raise UsageError(
+            "There is no system to test; name at least one with --systems (see `interbench list systems`)."
+        )
+    labels = [spec.label for spec in specs]
+    for label, count in Counter(labels).items():
+        if count > 1:
+            raise UsageError(f"The system {label!r} is named twice; give one of them another label: other={label}.")
+    require_distinct(labels)
+    for label in settings.system:
+        if label not in labels:
+            raise UsageError(f"There are options for the system {label!r}, but it is not among those to test.")
+    if settings.script is not None:
+        script_options().check(settings.script_options)
+    elif settings.script_options:
+        raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
+    return Plan(settings, plan_scenarios(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
+
+
+def require_distinct(labels: Sequence[str]) -> None:
+    """Refuse labels of systems that a reader of the table could not tell apart, or not see.
+
+    Raises:
+        UsageError: naming them.
+    """
+    for label in labels:
+        if unprinted(label):
+            raise UsageError(f"The label {label!a} holds control characters; give the system another: other=...")
+    if pair := alike(labels):
+        raise UsageError(
+            f"The systems {pair[0]!a} and {pair[1]!a} look the same in a table; give one of them another label: "
+            f"other=..."
+        )
+
+
+def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any], options: Iterable[str] = ()) -> Plan:
+    """The plan of an existing run folder, for stages after the drive: nothing but the folder is needed.
+
+    An option holds wherever it was given: with the run, in the file or on the command line, of which the later come
+    before the earlier. Only those of a judge or transcriber that is no longer the one chosen are left behind.
+
+    Args:
+        path: the run folder.
+        file: a settings file with settings of the judge and the transcriber.
+        changes: settings that come before both (judge, transcriber, repeats); None keeps what is there.
+        options: ``NAME.OPTION=VALUE`` each, from the command line.
+    """
+    with Run(path, write=False) as run:
+        manifest = read_manifest(run.manifest_path)
+        parts = run.parts()
+    if manifest is None:
+        raise StoreError(
+            f"{path} has no manifest.json, so nothing was planned there yet; give it to `interbench run` first."
+        )
+    # A folder of another version may hold settings that there are no more; the stages to come need none of them.
+    kept = {name: value for name, value in manifest["settings"].items() if name in Settings.model_fields}
+    later = read_settings_file(file)
+    merged_settings((str(file), later))
+    if unusable := [name for name in later if name not in _LATER_SETTINGS]:
+        raise UsageError(
+            f"The setting {unusable[0]!r} in {file} is about playing; an existing run can only be given "
+            f"{', '.join(_LATER_SETTINGS)}."
+        )
+    given = {name: value for name, value in changes.items() if value is not None}
+    chosen = {**kept, **later, **given}
+    for kind in ("judge", "transcriber"):
+        own = kept.get(f"{kind}_options", {}) if chosen.get(kind) == kept.get(kind) else {}
+        chosen[f"{kind}_options"] = {**own, **later.get(f"{kind}_options", {})}
+    settings = with_options(
+        merged_settings((str(path / "manifest.json"), {**chosen, "out": path})), options, playing=False
+    )
+    for kind in ("judge", "transcriber"):
+        _refuse_masked(kind, getattr(settings, f"{kind}_options"))
+    specs = tuple(SystemSpec(label, label, {}) for label in manifest["plan"])
+    return Plan(settings, parts, specs, {})
+
+
+def _refuse_masked(kind: str, options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if value == MASK:
+            raise UsageError(
+                f"The {kind}'s option {name!r} was a secret, which no run folder keeps. Give it again (--set "
+                f"{kind}.{name}=…), or let the {kind} read it from a variable of the environment."
+            )

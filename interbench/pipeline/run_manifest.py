@@ -1,0 +1,89 @@
+"""What the pipeline writes into the manifest of its run folder, and when."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from interbench.asr.stage import TranscriptionStage
+from interbench.base.bundled import data_path
+from interbench.judge.stage import JudgingStage
+from interbench.pipeline.plan import Plan, require_distinct
+from interbench.store.manifest import merge, read_manifest
+from interbench.store.run_folder import Run
+
+
+class RunManifest:
+    """The manifest of a run that this process works on.
+
+    Args:
+        run: the run folder, open for writing.
+        plan: what the run is asked to do.
+        frozen: settings that must stay as they are as long as the folder is added to.
+    """
+
+    def __init__(self, run: Run, plan: Plan, frozen: Mapping[str, Any]) -> None:
+        self._run = run
+        self._path = run.manifest_path
+        self._plan = plan
+        self._frozen = frozen
+
+    def read(self) -> dict[str, Any]:
+        """What is there; empty before the first :meth:`write`."""
+        return read_manifest(self._path) or {}
+
+    def write(self, systems: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Write down the plan, and the facts of systems that have started, by label.
+
+        Raises:
+            IncomparableError: the folder was made differently.
+        """
+        plan = self._plan
+        held = read_manifest(self._path)
+        require_distinct([*(held or {}).get("plan", {}), *plan.labels])
+        manifest = merge(
+            held,
+            settings=plan.settings.public(),
+            frozen=self._frozen,
+            scenarios={part.scenario.id: part.scenario.digest() for part in plan.parts},
+            personas={part.persona.id: digest(part.persona.model_dump_json()) for part in plan.parts},
+            plan={spec.label: [part.scenario.id for part in plan.parts] for spec in plan.systems},
+            systems=systems or {},
+            prompts=_folder_digest(data_path("prompts")),
+        )
+        self._run.keep_manifest(manifest)
+
+    def amend(self, **entries: Any) -> None:
+        """Replace entries."""
+        self._run.keep_manifest({**self.read(), **entries})
+
+    def note_transcriber(self, stage: TranscriptionStage) -> None:
+        """Say whose transcripts are the run's current ones."""
+        self.amend(transcriber=stage.key, transcriber_notes=list(stage.notes))
+
+    def note_judge(self, stage: JudgingStage) -> None:
+        """Say whose verdicts are the run's current ones.
+
+        Raises:
+            JudgeError: it calls itself as an earlier judge of this run did, and is another.
+        """
+        known = self.read().get("judge_likeness", {})
+        if stage.key in known:
+            stage.judge.recognise(known[stage.key])
+        elif (likeness := stage.judge.likeness()) is not None:
+            self.amend(judge_likeness={**known, stage.key: likeness})
+        self.amend(judge=stage.key)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
