@@ -15,6 +15,7 @@ from interbench.pipeline.plan import Plan
 from interbench.pipeline.run import Stage, execute
 from interbench.pipeline.summary import Summary
 from interbench.report.grid import visible
+from interbench.report.notes import counted
 
 
 def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
@@ -131,12 +132,13 @@ def print_defects(source: str, personas: Path | None) -> int:
         sys.stdout.write(f"{defect}\n")
     errors = [defect for defect in defects if defect.level == "error"]
     if errors:
-        sys.stderr.write(f"interbench: {len(errors)} defects in {source}.\n")
+        sys.stderr.write(f"interbench: {counted(len(errors), 'defect')} in {source}.\n")
         return 1
     found = load_set(source, personas=personas)
     turns = sum(len(scenario.turns) for scenario in found.scenarios)
-    warnings = f", {len(defects)} warnings" if defects else ""
-    sys.stdout.write(f"{source}: {len(found.scenarios)} scenarios, {turns} turns, no defects{warnings}.\n")
+    warnings = f", {counted(len(defects), 'warning')}" if defects else ""
+    scenarios = counted(len(found.scenarios), "scenario")
+    sys.stdout.write(f"{source}: {scenarios}, {counted(turns, 'turn')}, no defects{warnings}.\n")
     return 0
 
 
@@ -163,6 +165,6 @@ def print_conformance(
         sys.stdout.write(f"{finding}\n")
     wrong = [finding for finding in findings if finding.level == "wrong"]
     sys.stdout.write(
-        f"\n{system}: {len(wrong)} things to mend.\n" if wrong else f"\n{system}: ready to be benchmarked.\n"
+        f"\n{system}: {counted(len(wrong), 'thing')} to mend.\n" if wrong else f"\n{system}: ready to be benchmarked.\n"
     )
     return 1 if wrong else 0

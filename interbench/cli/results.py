@@ -103,6 +103,8 @@ def _runs(sources: Sequence[str | Path], judge: str | None) -> list[RunRecords] 
 
     parsed = parse_sources([str(source) for source in sources])
     folders = [source for source in parsed if source.path.is_dir()]
+    if wrong := [source.path for source in parsed if source.label and source not in folders]:
+        raise UsageError(f"{wrong[0]} is no run folder, and only run folders take labels. Check the path.")
     if folders and len(folders) < len(parsed):
         missing = next(source.path for source in parsed if source not in folders)
         if not missing.exists():

@@ -16,7 +16,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,9 @@ def write_archive(data: ReportData, out: Path, *, media_root: Path) -> Path:
     """Write a portable report as the ZIP archive ``out``, whole or not at all, and return its path.
 
     Raises:
-        StoreError: ``out`` is no ``.zip``, is something other than a file, or can't be written.
+        StoreError: ``out`` is no ``.zip``, is something other than an earlier report, or can't be written.
     """
-    _require_file(out, ".zip")
+    _require_file(out, ".zip", _is_archive)
     with _explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with _staging(out) as staging:
@@ -104,9 +104,9 @@ def write_page(data: ReportData, out: Path) -> Path:
     clips; return its path.
 
     Raises:
-        StoreError: ``out`` is no ``.html``, is something other than a file, or can't be written.
+        StoreError: ``out`` is no ``.html``, is something other than an earlier report, or can't be written.
     """
-    _require_file(out, ".html")
+    _require_file(out, ".html", _is_page)
     style, scripts = (_static("report.css"), tuple(_static(name) for name in _PAGE_SCRIPTS))
     policy = "; ".join(
         (
@@ -157,11 +157,29 @@ def _explained(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _require_file(out: Path, ending: str) -> None:
+def _require_file(out: Path, ending: str, is_ours: Callable[[Path], bool]) -> None:
     if out.suffix.lower() != ending:
         raise StoreError(f"{out} has not the ending {ending}; name a file that has, with --out.")
     if out.is_dir():
         raise StoreError(f"{out} is a folder; name a file, with --out.")
+    if out.exists() and not is_ours(out):
+        raise StoreError(f"{out} is there already and is no report; name another place for the report, with --out.")
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(f"/{MARKER}") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b'<meta name="generator" content="interbench ' in file.read(4096)
+    except OSError:
+        return False
 
 
 def _static(name: str) -> str:

@@ -158,6 +158,13 @@ def test_the_verb_wants_a_place_for_several_and_writes_one_file_on_request(runs:
         make_report(names, None, zipped=True, single_page=True)
 
 
+def test_labels_are_for_run_folders(runs: Path) -> None:
+    with pytest.raises(UsageError, match="gone is no run folder"):
+        print_table([f"a={runs / 'gone'}"], form="md")
+    with pytest.raises(UsageError, match=r"There is no .*gone"):
+        print_table([runs / "one", runs / "gone"], form="md")
+
+
 def test_apart_by_category_and_persona(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for by in ("category", "persona"):
         print_table([runs / "one"], form="csv", by=by)

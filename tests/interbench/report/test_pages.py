@@ -57,6 +57,21 @@ def test_an_archive_holds_a_portable_report(factory: Any, tmp_path: Path) -> Non
             write_archive(factory(), wrong, media_root=factory.run)
 
 
+def test_only_an_earlier_report_is_replaced(factory: Any, tmp_path: Path) -> None:
+    data = factory(scenarios=1)
+    archive, page = tmp_path / "a.zip", tmp_path / "a.html"
+    for _ in range(2):
+        write_archive(data, archive, media_root=factory.run)
+        write_page(data, page)
+    with zipfile.ZipFile(archive, "w") as theses:
+        theses.writestr("thesis.tex", "mine")
+    page.write_text("<p>mine", encoding="utf-8")
+    for attempt in (lambda: write_archive(data, archive, media_root=factory.run), lambda: write_page(data, page)):
+        with pytest.raises(StoreError, match="there already"):
+            attempt()
+    assert page.read_text(encoding="utf-8") == "<p>mine"
+
+
 def test_a_single_page_needs_no_other_file(factory: Any, tmp_path: Path) -> None:
     out = write_page(factory(hostile="</script><script>alert(1)</script>"), tmp_path / "one.html")
     page = out.read_text(encoding="utf-8")
