@@ -11,6 +11,7 @@ from interbench.asr.base import Transcriber, Utterance
 from interbench.base.errors import InterbenchError, MediaError, TranscriberError
 from interbench.domain.records import Exchange, Transcript
 from interbench.media.pool import MediaPool
+from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Key, Run
 
 
@@ -107,8 +108,13 @@ class TranscriptionStage:
         """What is to be heard, or the failed transcript of a clip whose sound can't be had any more."""
         samples = None
         if self._transcriber.needs_audio and exchange.clip is not None:
+            clip = self._run.path / exchange.clip
+            if exchange.facts is not None:
+                problem = await asyncio.to_thread(clip_problem, clip, exchange.facts)
+                if problem is not None:
+                    return Transcript("", flags=("failed", problem.code), error=problem.message)
             try:
-                samples = await self._media.audio(self._run.path / exchange.clip)
+                samples = await self._media.audio(clip)
             except MediaError as error:
                 why = (
                     f"the sound of {exchange.clip} can't be decoded any more ({error}). If the file was changed since "

@@ -64,6 +64,12 @@ class CapReachedError(InterbenchError):
     exit_code = 3
 
 
+class FruitlessError(InterbenchError):
+    """Everything was tried that was to be done, and nothing came of it, or clips kept it from being done."""
+
+    exit_code = 4
+
+
 class ScriptError(InterbenchError):
     """The model that writes the avatars' replies can't be used."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from interbench.base import termination
-from interbench.base.errors import CapReachedError
+from interbench.base.errors import CapReachedError, FruitlessError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
 from interbench.cli.results import make_report, print_table
@@ -32,19 +32,24 @@ def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
 
 
 def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) -> None:
-    """Run the stages; after judging, print the table and write the report."""
+    """Run the stages; after judging, write the report and print the table."""
     folder = plan.settings.out
     summary = carry_out(plan, stages, quiet=quiet)
-    for line in closing_lines(summary):
-        sys.stderr.write(line + "\n")
+    index = None
     if "judge" in stages:
-        print_table([folder], form="terminal", precision=2, intervals=True)
+        # Before anything is printed: a terminal may go away, or not take what is said.
         index = folder / "report" / "index.html"
         if summary.did_something or not index.exists():
             index = make_report(folder, None, portable=False, judge=None)
+    for line in closing_lines(summary):
+        sys.stderr.write(line + "\n")
+    if index is not None:
+        print_table([folder], form="terminal", precision=2, intervals=True)
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)
+    if why := summary.fruitless:
+        raise FruitlessError(why)
 
 
 _TOLD = 300
@@ -63,6 +68,10 @@ def closing_lines(summary: Summary) -> list[str]:
         why = ": " + " ".join(first.message.split())[:_TOLD] if first.message else ""
         lines.append(visible(f"  {what}, {count}×; first in {first.scenario}, turn {first.turn}{why}"))
     lines += [f"transcriber: {note}" for note in summary.transcriber]
+    lines += [f"not transcribed, {count}×: {why}"[:_TOLD] for why, count in summary.untranscribed.most_common(3)]
+    if summary.copies:
+        because = next(iter(summary.copies.values()))
+        lines.append(f"judge: {len(summary.copies)} clips were judged by a plain copy (of the first, {because})")
     if summary.ear:
         lines.append(summary.ear)
     if summary.verdicts:
@@ -83,6 +92,7 @@ def print_plan(plan: Plan) -> None:
     """What a run would do, and what it would cost where that is known."""
     from interbench.asr.registry import make_transcriber
     from interbench.judge.registry import make_judge
+    from interbench.store.belonging import require_ledger
     from interbench.store.manifest import read_manifest
     from interbench.store.run_folder import Run
 
@@ -99,6 +109,7 @@ def print_plan(plan: Plan) -> None:
         f"transcriber  {settings.transcriber}",
         f"judge        {settings.judge}, {plan.verdicts} judge calls ({settings.repeats} per dimension)",
     ]
+    require_ledger(settings.out)
     if (settings.out / "ledger.sqlite").exists():
         with Run(settings.out, write=False) as run:
             labels = {spec.label for spec in plan.systems}
@@ -132,17 +143,24 @@ def print_defects(source: str, personas: Path | None) -> int:
 
 
 def print_conformance(
-    system: str, config: Path | None, options: Iterable[str], deadline_s: float, keep: Path | None
+    system: str,
+    config: Path | None,
+    options: Iterable[str],
+    deadline_s: float,
+    keep: Path | None,
+    transcriber: str | None,
 ) -> int:
     """Check an adapter and print what was found; the exit status."""
+    from interbench.asr.registry import make_transcriber
     from interbench.pipeline.config import load_settings
     from interbench.pipeline.conformance import check_system
     from interbench.pipeline.set_options import with_options
     from interbench.systems.registry import SystemSpec
 
-    settings = with_options(load_settings({"systems": [system]}, config), options)
+    settings = with_options(load_settings({"systems": [system], "transcriber": transcriber}, config), options)
     spec = SystemSpec.parse(system, settings.system)
-    findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep))
+    listens = make_transcriber(settings.transcriber, settings.transcriber_options).needs_audio
+    findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep, listens=listens))
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     wrong = [finding for finding in findings if finding.level == "wrong"]

@@ -332,11 +332,12 @@ def check_system(
     config: Config = None,
     deadline_s: Annotated[float, typer.Option("--deadline", help="Seconds per turn.")] = 120.0,
     keep: Annotated[Path | None, typer.Option(help="Keep the clips in this folder.")] = None,
+    transcriber: Transcriber = None,
 ) -> None:
     """Try out an adapter and say in plain words what is wrong with it."""
     from interbench.cli.commands import print_conformance
 
-    raise typer.Exit(print_conformance(system, config, options or (), deadline_s, keep))
+    raise typer.Exit(print_conformance(system, config, options or (), deadline_s, keep, transcriber))
 
 
 def _version(show: bool) -> None:
@@ -359,7 +360,9 @@ def _root(
 def main() -> None:
     """Run the command line; errors of ours are printed as one paragraph, without a traceback."""
     from interbench.base.errors import InterbenchError
+    from interbench.base.streams import settle_streams
 
+    settle_streams()
     try:
         app()
     except InterbenchError as error:

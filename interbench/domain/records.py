@@ -42,6 +42,7 @@ class ClipFacts:
     frames: int
     fps: float
     width: int
+    """Of the picture as a player shows it: turned, and with square pixels."""
     height: int
     video_codec: str
     has_audio: bool
@@ -55,6 +56,14 @@ class ClipFacts:
     """How many bytes of the file a client must have to show the first frame; None if the container doesn't tell."""
     speech_start_bytes: int | None = None
     """How many it must have to play the sound at ``speech_start_s``; None if the container doesn't tell."""
+    rotation: int = 0
+    """Degrees clockwise by which a player turns the stored picture, after mirroring it if it is :attr:`mirrored`."""
+    mirrored: bool = False
+    length_known: bool = True
+    """False: nothing in the file says how long it is, so nobody can tell whether more was to come."""
+    not_plain: str | None = None
+    """Why the loader of a judge would not see what a player shows; empty if it does. None: recorded by a version that
+    did not ask, whose width and height are those of the stored picture."""
 
     @property
     def no_speech(self) -> NoSpeech | None:
@@ -204,6 +213,20 @@ class Transcript:
     """Why there is no transcript; ``text`` is then empty and must not be taken for silence."""
 
 
+COPY_RECIPE = 1
+"""Version of how plain copies are made; one of another version is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainCopy:
+    """A copy of a clip that every loader of videos shows as a player shows the clip itself."""
+
+    path: Path
+    facts: ClipFacts
+    because: str
+    """What of the clip itself not every loader shows, as a clause."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlayedTurn:
     """One turn as a judge sees it."""
@@ -216,6 +239,8 @@ class PlayedTurn:
     clip: Path | None
     facts: ClipFacts | None
     transcript: Transcript | None
+    copy: PlainCopy | None = None
+    """For judges that hand files to programs of others: what to hand over instead of :attr:`clip`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +290,10 @@ class Missing(StrEnum):
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     TIMED_OUT = "timed_out"
+    CLIP_CHANGED = "clip_changed"
+    """A clip is no longer the one that was recorded, so what a judge would see is not what was played."""
+    CLIP_MISSING = "clip_missing"
+    CLIP_UNREADABLE = "clip_unreadable"
 
 
 RETRYABLE = frozenset(
@@ -274,6 +303,9 @@ RETRYABLE = frozenset(
         Missing.TIMED_OUT,
         Missing.REQUEST_REJECTED,
         Missing.CONTEXT_OVERFLOW,
+        Missing.CLIP_CHANGED,
+        Missing.CLIP_MISSING,
+        Missing.CLIP_UNREADABLE,
     }
 )
 """Missing for reasons outside the conversation: judged again when the judge stage is called again, never cached."""

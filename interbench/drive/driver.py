@@ -43,7 +43,8 @@ from interbench.drive.script import Writer
 from interbench.drive.spending import Budget
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
 from interbench.scenarios.plan import PlannedScenario
-from interbench.store.run_folder import Key, Run, Staged, disk_full, out_of_room
+from interbench.store.run_folder import Key, Run, Staged
+from interbench.store.trouble import disk_full, out_of_room
 from interbench.systems.base import Conversation
 from interbench.systems.events import (
     Blocked,
@@ -341,6 +342,7 @@ class Driver:
         else:
             keep = capabilities.resumes_jobs and getattr(observed.final, "job_open", False)
             self._run.record(exchange, state, keep_jobs=keep)
+            _drop_stream(observed)
         return exchange
 
     async def _script(self, part: PlannedScenario, key: Key) -> Script | None:
@@ -555,6 +557,14 @@ class Driver:
         async with self._restarting:
             with contextlib.suppress(Exception):
                 await self._host.restart()
+
+
+def _drop_stream(observed: _Observed) -> None:
+    """Remove what came of an answer that did not end well; what the system itself wrote stays for whoever looks."""
+    if observed.stream is not None:
+        observed.stream.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            observed.stream.parent.rmdir()
 
 
 async def _recalled(past: PastTurn, recall: Recall) -> PastTurn:

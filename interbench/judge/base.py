@@ -25,6 +25,10 @@ class Judge(ABC):
     """Shown in tables, e.g. ``signals`` or ``Qwen3-VL-30B-A3B-Instruct``. Tables never mix two labels or identities."""
     comparable: bool = True
     """False for a judge whose figures must not be set beside those of a vision-language model."""
+    hands_over_files: bool = False
+    """Whether clips go as they are to a program of someone else's, which shows them by its own lights. Such a judge
+    gets plain copies (:attr:`interbench.domain.records.PlayedTurn.copy`) of those clips that not every loader shows as
+    a player does."""
     max_conversations: int = 4
     """Conversations the harness hands over at a time; a judge with a server to mind schedules within them itself."""
 

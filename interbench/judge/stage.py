@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from interbench.base.errors import MediaError
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
+from interbench.judge.copies import PlainCopies
+from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Run, identity_key
+
+if TYPE_CHECKING:
+    from interbench.media.pool import MediaPool
 
 
 def conversation_digest(conversation: PlayedConversation) -> str:
@@ -35,12 +41,14 @@ class JudgingStage:
         judge: started by the stage.
         run: the run folder, open for writing.
         repeats: judgements of every dimension.
+        media: makes plain copies of clips, for a judge that hands files over.
     """
 
-    def __init__(self, judge: Judge, run: Run, repeats: int) -> None:
+    def __init__(self, judge: Judge, run: Run, repeats: int, media: MediaPool) -> None:
         self._judge = judge
         self._run = run
         self._repeats = repeats
+        self.copies = PlainCopies(run, media)
         self._slots = asyncio.Semaphore(judge.max_conversations)
         self.key = ""
         """Under which the verdicts are kept."""
@@ -78,10 +86,17 @@ class JudgingStage:
             return []
         digest = conversation_digest(conversation)
         given: list[Verdict] = []
-        reason = conversation.why_incomplete()
-        if reason:
+        problem = await asyncio.to_thread(self._clip_problem, conversation)
+        if problem is None and (reason := conversation.why_incomplete()):
+            problem = (Missing.INCOMPLETE, reason)
+        if problem is None and self._judge.hands_over_files:
+            try:
+                conversation = await self.copies.given(conversation)
+            except MediaError as error:
+                problem = (Missing.CLIP_UNREADABLE, f"No copy that every judge can read can be made of a clip: {error}")
+        if problem is not None:
             for task in tasks:
-                given.append(_missing(conversation, task, Missing.INCOMPLETE, reason))
+                given.append(_missing(conversation, task, *problem))
                 self._run.record_verdict(given[-1], self.key, digest)
             return given
         open_tasks = {(task.dimension, task.sample): task for task in tasks}
@@ -97,6 +112,15 @@ class JudgingStage:
             given.append(_missing(conversation, task, Missing.SERVER_ERROR, "the judge ended without a verdict"))
             self._run.record_verdict(given[-1], self.key, digest)
         return given
+
+    def _clip_problem(self, conversation: PlayedConversation) -> tuple[Missing, str] | None:
+        """Why a clip can't be shown to a judge, of the first that can't; reads the clips."""
+        for turn in conversation.turns:
+            if turn.clip is not None and turn.facts is not None:
+                problem = clip_problem(turn.clip, turn.facts)
+                if problem is not None:
+                    return Missing(problem.code), f"Turn {turn.index}: {problem.message}"
+        return None
 
 
 def _missing(conversation: PlayedConversation, task: JudgeTask, missing: Missing, reason: str) -> Verdict:

@@ -31,7 +31,6 @@ from interbench.domain.records import ClipFacts
 
 AUDIO_RATE = 16_000
 """Samples per second of everything :meth:`MediaPool.audio` gives."""
-
 _WORKER = "interbench.media.worker"
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
 _ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac"}
@@ -119,8 +118,17 @@ class MediaPool:
                 return None
             return await asyncio.to_thread(np.fromfile, target, np.float32)
 
+    async def plain_copy(self, path: Path, target: Path) -> ClipFacts:
+        """Write a copy of a clip's picture that every loader shows as a player shows the clip; facts about the copy.
+
+        H.264 in MP4 without sound: upright, square pixels, constant rate, at most 2048x2048 pixels. ``target``
+        (absolute) is overwritten and must be in a folder of the harness's own.
+        """
+        await self._call("plain_copy", path, out=str(target))
+        return await self.inspect(target)
+
     async def frames(self, path: Path, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """``count`` frames evenly spaced by time, scaled to ``size`` (width, height).
+        """``count`` frames as a player shows them, evenly spaced by time, scaled to ``size`` (width, height).
 
         RGB ``[count, height, width, 3]``. Frame ``k`` is the one on screen at ``(k + 0.5) / count`` of the picture's
         duration, so a clip of fewer frames gives some of them repeatedly.

@@ -17,7 +17,6 @@ import shlex
 import subprocess
 import threading
 import unicodedata
-import warnings
 import wave
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ import numpy.typing as npt
 from interbench.base.errors import InterbenchError
 from interbench.base.scratch import Scratch
 from interbench.domain.persona import Voice
+from interbench.media.wav import WavError, decode_wav
 
 Samples = npt.NDArray[np.float32]
 
@@ -369,21 +369,12 @@ def read_wav(path: Path) -> Speech:
     Raises:
         SpeechError: it is not a readable WAV file.
     """
-    from scipy.io import wavfile
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)
-            rate, data = wavfile.read(path)
-    except (OSError, ValueError, EOFError) as error:
+        samples, header = decode_wav(path.read_bytes())
+    except (OSError, WavError) as error:
         raise SpeechError(f"{path} is not a WAV file that can be read: {error}") from error
-    if data.dtype == np.uint8:
-        samples = (data.astype(np.float32) - 128.0) / 128.0
-    elif np.issubdtype(data.dtype, np.integer):
-        samples = data.astype(np.float32) / float(np.iinfo(data.dtype).max + 1)
-    else:
-        samples = data.astype(np.float32)
-    return Speech(samples.mean(axis=1) if samples.ndim == 2 else samples, int(rate))
+    mono = np.nan_to_num(samples.mean(axis=1), posinf=1.0, neginf=-1.0)
+    return Speech(mono.astype(np.float32), header.rate)
 
 
 def write_wav(path: Path, speech: Speech) -> None:

@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import decode as media_decode
-from interbench.media.container import FileView, MediaFaultError, demuxer
+from interbench.media import decode, plain, sound
+from interbench.media.container import demuxer
+from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
+from interbench.media.task import Task
 
 _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    "inspect": media_decode.inspect,
-    "audio": media_decode.audio,
-    "frames": media_decode.frames,
-    "probe_audio": media_decode.probe_audio,
+    "inspect": decode.inspect,
+    "audio": sound.audio,
+    "frames": decode.frames,
+    "plain_copy": plain.plain_copy,
+    "probe_audio": sound.probe_audio,
 }
 _FOLLOWS_LINKS = frozenset({"audio", "probe_audio"})
 """Sound of a scenario set may lie in a cache that links to it; clips of systems may not be links."""
@@ -75,9 +78,9 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
         request["out"] = Path(request["out"])
     _bound_processor_time(limits)
     with _opened(path, limits, name in _FOLLOWS_LINKS) as file:
-        kind = demuxer(file)
+        kind = demuxer(file, sound=name == "probe_audio")
         try:
-            return _TASKS[name](media_decode.Task(limits, file, kind), **request)
+            return _TASKS[name](Task(limits, file, kind), **request)
         except MediaFaultError:
             raise
         except MemoryError:

@@ -13,9 +13,8 @@ import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from interbench.base.errors import InterbenchError, SystemLoadError
 from interbench.base.masking import mask
@@ -24,6 +23,7 @@ from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
 from interbench.media.pool import MediaPool
+from interbench.pipeline.findings import Finding, Level, clip_findings, text_findings
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
@@ -33,29 +33,20 @@ from interbench.systems.events import Opening, TurnRequest
 from interbench.systems.host import Host, StuckError
 from interbench.systems.registry import SystemSpec
 
-Level = Literal["ok", "note", "wrong"]
 _LAG_S = 0.5
 """An event loop that does not turn for this long is blocked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked."""
-
-    level: Level
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.level:>5}  {self.text}"
-
-
-async def check_system(spec: SystemSpec, *, deadline_s: float, keep: Path | None = None) -> list[Finding]:
+async def check_system(
+    spec: SystemSpec, *, deadline_s: float, keep: Path | None = None, listens: bool = True
+) -> list[Finding]:
     """Check the adapter that ``spec`` names.
 
     Args:
         spec: the system.
         deadline_s: seconds that a turn may take.
         keep: a folder in which the clips are left; None removes them.
+        listens: whether the transcriber of a run hears clips itself.
 
     Returns:
         What was found, in the order in which it was checked; the checks end early where nothing more can be tried.
@@ -73,7 +64,7 @@ async def check_system(spec: SystemSpec, *, deadline_s: float, keep: Path | None
     with contextlib.ExitStack() as stack:
         folder = keep or stack.enter_context(Scratch("check")).path
         host = Host(factory)
-        checks = _Checks(spec, host, parts, folder, deadline_s)
+        checks = _Checks(spec, host, parts, folder, deadline_s, listens)
         try:
             await checks.go()
         finally:
@@ -83,13 +74,20 @@ async def check_system(spec: SystemSpec, *, deadline_s: float, keep: Path | None
 
 class _Checks:
     def __init__(
-        self, spec: SystemSpec, host: Host, parts: tuple[PlannedScenario, ...], folder: Path, deadline_s: float
+        self,
+        spec: SystemSpec,
+        host: Host,
+        parts: tuple[PlannedScenario, ...],
+        folder: Path,
+        deadline_s: float,
+        listens: bool,
     ) -> None:
         self.spec = spec
         self.host = host
         self.parts = parts
         self.folder = folder
         self.deadline_s = deadline_s
+        self.listens = listens
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str) -> None:
@@ -175,10 +173,10 @@ class _Checks:
                 driver = Driver(self.spec.label, self.host, run, media, settings, writer=ReferenceWriter())
                 exchanges = [exchange async for exchange in driver.play(part)]
         for exchange in exchanges:
-            self._judge_turn(name, exchange)
+            self._judge_turn(name, part, exchange)
         return exchanges
 
-    def _judge_turn(self, name: str, exchange: Exchange) -> None:
+    def _judge_turn(self, name: str, part: PlannedScenario, exchange: Exchange) -> None:
         where = f"{name}, turn {exchange.turn}"
         if exchange.outcome in (Outcome.BLOCKED, Outcome.RETIRED):
             self.say("wrong", f"{where}: {exchange.outcome.value} ({exchange.code}) {exchange.message}".rstrip())
@@ -196,10 +194,9 @@ class _Checks:
             f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
             f"after {timings.first_frame_s:.2f} s, {heard}complete after {timings.complete_s:.2f} s",
         )
-        if not facts.has_audio:
-            self.say("wrong", f"{where}: the clip has no audio track; an answer has to carry speech")
-        elif not facts.audible:
-            self.say("wrong", f"{where}: the audio track is silent")
+        asked = part.scenario.turns[exchange.turn - 1].text
+        self.findings += clip_findings(where, facts)
+        self.findings += text_findings(where, facts, asked, exchange.reply_text, listens=self.listens)
 
     def _compare_with_capabilities(self, exchanges: list[Exchange], capabilities: Capabilities) -> None:
         reported = [exchange.reply_text for exchange in exchanges]

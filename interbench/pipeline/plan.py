@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from interbench.base.errors import StoreError, UsageError
 from interbench.base.masking import MASK
 from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.names import alike, unprinted
 from interbench.pipeline.config import Settings, merged_settings, read_settings_file
 from interbench.pipeline.set_options import script_options, with_options
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -67,6 +68,7 @@ def make_plan(settings: Settings) -> Plan:
     for label, count in Counter(labels).items():
         if count > 1:
             raise UsageError(f"The system {label!r} is named twice; give one of them another label: other={label}.")
+    require_distinct(labels)
     for label in settings.system:
         if label not in labels:
             raise UsageError(f"There are options for the system {label!r}, but it is not among those to test.")
@@ -75,6 +77,22 @@ def make_plan(settings: Settings) -> Plan:
     elif settings.script_options:
         raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
     return Plan(settings, plan_scenarios(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
+
+
+def require_distinct(labels: Sequence[str]) -> None:
+    """Refuse labels of systems that a reader of the table could not tell apart, or not see.
+
+    Raises:
+        UsageError: naming them.
+    """
+    for label in labels:
+        if unprinted(label):
+            raise UsageError(f"The label {label!a} holds control characters; give the system another: other=...")
+    if pair := alike(labels):
+        raise UsageError(
+            f"The systems {pair[0]!a} and {pair[1]!a} look the same in a table; give one of them another label: "
+            f"other=..."
+        )
 
 
 def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any], options: Iterable[str] = ()) -> Plan:

@@ -18,7 +18,7 @@ from interbench.asr.stage import TranscriptionStage
 from interbench.base.errors import CapReachedError, InterbenchError, SystemLoadError, UsageError
 from interbench.base.progress import Progress
 from interbench.domain.dimensions import DIMENSIONS
-from interbench.domain.records import Transcript
+from interbench.domain.records import COPY_RECIPE, Transcript
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
@@ -126,7 +126,7 @@ class _Pipeline:
                 stage = TranscriptionStage(transcriber, self.run, self.media)
                 self.transcription = await stack.enter_async_context(stage)
             if "judge" in self.stages:
-                judging = JudgingStage(judge, self.run, plan.settings.repeats)
+                judging = JudgingStage(judge, self.run, plan.settings.repeats, self.media)
                 self.judging = await stack.enter_async_context(judging)
             self._note_makers()
             self._announce()
@@ -139,6 +139,9 @@ class _Pipeline:
                 )
             if summary.did_something:
                 self.manifest.amend(finished=now())
+            if self.judging is not None and self.judging.copies.given_out:
+                summary.copies = dict(self.judging.copies.given_out)
+                self.manifest.amend(plain_copies={"recipe": COPY_RECIPE, "because": summary.copies})
             summary.spent = spoken_totals(self.run.spending())
             if summary.verdicts:
                 summary.judge = dict(judge.summary())
@@ -303,8 +306,7 @@ class _Pipeline:
                 heard[exchange.turn] = transcription.submit(exchange)
         for index in range(1, len(exchanges) + 1):
             if index in heard:
-                await heard[index]
-                self.summary.transcripts += 1
+                self.summary.count_transcript(await heard[index])
             self.progress.advance("transcribe")
         if judging is None:
             return

@@ -10,8 +10,8 @@ from typing import Any
 from interbench.asr.stage import TranscriptionStage
 from interbench.base.bundled import data_path
 from interbench.judge.stage import JudgingStage
-from interbench.pipeline.plan import Plan
-from interbench.store.manifest import merge, read_manifest, write_manifest
+from interbench.pipeline.plan import Plan, require_distinct
+from interbench.store.manifest import merge, read_manifest
 from interbench.store.run_folder import Run
 
 
@@ -25,6 +25,7 @@ class RunManifest:
     """
 
     def __init__(self, run: Run, plan: Plan, frozen: Mapping[str, Any]) -> None:
+        self._run = run
         self._path = run.manifest_path
         self._plan = plan
         self._frozen = frozen
@@ -40,8 +41,10 @@ class RunManifest:
             IncomparableError: the folder was made differently.
         """
         plan = self._plan
+        held = read_manifest(self._path)
+        require_distinct([*(held or {}).get("plan", {}), *plan.labels])
         manifest = merge(
-            read_manifest(self._path),
+            held,
             settings=plan.settings.public(),
             frozen=self._frozen,
             scenarios={part.scenario.id: part.scenario.digest() for part in plan.parts},
@@ -50,11 +53,11 @@ class RunManifest:
             systems=systems or {},
             prompts=_folder_digest(data_path("prompts")),
         )
-        write_manifest(self._path, manifest)
+        self._run.keep_manifest(manifest)
 
     def amend(self, **entries: Any) -> None:
         """Replace entries."""
-        write_manifest(self._path, {**self.read(), **entries})
+        self._run.keep_manifest({**self.read(), **entries})
 
     def note_transcriber(self, stage: TranscriptionStage) -> None:
         """Say whose transcripts are the run's current ones."""

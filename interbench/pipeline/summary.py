@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from interbench.domain.records import Exchange, Verdict
+from interbench.domain.records import Exchange, Missing, Outcome, Transcript, Verdict
+
+_CLIPS = (Missing.CLIP_CHANGED, Missing.CLIP_MISSING, Missing.CLIP_UNREADABLE)
 
 
 @dataclass(slots=True)
@@ -20,6 +22,8 @@ class Summary:
     examples: dict[tuple[str, str, str], Exchange] = field(default_factory=dict)
     """The first of each of these."""
     transcripts: int = 0
+    untranscribed: Counter[str] = field(default_factory=Counter)
+    """Transcripts that could not be made, by why."""
     verdicts: int = 0
     missing: Counter[str] = field(default_factory=Counter)
     unplayed: int = 0
@@ -29,6 +33,8 @@ class Summary:
     """One line on how well the transcriber hears; empty if it does not listen."""
     transcriber: Sequence[str] = ()
     """What the transcriber has to say of what it loaded."""
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """Why the judge was given plain copies, by the SHA-256 of the clips."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
     cap: str = ""
@@ -47,8 +53,35 @@ class Summary:
             self.troubled[kind] += 1
             self.examples.setdefault(kind, exchange)
 
+    def count_transcript(self, transcript: Transcript) -> None:
+        """Take in one transcript."""
+        self.transcripts += 1
+        if transcript.error is not None:
+            self.untranscribed[transcript.error] += 1
+
     def count_verdict(self, verdict: Verdict) -> None:
         """Take in one verdict."""
         self.verdicts += 1
         if verdict.missing is not None:
             self.missing[verdict.missing.value] += 1
+
+    @property
+    def fruitless(self) -> str:
+        """Why nothing came of what was done, or clips kept some of it from being done; empty if all is well.
+
+        Turns that fail are a result, as long as others do not; so are verdicts that an offline judge can't give.
+        """
+        turns = sum(self.outcomes.values())
+        if turns and not self.outcomes[Outcome.COMPLETED.value]:
+            return f"None of the {turns} turns that were played was completed; the lines above say why."
+        if clips := sum(self.missing[reason.value] for reason in _CLIPS):
+            return (
+                f"{clips} verdicts were not given because clips are no longer those that were recorded, or can't be "
+                f"read. The report names them; restore them, and give the same command again."
+            )
+        if self.transcripts and sum(self.untranscribed.values()) == self.transcripts:
+            first = next(iter(self.untranscribed))
+            return f"None of {self.transcripts} clips could be transcribed: {first}"
+        if self.verdicts and sum(self.missing.values()) == self.verdicts:
+            return f"None of {self.verdicts} verdicts has a score; the lines above say why."
+        return ""

@@ -6,7 +6,7 @@ import itertools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from interbench.base.errors import UsageError
 from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
@@ -30,6 +31,7 @@ from interbench.report.rows import Speed, Step
 from interbench.report.tables import Table, build_table
 from interbench.scenarios.plan import PlannedScenario
 from interbench.stats import Comparison, Expected, JudgeLabel, ReferencePool, Scores, compare
+from interbench.store.clips import ClipProblem
 from interbench.store.manifest import read_manifest
 from interbench.store.played import played
 from interbench.store.run_folder import Key, Run, identity_key
@@ -55,6 +57,8 @@ class RunRecords:
     transcriber_identity: Mapping[str, Any]
     spending: tuple[Spend, ...] = ()
     """Every request that may have cost money."""
+    clip_problems: Mapping[Key, ClipProblem] = field(default_factory=dict)
+    """Clips that are no longer those that were recorded."""
     label: str = ""
     """Stands before the names of its systems (``label/system``); empty where they have their own."""
     remarks: tuple[str, ...] = ()
@@ -109,11 +113,12 @@ def read_run(path: Path, judge: str | None = None) -> RunRecords:
                     if conversation is not None:
                         digests[system, scenario] = conversation_digest(conversation)
         verdicts = run.verdicts(key) if key else []
+        exchanges = run.exchanges()
         return RunRecords(
             path=path,
             manifest=manifest,
             parts=parts,
-            exchanges=tuple(run.exchanges()),
+            exchanges=tuple(exchanges),
             transcripts=run.transcripts(ear) if ear else {},
             verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen),
             judge=JudgeLabel(name=label, identity=key[:12], comparable=bool(identity.get("comparable", True)))
@@ -123,6 +128,7 @@ def read_run(path: Path, judge: str | None = None) -> RunRecords:
             transcriber=transcribers[ear][0] if ear else None,
             transcriber_identity=transcribers[ear][1] if ear else {},
             spending=tuple(run.spending()),
+            clip_problems=run.clip_problems(exchanges),
         )
 
 
@@ -198,6 +204,19 @@ def _caveats(run: RunRecords) -> tuple[str, ...]:
     )
 
 
+def clip_notes(run: RunRecords) -> list[str]:
+    """One sentence on each way in which clips are not what was recorded."""
+    notes = []
+    for code, what in (("clip_changed", "are not the ones that were recorded"), ("clip_missing", "are missing")):
+        keys = [key for key, problem in run.clip_problems.items() if problem.code == code]
+        if keys:
+            notes.append(
+                f"Of {run.path.resolve().name}, {len(keys)} clips {what} (first: {keys[0]}): verdicts already given "
+                f"stand, and none are given on them any more."
+            )
+    return notes
+
+
 def collect_table(
     runs: Sequence[RunRecords],
     *,
@@ -223,7 +242,7 @@ def collect_table(
         replicates=replicates,
         seed=seed,
         published=published,
-        caveats=tuple(dict.fromkeys(caveat for run in runs for caveat in _caveats(run))),
+        caveats=tuple(dict.fromkeys(note for run in runs for note in (*_caveats(run), *clip_notes(run)))),
     )
 
 
@@ -267,6 +286,11 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
                     f"before the names of their systems: a={first.path} b={run.path}."
                 )
             plan[system] = scenarios
+    if pair := alike(plan):
+        raise UsageError(
+            f"The systems {pair[0]!a} and {pair[1]!a} of these runs look the same in a table. Give one of "
+            f"them another label (--systems label=...)."
+        )
     scores = Scores.from_records([verdict for run in runs for verdict in run.verdicts])
     return scores, Expected(plan, tuple(dimension.key for dimension in DIMENSIONS)), first.judge
 
@@ -400,6 +424,11 @@ def shown_conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
             exchanges=tuple(exchanges.get((system, scenario), ())),
             transcripts=transcripts.get((system, scenario), {}),
             verdicts=tuple(verdicts.get((system, scenario), ())),
+            clip_problems={
+                key.turn: problem.message
+                for key, problem in run.clip_problems.items()
+                if (key.system, key.scenario) == (system, scenario)
+            },
         )
         for system, scenarios in run.plan.items()
         for scenario in scenarios
@@ -408,7 +437,7 @@ def shown_conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
 
 def run_notes(run: RunRecords) -> tuple[str, ...]:
     """Plain sentences for the top of a report."""
-    notes = list(_caveats(run))
+    notes = [*_caveats(run), *clip_notes(run)]
     turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
     planned = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios)
     if len(run.exchanges) < planned:

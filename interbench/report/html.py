@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -322,11 +323,20 @@ def _staging(out: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         settled = termination.at_end(partial(shutil.rmtree, folder, ignore_errors=True))
     try:
-        folder.chmod(0o755)
+        folder.chmod(_usual_mode(folder))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         settled()
+
+
+def _usual_mode(folder: Path) -> int:
+    """Who may enter a new folder by this process's umask, which can be read only by making one."""
+    trial = folder / "trial"
+    trial.mkdir()
+    mode = stat.S_IMODE(trial.stat().st_mode)
+    trial.rmdir()
+    return mode
 
 
 def _put(staging: Path, out: Path) -> None:

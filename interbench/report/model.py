@@ -92,6 +92,8 @@ class ShownConversation:
     """By 1-based turn."""
     verdicts: tuple[Verdict, ...] = ()
     """All samples, by the judge of :attr:`ReportData.judge` only. A dimension without one counts as not yet judged."""
+    clip_problems: Mapping[int, str] = field(default_factory=dict)
+    """By 1-based turn: why its clip is not shown although a file of its name may be there."""
 
 
 @dataclass(frozen=True, slots=True)

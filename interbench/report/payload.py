@@ -156,19 +156,27 @@ def _conversation(conversation: ShownConversation | None, turns: int, stem: str,
     samples = samples_by_dimension(conversation.verdicts)
     return {
         "turns": [
-            _turn(exchanges[n], conversation.transcripts.get(n), f"{stem}-{n}", link) if n in exchanges else None
+            _turn(
+                exchanges[n],
+                conversation.transcripts.get(n),
+                f"{stem}-{n}",
+                link,
+                conversation.clip_problems.get(n),
+            )
+            if n in exchanges
+            else None
             for n in range(1, turns + 1)
         ],
         "verdicts": [[_verdict(v) for v in sorted(samples[d.key], key=lambda v: v.sample)] for d in DIMENSIONS],
     }
 
 
-def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, link: ClipLink) -> Json:
+def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, link: ClipLink, problem: str | None) -> Json:
     return {
         "outcome": exchange.outcome.value,
         "code": exchange.code,
         "message": exchange.message,
-        "clip": _link(link(exchange.clip, stem)) if exchange.clip else None,
+        "clip": _clip(exchange, stem, link, problem),
         "facts": _facts(exchange.facts),
         "timings": _timings(exchange.timings, exchange.facts),
         "reported": exchange.reply_text,
@@ -180,6 +188,12 @@ def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, link: Cl
         "detail": plain({key: value for key, value in exchange.detail.items() if key != "parts_s"}),
         "events": [[_rounded(at), kind, note] for at, kind, note in exchange.events],
     }
+
+
+def _clip(exchange: Exchange, stem: str, link: ClipLink, problem: str | None) -> Json | None:
+    if not exchange.clip:
+        return None
+    return _link(Link(None, problem) if problem else link(exchange.clip, stem))
 
 
 def _facts(facts: ClipFacts | None) -> Json | None:

@@ -7,7 +7,6 @@ documents the JSON.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from interbench.report.columns import COLUMNS, Column, shown_columns
 from interbench.report.grid import Cell, Grid, Mark, to_latex, to_markdown
 from interbench.report.notes import notes
 from interbench.report.rows import NO_FIGURE, NO_SPEED, Figure, Row, Speed, quoted
+from interbench.report.sheet import SheetWriter
 from interbench.report.terminal import to_rich
 from interbench.stats import (
     KEYS,
@@ -371,7 +371,7 @@ def _grid(table: Table, view: View) -> Grid:
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     """``rows`` as CSV with ``\\n`` at the end of each; None is an empty cell."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
+    SheetWriter(out).writerows(rows)
     return out.getvalue()
 
 

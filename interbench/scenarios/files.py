@@ -5,8 +5,11 @@ Nothing here raises for a broken file: every function hands back what could be r
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -21,6 +24,9 @@ Model = TypeVar("Model", Scenario, Persona)
 
 _KEYS = sorted({key for model in (Scenario, Turn, KeyPoint, Lean, Persona, Voice, Look) for key in model.model_fields})
 _LONGEST_VALUE = 60
+_LONGEST_NUMBER = 18
+"""Digits of a whole number; no field takes one as long."""
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +63,25 @@ class Record(Generic[Model]):
 def read_records(file: Path, model: type[Model]) -> tuple[list[Record[Model]], list[FileDefect]]:
     """The objects in ``file``, one per line, and every defect found; blank lines are skipped.
 
-    A line with a defect gives no record. Ids are checked to be unique.
+    Every other line gives a record or a defect. Ids are checked to be unique.
     """
     kind = model.__name__.lower()
     try:
         data = file.read_bytes()
     except OSError as error:
         return [], [FileDefect(file, None, "", f"can't be read: {error.strerror or error}")]
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data.strip(b"\0 \r\n")[:64]:
+        return [], [FileDefect(file, None, "", "is UTF-16 or UTF-32 text; save it as UTF-8")]
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
+        return [], [FileDefect(file, None, "", f"is empty; it needs one {kind} per line")]
     defects: list[FileDefect] = []
-    if data.startswith(b"\xef\xbb\xbf"):
-        defects.append(FileDefect(file, 1, "", "begins with a byte-order mark; save it as UTF-8 without BOM"))
-        data = data[3:]
-    if not data.strip():
-        return [], [*defects, FileDefect(file, None, "", f"is empty; it needs one {kind} per line")]
     records: list[Record[Model]] = []
     first_line: dict[str, int] = {}
-    # Not splitlines(): it also splits at characters that JSON allows inside strings.
-    for number, raw in enumerate(data.split(b"\n"), start=1):
-        if not raw.strip():
-            continue
+    lines = lines_of_text(data)
+    for number, raw in lines:
         value, found = _parse(raw, model)
+        if value is None and not found:
+            found = [("", "can't be read")]
         defects += [FileDefect(file, number, field, message) for field, message in found]
         if value is None:
             continue
@@ -88,11 +93,26 @@ def read_records(file: Path, model: type[Model]) -> tuple[list[Record[Model]], l
         first_line[value.id] = number
         if not found:
             records.append(Record(file, number, value))
+    told = {record.line for record in records} | {defect.line for defect in defects}
+    defects += [FileDefect(file, number, "", "was passed over") for number, _ in lines if number not in told]
     return records, defects
+
+
+def lines_of_text(data: bytes) -> list[tuple[int, bytes]]:
+    """The lines of a JSON Lines file that are not blank, with their 1-based numbers.
+
+    Any of the three ways to end a line is taken, and a byte-order mark at the beginning of one is dropped. Not
+    ``splitlines``: it also splits at characters that JSON allows inside strings.
+    """
+    lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    bare = ((number, line.removeprefix(codecs.BOM_UTF8)) for number, line in enumerate(lines, start=1))
+    return [(number, line) for number, line in bare if line.strip()]
 
 
 def _parse(raw: bytes, model: type[Model]) -> tuple[Model | None, list[tuple[str, str]]]:
     """The object in one line, and (field, message) of everything wrong with it."""
+    if b"\0" in raw:
+        return None, [("", "holds zero bytes, as a file has that was not written to its end")]
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -108,29 +128,94 @@ def _parse(raw: bytes, model: type[Model]) -> tuple[Model | None, list[tuple[str
         return seen
 
     try:
-        plain = json.loads(text, object_pairs_hook=pairs)
+        plain = json.loads(text, object_pairs_hook=pairs, parse_int=_whole)
+        if not isinstance(plain, dict):
+            return None, [("", f"is a JSON {type(plain).__name__}, not an object")]
+        tidied = _Tidied()
+        value = tidied.value(plain, ())
     except json.JSONDecodeError as error:
         return None, [("", f"is not JSON: {error.msg} at column {error.colno}")]
     except RecursionError:
         return None, [("", "is nested too deeply")]
-    if not isinstance(plain, dict):
-        return None, [("", f"is a JSON {type(plain).__name__}, not an object")]
-    found = [(key, "is given twice in the same object") for key in twice]
-    value: Model | None = None
+    found = [(_shown(key), "is given twice in the same object") for key in twice]
+    found += [(".".join(map(_shown, where)), message) for where, message in tidied.faults]
+    read: Model | None = None
     try:
-        value = model.model_validate_json(text, strict=True)
+        read = model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        # An error at the top (loc == ()) is the model's own check of forward references, repeated below in full.
-        found += [_complaint(detail) for detail in error.errors() if detail["loc"]]
+        for detail in error.errors():
+            # An error of value at the top is the model's own check of forward references, repeated below in full.
+            if not detail["loc"] and detail["type"] != "value_error":
+                found.append(("", str(detail["msg"])))
+            elif detail["loc"] and not (tidied.covers(detail["loc"]) or _follows(detail)):
+                found.append(_complaint(detail))
     if model is Scenario:
-        found += list(_forward_references(plain))
-    return value, found
+        found += list(_forward_references(value))
+    return read, found
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else math.inf
+
+
+class _Tidied:
+    """A line's object in the form that the models take, and what of it no model could take.
+
+    A key without a value is a key that is not there: writers of tables give every line all keys. For the same reason
+    whole numbers may come as 28.0.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[tuple[tuple[object, ...], str]] = []
+
+    def covers(self, where: tuple[object, ...]) -> bool:
+        """Whether something at ``where``, or around it, has been complained of already."""
+        return any(where[: len(fault)] == fault for fault, _ in self.faults)
+
+    def value(self, given: Any, where: tuple[object, ...]) -> Any:
+        if isinstance(given, dict):
+            return {
+                key: self.value(inner, (*where, key))
+                for key, inner in given.items()
+                if inner is not None and self._check_text(key, (*where, key), "its name ")
+            }
+        if isinstance(given, list):
+            return [self.value(inner, (*where, index)) for index, inner in enumerate(given)]
+        if isinstance(given, str):
+            return given if self._check_text(given, where, "") else ""
+        if isinstance(given, float):
+            if not math.isfinite(given):
+                self.faults.append((where, "is not a number that can be used (NaN, infinite or far too large)"))
+                return 0
+            return int(given) if given.is_integer() else given
+        return given
+
+    def _check_text(self, text: str, where: tuple[object, ...], whose: str) -> bool:
+        half = _HALF.search(text)
+        if half:
+            message = f"holds half a character (\\u{ord(half[0]):04x}); the other half of an emoji was cut off"
+        elif "\0" in text:
+            message = "holds a zero character (\\u0000)"
+        else:
+            return True
+        self.faults.append((where, whose + message))
+        return False
+
+
+def _follows(detail: Any) -> bool:
+    """Whether pydantic's complaint only repeats another: a list is too short because items of it are wrong."""
+    return detail["type"] == "too_short" and bool(detail["input"])
+
+
+def _shown(part: object) -> str:
+    """One part of a path, in characters that every terminal shows."""
+    return str(part) if not isinstance(part, str) or part.isprintable() else part.encode("unicode_escape").decode()
 
 
 def _complaint(detail: Any) -> tuple[str, str]:
     """(field, message) of one of pydantic's error details, in words that fit a JSON file."""
     last = detail["loc"][-1]
-    field = ".".join(str(part) for part in detail["loc"])
+    field = ".".join(map(_shown, detail["loc"]))
     if detail["type"] == "missing":
         return field, "is missing"
     if detail["type"] == "extra_forbidden":

@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from interbench.domain.persona import Voice
 from interbench.domain.scenario import Scenario
 from interbench.media.pool import encode_audio
 from interbench.media.speech import Speech, SynthesizerCommand, level, resample, synthesize, trim
-from interbench.scenarios.files import read_records, resolve_inside
+from interbench.scenarios.files import lines_of_text, read_records, resolve_inside
 from interbench.scenarios.sets import AUDIO_RATE, SCENARIOS
 
 RECORD = "audio/spoken.json"
@@ -73,16 +73,18 @@ def name_audio(folder: Path) -> int:
     """
     file = folder / SCENARIOS
     completed = 0
-    rewritten: list[str] = []
-    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
-        scenario = json.loads(line) if line.strip() else {"turns": []}
+    data = file.read_bytes()
+    rewritten = data
+    for _, line in lines_of_text(data):
+        scenario = json.loads(line)
         missing = [(number, turn) for number, turn in enumerate(scenario["turns"], 1) if turn.get("audio") is None]
         for number, turn in missing:
             turn["audio"] = f"audio/{scenario['id']}/{number}.mp3"
         completed += len(missing)
-        rewritten.append(json.dumps(scenario, ensure_ascii=False) + "\n" if missing else line)
+        if missing:
+            rewritten = rewritten.replace(line, json.dumps(scenario, ensure_ascii=False).encode(), 1)
     if completed:
-        file.write_text("".join(rewritten), encoding="utf-8")
+        file.write_bytes(rewritten)
     return completed
 
 
@@ -167,8 +169,10 @@ def _target(folder: Path, path: str) -> Path:
 
 def _read_record(folder: Path) -> dict[str, str]:
     try:
-        record: Mapping[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record: Any = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return {}
+    if not isinstance(record, dict):
         return {}
     return {str(path): str(digest) for path, digest in record.items()}
 

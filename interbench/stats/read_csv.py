@@ -21,6 +21,7 @@ import numpy as np
 
 from interbench.base.errors import ScoresError
 from interbench.domain.dimensions import no_such_dimension
+from interbench.domain.names import alike, unsheltered
 from interbench.stats.scores import KEYS, LARGEST, NO_REASON, Ints, Scores, ScoresBuilder, join
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def read_scores(paths: Sequence[Path]) -> Scores:
 
     Raises :class:`~interbench.base.errors.ScoresError`, naming file, line and column, for a file that can't be read,
     isn't UTF-8, is empty or lacks a column; for a row of the wrong length, an empty name, an unknown dimension, a
-    score that is no finite number; and for rows that say the same (system, scenario, dimension, sample) twice.
+    score that is no finite number; for rows that say the same (system, scenario, dimension, sample) twice; and for
+    names that differ only in case, spaces, invisible characters or Unicode form.
     """
     if not paths:
         raise ScoresError("No CSV file was given; name at least one with system,scenario,dimension,score.")
@@ -55,6 +57,12 @@ def read_scores(paths: Sequence[Path]) -> Scores:
             f"{scores.scenarios[scores.scenario[row]]!r}, dimension {KEYS[scores.dimension[row]]} was already given in "
             f"{where}. Remove one of the two, or tell repeated judgements apart with a column 'sample'."
         )
+    for what, names in (("systems", scores.systems), ("scenarios", scores.scenarios)):
+        if pair := alike(names):
+            raise ScoresError(
+                f"The {what} {pair[0]!a} and {pair[1]!a} look the same, so nobody could tell their rows apart. "
+                f"Write one name in one way, or give them different names."
+            )
     return scores
 
 
@@ -138,8 +146,8 @@ def _read_carefully(file: _File) -> tuple[Scores, list[int]]:
         if key not in KEYS:
             raise ScoresError(f"{where}, column 'dimension': {no_such_dimension(key[:80])}.")
         builder.add(
-            row[at["system"]],
-            row[at["scenario"]],
+            unsheltered(row[at["system"]]),
+            unsheltered(row[at["scenario"]]),
             key,
             (row[at["sample"]].strip() if "sample" in at else "") or "0",
             _number(row[at["score"]].strip(), where),
@@ -196,14 +204,17 @@ def _read_fast(file: _File) -> Scores | None:
     keys = [name.strip() for name in coded["dimension"][0]]
     if not set(keys) <= set(KEYS) or not all(name.strip() for c in ("system", "scenario") for name in coded[c][0]):
         return None
+    names = {column: tuple(map(unsheltered, coded[column][0])) for column in ("system", "scenario")}
+    if any(len(set(named)) < len(named) for named in names.values()):
+        return None
     zeros = np.zeros(len(value), np.int32)
     samples, sample = coded.get("sample", (("0",), zeros))
     reasons, reason = coded.get("reason", ((NO_REASON,), zeros))
     if any(name != name.strip() or not name for name in samples):
         return None
     return Scores(
-        coded["system"][0],
-        coded["scenario"][0],
+        names["system"],
+        names["scenario"],
         samples,
         tuple(name.strip() or NO_REASON for name in reasons),
         coded["system"][1],

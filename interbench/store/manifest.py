@@ -15,7 +15,7 @@ from typing import Any
 from interbench import __version__
 from interbench.base import termination
 from interbench.base.errors import IncomparableError, StoreError
-from interbench.store.run_folder import explained
+from interbench.store.trouble import explained
 
 SCHEMA = 1
 _PACKAGES = ("av", "espeakng-loader", "httpx", "jinja2", "numpy", "pandas", "pillow", "pydantic", "scipy")

@@ -4,6 +4,7 @@
       manifest.json    settings and versions, frozen (see interbench.store.manifest)
       ledger.sqlite    one row per thing done
       media/           clips, one folder per system and scenario
+      copies/          plain copies of clips that not every judge could read
       work/            unfinished clips; nothing in it counts
       lock             held by the one process that may write
 
@@ -23,7 +24,9 @@ import os
 import re
 import shutil
 import sqlite3
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +35,12 @@ from typing import Any, Self, TypeVar
 from pydantic import TypeAdapter
 
 from interbench.base.errors import RunLockedError, StoreError
-from interbench.domain.records import Charge, Exchange, Script, Spend, Transcript, Verdict
+from interbench.domain.records import Charge, ClipFacts, Exchange, Script, Spend, Transcript, Verdict
 from interbench.scenarios.plan import PlannedScenario
+from interbench.store.belonging import SUFFIXES, Belonging, mark_media, require_ledger, require_no_run, require_whole
+from interbench.store.clips import ClipProblem, clip_problem
+from interbench.store.manifest import read_manifest, write_manifest
+from interbench.store.trouble import explained, require_short
 from interbench.systems.events import JsonValue
 
 SCHEMA_VERSION = 2  # PRAGMA user_version below
@@ -65,15 +72,23 @@ CREATE TABLE verdicts (
     score REAL, missing TEXT, record TEXT NOT NULL,
     PRIMARY KEY (system, scenario, dimension, sample, judge, conversation));
 """
+_LATER_TABLES = """
+CREATE TABLE IF NOT EXISTS belonging (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS copies (
+    source TEXT, recipe INTEGER, path TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (source, recipe));
+"""
+"""Of the same schema, whose readers need not know them: a ledger of an earlier version gets them when it is written."""
 
 _PART = TypeAdapter(PlannedScenario)
 _EXCHANGE = TypeAdapter(Exchange)
+_FACTS = TypeAdapter(ClipFacts)
 _SCRIPT = TypeAdapter(Script)
 _TRANSCRIPT = TypeAdapter(Transcript)
 _VERDICT = TypeAdapter(Verdict)
 T = TypeVar("T")
-MIN_FREE_BYTES = 2**20
-_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".ts")
+_READERS = 4
+_ASIDE = "aside "
+"""Begins the name of a note in the ledger that clips are to be moved away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +156,19 @@ class Run:
     def __enter__(self) -> Self:
         try:
             with explained(self.path):
+                require_short(self.ledger_path)
                 if self._write:
                     self.path.mkdir(parents=True, exist_ok=True)
                     self._acquire()
-                    (self.path / "media").mkdir(exist_ok=True)
-                    (self.path / "work").mkdir(exist_ok=True)
+                    require_ledger(self.path)
                 elif not self.ledger_path.is_file():
+                    require_ledger(self.path)
                     raise StoreError(
                         f"{self.path} is not a run folder: it has no ledger.sqlite. Give the folder that "
                         f"`interbench run` wrote (its --out)."
                     )
                 self._db = self._connect()
+                self._require_whole()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -203,14 +220,22 @@ class Run:
             if self._write:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=NORMAL")
-            if new or (self._write and not db.execute("SELECT name FROM sqlite_master").fetchone()):
+            if self._write and not db.execute("SELECT name FROM sqlite_master").fetchone():
+                if not new:
+                    # Valid and without a table: what a kill while it was made leaves, or an emptied one.
+                    require_no_run(self.path)
                 db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
             (found,) = db.execute("PRAGMA user_version").fetchone()
             if found != SCHEMA_VERSION:
                 raise StoreError(
                     f"The ledger of {self.path} has schema {found}, this version of interbench reads schema "
                     f"{SCHEMA_VERSION}. Open it with the version that wrote it (see manifest.json)."
+                    if found
+                    else f"The ledger of {self.path} is empty: what was played is no longer in it. Restore "
+                    f"ledger.sqlite from a backup."
                 )
+            if self._write:
+                db.executescript(f"BEGIN; {_LATER_TABLES} COMMIT;")
         except BaseException:
             db.close()
             raise
@@ -238,6 +263,54 @@ class Run:
                     self.db.execute("ROLLBACK")
                 raise
             self.db.execute("COMMIT")
+
+    # -- belonging together -------------------------------------------------------------------------------------------
+
+    def _require_whole(self) -> None:
+        """See that manifest and media are those of this ledger; give a ledger without an id one."""
+        values = self._belonging()
+        if self._write:
+            self._finish_setting_aside(values)
+        ledger = Belonging(
+            run_id=values.get("run_id"),
+            revision=int(values.get("revision", 0)),
+            planned=bool(self._execute("SELECT 1 FROM parts LIMIT 1")),
+            clips=frozenset(self._known_clips() if self._write else ()),
+        )
+        require_whole(self.path, ledger, write=self._write)
+        if self._write:
+            (self.path / "media").mkdir(exist_ok=True)
+            (self.path / "work").mkdir(exist_ok=True)
+            run_id = ledger.run_id or uuid.uuid4().hex
+            self._execute("INSERT OR IGNORE INTO belonging VALUES ('run_id', ?)", (run_id,))
+            mark_media(self.path, run_id)
+
+    def _known_clips(self) -> Iterator[str]:
+        for (clip,) in self._execute("SELECT json_extract(record, '$.clip') FROM exchanges"):
+            if clip is not None:
+                yield clip
+        for system, scenario, turn, path in self._execute("SELECT system, scenario, turn, path FROM staged"):
+            yield self.relative(self.clip_path(Key(system, scenario, turn), Path(path).suffix.lower()))
+
+    def _belonging(self) -> dict[str, str]:
+        if not self._execute("SELECT 1 FROM sqlite_master WHERE name = 'belonging'"):
+            return {}
+        return dict(self._execute("SELECT name, value FROM belonging"))
+
+    def keep_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest, if it changed, as the next revision of the one that belongs to this ledger."""
+        values = self._belonging()
+        held = read_manifest(self.manifest_path) or {}
+        own = {name: held.get(name) for name in ("run_id", "revision")}
+        if held == {**manifest, **own} and own["run_id"] == values["run_id"]:
+            return
+        revision = int(values.get("revision", 0)) + 1
+        # The ledger first: a kill in between leaves a manifest that is one behind, which is known from an older ledger.
+        # And on the disk, so that a power failure can't turn that round.
+        self._execute("PRAGMA synchronous=FULL")
+        self._execute("INSERT OR REPLACE INTO belonging VALUES ('revision', ?)", (str(revision),))
+        self._execute("PRAGMA synchronous=NORMAL")
+        write_manifest(self.manifest_path, {**manifest, "run_id": values["run_id"], "revision": revision})
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -274,7 +347,7 @@ class Run:
 
     def clip_path(self, key: Key, suffix: str) -> Path:
         """Where a turn's clip finally lies."""
-        if suffix not in _SUFFIXES:
+        if suffix not in SUFFIXES:
             suffix = ".mp4"
         return self.path / "media" / slug(key.system) / key.scenario / f"{key.turn}{suffix}"
 
@@ -287,6 +360,13 @@ class Run:
         where, values = _where(system=system, scenario=scenario)
         rows = self._execute(f"SELECT record FROM exchanges{where} ORDER BY system, scenario, turn", values)  # noqa: S608
         return [self._parse(_EXCHANGE, record) for (record,) in rows]
+
+    def clip_problems(self, exchanges: Sequence[Exchange]) -> dict[Key, ClipProblem]:
+        """Which clips are no longer those that were recorded. Reads them all."""
+        recorded = [(Key(e.system, e.scenario, e.turn), self.path / e.clip, e.facts) for e in exchanges if e.clip]
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = readers.map(lambda one: None if one[2] is None else clip_problem(one[1], one[2]), recorded)
+            return {key: problem for (key, *_), problem in zip(recorded, found, strict=True) if problem is not None}
 
     def stage(self, exchange: Exchange, path: Path, state: JsonValue) -> None:
         """Note that a system has finished a clip, before the harness checks it."""
@@ -362,13 +442,24 @@ class Run:
                 "UPDATE spending SET charge = ? WHERE system = ? AND scenario = ? AND turn > ? AND charge = ?",
                 (Charge.POSSIBLE, *key, Charge.RESERVED),
             )
-        with explained(self.path):
-            folder = self.path / "media" / slug(system) / scenario
-            for clip in sorted(folder.glob("*")):
-                if clip.is_file() and clip.stem.isdigit() and int(clip.stem) >= from_turn:
-                    aside = folder / "superseded"
-                    aside.mkdir(exist_ok=True)
-                    clip.replace(aside / f"{clip.stem}-{len(list(aside.iterdir())) + 1}{clip.suffix}")
+            name = _ASIDE + json.dumps([system, scenario])
+            db.execute("INSERT OR REPLACE INTO belonging VALUES (?, ?)", (name, str(from_turn)))
+        self._finish_setting_aside({name: str(from_turn)})
+
+    def _finish_setting_aside(self, values: Mapping[str, str]) -> None:
+        """Move away the clips of turns that were taken back, also if a kill came between."""
+        for name, from_turn in values.items():
+            if not name.startswith(_ASIDE):
+                continue
+            system, scenario = json.loads(name.removeprefix(_ASIDE))
+            with explained(self.path):
+                folder = self.path / "media" / slug(system) / scenario
+                for clip in sorted(folder.glob("*")):
+                    if clip.is_file() and clip.stem.isdigit() and int(clip.stem) >= int(from_turn):
+                        aside = folder / "superseded"
+                        aside.mkdir(exist_ok=True)
+                        clip.replace(aside / f"{clip.stem}-{len(list(aside.iterdir())) + 1}{clip.suffix}")
+            self._execute("DELETE FROM belonging WHERE name = ?", (name,))
 
     # -- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -434,6 +525,22 @@ class Run:
         """What a writer has written for a scenario, by turn."""
         rows = self._execute("SELECT turn, record FROM scripts WHERE writer = ? AND scenario = ?", (writer, scenario))
         return {turn: self._parse(_SCRIPT, record) for turn, record in rows}
+
+    # -- plain copies -------------------------------------------------------------------------------------------------
+
+    def copy_path(self, source: str) -> Path:
+        """Where the plain copy of the clip with this SHA-256 lies."""
+        return self.path / "copies" / f"{source}.mp4"
+
+    def record_copy(self, source: str, recipe: int, facts: ClipFacts) -> None:
+        """Keep what is known of the plain copy of a clip; its file lies at :meth:`copy_path`."""
+        values = (source, recipe, self.relative(self.copy_path(source)), _FACTS.dump_json(facts).decode())
+        self._execute("INSERT OR REPLACE INTO copies VALUES (?, ?, ?, ?)", values)
+
+    def copies(self, recipe: int) -> dict[str, ClipFacts]:
+        """Facts of the plain copies made by this recipe, by the SHA-256 of the clip that each was made from."""
+        rows = self._execute("SELECT source, record FROM copies WHERE recipe = ? ORDER BY source", (recipe,))
+        return {source: self._parse(_FACTS, record) for source, record in rows}
 
     # -- transcripts and verdicts -------------------------------------------------------------------------------------
 
@@ -502,44 +609,3 @@ def _where(**conditions: Any) -> tuple[str, list[Any]]:
     if not given:
         return "", []
     return " WHERE " + " AND ".join(f"{name} = ?" for name in given), list(given.values())
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn errors of the file system and the database into messages that say what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        # A full disk is "full" to SQLite only where it is not "disk I/O error".
-        if "full" in str(error) or out_of_room(path):
-            raise disk_full(path) from error
-        if "readonly" in str(error):
-            raise StoreError(
-                f"The ledger in {path} can't be written: {error}. Check the folder's permissions."
-            ) from error
-        raise StoreError(
-            f"The ledger in {path} can't be read or written ({error}). The clips under media/ are untouched. Restore "
-            f"ledger.sqlite from a backup, or give the run a new folder with --out."
-        ) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(path) from error
-        name = f" ({error.filename})" if error.filename else ""
-        raise StoreError(
-            f"The run folder {path} can't be used: {error.strerror or error}{name}. Check that it exists and that you "
-            f"may write to it."
-        ) from error
-
-
-def out_of_room(path: Path) -> bool:
-    """Whether the disk of ``path`` is so full that a failure is to be blamed on it."""
-    existing = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
-    return shutil.disk_usage(existing).free < MIN_FREE_BYTES
-
-
-def disk_full(path: Path) -> StoreError:
-    """What to raise when there is no room left where ``path`` lies."""
-    return StoreError(
-        f"The disk that holds {path} is full. Everything recorded so far is safe: free some space and give the same "
-        f"command again to go on."
-    )

@@ -140,6 +140,23 @@ class Good(ClipSystem):
         return Reply(turn.reference.reply)
 
 
+class Echoes(ClipSystem):
+    """Answers with a film of its own, and reports what the user said."""
+
+    capabilities = Capabilities(reports_text=True, state="history", seedable=True)
+
+    def __init__(self, film: str) -> None:
+        self._film = Path(film)
+
+    @property
+    def version(self) -> str:
+        return "1"
+
+    def render(self, persona: Persona, turn: TurnRequest, output: Path) -> Reply:
+        output.write_bytes(self._film.read_bytes())
+        return Reply(turn.text)
+
+
 class Scripted(AvatarSystem):
     """Base of the systems below: one conversation class, no state."""
 
@@ -269,6 +286,18 @@ class Streams(Scripted):
                 yield ReplyText("It streams ")
         yield ReplyText("well.")
         yield Completed(detail={"chunks": len(data) // 1024, "server": {"queue_s": 0.25}})
+
+
+class StreamsAndHangs(Scripted):
+    """Sends the beginning of a clip and no more of it, and keeps notes."""
+
+    capabilities = Capabilities(output="stream", reports_text=True)
+
+    async def answer(self, turn: TurnRequest) -> AsyncIterator[Event]:
+        (turn.workdir / "notes.txt").write_text("so far so good")
+        yield Media(b"\0\0\0\x18ftypisom")
+        await asyncio.sleep(3600)
+        yield Completed()
 
 
 class CantOpen(AvatarSystem):

@@ -48,7 +48,7 @@ class Signals(Judge):
     def identity(self) -> Mapping[str, Any]:
         return {
             "judge": "signals",
-            "version": 1,
+            "version": 2,  # 2: frames as a player shows them
             "scale": [LOWEST, HIGHEST],
             "appearance": {
                 "side": appearance.SIDE,
@@ -105,7 +105,7 @@ class Signals(Judge):
         try:
             frames = [await self._frames(conversation, index) for index in range(len(conversation.turns))]
         except MediaError as error:
-            return _missing(Missing.SERVER_ERROR, f"A clip can't be read any more: {error}")
+            return _missing(Missing.CLIP_UNREADABLE, f"A clip can't be read any more: {error}")
         return await asyncio.to_thread(_similarities, frames)
 
     async def _frames(self, conversation: PlayedConversation, index: int) -> npt.NDArray[np.uint8]:

@@ -338,6 +338,8 @@ class Interview:
         records: list[dict[str, Any]] = []
         for index, video in enumerate(self._case.videos):
             record: dict[str, Any] = {"turn": video.turn, "sha256": video.facts.sha256}
+            if video.copy_of is not None:
+                record |= {"copy_of": video.copy_of, "copied_because": video.copied_because}
             if self._views is not None:
                 record |= self._views[index].record()
             else:

@@ -49,6 +49,8 @@ class VLMJudge(Judge):
         JudgeError: the prompts can't be used.
     """
 
+    hands_over_files = True
+
     def __init__(
         self,
         urls: str | Sequence[str],

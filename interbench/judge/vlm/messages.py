@@ -34,6 +34,9 @@ class Video:
     facts: ClipFacts
     uuid: str
     """Names the clip as sampled: a server that has seen it under this name need not be sent it again."""
+    copy_of: str | None = None
+    """SHA-256 of the clip that ``path`` is a plain copy of; None if it is the clip itself."""
+    copied_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,12 @@ def make_case(conversation: PlayedConversation, prompts: Prompts, sampling: Samp
             raise JudgeError(
                 f"{conversation.system}/{conversation.scenario.id} can't be judged: {conversation.why_incomplete()}"
             )
-        videos.append(Video(turn.index, turn.clip, turn.facts, video_uuid(turn.facts, sampling)))
+        if turn.copy is None:
+            videos.append(Video(turn.index, turn.clip, turn.facts, video_uuid(turn.facts, sampling)))
+        else:
+            copy = turn.copy
+            name = video_uuid(copy.facts, sampling)
+            videos.append(Video(turn.index, copy.path, copy.facts, name, turn.facts.sha256, copy.because))
         turns.append(QuotedTurn(turn.index, turn.user_text, number, turn.transcript.text.strip()))
     said = tuple(text for turn in turns for text in (turn.user, turn.avatar) if text)
     name = f"{conversation.system}/{conversation.scenario.id}"

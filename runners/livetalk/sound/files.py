@@ -14,12 +14,14 @@ import soxr
 
 from livetalk.base.errors import AudioError, AudioTooLongError
 from livetalk.base.rates import AUDIO_RATE
+from livetalk.sound.wav import WavCodedError, WavCutError, WavError, WavReader, is_wav
 
 Samples = npt.NDArray[np.float32]
 
 
 # Containers that hold their sound themselves. Playlists and other formats that name further files or addresses stay
 # out, so that decoding a stranger's file opens nothing else.
+_BLOCK = 2**18
 _FORMATS = "wav,w64,aiff,au,caf,flac,mp3,aac,ogg,mov,matroska"
 
 
@@ -56,6 +58,15 @@ def read_audio(source: Path | str | bytes, rate: int = AUDIO_RATE, *, max_second
 
 
 def _decoded(file: BinaryIO, named: str, max_seconds: float | None) -> tuple[Samples, int]:
+    head = file.read(40)
+    file.seek(0)
+    if is_wav(head):
+        try:
+            return _from_wav(file, named, max_seconds)
+        except WavCodedError:
+            file.seek(0)
+        except WavError as error:
+            raise AudioError(f"{named} cannot be decoded ({error}). Export it again.") from error
     blocks, length = [np.zeros(0, np.float32)], 0
     with av.open(file, "r", options={"format_whitelist": _FORMATS}) as container:
         if not container.streams.audio:
@@ -68,6 +79,21 @@ def _decoded(file: BinaryIO, named: str, max_seconds: float | None) -> tuple[Sam
             if max_seconds is not None and length > max_seconds * native:
                 raise AudioTooLongError(f"{named} is longer than {max_seconds:g} seconds.")
     return np.concatenate(blocks), native
+
+
+def _from_wav(file: BinaryIO, named: str, max_seconds: float | None) -> tuple[Samples, int]:
+    reader, blocks, length = WavReader(), [np.zeros(0, np.float32)], 0
+    while block := file.read(_BLOCK):
+        blocks.append(reader.feed(block).mean(axis=1))
+        length += len(blocks[-1])
+        if max_seconds is not None and length > max_seconds * max(1, reader.rate):
+            raise AudioTooLongError(f"{named} is longer than {max_seconds:g} seconds.")
+    try:
+        blocks.append(reader.finish().mean(axis=1))
+    except WavCutError:
+        if not reader.begun:
+            raise
+    return np.concatenate(blocks), reader.rate
 
 
 def padded(samples: Samples, length: int) -> Samples:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from livetalk.thinkers.base import Samples, ThinkerError
+from livetalk.thinkers.compressed import SpeechFileReader
 from livetalk.thinkers.service import ServiceClient
 from livetalk.thinkers.sound import SoundReader
 
@@ -20,6 +21,7 @@ _LONGEST_BODY = 18_000_000
 _RAW_TYPES = ("audio/pcm", "audio/x-pcm", "audio/raw", "application/octet-stream")
 _WAV_TYPES = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
 _MP3_TYPES = ("audio/mpeg", "audio/mp3", "audio/x-mp3")
+_FILE_TYPES = ("audio/ogg", "application/ogg", "audio/opus", "audio/vorbis", "audio/flac", "audio/x-flac")
 # As they are asked for, the next where the service refuses one.
 _FORMS = ("pcm", "wav", "mp3")
 
@@ -83,21 +85,22 @@ class SpeechEndpoint:
                     if len(samples):
                         yield samples, reader.rate
             last = reader.finish()
-            if last is not None and len(last):
+            if len(last):
                 made += len(last)
                 yield last, reader.rate
             if not made:
                 raise self._service.broken("the speech it sent is empty")
 
-    def _reader(self, content_type: str) -> SoundReader | Mp3Reader:
+    def _reader(self, content_type: str) -> SpeechFileReader | Mp3Reader:
         kind = content_type.partition(";")[0].strip().lower()
         if kind in _MP3_TYPES:
             from livetalk.thinkers.mp3 import Mp3Reader  # its decoder is a library that few need
 
             return Mp3Reader()
-        if kind and kind not in _RAW_TYPES + _WAV_TYPES:
+        if kind and kind not in _RAW_TYPES + _WAV_TYPES + _FILE_TYPES:
             raise self._service.broken(
-                f"it was asked for {self._form} and sent {kind[:60]!r}. Choose a service that makes PCM, WAV or MP3"
+                f"it was asked for {self._form} and sent {kind[:60]!r}. Choose a service that makes PCM, WAV, MP3, Ogg "
+                "or FLAC"
             )
         rate = re.search(r";\s*rate=\"?(\d{1,6})\b", content_type)
-        return SoundReader(int(rate[1]) if rate and kind in _RAW_TYPES else _RATE)
+        return SpeechFileReader(SoundReader(int(rate[1]) if rate and kind in _RAW_TYPES else _RATE))

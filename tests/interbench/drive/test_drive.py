@@ -117,6 +117,13 @@ def test_a_turn_that_never_ends_times_out_and_later_turns_are_played(play: Play)
     assert all(e.timings is not None and e.timings.complete_s == pytest.approx(0.3) for e in exchanges.values())
 
 
+def test_what_came_of_a_stream_that_did_not_end_is_removed(play: Play, tmp_path: Path) -> None:
+    exchanges = play("StreamsAndHangs", deadline_s=1.0)
+    assert outcomes(exchanges)[0] == ("timed_out", "timed_out")
+    left = [file.name for file in (tmp_path / "run" / "work").rglob("*") if file.is_file()]
+    assert left == ["notes.txt"] * len(exchanges), "what the system wrote itself stays"
+
+
 def test_a_blocked_event_loop_stops_neither_the_harness_nor_later_conversations(play: Play) -> None:
     exchanges = play("Blocks", limit=2, deadline_s=2.0, concurrency=1)
     assert outcomes(exchanges)[:3] == [

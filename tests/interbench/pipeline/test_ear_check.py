@@ -120,7 +120,7 @@ def test_a_clip_that_can_not_be_heard_any_more_does_not_end_the_run(tmp_path: Pa
     whole = clip.read_bytes()
     clip.write_bytes(whole[:1000])
     run(tmp_path, scenarios, Broken("nothing"))
-    assert ["cut short" in error for error in failures(tmp_path)] == [True, False]
+    assert ["is not the one that was recorded" in error for error in failures(tmp_path)] == [True, False]
     clip.write_bytes(whole)
     run(tmp_path, scenarios, Broken("nothing"))
     assert failures(tmp_path) == ["", ""]

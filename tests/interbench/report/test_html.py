@@ -281,8 +281,11 @@ def test_copies_have_names_that_any_system_takes(name: str, expected: str) -> No
     assert anchor(name) == expected
 
 
-def test_reports_are_readable_by_others(factory: Any) -> None:
-    report = write(factory, factory(scenarios=1))
-    umask = os.umask(0)
-    os.umask(umask)
-    assert report.stat().st_mode & 0o777 == 0o755
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o077, 0o700), (0o002, 0o775)])
+def test_a_report_is_readable_by_whom_the_user_lets_read(factory: Any, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        report = write(factory, factory(scenarios=1))
+    finally:
+        os.umask(before)
+    assert report.stat().st_mode & 0o777 == mode

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from interbench.base.errors import ReferencePoolError, ScoresError, UsageError
+from interbench.domain.names import unsheltered
 from interbench.domain.published import PUBLISHED, PUBLISHED_KEYS
 from interbench.report.columns import COLUMNS
 from interbench.report.comparisons import render_comparison, render_comparison_rich
@@ -136,7 +137,9 @@ def test_csv_carries_full_precision_and_names_intact(make_scores):
     scores = make_scores({name: {"EA": [n, n + 1, n * n]} for n, name in enumerate(names)})
     table = build_table(scores, expected=Expected.from_scores(scores), judge=JUDGE, published=True)
     rows = list(csv.DictReader(io.StringIO(render(table, "csv"), newline="")))
-    assert [row["system"] for row in rows] == [*names, "Veo3", "Sora2", "LiveTalk"]
+    # What a spreadsheet would calculate has an apostrophe before it, which reading takes off.
+    assert [unsheltered(row["system"]) for row in rows] == [*names, "Veo3", "Sora2", "LiveTalk"]
+    assert rows[1]["system"] == '\'=1+2,"x"'
     for row, name in zip(rows, names, strict=False):
         figure = next(r for r in table.rows if r.system == name).figures["EA"]
         assert float(row["EA"]) == figure.percentile

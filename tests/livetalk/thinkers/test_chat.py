@@ -461,15 +461,16 @@ async def test_a_service_that_refuses_a_format_is_asked_for_the_next(refusal: di
     ("sound", "says"),
     [
         (Sound(pieces=[b"abc" * 100], content_type="audio/mpeg"), "empty"),
-        (Sound(pieces=[b"OggS"], content_type="audio/ogg"), "'audio/ogg'"),
-        (Sound(pieces=[b"ID3\4" + b"abcd" * 100]), "compressed"),
+        (Sound(pieces=[b"OggS"], content_type="audio/ogg"), "cannot be decoded"),
+        (Sound(pieces=[b"ID3\4" + b"abcd" * 100]), "cannot be decoded"),
+        (Sound(pieces=[b"x"], content_type="audio/midi"), "'audio/midi'"),
         (Sound(instead=Plain(200, b"<html>", {"content-type": "text/html"})), "'text/html'"),
         (Sound(instead=Plain(200, {"ok": True})), "'application/json'"),
         (Sound(instead=Plain(200, b"", {"content-type": "audio/pcm"})), "empty"),
         (Sound(pieces=[b"abc"]), "before it is complete"),
         (Sound(pieces=[WAV[:100]], content_type="audio/wav"), "before it is complete"),
         (Sound(pieces=[pcm(1, 0)] * 400), "minutes of sound"),
-        (Sound(pieces=[b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + b"\0" * 16], content_type="audio/wav"), "neither PCM"),
+        (Sound(pieces=[b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + b"\0" * 16], content_type="audio/wav"), "0 channels"),
     ],
 )
 async def test_sound_that_is_none(sound: Sound, says: str) -> None:
@@ -477,6 +478,40 @@ async def test_sound_that_is_none(sound: Sound, says: str) -> None:
         answer = await ask(stub)
     assert (answer.code, answer.text) == ("broken", "One.")
     assert says in str(answer.error)
+
+
+def in_file(form: str, codec: str) -> bytes:
+    """A second of a tone at 48 kHz."""
+    stream = io.BytesIO()
+    with av.open(stream, "w", format=form) as file:
+        track: Any = file.add_stream(codec, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(hum(1.0, rate=48_000).astype(np.float32)[None], format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        for piece in av.AudioResampler(track.codec_context.format, "mono", 48_000, frame_size=960).resample(frame):
+            file.mux(track.encode(piece))
+        file.mux(track.encode(None))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("content_type", ["as it is", "audio/pcm", "audio/wav"])
+@pytest.mark.parametrize(
+    ("form", "codec", "named"),
+    [("flac", "flac", "audio/flac"), ("ogg", "libopus", "audio/ogg; codecs=opus")],
+)
+async def test_compressed_speech_is_heard_whatever_it_is_called(
+    form: str, codec: str, named: str, content_type: str
+) -> None:
+    data = in_file(form, codec)
+    sound = Sound(
+        pieces=[data[:3], data[3:50], data[50:]], content_type=named if content_type == "as it is" else content_type
+    )
+    async with ChatStub(lambda request, number: Words(text=("One.",)), lambda request, number: sound) as stub:
+        answer = await ask(stub)
+    assert answer.error is None
+    assert len(answer.samples) == pytest.approx(16_000, abs=400)
+    assert np.abs(np.fft.rfft(answer.samples[:16_000])).argmax() == pytest.approx(
+        np.abs(np.fft.rfft(hum(1.0, rate=16_000))).argmax(), abs=2
+    )
 
 
 async def test_the_rate_stays_the_same_throughout_an_answer() -> None:

@@ -170,13 +170,12 @@ def test_every_cut_of_a_wav_file_is_noticed_and_what_came_before_stands() -> Non
         (wav(rate=0), "0 samples per second"),
         (wav(rate=2_000_000_000), "2000000000 samples"),
         (wav(RAMP[:0], channels=9), "9 channels"),
-        (wav()[:20] + struct.pack("<HHIIHH", 85, 1, 8_000, 1_000, 1, 0) + wav()[36:], "code 85"),
+        (wav()[:20] + struct.pack("<HHIIHH", 85, 1, 8_000, 1_000, 1, 0) + wav()[36:], "code 0x55"),
         (wav()[:32] + struct.pack("<H", 3) + wav()[34:], "contradicts itself"),
         (b"RIFF\0\0\0\0WAVEdata\4\0\0\0abcd", "format before"),
         (b"RIFF\0\0\0\0WAVEfmt \4\0\0\0abcd", "cut short"),
         (b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f", "longer than any"),
-        (b"RIFF\0\0\0\0WAVE" + (b"junk" + struct.pack("<I", 60_000) + b"x" * 60_000) * 2, "longer than any"),
-        (wav(length=2_001, after=b"x"), "not whole"),
+        (b"RIFF\0\0\0\0WAVE" + (b"junk" + struct.pack("<I", 60_000) + b"x" * 60_000) * 280, "longer than any"),
     ],
 )
 def test_wav_files_that_make_no_sense_are_refused(file: bytes, says: str) -> None:

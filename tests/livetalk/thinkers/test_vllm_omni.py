@@ -308,7 +308,9 @@ async def test_files_in_pieces_of_sound(pieces: tuple[bytes, ...], form: str | N
         short = await ask(stub)
     assert np.array_equal(short.samples, answer.samples[: len(short.samples)])
     whole = len(in_wav(PCM[:100]))
-    assert short.code == (None if len(pieces[0]) == whole else "broken")
+    # Half a sample of a file without an end is left out; one that says how long it is has to be there, and its head.
+    unending = pieces[0][40:44] == b"\xff" * 4
+    assert short.code == (None if unending or len(pieces[0]) == whole else "broken")
 
 
 async def test_a_chunk_may_name_no_modality_and_add_nothing() -> None:

@@ -101,7 +101,7 @@ async def test_blank_clips_are_not_coherent(tower, played, film, scene, plain_fi
 
 async def test_a_clip_that_is_gone_can_be_judged_later(tower, played, film, scene, tmp_path, verdicts):
     given = await verdicts(played(tower, replies_of(tower), [film(scene), tmp_path / "gone.mp4"]), "MVC")
-    assert given["MVC"].missing is Missing.SERVER_ERROR and given["MVC"].retryable
+    assert given["MVC"].missing is Missing.CLIP_UNREADABLE and given["MVC"].retryable
     assert "gone.mp4" in given["MVC"].reasons
 
 

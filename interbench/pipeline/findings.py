@@ -1,0 +1,126 @@
+"""What can be seen of an answer before a run that would be found after it, in plain words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from interbench.domain.records import ClipFacts
+from interbench.judge.vlm.frames import Sampling
+
+Level = Literal["ok", "note", "wrong"]
+
+_LEAST_FRAMES_PER_S = 1.0
+"""A judge that sees fewer misses gestures and glances."""
+_FPS = (5.0, 120.0)
+_WORDS_PER_S = (0.7, 7.0)
+"""Slower or faster than anybody speaks: a sampling rate that is not the one in the header."""
+_FEW_WORDS = 4
+_APART_S = 1.0
+_LATE_S = 2.0
+_ECHO = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    level: Level
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level:>5}  {self.text}"
+
+
+def clip_findings(where: str, facts: ClipFacts, sampling: Sampling | None = None) -> Iterator[Finding]:
+    """What is odd about a clip.
+
+    Args:
+        where: which one, for people.
+        sampling: of the judge; that of the published protocol if not given.
+    """
+    if not facts.has_audio:
+        yield Finding("wrong", f"{where}: the clip has no audio track; an answer has to carry speech")
+    elif not facts.audible:
+        yield Finding("wrong", f"{where}: the audio track is silent")
+    elif facts.speech_start_s is not None and facts.speech_start_s > _LATE_S:
+        yield Finding("note", f"{where}: nothing is heard for the first {facts.speech_start_s:.1f} s")
+    if facts.rotation or facts.mirrored:
+        yield Finding(
+            "note",
+            f"{where}: the picture is stored turned or mirrored; players, the judges and the report show it upright, "
+            f"as {facts.width}x{facts.height}",
+        )
+    if facts.not_plain:
+        yield Finding(
+            "note",
+            f"{where}: a vision-language judge gets a plain copy (H.264) of the clip, because {facts.not_plain}",
+        )
+    if not facts.length_known:
+        yield Finding(
+            "note",
+            f"{where}: nothing in the file says how long it is, so a clip that ends too early passes as whole; MP4 in "
+            f"one piece, or with its duration declared, would tell",
+        )
+    if not _FPS[0] <= facts.fps <= _FPS[1]:
+        yield Finding("note", f"{where}: {facts.fps:g} frames per second is an unusual rate; are the timestamps right?")
+    frames = (sampling or Sampling()).frames
+    if facts.duration_s * _LEAST_FRAMES_PER_S > frames:
+        yield Finding(
+            "note",
+            f"{where}: of {facts.duration_s:.0f} s the judge sees {frames} frames, one in "
+            f"{facts.duration_s / frames:.1f} s; shorter answers are judged closer",
+        )
+    picture_s = facts.frames / facts.fps if facts.fps else 0.0
+    if facts.has_audio and abs(facts.audio_s - picture_s) > _APART_S:
+        yield Finding("note", f"{where}: the picture lasts {picture_s:.1f} s and the sound {facts.audio_s:.1f} s")
+
+
+def text_findings(
+    where: str, facts: ClipFacts, asked: str, reported: str | None, *, listens: bool
+) -> Iterator[Finding]:
+    """What is odd about the words of an answer.
+
+    Args:
+        asked: what the user said.
+        reported: what the system says its avatar said; None if it does not say.
+        listens: whether the transcriber hears the clip itself.
+    """
+    if reported is None:
+        if not listens:
+            yield Finding(
+                "wrong",
+                f"{where}: the system does not report what it says, and the transcriber does not listen: nothing it "
+                f"says could be judged. Report the text (reply_text), or choose a transcriber that listens "
+                f"(--transcriber funasr or a URL)",
+            )
+        return
+    words = _words(reported)
+    if not words:
+        yield Finding("wrong", f"{where}: the reported text is empty")
+    elif words == _words(asked):
+        yield Finding("wrong", f"{where}: the reported text is what the user said; report what the avatar answers")
+    elif _similar(words, _words(asked)):
+        yield Finding(
+            "note", f"{where}: the reported text is nearly what the user said; is it what the avatar answers?"
+        )
+    spoken_s = facts.audio_s - (facts.speech_start_s or 0.0)
+    if facts.audible and len(words) >= _FEW_WORDS and spoken_s > 0:
+        pace = len(words) / spoken_s
+        if not _WORDS_PER_S[0] <= pace <= _WORDS_PER_S[1]:
+            yield Finding(
+                "note",
+                f"{where}: {len(words)} words in {spoken_s:.1f} s of sound; is its sampling rate the one in the "
+                f"header, and is the text that of this clip?",
+            )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def _similar(one: Sequence[str], other: Sequence[str]) -> bool:
+    return bool(other) and difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= _ECHO
