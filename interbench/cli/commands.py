@@ -11,6 +11,7 @@ from interbench.base.errors import CapReachedError, FruitlessError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
 from interbench.cli.results import make_report, print_table
+from interbench.domain.records import REMEDIES
 from interbench.pipeline.plan import Plan
 from interbench.pipeline.run import Stage, execute
 from interbench.pipeline.summary import Summary
@@ -78,6 +79,7 @@ def closing_lines(summary: Summary) -> list[str]:
         scored = summary.verdicts - sum(summary.missing.values())
         reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.missing.items()))
         lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else ""))
+        lines += [remedy for reason, remedy in REMEDIES.items() if summary.missing[reason]]
     if summary.unplayed:
         lines.append(f"not judged: {summary.unplayed} conversations are not played to their end; run drive again")
     if summary.spent:

@@ -242,6 +242,22 @@ def table(
 
 
 @app.command()
+def scores(
+    sources: Annotated[
+        list[str], typer.Argument(help="Run folders. label=RUN puts label/ before the names of its systems.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write to this file. [default: standard output]")
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+) -> None:
+    """Print the raw scores as CSV, a row per judgement; `interbench table` reads it."""
+    from interbench.cli.results import write_scores
+
+    write_scores(sources, out, judge)
+
+
+@app.command()
 def report(
     sources: Annotated[
         list[str], typer.Argument(help="A run folder, or several to be compared: before=RUN after=RUN.")

@@ -1,4 +1,4 @@
-"""What the verbs ``table`` and ``report`` do."""
+"""What the verbs ``table``, ``scores`` and ``report`` do."""
 
 from __future__ import annotations
 
@@ -78,6 +78,21 @@ def print_table(
         lambda format_: render_breakdown(parts, format_, view),
         lambda width: render_breakdown_rich(parts, view, width=width),
     )
+
+
+def write_scores(sources: Sequence[str | Path], out: Path | None, judge: str | None) -> None:
+    """Write the raw scores of run folders as CSV, to ``out`` or to standard output."""
+    from interbench.report.scores_file import scores_csv
+    from interbench.report.sources import parse_sources, read_runs
+
+    text = scores_csv(read_runs(parse_sources([str(source) for source in sources]), judge))
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out} can't be written: {error.strerror or error}.") from error
 
 
 def load_table(sources: Sequence[str | Path]) -> Table:

@@ -262,10 +262,19 @@ class PlayedConversation:
         return not self.why_incomplete()
 
     def why_incomplete(self) -> str:
-        """One sentence naming the first turn without a clip or transcript; empty if complete."""
+        """One sentence naming the first turn without a clip, or else without a transcript; empty if complete."""
+        return self.why_no_clip() or self.why_no_transcript()
+
+    def why_no_clip(self) -> str:
+        """One sentence naming the first turn without a clip; empty if every turn has one."""
         for turn in self.turns:
             if turn.outcome is not Outcome.COMPLETED:
                 return f"turn {turn.index} has no clip: {turn.outcome.value.replace('_', ' ')} {turn.message}".rstrip()
+        return ""
+
+    def why_no_transcript(self) -> str:
+        """One sentence naming the first turn without a transcript; empty if every turn has one."""
+        for turn in self.turns:
             if turn.transcript is None or turn.transcript.error is not None:
                 why = "not transcribed" if turn.transcript is None else turn.transcript.error
                 return f"turn {turn.index} has no transcript: {why}"
@@ -277,6 +286,9 @@ class Missing(StrEnum):
 
     NOT_MEASURABLE = "not_measurable_offline"
     INCOMPLETE = "incomplete_conversation"
+    """A turn has no clip."""
+    NO_TRANSCRIPT = "no_transcript"
+    """Every turn has a clip, but nobody knows what is said in one."""
     NO_KEY_POINTS = "no_key_points"
     NO_PICTURE = "no_picture"
     NOT_APPLICABLE = "not_applicable"
@@ -295,6 +307,13 @@ class Missing(StrEnum):
     CLIP_MISSING = "clip_missing"
     CLIP_UNREADABLE = "clip_unreadable"
 
+
+REMEDIES: Mapping[str, str] = {
+    Missing.NO_TRANSCRIPT: "Without a transcript nothing that is said can be judged: let the system report what it "
+    "says (reply_text), or choose a transcriber that listens and judge again (interbench judge RUN --transcriber "
+    "funasr)."
+}
+"""What to do about verdicts that are missing for a reason which the settings of a run can mend."""
 
 RETRYABLE = frozenset(
     {

@@ -32,6 +32,9 @@ class Judge(ABC):
     max_conversations: int = 4
     """Conversations the harness hands over at a time; a judge with a server to mind schedules within them itself."""
 
+    without_transcripts: frozenset[str] = frozenset()
+    """Keys of the dimensions that it judges also where a turn has no transcript."""
+
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """Everything that could change a verdict (model, settings, prompt hashes), without secrets.
@@ -65,9 +68,9 @@ class Judge(ABC):
     def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
         """One verdict per task, each yielded as soon as it is known, in any order.
 
-        ``conversation`` is complete (see :attr:`PlayedConversation.complete`): the harness itself records the verdicts
-        of an incomplete one as missing. An answer that can't be had is yielded as a verdict with ``missing``, not
-        raised; :class:`interbench.base.errors.JudgeError` stops the run.
+        Every turn of ``conversation`` has a clip and, but for :attr:`without_transcripts`, a transcript: the harness
+        itself records the verdicts of others as missing. An answer that can't be had is yielded as a verdict with
+        ``missing``, not raised; :class:`interbench.base.errors.JudgeError` stops the run.
         """
 
     def summary(self) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -86,18 +87,24 @@ class JudgingStage:
             return []
         digest = conversation_digest(conversation)
         given: list[Verdict] = []
+        blocked: Sequence[JudgeTask] = tasks
         problem = await asyncio.to_thread(self._clip_problem, conversation)
-        if problem is None and (reason := conversation.why_incomplete()):
+        if problem is None and (reason := conversation.why_no_clip()):
             problem = (Missing.INCOMPLETE, reason)
-        if problem is None and self._judge.hands_over_files:
+        if problem is None and (reason := conversation.why_no_transcript()):
+            problem = (Missing.NO_TRANSCRIPT, reason)
+            blocked = [task for task in tasks if task.dimension not in self._judge.without_transcripts]
+        if problem is not None:
+            given += self._not_judged(conversation, blocked, problem, digest)
+            tasks = [task for task in tasks if task not in blocked]
+        if tasks and self._judge.hands_over_files:
             try:
                 conversation = await self.copies.given(conversation)
             except MediaError as error:
-                problem = (Missing.CLIP_UNREADABLE, f"No copy that every judge can read can be made of a clip: {error}")
-        if problem is not None:
-            for task in tasks:
-                given.append(_missing(conversation, task, *problem))
-                self._run.record_verdict(given[-1], self.key, digest)
+                unreadable = f"No copy that every judge can read can be made of a clip: {error}"
+                given += self._not_judged(conversation, tasks, (Missing.CLIP_UNREADABLE, unreadable), digest)
+                tasks = []
+        if not tasks:
             return given
         open_tasks = {(task.dimension, task.sample): task for task in tasks}
         async with self._slots:
@@ -112,6 +119,15 @@ class JudgingStage:
             given.append(_missing(conversation, task, Missing.SERVER_ERROR, "the judge ended without a verdict"))
             self._run.record_verdict(given[-1], self.key, digest)
         return given
+
+    def _not_judged(
+        self, conversation: PlayedConversation, tasks: Sequence[JudgeTask], problem: tuple[Missing, str], digest: str
+    ) -> list[Verdict]:
+        """Record the ``tasks`` as missing."""
+        verdicts = [_missing(conversation, task, *problem) for task in tasks]
+        for verdict in verdicts:
+            self._run.record_verdict(verdict, self.key, digest)
+        return verdicts
 
     def _clip_problem(self, conversation: PlayedConversation) -> tuple[Missing, str] | None:
         """Why a clip can't be shown to a judge, of the first that can't; reads the clips."""

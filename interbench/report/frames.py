@@ -60,7 +60,7 @@ def read_run(path: str | Path, judge: str | None = None) -> RunFrames:
     return RunFrames(
         exchanges=_frame((_exchange(records.path, exchange) for exchange in records.exchanges), EXCHANGES),
         transcripts=_frame(_transcripts(records), TRANSCRIPTS),
-        scores=_frame(_scores(records), SCORES),
+        scores=_frame(score_rows(records), SCORES),
         manifest=records.manifest,
     )
 
@@ -110,7 +110,8 @@ def _transcripts(records: RunRecords) -> Iterator[Sequence[Any]]:
         )
 
 
-def _scores(records: RunRecords) -> Iterator[Sequence[Any]]:
+def score_rows(records: RunRecords) -> Iterator[Sequence[Any]]:
+    """A row per judgement that the plan asks for, in its order; the columns are :data:`SCORES`."""
     given = {(v.system, v.scenario, v.dimension, v.sample): v for v in records.verdicts}
     repeats = max([int(records.manifest["settings"].get("repeats", 1)), *(key[3] + 1 for key in given)])
     outcomes = _outcomes(records)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interbench.domain.published import SOURCE
+from interbench.domain.records import REMEDIES
 from interbench.report.columns import Column
 from interbench.stats import KEYS, JudgeLabel, Repeats
 
@@ -151,6 +152,7 @@ def _missing_note(table: Table) -> str:
     if reasons:
         listed = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in reasons.most_common())
         text = f"Missing verdicts, counted in the coverage: {listed}."
+        text += "".join(f" {remedy}" for reason, remedy in REMEDIES.items() if reasons[reason])
     if samples:
         text += f" {counted(samples, 'repeated judgement')} without a score left out of averages."
     return text.strip()

@@ -43,7 +43,7 @@ from interbench.stats import (
     measure_repeats,
     percentiles,
     ranks,
-    read_scores,
+    read_planned_scores,
     system_means,
 )
 
@@ -109,15 +109,14 @@ def table_from_csv(
     seed: int = 0,
     published: bool = False,
 ) -> Table:
-    """The table of long CSV files (see :func:`interbench.stats.read_scores`).
+    """The table of long CSV files (see :func:`interbench.stats.read_planned_scores`).
 
-    A CSV states no plan, so that every system is expected on every scenario that occurs in the files, in all
-    dimensions.
+    Files that state no plan expect every system on every scenario that occurs in them, in all dimensions.
     """
-    scores = read_scores(paths)
+    scores, expected = read_planned_scores(paths)
     return build_table(
         scores,
-        expected=Expected.from_scores(scores),
+        expected=expected,
         judge=judge,
         reference=reference,
         intervals=intervals,

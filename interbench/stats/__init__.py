@@ -8,7 +8,7 @@ from interbench.stats.comparison import Comparison, PairedDifference, compare, h
 from interbench.stats.coverage import Coverage, Expected, measure_coverage
 from interbench.stats.overall import mean_of_dimensions, ranks
 from interbench.stats.pooling import Moments, Pool, make_pool, moments, percentiles, system_means
-from interbench.stats.read_csv import read_scores
+from interbench.stats.read_csv import read_planned_scores, read_scores
 from interbench.stats.reference import JudgeLabel, ReferencePool
 from interbench.stats.repeats import Repeats, measure_repeats
 from interbench.stats.scores import KEYS, Cells, ScoreRecord, Scores
@@ -41,6 +41,7 @@ __all__ = [
     "percentiles",
     "permutation_test",
     "ranks",
+    "read_planned_scores",
     "read_scores",
     "replicates_for",
     "system_means",

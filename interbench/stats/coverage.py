@@ -36,6 +36,16 @@ class Expected:
         """Where nobody states a plan: every system on every scenario that any system has a row for."""
         return cls.product(scores.systems, scores.scenarios, dimensions)
 
+    @classmethod
+    def from_rows(cls, scores: Scores, dimensions: Sequence[str] = KEYS) -> Expected:
+        """Where the rows are the plan: every system on the scenarios that it has a row for, scored or not."""
+        pairs = np.unique(scores.system.astype(np.int64) * len(scores.scenarios) + scores.scenario)
+        plan: dict[str, list[str]] = {system: [] for system in scores.systems}
+        for pair in pairs:
+            system, scenario = divmod(int(pair), len(scores.scenarios))
+            plan[scores.systems[system]].append(scores.scenarios[scenario])
+        return cls(plan, tuple(dimensions))
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:

@@ -1,7 +1,8 @@
 """Scores from long CSV files: ``system,scenario,dimension,score`` with a header.
 
 Two optional columns are understood: ``sample`` (tells repeated judgements apart) and ``reason`` (why a score is
-missing); any other is ignored. An empty score cell is a missing score.
+missing); any other is ignored. An empty score cell is a missing score. A file with a column ``outcome``, as
+``interbench scores`` writes it, has a row for everything that was planned: its rows are the plan.
 
 Plain files go through pandas' C parser. Whatever is not plainly right there is read again row by row, by rules that can
 name line and column, and that second reading alone decides.
@@ -22,6 +23,7 @@ import numpy as np
 from interbench.base.errors import ScoresError
 from interbench.domain.dimensions import no_such_dimension
 from interbench.domain.names import alike, unsheltered
+from interbench.stats.coverage import NO_RECORD, Expected
 from interbench.stats.scores import KEYS, LARGEST, NO_REASON, Ints, Scores, ScoresBuilder, join
 
 if TYPE_CHECKING:
@@ -36,7 +38,16 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_scores(paths: Sequence[Path]) -> Scores:
-    """All rows of the files as one set of scores.
+    """All judgements of the files as one set of scores; see :func:`read_planned_scores`."""
+    return read_planned_scores(paths)[0]
+
+
+def read_planned_scores(paths: Sequence[Path]) -> tuple[Scores, Expected]:
+    """All judgements of the files as one set of scores, and what was planned.
+
+    If every file has a column ``outcome``, its rows are the plan; else every system is expected on every scenario that
+    occurs in the files. A row with the reason ``no record`` is a judgement that nobody has given yet: it is in the plan
+    and not among the scores.
 
     Raises :class:`~interbench.base.errors.ScoresError`, naming file, line and column, for a file that can't be read,
     isn't UTF-8, is empty or lacks a column; for a row of the wrong length, an empty name, an unknown dimension, a
@@ -63,7 +74,10 @@ def read_scores(paths: Sequence[Path]) -> Scores:
                 f"The {what} {pair[0]!a} and {pair[1]!a} look the same, so nobody could tell their rows apart. "
                 f"Write one name in one way, or give them different names."
             )
-    return scores
+    planned = Expected.from_rows if all(file.states_plan for file in files) else Expected.from_scores
+    awaited = [index for index, reason in enumerate(scores.reasons) if reason == NO_RECORD]
+    given = ~np.isnan(scores.value) | ~np.isin(scores.reason, awaited)
+    return scores if given.all() else scores.select(given), planned(scores)
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,8 @@ class _File:
     """Number of columns."""
     header_lines: int
     """Physical lines up to and with the header."""
+    states_plan: bool = False
+    """Whether there is a row for everything that was planned."""
 
     @classmethod
     def open(cls, path: Path) -> _File:
@@ -109,7 +125,7 @@ class _File:
                 f"{','.join(header)[:200]!r} and should name {','.join(REQUIRED)}, separated by commas."
             )
         columns = {column: header.index(column) for column in UNDERSTOOD if column in header}
-        return cls(name, data, columns, len(header), header_lines)
+        return cls(name, data, columns, len(header), header_lines, "outcome" in header)
 
 
 def _rows(data: bytes, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -188,16 +204,19 @@ def _read_fast(file: _File) -> Scores | None:
             names=[str(position) for position in range(file.width)],
             skiprows=file.header_lines,
             usecols=list(at.values()),
-            # Names stay as they are written: as categories, pandas would read "007" as a number.
-            dtype={position: np.float64 if column == "score" else object for column, position in at.items()},
+            # Names stay as they are written: as categories, pandas would read "007" as a number. So do scores: some
+            # versions of its parser are off by a last digit now and then.
+            dtype=object,
             keep_default_na=False,
-            na_values={at["score"]: [""]},
             skipinitialspace=True,
             index_col=False,
         )
     except (ValueError, OverflowError):
         return None
-    value = frame[at["score"]].to_numpy(np.float64)
+    written, score = _codes(frame[at["score"]])
+    if not all(_NUMBER.fullmatch(number) for number in written if number):
+        return None
+    value = np.array([float(number) if number else np.nan for number in written])[score]
     if not len(value) or np.nanmax(np.abs(value), initial=0.0) > LARGEST:
         return None
     coded = {column: _codes(frame[at[column]]) for column in text_columns}

@@ -147,6 +147,32 @@ class Scores:
             self.reason[mask],
         )
 
+    def select(self, mask: NDArray[np.bool_]) -> Scores:
+        """The rows of ``mask``, with only the names that occur in them."""
+
+        def kept(names: tuple[str, ...], codes: Ints) -> tuple[tuple[str, ...], Ints]:
+            used, first, code = np.unique(codes[mask], return_index=True, return_inverse=True)
+            order = np.argsort(first)
+            place = np.empty(len(used), np.int32)
+            place[order] = np.arange(len(used), dtype=np.int32)
+            return tuple(names[index] for index in used[order]), place[code]
+
+        systems, system = kept(self.systems, self.system)
+        scenarios, scenario = kept(self.scenarios, self.scenario)
+        samples, sample = kept(self.samples, self.sample)
+        return Scores(
+            systems,
+            scenarios,
+            samples,
+            self.reasons,
+            system,
+            scenario,
+            self.dimension[mask],
+            sample,
+            self.value[mask],
+            self.reason[mask],
+        )
+
     def first_duplicate(self) -> tuple[int, int] | None:
         """The first row that repeats an earlier one's (system, scenario, dimension, sample), as (earlier, later)."""
         keys = self._cell_keys * len(self.samples) + self.sample

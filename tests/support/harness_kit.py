@@ -157,6 +157,17 @@ class Echoes(ClipSystem):
         return Reply(turn.text)
 
 
+class SaysNothingOfIt(Good):
+    """Answers every turn and does not say what its avatar says."""
+
+    version = "1"
+    capabilities = Capabilities(needs_reference=True, state="history")
+
+    def render(self, persona: Persona, turn: TurnRequest, output: Path) -> Reply:
+        super().render(persona, turn, output)
+        return Reply()
+
+
 class Scripted(AvatarSystem):
     """Base of the systems below: one conversation class, no state."""
 

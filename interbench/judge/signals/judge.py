@@ -40,6 +40,7 @@ class Signals(Judge):
 
     label = "signals"
     comparable = False
+    without_transcripts = frozenset({"MVC", *_UNMEASURED})
 
     def __init__(self, media: MediaPool | None = None) -> None:
         self._given = media

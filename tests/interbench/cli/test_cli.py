@@ -11,7 +11,7 @@ from pathlib import Path
 import harness_kit
 import pytest
 
-VERBS = ("run", "drive", "transcribe", "judge", "table", "report", "list", "validate", "check-system")
+VERBS = ("run", "drive", "transcribe", "judge", "table", "scores", "report", "list", "validate", "check-system")
 
 
 def cli(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -108,10 +108,10 @@ def failures(tmp_path: Path) -> list[str]:
 def test_a_transcriber_that_breaks_leaves_gaps_that_the_next_run_fills(tmp_path: Path, scenarios: Path) -> None:
     first = run(tmp_path, scenarios, Broken("it/"))
     assert ["out of memory" in error for error in failures(tmp_path)] == [True, True]
-    assert first.missing["incomplete_conversation"] == len(DIMENSIONS)
+    assert first.missing["no_transcript"] == 3 and not first.missing["incomplete_conversation"]
     second = run(tmp_path, scenarios, Broken("nothing"))
     assert failures(tmp_path) == ["", ""]
-    assert second.verdicts == len(DIMENSIONS) and not second.missing["incomplete_conversation"]
+    assert second.verdicts == len(DIMENSIONS) and not second.missing["no_transcript"]
 
 
 def test_a_clip_that_can_not_be_heard_any_more_does_not_end_the_run(tmp_path: Path, scenarios: Path) -> None:
