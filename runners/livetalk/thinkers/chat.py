@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from livetalk.base.rates import AUDIO_RATE
+from livetalk.thinkers.asking import until_it_fits
 from livetalk.thinkers.base import Delta, HeardDelta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
-from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages, forgetting
+from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages
 from livetalk.thinkers.sentences import Splitter, speakable
-from livetalk.thinkers.service import SILENCE_S, ServiceClient, TooLongError, WholeCharacters, mended, read_json
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, WholeCharacters, mended, read_json
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.speech_endpoint import SpeechEndpoint
 
@@ -116,25 +117,19 @@ class ChatThinker(Thinker):
 
     async def words(self, question: Question) -> AsyncGenerator[str, None]:
         """The model's answer to a question as :meth:`in_words` gives it, as text, as it is written."""
-        while True:
-            try:
-                async with contextlib.aclosing(self._written(question)) as texts:
-                    async for text in texts:
-                        yield text
-                return
-            except TooLongError:
-                if not question.history:
-                    raise
-                question = forgetting(question)
-            except ThinkerError as error:
-                if error.code == "unsupported" and question.audio is not None:
-                    self._deaf = True
-                    raise ThinkerError(
-                        "unsupported",
-                        f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
-                        f"service with --transcribe-url. ({error})",
-                    ) from error
-                raise
+        try:
+            async with contextlib.aclosing(until_it_fits(self._written, question)) as texts:
+                async for text in texts:
+                    yield text
+        except ThinkerError as error:
+            if error.code == "unsupported" and question.audio is not None:
+                self._deaf = True
+                raise ThinkerError(
+                    "unsupported",
+                    f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
+                    f"service with --transcribe-url. ({error})",
+                ) from error
+            raise
 
     def voice_of(self, question: Question) -> str | None:
         return question.voice or self._voice

@@ -13,9 +13,10 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+from livetalk.thinkers.asking import until_it_fits
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
-from livetalk.thinkers.messages import chat_messages, forgetting
-from livetalk.thinkers.service import SILENCE_S, ServiceClient, TooLongError, WholeCharacters, read_json
+from livetalk.thinkers.messages import chat_messages
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, WholeCharacters, read_json
 from livetalk.thinkers.sound import SoundReader
 
 KEY_VARIABLE = "LIVETALK_THINKER_KEY"
@@ -68,16 +69,9 @@ class VllmOmniThinker(Thinker):
             raise ThinkerError("unsupported", f"Qwen3-Omni has no voice {voice[:80]!r}. It has {', '.join(_VOICES)}.")
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
-        while True:
-            try:
-                async with contextlib.aclosing(self._told(question)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-                return
-            except TooLongError:
-                if not question.history:
-                    raise
-                question = forgetting(question)
+        async with contextlib.aclosing(until_it_fits(self._told, question)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def _told(self, question: Question) -> AsyncGenerator[Delta, None]:
         request: dict[str, Any] = {
