@@ -5,6 +5,10 @@ class LiveTalkError(Exception):
     """Base of every error a caller can mend; the command line prints its message without a traceback."""
 
 
+class OptionError(LiveTalkError):
+    """An option is unknown, or has a value that cannot be used, here or together with the others."""
+
+
 class AudioError(LiveTalkError):
     """An audio file cannot be read, or holds nothing to speak."""
 

@@ -140,7 +140,7 @@ class Engine:
             raise
         finally:
             self._opening -= 1
-        context = AnswerContext(
+        shared = AnswerContext(
             performer=performer,
             begin=partial(self._begin, performer, context, reference, seed),
             speech=self.models.speech,
@@ -153,7 +153,7 @@ class Engine:
             clock=self.clock,
         )
         session = Session(
-            context, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
+            shared, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
         )
         self._open.add(session)
         return session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from livetalk.base.errors import SessionError
 from livetalk.render.config import StreamConfig
@@ -21,7 +21,7 @@ class LiveSettings:
         SessionError: positions are not bounded, so that a conversation would come to an end; or there is room for none.
     """
 
-    stream: StreamConfig
+    stream: StreamConfig = field(default_factory=lambda: StreamConfig(position="bounded"))
     capacity: int = 2  # conversations at once; each reserves its caches on the device
     prompt: str = DEFAULT_PROMPT  # what the video shows, for conversations that do not say
     compiled: bool | None = None  # torch.compile; by default on a GPU

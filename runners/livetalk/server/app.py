@@ -101,7 +101,7 @@ def _methods(request: Request) -> list[str]:
     found: set[str] = set()
     for route in (*open_routes.routes, *routes.routes):
         if isinstance(route, APIRoute) and route.path_regex.match(request.scope["path"]):
-            found |= route.methods
+            found |= route.methods or set()
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 

@@ -28,7 +28,7 @@ class Connection(H11Protocol):
     """`scope["state"]["connection"]` of every request that came over it."""
 
     limits: ClassVar[Limits]
-    refused: ClassVar[Callable[[str], None]]
+    refused: ClassVar[staticmethod[[str], None]]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from livetalk.live.settings import LiveSettings
+
 MIB = 2**20
 
 
@@ -26,7 +28,7 @@ class Limits:
 
     head_s: float = 10.0  # until a request's line and headers are there
     body_s: float = 30.0  # until a body is there; one that is spoken live may take `turn_audio_s` longer
-    stall_s: float = 30.0  # that a client may go without taking anything of what it is sent
+    stall_s: float = LiveSettings().stall_s  # that a client may go without taking anything of what it is sent
     decode_s: float = 10.0  # processor time and time for decoding one picture or sound
 
     idle_s: float = 300.0  # after which a conversation without a turn is closed

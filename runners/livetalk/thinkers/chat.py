@@ -37,13 +37,13 @@ _AHEAD = 2
 
 
 class ChatThinker(Thinker):
-    """Asks a chat service for words and a speech service for their sound.
+    """Any OpenAI-compatible chat model, spoken sentence by sentence by an OpenAI-compatible speech endpoint.
 
     What the user said as text goes to the model as text. Where there is only sound, a transcription service turns it
     into text; without one the sound itself goes to the model, which must be able to hear.
 
     Args:
-        url: root of the chat service's API.
+        url: root of the chat service's API, e.g. `http://127.0.0.1:8000/v1`.
         model: its model; None if it serves one.
         speech_url: root of the speech service's API; None for the chat service's.
         speech_model: its model; None if it serves one.
@@ -89,8 +89,8 @@ class ChatThinker(Thinker):
     async def start(self) -> None:
         for service in self._services():
             await service.open()
-        self._model = await self._chat.choose_model(self._wanted, "--thinker-model")
-        speech_model = await self._speech.choose_model(self._wanted_speech, "--speech-model")
+        self._model = await self._chat.choose_model(self._wanted, "--set thinker.model=NAME")
+        speech_model = await self._speech.choose_model(self._wanted_speech, "--set thinker.speech_model=NAME")
         self._mouth = SpeechEndpoint(self._speech, speech_model)
         if self._ears is not None:
             served = await self._ears.models()
@@ -127,7 +127,7 @@ class ChatThinker(Thinker):
                 raise ThinkerError(
                     "unsupported",
                     f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
-                    f"service with --transcribe-url. ({error})",
+                    f"service with --set thinker.transcribe_url=URL. ({error})",
                 ) from error
             raise
 

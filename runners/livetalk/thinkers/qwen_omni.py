@@ -37,7 +37,7 @@ DEFAULT_SEED = 42
 
 
 class QwenOmniThinker(Thinker):
-    """Qwen3-Omni through transformers.
+    """Qwen3-Omni in this process, through transformers.
 
     Args:
         model: folder of the checkpoint, or its name on the Hugging Face hub if it has been downloaded; nothing is

@@ -154,7 +154,7 @@ class ServiceClient:
 
         Args:
             wanted: its name.
-            option: what to set to choose one, e.g. `--thinker-model`.
+            option: what to set to choose one, e.g. `--set thinker.model=NAME`.
 
         Raises:
             ThinkerError: the service is not there, has no such model, or it is unclear which one to take.

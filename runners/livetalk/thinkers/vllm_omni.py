@@ -29,13 +29,13 @@ _VOICES = ("Aiden", "Chelsie", "Ethan")
 
 
 class VllmOmniThinker(Thinker):
-    """Asks a vLLM-Omni server.
+    """Qwen3-Omni behind vLLM-Omni's streaming API; hears the user's voice itself.
 
     The user's own sound goes to the model, with the text beside it where there is some; earlier turns go as text. A
     question's seed seeds the thinker alone: the talker draws with the seed of the server's own configuration.
 
     Args:
-        url: root of its API.
+        url: root of its API, e.g. `http://127.0.0.1:8091/v1`.
         model: the name it serves the model under; None if it serves one.
         voice: the speaker for questions that name none: Ethan, Chelsie or Aiden; None for the model's default.
         silence_s: seconds that the server may send nothing.
@@ -57,7 +57,7 @@ class VllmOmniThinker(Thinker):
 
     async def start(self) -> None:
         await self._service.open()
-        self._model = await self._service.choose_model(self._wanted, "--thinker-model")
+        self._model = await self._service.choose_model(self._wanted, "--set thinker.model=NAME")
         self.name = f"vllm-omni {self._model}"
 
     async def stop(self) -> None:

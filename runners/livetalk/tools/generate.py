@@ -91,9 +91,9 @@ def generate_clip(
     audio: Path | bytes,
     prompt: str,
     output: Path,
-    seed: int = 0,
+    seed: int,
     seconds: float | None = None,
-    speech: SpeechMode = "auto",
+    speech: SpeechMode,
     overlap: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClipReport:

@@ -8,7 +8,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from livetalk.live.engine import Engine
 from livetalk.live.session import Session
 from livetalk.live.settings import LiveSettings
 from livetalk.live.turns import Outcome, TurnError, TurnRecord, TurnTimings, UserTurn
-from livetalk.render.config import size
+from livetalk.render.config import StreamConfig
+from livetalk.render.options import ModelChoice, SpeedOptions
 from livetalk.thinkers.base import Thinker
 from livetalk.thinkers.script import ScriptedThinker
-from livetalk.tools.bench import find_device, find_models, process_peak
+from livetalk.tools.bench import process_peak
+from livetalk.tools.options import LiveLoad
 
 #: What the scripted thinker says, some twenty seconds of speech: long enough that blocks, not turns, are measured.
 SPEECH = (
@@ -137,60 +139,44 @@ class LiveReport:
 
 
 def measure(
-    name: str,
-    device: str,
+    choice: ModelChoice,
+    stream: StreamConfig,
+    speed: SpeedOptions,
+    load: LiveLoad,
     thinker: Thinker | None = None,
-    weights: Path | None = None,
     *,
-    turns: int = 30,
-    seconds: float = 30.0,
-    most: int = 4,
-    dtype: torch.dtype | None = None,
-    attention: str = "auto",
-    compiled: bool | None = None,
-    float8: bool = False,
-    window: int | None = None,
-    sink: int | None = None,
-    encoder: str = "auto",
     progress: Callable[[str], None] = lambda _: None,
 ) -> LiveReport:
     """Hold conversations with a whole engine and time them.
 
     Args:
-        name: a size of `livetalk.render.config`.
-        device: "cpu", "cuda" or "cuda:N".
+        choice: the models and where they run.
+        stream: with bounded positions.
+        speed: compiled by default on CUDA only.
+        load: what is done, for how long.
         thinker: not yet started; by default a scripted one that speaks for some twenty seconds.
-        weights: folder of the published checkpoints (1.3B only); without it all weights are random.
-        turns: turns of the conversation whose times to first frame are taken; 3 of them are heard to the end.
-        seconds: how long each number of simultaneous conversations is tried, in real time.
-        most: simultaneous conversations tried at most; the device must have room for as many.
-        dtype, compiled: as `livetalk.tools.bench.measure` has them.
         progress: told what is being done.
 
     Raises:
-        ValueError: an unknown size or kernel, nothing to measure, weights for a size that has none, or no such device.
+        CheckpointError: the checkpoints cannot be used.
         ThinkerError, TurnError: the thinker is not there, or a turn went wrong.
     """
-    if turns < 3 or most < 1 or seconds <= 0:
-        raise ValueError("At least 3 turns and 1 conversation of some seconds must be measured.")
-    chosen, target = size(name), find_device(device)
+    target = torch.device(choice.device)
     on_cuda = target.type == "cuda"
-    dtype = dtype or (torch.bfloat16 if on_cuda else torch.float32)
-    stream = replace(
-        chosen.stream,
-        window=chosen.stream.window if window is None else window,
-        sink=chosen.stream.sink if sink is None else sink,
-        position="bounded",
-    )
     progress("Loading the models")
-    models = find_models(chosen, weights, dtype, target, attention)
-    compiled = on_cuda if compiled is None else compiled
-    settings = LiveSettings(stream, capacity=most, compiled=compiled, float8=float8, encoder=encoder)
+    models = choice.load()
+    settings = LiveSettings(
+        stream,
+        capacity=load.conversations,
+        compiled=on_cuda if speed.compiled is None else speed.compiled,
+        float8=speed.float8,
+        encoder=load.encoder,
+    )
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(target)
 
     engine = Engine(models, settings, thinker or ScriptedThinker(SPEECH))
-    sitting = termination.run(_sit(engine, turns, seconds, most, partial(_memory, target), progress))
+    sitting = termination.run(_sit(engine, load, partial(_memory, target), progress))
     records = sitting.records
     passed = sum(not attempt.underruns for attempt in sitting.attempts)
     parts = {
@@ -201,14 +187,14 @@ def measure(
     whole = [record for record in records if record.outcome is Outcome.completed]
     generation_s = sum((r.timings.finished_s or 0.0) - (r.timings.first_window_s or 0.0) for r in whole)
     return LiveReport(
-        size=name,
-        weights="random" if weights is None else str(weights),
+        size=choice.size.name,
+        weights=str(choice.checkpoints or "random"),
         device=torch.cuda.get_device_name(target) if on_cuda else f"cpu, {torch.get_num_threads()} thread(s)",
         versions=f"torch {torch.__version__}" + (f", CUDA {torch.version.cuda}" if on_cuda else ""),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(choice.dtype).removeprefix("torch."),
         attention=models.dit.attention,
         compiled=settings.compiled is True,
-        float8=float8,
+        float8=settings.float8,
         picture=f"{stream.width}×{stream.height}",
         window=stream.window,
         sink=stream.sink,
@@ -225,8 +211,8 @@ def measure(
         real_time_factor=statistics.median(record.real_time_factor or 0.0 for record in whole),
         attempts=sitting.attempts,
         simultaneous=passed,
-        simultaneous_is_limit=passed == most,
-        seconds_each=seconds,
+        simultaneous_is_limit=passed == load.conversations,
+        seconds_each=load.seconds,
         session_video_s=sum(record.video_s for record in records),
         memory_bytes=sitting.memory[-1],
         memory_drift_bytes=sitting.memory[-1] - sitting.memory[len(sitting.memory) // 3],
@@ -242,26 +228,19 @@ class _Sitting:
     attempts: list[Attempt]
 
 
-async def _sit(
-    engine: Engine,
-    turns: int,
-    seconds: float,
-    most: int,
-    memory: Callable[[], int],
-    progress: Callable[[str], None],
-) -> _Sitting:
+async def _sit(engine: Engine, load: LiveLoad, memory: Callable[[], int], progress: Callable[[str], None]) -> _Sitting:
     try:
         progress("Reserving caches, compiling and capturing")
         began = time.perf_counter()
         await engine.start()
         start_s = time.perf_counter() - began
-        progress(f"Timing {turns} turns of one conversation")
-        records, used = await _one_conversation(engine, turns, memory)
+        progress(f"Timing {load.turns} turns of one conversation")
+        records, used = await _one_conversation(engine, load.turns, memory)
         attempts: list[Attempt] = []
-        while len(attempts) < most and not any(attempt.underruns for attempt in attempts):
+        while len(attempts) < load.conversations and not any(attempt.underruns for attempt in attempts):
             count = len(attempts) + 1
-            progress(f"{count} at once for {seconds:g} s")
-            attempts.append(await _attempt(engine, count, seconds))
+            progress(f"{count} at once for {load.seconds:g} s")
+            attempts.append(await _attempt(engine, count, load.seconds))
     finally:
         await engine.stop()
     return _Sitting(start_s, records, used, attempts)

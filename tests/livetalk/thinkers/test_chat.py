@@ -315,7 +315,7 @@ async def test_a_model_that_cannot_hear_says_what_to_do_and_can_still_be_written
     async with ChatStub() as stub, started(ChatThinker(stub.url)) as thinker:
         answer = await told(thinker, asked(None, spoken))
         assert answer.code == "unsupported"
-        assert "--transcribe-url" in str(answer.error) and "not a multimodal model" in str(answer.error)
+        assert "thinker.transcribe_url=URL" in str(answer.error) and "not a multimodal model" in str(answer.error)
         later = await told(thinker, asked("typed", history=(Message("user", None, spoken), Message("assistant", "Hm"))))
     assert later.error is None
     assert [message["content"] for message in stub.questions[0]["messages"]][1:] == [UNKNOWN_WORDS, "Hm", "typed"]
@@ -528,9 +528,9 @@ async def test_services_that_fall_silent_are_given_up() -> None:
 
 async def test_models_are_found_or_asked_for() -> None:
     async with ChatStub(models=("a", "b:latest", "org/c")) as stub:
-        with pytest.raises(ThinkerError, match=r"--thinker-model \(a, b:latest, org/c\)"):
+        with pytest.raises(ThinkerError, match=r"thinker\.model=NAME \(a, b:latest, org/c\)"):
             await ask(stub)
-        with pytest.raises(ThinkerError, match="--speech-model"):
+        with pytest.raises(ThinkerError, match=r"thinker\.speech_model=NAME"):
             await ask(stub, model="a")
         with pytest.raises(ThinkerError, match="no model 'd'"):
             await ask(stub, model="d")

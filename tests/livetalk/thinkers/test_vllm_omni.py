@@ -440,7 +440,7 @@ async def test_the_model_is_the_one_that_is_served(monkeypatch: pytest.MonkeyPat
     async with OmniStub(model="my-omni") as stub:
         assert (await ask(stub)).error is None
         assert stub.questions[0]["model"] == "my-omni"
-        with pytest.raises(ThinkerError, match=r"no model 'other'.*--thinker-model: my-omni"):
+        with pytest.raises(ThinkerError, match=r"no model 'other'.*--set thinker.model=NAME: my-omni"):
             await ask(stub, model="other")
 
 

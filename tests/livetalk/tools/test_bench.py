@@ -3,9 +3,11 @@ import math
 from dataclasses import replace
 
 import pytest
+from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
 from livetalk.render.config import SIZES, StreamConfig, VAEConfig
-from livetalk.tools.bench import bench, measure
+from livetalk.render.options import ModelOptions, SpeedOptions, StreamOptions
+from livetalk.tools.bench import measure
 from typer.testing import CliRunner
 
 
@@ -13,9 +15,10 @@ from typer.testing import CliRunner
 def report():
     """Of a size still smaller than tiny."""
     with pytest.MonkeyPatch.context() as patch:
-        speck = replace(SIZES["tiny"], vae=VAEConfig(dim=4), stream=StreamConfig(4, 4, window=6, sink=3))
+        speck = replace(SIZES["tiny"], name="speck", vae=VAEConfig(dim=4), stream=StreamConfig(4, 4, window=6, sink=3))
         patch.setitem(SIZES, "speck", speck)
-        yield measure("speck", "cpu", 1)
+        choice = ModelOptions(size="speck", device="cpu").choose(random_by_default=True)
+        yield measure(choice, StreamOptions().apply(choice.size.stream, "bounded"), SpeedOptions(), 1)
 
 
 def test_every_stage_is_measured(report):
@@ -49,25 +52,13 @@ def test_json_holds_every_figure_and_the_table_names_them(report):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("huge", "cpu", 1), "unknown"),
-        (("tiny", "cpu", 0), "at least one block"),
-        (("tiny", "cuda", 1), "No CUDA device"),
-        (("tiny", "nonsense", 1), "'nonsense' is no device"),
-        (("tiny", "mps", 1), "not on mps"),
-        (("tiny", "cpu", 1, "somewhere"), "no published weights"),
-    ],
+    ("window", "blocks", "message"), [(-1, 1, "never fills"), (15, 0, "At least one block")], ids=["window", "blocks"]
 )
-def test_what_cannot_be_measured_is_refused(monkeypatch, arguments, message):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ValueError, match=message):
-        bench(*arguments)
-
-
-def test_a_window_that_never_fills_is_refused():
-    with pytest.raises(ValueError, match="never fills"):
-        bench("tiny", "cpu", 1, window=-1, position="absolute")
+def test_what_cannot_be_measured_is_refused(window: int, blocks: int, message: str) -> None:
+    choice = ModelOptions(size="tiny", device="cpu").choose()
+    stream = StreamOptions(window=window).apply(choice.size.stream, "absolute")
+    with pytest.raises(OptionError, match=message):
+        measure(choice, stream, SpeedOptions(), blocks)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +68,7 @@ def test_a_window_that_never_fills_is_refused():
         (("--size", "tiny", "--device", "nonsense"), "nonsense"),
         (("--size", "tiny", "--device", "cuda:7"), "torch sees no CUDA device"),
         (("--size", "tiny", "--blocks", "0"), "--blocks"),
-        (("--live", "--size", "tiny", "--thinker", "chat"), "needs --thinker-url"),
+        (("--live", "--size", "tiny", "--thinker", "chat"), "needs the option 'url'"),
     ],
 )
 def test_the_command_line_says_what_is_wrong(monkeypatch, arguments, message):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -20,7 +21,7 @@ from livetalk.cli import main as cli
 from livetalk.render.config import Size, StreamConfig
 from livetalk.render.pipeline import Models, load_models, random_models
 from livetalk.sound.files import read_audio
-from livetalk.tools.generate import generate_clip, plan_clip
+from livetalk.tools.generate import ClipReport, generate_clip, plan_clip
 from livetalk.video.mux import VideoWriter
 from typer.testing import CliRunner
 
@@ -43,6 +44,10 @@ def speech_file(tmp_path: Path, wav: Wav, voice) -> Path:
 def small(tiny: Size) -> StreamConfig:
     """32 x 32 pixels."""
     return replace(tiny.stream, latent_height=4, latent_width=4)
+
+
+def made(models: Models, stream: StreamConfig, **options: Any) -> ClipReport:
+    return generate_clip(models, stream, **{"seed": 0, "speech": "auto", **options})
 
 
 def pictures(path: Path) -> np.ndarray:
@@ -74,7 +79,7 @@ def test_the_command_makes_a_clip_that_plays(tmp_path: Path, portrait: Path, spe
 
 def test_files_in_the_published_formats(checkpoints, tmp_path: Path, portrait: Path, speech_file: Path) -> None:
     models = load_models(checkpoints.files, checkpoints.size, dtype=torch.float32, device="cpu")
-    report = generate_clip(
+    report = made(
         models,
         replace(checkpoints.size.stream, latent_height=4, latent_width=4),
         image=portrait,
@@ -95,7 +100,7 @@ def test_a_seed_reproduces_and_another_differs(
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         output = tmp_path / f"{name}.mp4"
         inputs = {"image": portrait, "audio": wav(voice(0.8)), "prompt": "", "output": output}
-        generate_clip(models, small, seed=seed, **inputs)
+        made(models, small, seed=seed, **inputs)
         clips.append(pictures(output))
     assert np.array_equal(clips[0], clips[1])
     assert not np.array_equal(clips[0], clips[2])
@@ -106,7 +111,7 @@ def test_frames_cover_the_audio(
     models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice, mode
 ) -> None:
     seen = []
-    report = generate_clip(
+    report = made(
         models, small, image=portrait, audio=wav(voice(1.5)), prompt="x", output=tmp_path / "o.mp4", speech=mode,
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
@@ -122,15 +127,15 @@ def test_a_clip_is_the_same_bytes_whatever_overlaps(
     stream = replace(tiny.stream, latent_height=rows, latent_width=columns)
     inputs = {"image": portrait, "audio": wav(voice(0.9)), "prompt": "x"}
 
-    def made(name: str, overlap: bool) -> bytes:
+    def written(name: str, overlap: bool) -> bytes:
         path = tmp_path / name
-        generate_clip(models, stream, overlap=overlap, output=path, **inputs)
+        made(models, stream, overlap=overlap, output=path, **inputs)
         return path.read_bytes()
 
-    alone = made("alone.mp4", overlap=True)
-    assert made("step by step.mp4", overlap=False) == alone
+    alone = written("alone.mp4", overlap=True)
+    assert written("step by step.mp4", overlap=False) == alone
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(made, ("one.mp4", "other.mp4"), (True, False))) == [alone, alone]
+        assert list(pool.map(written, ("one.mp4", "other.mp4"), (True, False))) == [alone, alone]
 
 
 @pytest.mark.parametrize(
@@ -150,13 +155,13 @@ def test_audio_of_all_kinds(
 ) -> None:
     sound = 0.3 * np.random.default_rng(0).standard_normal((samples, channels)).clip(-1, 1)
     content = wav(sound if channels > 1 else sound[:, 0], rate)
-    report = generate_clip(models, small, image=portrait, audio=content, prompt="x", output=tmp_path / "o.mp4")
+    report = made(models, small, image=portrait, audio=content, prompt="x", output=tmp_path / "o.mp4")
     assert report.frames == frames == len(pictures(report.path))
 
 
 def test_an_unlimited_window(models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice) -> None:
     inputs = {"image": portrait, "audio": wav(voice(1.0)), "prompt": "x", "output": tmp_path / "o.mp4"}
-    report = generate_clip(models, replace(small, window=-1, sink=0), **inputs)
+    report = made(models, replace(small, window=-1, sink=0), **inputs)
     assert report.frames == 16
     assert comment(report.path)["window"] == 6
 
@@ -165,7 +170,7 @@ def test_silence_beyond_the_audio(
     models: Models, small: StreamConfig, tmp_path: Path, portrait: Path, wav, voice
 ) -> None:
     inputs = {"image": portrait, "audio": wav(voice(0.3)), "prompt": "x", "output": tmp_path / "o.mp4"}
-    report = generate_clip(models, small, seconds=1.0, **inputs)
+    report = made(models, small, seconds=1.0, **inputs)
     assert report.frames == 16
     assert np.abs(read_audio(report.path)[8_000:15_000]).max() < 0.01
 
@@ -175,7 +180,7 @@ def test_no_audio_is_refused_and_nothing_written(
 ) -> None:
     output = tmp_path / "none.mp4"
     with pytest.raises(AudioError, match="no samples"):
-        generate_clip(models, small, image=portrait, audio=wav(np.zeros(0)), prompt="x", output=output)
+        made(models, small, image=portrait, audio=wav(np.zeros(0)), prompt="x", output=output)
     assert not output.exists()
 
 
@@ -299,7 +304,7 @@ def test_a_disk_that_fills_up(
     monkeypatch.setattr(VideoWriter, "_write_sound", full)
     output = tmp_path / "new" / "o.mp4"
     with pytest.raises(OutputError, match="could not be written to its end: No space left"):
-        generate_clip(models, small, image=portrait, audio=wav(voice(0.1)), prompt="", output=output)
+        made(models, small, image=portrait, audio=wav(voice(0.1)), prompt="", output=output)
     assert list(output.parent.iterdir()) == []
 
 
