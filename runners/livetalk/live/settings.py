@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from livetalk.base.errors import SessionError
 from livetalk.render.config import StreamConfig
+from livetalk.render.options import SpeedOptions
 
 DEFAULT_PROMPT = (
     "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that "
@@ -24,8 +25,8 @@ class LiveSettings:
     stream: StreamConfig = field(default_factory=lambda: StreamConfig(position="bounded"))
     capacity: int = 2  # conversations at once; each reserves its caches on the device
     prompt: str = DEFAULT_PROMPT  # what the video shows, for conversations that do not say
-    compiled: bool | None = None  # torch.compile; by default on a GPU
-    float8: bool = False  # 8-bit linear layers: faster, not the release's numbers
+    compiled: bool | None = SpeedOptions().compiled  # torch.compile; by default on a GPU
+    float8: bool = SpeedOptions().float8  # 8-bit linear layers: faster, not the release's numbers
     encoder: str = "auto"  # of the video, as `livetalk.video.h264` knows them
     first_piece_s: float = 30.0  # until the thinker's first word or sound
     first_sound_s: float = 60.0  # until its first audible sound

@@ -370,7 +370,7 @@ class Performer:
 
 def _cuda_stream(device: torch.device) -> torch.cuda.Stream | None:
     """A stream of its own on a CUDA device."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def load(source: str, *, device: str, dtype: str, prompt_tokens: int) -> Omni:
     stream: torch.cuda.Stream | None = None
     if target.type == "cuda":
         # Its kernels are many and small; behind a renderer's large ones each would wait its turn.
-        stream = torch.cuda.Stream(target, priority=-1)  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(target, priority=-1)
         torch.cuda.synchronize(target)
     with _on(stream):
         return Omni(OmniModel(model.eval()), writer, tokenizer, stream)

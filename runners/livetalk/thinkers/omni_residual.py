@@ -106,7 +106,7 @@ class _Recording:
             steps._complete(*self._inputs)
         torch.cuda.synchronize(steps.device)
         self._graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream(steps.device)  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(steps.device)
         # Other threads (the renderer's) may allocate while this one records.
         with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
             self._outputs = steps._complete(*self._inputs)

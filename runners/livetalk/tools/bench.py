@@ -222,7 +222,7 @@ class _Clock:
 
 
 def _timed_event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    return torch.cuda.Event(enable_timing=True)
 
 
 def _inputs(generator: BlockGenerator) -> tuple[Tensor, Tensor]:

@@ -150,7 +150,7 @@ def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, options: 
 @pytest.mark.parametrize(
     ("options", "position", "says"),
     [
-        ({"window": 2}, "absolute", "cannot hold a block"),
+        ({"window": 2}, "absolute", "can't hold a block"),
         ({"sink": 14}, "absolute", "must leave a block"),
         ({"window": 24}, "bounded", "21 latent frames"),
         ({"window": -1}, "bounded", "finite window"),
@@ -223,7 +223,21 @@ def baked(*arguments: str, **environment: str) -> tuple[int, Any]:
 
 def test_a_command_line_becomes_the_classes() -> None:
     assert baked("--name", "Sacher") == (0, (Cake("Sacher"), SpeedOptions(), False))
-    given = "--name Linzer --layers 1 --icing sugar -f plum --fruit fig --vegan --loud --no-compile".split()
+    given = [
+        "--name",
+        "Linzer",
+        "--layers",
+        "1",
+        "--icing",
+        "sugar",
+        "-f",
+        "plum",
+        "--fruit",
+        "fig",
+        "--vegan",
+        "--loud",
+        "--no-compile",
+    ]
     cake = Cake("Linzer", 1, "sugar", ("plum", "fig"), 200.0, vegan=True)
     assert baked(*given, OVEN="200") == (0, (cake, SpeedOptions(compiled=False), True))
 

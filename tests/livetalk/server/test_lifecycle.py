@@ -346,7 +346,7 @@ def test_loading_and_warming_up_keep_no_server_from_stopping(
         (("--host", "0.0.0.0"), "needs a token"),
         (("--host", "no.such.host.invalid", "--no-token"), "Nothing can be served"),
         (("--thinker", "chat"), "thinker.url=VALUE"),
-        (("--set", "thinker.script=/does/not/exist"), "cannot be read"),
+        (("--set", "thinker.script=/does/not/exist"), "can't be read"),
         (("--encoder", "h266_magic"), "no video encoder"),
         (("--port", "{taken}"), "port {taken}"),
         (("--announce", "/does/not/exist/here.json"), "no such folder"),

@@ -132,7 +132,7 @@ def test_thinkers_over_http_load_no_model_library() -> None:
         ("qwen-omni", {"model": "m", "chunk": "3.5"}, "'chunk' .* must be a whole number, not 3.5"),
         ("qwen-omni", {"model": "m", "chunk": "0"}, "can't be constructed: ValueError: A piece of sound"),
         ("qwen-omni", {"model": "m", "text.heat": "1"}, "'text' .* has no 'heat'; it holds temperature, top_k"),
-        ("qwen-omni", {"model": "m", "text.temperature": "-1"}, "'text' .* is wrong: Tokens cannot be drawn"),
+        ("qwen-omni", {"model": "m", "text.temperature": "-1"}, "'text' .* is wrong: Tokens can't be drawn"),
     ],
 )
 def test_wrong_options_are_named(name: str, texts: dict[str, str], says: str) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from livetalk.thinkers.base import SpeechDelta, TextDelta, ThinkerError
 from livetalk.tools import live_bench
 from livetalk.tools.live_bench import Attempt, LiveReport, Spread, measure
 from livetalk.tools.options import LiveLoad
-from session_kit import TellingThinker, speech
+from session_kit import Step, TellingThinker, speech
 from typer.testing import CliRunner
 
 
@@ -39,7 +40,7 @@ def measured(thinker: TellingThinker, **load: Any) -> LiveReport:
 
 @pytest.fixture(scope="module")
 def report() -> LiveReport:
-    answers = [[TextDelta("Well."), speech(2.5)]] * 20
+    answers: list[list[Step]] = [[TextDelta("Well."), speech(2.5)]] * 20
     return measured(TellingThinker(*answers), turns=5, seconds=2.0, conversations=2)
 
 
@@ -101,7 +102,7 @@ def test_a_thinker_without_text_has_no_time_to_its_first_text() -> None:
 
 
 def test_a_turn_that_goes_wrong_ends_the_benchmark() -> None:
-    late = [speech(1.0), ThinkerError("broken", "The stream ended in the middle.")]
+    late: list[Step] = [speech(1.0), ThinkerError("broken", "The stream ended in the middle.")]
     with pytest.raises(TurnError, match="Turn 2 of the benchmark went wrong"):
         measured(TellingThinker([speech(0.5)], late), turns=4)
     with pytest.raises(ThinkerError, match="start it"):
@@ -114,7 +115,7 @@ def test_what_cannot_be_measured_is_refused(load: dict[str, Any]) -> None:
         LiveLoad(**load)
 
 
-def test_the_command_line_measures_with_the_scripted_thinker(tmp_path) -> None:
+def test_the_command_line_measures_with_the_scripted_thinker(tmp_path: Path) -> None:
     script = tmp_path / "script.txt"
     script.write_text("One, two, three.\n")
     arguments = "bench --live --size tiny --device cpu --turns 3 --conversations 1 --seconds 1 --json --set"

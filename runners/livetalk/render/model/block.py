@@ -63,7 +63,7 @@ class BlockGenerator:
         self._graphs: dict[tuple[str, int, bool], torch.cuda.CUDAGraph] | None = {} if graphs else None
         # Of its own: what libraries reserve for a stream is part of what is captured there, and two sessions may replay
         # at the same time.
-        self._capture_stream = torch.cuda.Stream(dit.device) if graphs else None  # type: ignore[no-untyped-call]
+        self._capture_stream = torch.cuda.Stream(dit.device) if graphs else None
         self._clean = True
         self.block = -1
 
