@@ -1,4 +1,4 @@
-"""`livetalk bench`, of the pipeline alone and of the whole live system."""
+"""``livetalk bench``, of the pipeline alone and of the whole live system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`livetalk download` and `livetalk doctor`: the published checkpoints, and whether this machine can use them."""
+"""``livetalk download`` and ``livetalk doctor``: the published checkpoints, and whether this machine can use them."""
 
 from __future__ import annotations
 

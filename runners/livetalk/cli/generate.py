@@ -1,4 +1,4 @@
-"""`livetalk generate`."""
+"""``livetalk generate``."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class ClipOptions:
     position: Position = "absolute"
 
     def check(self, stream: StreamConfig) -> ClipPlan:
-        """Read everything that is given and refuse what cannot be used, before gigabytes are loaded.
+        """Read everything that is given and refuse what can't be used, before gigabytes are loaded.
 
         Raises:
             OptionError: the prompt is no text, or an input would be overwritten.
-            LiveTalkError: an input cannot be used, or the output not be written.
+            LiveTalkError: an input can't be used, or the output not be written.
         """
         from livetalk.render.encoders.image import preprocess
         from livetalk.sound.files import read_audio

@@ -1,4 +1,4 @@
-"""`livetalk list`."""
+"""``livetalk list``."""
 
 from __future__ import annotations
 

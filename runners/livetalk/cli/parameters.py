@@ -1,6 +1,6 @@
 """From options classes to a command line: a verb takes a few of them, and each becomes a group of options.
 
-A verb is a function whose parameters are options classes (see `livetalk.base.flags`) or single options::
+A verb is a function whose parameters are options classes (see ``livetalk.base.flags``) or single options::
 
     def bench(model: ModelOptions, speed: SpeedOptions, blocks: Annotated[int, Flag("Blocks measured.")] = 10) -> None:
         '''Measure milliseconds per block.'''
@@ -31,7 +31,7 @@ AsJson: TypeAlias = Annotated[bool, Flag("Print JSON.", spelling=("--json",))]
 
 
 def add_verb(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
-    """Make a command of a function. `OptionError`s become the parser's own: usage, and exit status 2.
+    """Make a command of a function. ``OptionError``s become the parser's own: usage, and exit status 2.
 
     Raises:
         TypeError: two of the options have the same name.

@@ -1,4 +1,4 @@
-"""`livetalk parity`."""
+"""``livetalk parity``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`livetalk serve`."""
+"""``livetalk serve``."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class ThinkerOptions:
         """The thinker, not yet started.
 
         Raises:
-            OptionError: an entry is not of the form `thinker.OPTION=VALUE`.
+            OptionError: an entry is not of the form ``thinker.OPTION=VALUE``.
             ThinkerOptionError: there is no such thinker, or it has no such option.
             ThinkerError: an option's value is wrong.
         """

@@ -104,7 +104,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What `ModelOptions` mean on this machine."""
+    """What ``ModelOptions`` mean on this machine."""
 
     size: Size
     checkpoints: Path | None
@@ -206,7 +206,7 @@ class SpeedOptions:
 
 
 def find_device(name: str, size: str = PUBLISHED) -> str:
-    """The device that a name means: `auto` is a GPU where there is one and the size is meant for it.
+    """The device that a name means: ``auto`` is a GPU where there is one and the size is meant for it.
 
     Raises:
         OptionError: there is no such device here.
@@ -222,7 +222,7 @@ def find_device(name: str, size: str = PUBLISHED) -> str:
     if device.type not in ("cpu", "cuda"):
         raise OptionError(f"device {name!r} is unknown; use cpu, cuda, cuda:1 or auto")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f"{name} cannot be used: torch sees no CUDA device here")
+        raise OptionError(f"{name} can't be used: torch sees no CUDA device here")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise OptionError(f"{name} cannot be used: torch sees {torch.cuda.device_count()} CUDA devices here")
+        raise OptionError(f"{name} can't be used: torch sees {torch.cuda.device_count()} CUDA devices here")
     return name

@@ -41,7 +41,7 @@ def create_app(
     Args:
         service: not yet started.
         loaded: called when the models and the thinker are there, before the first conversation.
-        load_failed: called when the models or the thinker could not be had; `service.failure` then says why.
+        load_failed: called when the models or the thinker could not be had; ``service.failure`` then says why.
     """
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Asking a model for an answer, again with less of the conversation where it cannot take in all of it."""
+"""Asking a model for an answer, again with less of the conversation where it can't take in all of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def until_it_fits(
 
     Raises:
         TooLongError: the question is too long without any history.
-        ThinkerError: whatever else `ask` raises.
+        ThinkerError: whatever else ``ask`` raises.
     """
     while True:
         try:

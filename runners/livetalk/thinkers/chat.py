@@ -43,7 +43,7 @@ class ChatThinker(Thinker):
     into text; without one the sound itself goes to the model, which must be able to hear.
 
     Args:
-        url: root of the chat service's API, e.g. `http://127.0.0.1:8000/v1`.
+        url: root of the chat service's API, e.g. ``http://127.0.0.1:8000/v1``.
         model: its model; None if it serves one.
         speech_url: root of the speech service's API; None for the chat service's.
         speech_model: its model; None if it serves one.
@@ -52,7 +52,7 @@ class ChatThinker(Thinker):
         silence_s: seconds that a service may send nothing.
 
     Raises:
-        ThinkerError: `failed`; an address or a key is not one.
+        ThinkerError: ``failed``; an address or a key is not one.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ChatThinker(Thinker):
                 self._deaf = True
                 raise ThinkerError(
                     "unsupported",
-                    f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
+                    f"The chat model can't hear. Type, choose a model that takes audio, or name a transcription "
                     f"service with --set thinker.transcribe_url=URL. ({error})",
                 ) from error
             raise
@@ -233,7 +233,7 @@ class ChatThinker(Thinker):
 _Item: TypeAlias = Delta | Exception | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Sentence:
     """What is to be spoken, where it ends in the answer, and its sound as it comes; an exception or None ends it."""
 
@@ -337,7 +337,7 @@ class _Telling:
 
 
 class _Thoughts:
-    """Takes out the reasoning that some services leave in front of an answer, between `<think>` and `</think>`."""
+    """Takes out the reasoning that some services leave in front of an answer, between ``<think>`` and ``</think>``."""
 
     _OPEN, _CLOSE = "<think>", "</think>"
 

@@ -1,10 +1,10 @@
 """What a thinker can be told: its options, read off the signature of its constructor.
 
 The names are those of the parameters, the types their annotations, the defaults their own, and what each is for stands
-in the class's docstring under `Args:`, so that whoever writes a thinker writes no second list. A parameter that no text
-can give (a clock) is no option.
+in the class's docstring under ``Args:``, so that whoever writes a thinker writes no second list. A parameter that no
+text can give (a clock) is no option.
 
-A deliberate copy, cut down to what thinkers need, of `interbench/base/options.py`: both programs read options alike.
+A deliberate copy, cut down to what thinkers need, of ``interbench/base/options.py``: both programs read options alike.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ThinkerOption:
 
     name: str
     annotation: Any
-    """`typing.Any` if the signature says nothing that can be read."""
+    """``typing.Any`` if the signature says nothing that can be read."""
     required: bool
     default: Any
     """None if it is required."""
@@ -56,14 +56,13 @@ class ThinkerOption:
             return {}
         hints = typing.get_type_hints(kind)
         defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-        about = _described(kind)
         return {
             name: ThinkerOption(
                 name,
                 hints[name],
                 default is dataclasses.MISSING,
                 None if default is dataclasses.MISSING else default,
-                about.get(name, ""),
+                "",
             )
             for name, default in defaults.items()
         }
@@ -123,7 +122,7 @@ class ThinkerOptionSet:
     """The options of one thinker."""
 
     subject: str
-    """Whose, as messages name it: `thinker 'chat'`."""
+    """Whose, as messages name it: ``thinker 'chat'``."""
     known: Mapping[str, ThinkerOption]
     takes_any: bool
     """Whether the class also takes names that its signature does not say."""
@@ -192,7 +191,7 @@ class ThinkerOptionSet:
 
 
 def options_of(cls: type, subject: str) -> ThinkerOptionSet:
-    """The options of a class. A constructor that hands `**options` on to its base has the base's options as well.
+    """The options of a class. A constructor that hands ``**options`` on to its base has the base's options as well.
 
     Raises:
         ThinkerOptionError: the class needs something that no text can give.
@@ -225,13 +224,13 @@ def options_of(cls: type, subject: str) -> ThinkerOptionSet:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A sentence that asks whether one of `known` was meant, with a space before it; empty if none is like it."""
+    """A sentence that asks whether one of ``known`` was meant, with a space before it; empty if none is like it."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _constructors(cls: type) -> list[tuple[type, Callable[..., None]]]:
-    """The constructors along the bases of a class, without that of `object`, each with its class."""
+    """The constructors along the bases of a class, without that of ``object``, each with its class."""
     return [
         (base, vars(base)["__init__"])
         for base in cls.__mro__
@@ -240,12 +239,14 @@ def _constructors(cls: type) -> list[tuple[type, Callable[..., None]]]:
 
 
 def _described(cls: type) -> dict[str, str]:
-    """What the docstring of a class says of each name under `Args:`; several names may share a line."""
+    """What the docstring of a class says of each name under ``Args:``; several names may share a line."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(cls) or "", re.MULTILINE | re.DOTALL)
     if section is None:
         return {}
     entries = re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", section.group(1), re.MULTILINE)
-    return {name.strip(): " ".join(text.split()) for names, text in entries for name in names.split(",")}
+    return {
+        name.strip(): " ".join(text.split()).replace("``", "`") for names, text in entries for name in names.split(",")
+    }
 
 
 def _hint(init: Callable[..., None], parameter: inspect.Parameter) -> Any:
@@ -300,7 +301,7 @@ def _strictly(annotation: Any, value: Any) -> Any:
 
 
 def _leniently(annotation: Any, text: str) -> Any:
-    """What a text as `True` or `yes` may mean."""
+    """What a text as ``True`` or ``yes`` may mean."""
     from pydantic import TypeAdapter
 
     adapter = TypeAdapter(annotation)

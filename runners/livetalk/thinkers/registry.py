@@ -1,14 +1,14 @@
-"""Finding thinkers: built-in names, names that installed packages add, and classes of one's own, `module:Class`.
+"""Finding thinkers: built-in names, names that installed packages add, and classes of one's own, ``module:Class``.
 
 A package adds a thinker with an entry point::
 
     [project.entry-points."livetalk.thinkers"]
     mine = "my_package.thinker:MyThinker"
 
-`LIVETALK_LOAD_PLUGINS` restricts which packages' thinkers are looked at: a comma-separated list of distributions, or an
-empty string for none. What a thinker can be told is read off its constructor, see `livetalk.thinkers.options`.
+``LIVETALK_LOAD_PLUGINS`` restricts which packages' thinkers are looked at: a comma-separated list of distributions, or
+an empty string for none. What a thinker can be told is read off its constructor, see ``livetalk.thinkers.options``.
 
-A deliberate copy, for one kind, of `interbench/base/registry.py`: both programs find what is named alike.
+A deliberate copy, for one kind, of ``interbench/base/registry.py``: both programs find what is named alike.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class ThinkerEntry:
 
     name: str
     target: str
-    """`module:Class`."""
+    """``module:Class``."""
     source: str
-    """`built-in`, or the distribution it comes from."""
+    """``built-in``, or the distribution it comes from."""
 
     def summary(self) -> str:
         """The first line of its docstring.
@@ -87,7 +87,7 @@ def entries() -> dict[str, ThinkerEntry]:
 
 
 def find(text: str) -> ThinkerEntry:
-    """What a name or `module:Class` means.
+    """What a name or ``module:Class`` means.
 
     Raises:
         ThinkerOptionError: nothing.
@@ -108,7 +108,7 @@ def make_thinker(name: str, options: Mapping[str, Any] | None = None) -> Thinker
     """A thinker that is not yet started.
 
     Args:
-        name: as `find` takes it.
+        name: as ``find`` takes it.
         options: by the names of its constructor's parameters.
 
     Raises:
@@ -129,12 +129,12 @@ def make_thinker(name: str, options: Mapping[str, Any] | None = None) -> Thinker
 
 
 def from_texts(name: str, texts: Mapping[str, str]) -> Thinker:
-    """`make_thinker` for options as a command line gives them, e.g. {"silence_s": "30", "text.temperature": "0"}."""
+    """``make_thinker`` for options as a command line gives them, e.g. {"silence_s": "30", "text.temperature": "0"}."""
     return make_thinker(name, find(name).options().read(texts))
 
 
 def load_class(target: str) -> type[Thinker]:
-    """The class that `module:Class` names.
+    """The class that ``module:Class`` names.
 
     Raises:
         ThinkerOptionError: it can't be imported, or is no thinker.

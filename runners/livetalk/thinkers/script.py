@@ -36,11 +36,11 @@ class ScriptedThinker(Thinker):
 
     Args:
         answers: the script; empty for the built-in patterns.
-        script: the file that it stands in, as `read_script` reads it, instead.
-        voice: of espeak-ng, e.g. `en-us+f3,pitch=60,rate=165`, for questions that name none.
+        script: the file that it stands in, as ``read_script`` reads it, instead.
+        voice: of espeak-ng, e.g. ``en-us+f3,pitch=60,rate=165``, for questions that name none.
 
     Raises:
-        ThinkerError: `unsupported`; there is no such voice. `failed`; the file cannot be read, or there are two.
+        ThinkerError: ``unsupported``; there is no such voice. ``failed``; the file can't be read, or there are two.
     """
 
     def __init__(self, answers: Sequence[str] = (), *, script: Path | None = None, voice: str | None = None) -> None:
@@ -78,14 +78,14 @@ def read_script(path: Path) -> tuple[str, ...]:
     """The answers of a script file: a JSON list of texts, or one answer a line (empty lines are skipped).
 
     Raises:
-        ThinkerError: `failed`; there is no such file, it is too large, not UTF-8, or holds no answers.
+        ThinkerError: ``failed``; there is no such file, it is too large, not UTF-8, or holds no answers.
     """
     named = f"The script {str(path)!r}"
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_SCRIPT_BYTES + 1)
     except OSError as error:
-        raise ThinkerError("failed", f"{named} cannot be read: {error.strerror}.") from error
+        raise ThinkerError("failed", f"{named} can't be read: {error.strerror}.") from error
     if len(raw) > MAX_SCRIPT_BYTES:
         raise ThinkerError("failed", f"{named} has more than {MAX_SCRIPT_BYTES:,} bytes; shorten it.")
     try:

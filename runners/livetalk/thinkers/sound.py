@@ -41,10 +41,11 @@ class SoundReader:
         """Take more bytes.
 
         Returns:
-            The samples that are now complete: mono float32 in [-1, 1]; `rate` holds from the first of them on.
+            The samples that are now complete: mono float32 in [-1, 1]; ``rate`` holds from the first of them on.
 
         Raises:
-            ThinkerError: `broken`; the header of a WAV file makes no sense or its format is not one that is read here.
+            ThinkerError: ``broken``; the header of a WAV file makes no sense or its format is not one that is read
+                here.
         """
         data = self._rest + data
         self._rest = b""
@@ -81,7 +82,7 @@ class SoundReader:
         """Say that no more bytes come.
 
         Raises:
-            ThinkerError: `broken`; the sound is cut off: in a header, in a sample, or before the length it announced.
+            ThinkerError: ``broken``; the sound is cut off: in a header, in a sample, or before the length it announced.
         """
         if self._rest or self._left:
             raise _broken("it ends before it is complete")
@@ -169,5 +170,5 @@ def _checked_channels(channels: int) -> int:
 def _broken(why: str) -> ThinkerError:
     return ThinkerError(
         "broken",
-        f"The service's sound cannot be read: {why}. It should be 16-bit PCM or a WAV file; check the service.",
+        f"The service's sound can't be read: {why}. It should be 16-bit PCM or a WAV file; check the service.",
     )

@@ -1,8 +1,8 @@
-"""Qwen3-Omni behind vLLM-Omni (`vllm serve Qwen/Qwen3-Omni-30B-A3B-Instruct --omni`): hears, thinks and speaks.
+"""Qwen3-Omni behind vLLM-Omni (``vllm serve Qwen/Qwen3-Omni-30B-A3B-Instruct --omni``): hears, thinks and speaks.
 
-The stream is vLLM-Omni's own dialect of chat completions (read in its release 0.30): each chunk names its `modality`,
-and audio chunks carry base64 in `delta.content`, with `audio_metadata` beside the delta. Services that put sound into
-`delta.audio.data` and its words into `delta.audio.transcript`, as OpenAI does, are understood as well.
+The stream is vLLM-Omni's own dialect of chat completions (read in its release 0.30): each chunk names its ``modality``,
+and audio chunks carry base64 in ``delta.content``, with ``audio_metadata`` beside the delta. Services that put sound
+into ``delta.audio.data`` and its words into ``delta.audio.transcript``, as OpenAI does, are understood as well.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class VllmOmniThinker(Thinker):
     question's seed seeds the thinker alone: the talker draws with the seed of the server's own configuration.
 
     Args:
-        url: root of its API, e.g. `http://127.0.0.1:8091/v1`.
+        url: root of its API, e.g. ``http://127.0.0.1:8091/v1``.
         model: the name it serves the model under; None if it serves one.
         voice: the speaker for questions that name none: Ethan, Chelsie or Aiden; None for the model's default.
         silence_s: seconds that the server may send nothing.
 
     Raises:
-        ThinkerError: `failed`; the address or the key is not one. `unsupported`; Qwen3-Omni has no such voice.
+        ThinkerError: ``failed``; the address or the key is not one. ``unsupported``; Qwen3-Omni has no such voice.
     """
 
     def __init__(

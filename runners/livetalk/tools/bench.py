@@ -34,20 +34,21 @@ from livetalk.render.performer import Performer, SeededNoise
 from livetalk.render.vae import WanVAE
 from livetalk.tools import cost
 
-#: Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15).
 REACHABLE = {"H100": 790e12, "H200": 790e12}
-#: Blocks left out of each measurement: the first has the reference frame, and the first two compile and capture.
+"""Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15)."""
 WARM_UP = 2
-#: Tokens of the prompt, about a hundred words; the other text rows are padding.
+"""Blocks left out of each measurement: the first has the reference frame, and the first two compile and capture."""
 PROMPT_ROWS = 128
+"""Tokens of the prompt, about a hundred words; the other text rows are padding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BenchReport:
     """Milliseconds are medians over the measured blocks, all after the window has filled."""
 
     size: str
-    weights: str  # "random" or the checkpoint's path
+    weights: str
+    """"random" or the checkpoint's path."""
     device: str
     versions: str
     threads: int
@@ -60,20 +61,28 @@ class BenchReport:
     position: str
     picture: str
     blocks: int
-    step_ms: list[float]  # each denoising step, launched one by one
-    denoise_ms: float  # all steps of a block, as a session runs them (one graph on CUDA)
+    step_ms: list[float]
+    """Each denoising step, launched one by one."""
+    denoise_ms: float
+    """All steps of a block, as a session runs them (one graph on CUDA)."""
     clean_ms: float
     decode_ms: float
-    frames_per_second: float  # steady, denoising and decoding overlapped, frames on the host
+    frames_per_second: float
+    """Steady, denoising and decoding overlapped, frames on the host."""
     realtime_factor: float
-    first_frames_ms: float  # block 0's frames on the host, from its sound being there; text and picture encoded before
-    peak_memory_bytes: int  # of the device's allocator on CUDA, of the process elsewhere
-    block_tflop: float  # as published: every denoising step and a whole clean pass
+    first_frames_ms: float
+    """Block 0's frames on the host, from its sound being there; text and picture encoded before."""
+    peak_memory_bytes: int
+    """Of the device's allocator on CUDA, of the process elsewhere."""
+    block_tflop: float
+    """As published: every denoising step and a whole clean pass."""
     decode_tflop: float
-    bound_tflops: float  # arithmetic rate the bound assumes
+    bound_tflops: float
+    """Arithmetic rate the bound assumes."""
     bound_source: str
     bound_frames_per_second: float
-    bound_share: float  # frames_per_second / bound_frames_per_second
+    bound_share: float
+    """frames_per_second / bound_frames_per_second."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -114,7 +123,7 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
 
     Raises:
         OptionError: no measured block, or a window that never fills.
-        CheckpointError: the checkpoints cannot be used.
+        CheckpointError: the checkpoints can't be used.
     """
     if blocks < 1:
         raise OptionError("At least one block must be measured.")
@@ -185,7 +194,7 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
 
 def _conditions(chosen: Size, stream: StreamConfig, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(0)
-    context = torch.zeros((1, TextConfig.text_len, chosen.dit.text_dim))
+    context = torch.zeros((1, TextConfig().text_len, chosen.dit.text_dim))
     context[:, :PROMPT_ROWS].normal_(generator=draw)
     reference = torch.randn((1, chosen.dit.out_dim, 1, stream.latent_height, stream.latent_width), generator=draw)
     return context.to(device, dtype), reference.to(device)

@@ -28,20 +28,20 @@ from livetalk.thinkers.script import ScriptedThinker
 from livetalk.tools.bench import process_peak
 from livetalk.tools.options import LiveLoad
 
-#: What the scripted thinker says, some twenty seconds of speech: long enough that blocks, not turns, are measured.
 SPEECH = (
     "Let me tell you how this works. While I speak, a model draws every picture of me, a few at a time, and each of "
     "them is on its way to you before the next ones are begun. My voice comes first; my lips have to follow it, block "
     "by block, and never fall behind. If they did, you would see me stop in the middle of a word, and that is what is "
     "counted here.",
 )
+"""What the scripted thinker says, some twenty seconds of speech: long enough that blocks, not turns, are measured."""
 _PARTS = ("thinker_first_text", "thinker_first_sound", "first_window", "first_block")
-#: Blocks of an answer that are taken before the user breaks in, where only its beginning is measured.
 _TASTE = 3
+"""Blocks of an answer that are taken before the user breaks in, where only its beginning is measured."""
 _QUESTION = "Tell me how this works, from the beginning, and take your time."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spread:
     """Of a time over many turns, in seconds."""
 
@@ -53,20 +53,21 @@ class Spread:
         return cls(statistics.median(values), float(np.percentile(values, 95)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """So many conversations at once, each answering again and again as soon as its last answer has been played."""
 
     conversations: int
-    video_s: float  # generated for all of them
+    video_s: float
+    """Generated for all of them."""
     underruns: int
     underrun_s: float
     first_frame: Spread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LiveReport:
-    """Times are those of `livetalk.live.turns.TurnTimings`: seconds after the user's turn was complete."""
+    """Times are those of ``livetalk.live.turns.TurnTimings``: seconds after the user's turn was complete."""
 
     size: str
     weights: str
@@ -82,20 +83,31 @@ class LiveReport:
     steps: int
     thinker: str
     encoder: str
-    start_s: float  # loading left out: caches, compiling, capturing
-    turns: int  # over which the times to first frame are taken, in one conversation
+    start_s: float
+    """Loading left out: caches, compiling, capturing."""
+    turns: int
+    """Over which the times to first frame are taken, in one conversation."""
     first_frame: Spread
     parts: dict[str, Spread]
-    window_to_fragment: Spread  # from the sound of the first block being there to its fragment
-    frames_per_second: float  # of one conversation alone, from its first fragment on
-    real_time_factor: float  # seconds of work per second of video, of the busiest stage
+    window_to_fragment: Spread
+    """From the sound of the first block being there to its fragment."""
+    frames_per_second: float
+    """Of one conversation alone, from its first fragment on."""
+    real_time_factor: float
+    """Seconds of work per second of video, of the busiest stage."""
     attempts: list[Attempt]
-    simultaneous: int  # the most conversations that played without an underrun
-    simultaneous_is_limit: bool  # as many as were tried
-    seconds_each: float  # how long each attempt went on
-    session_video_s: float  # of the conversation whose memory is measured
-    memory_bytes: int  # of the device's allocator on CUDA, of the process elsewhere, at its end
-    memory_drift_bytes: int  # since its first third
+    simultaneous: int
+    """The most conversations that played without an underrun."""
+    simultaneous_is_limit: bool
+    """As many as were tried."""
+    seconds_each: float
+    """How long each attempt went on."""
+    session_video_s: float
+    """Of the conversation whose memory is measured."""
+    memory_bytes: int
+    """Of the device's allocator on CUDA, of the process elsewhere, at its end."""
+    memory_drift_bytes: int
+    """Since its first third."""
     peak_memory_bytes: int
 
     def to_json(self) -> str:
@@ -158,7 +170,7 @@ def measure(
         progress: told what is being done.
 
     Raises:
-        CheckpointError: the checkpoints cannot be used.
+        CheckpointError: the checkpoints can't be used.
         ThinkerError, TurnError: the thinker is not there, or a turn went wrong.
     """
     target = torch.device(choice.device)
@@ -220,11 +232,13 @@ def measure(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Sitting:
     start_s: float
-    records: list[TurnRecord]  # of the conversation held alone
-    memory: list[int]  # after each of its turns
+    records: list[TurnRecord]
+    """Of the conversation held alone."""
+    memory: list[int]
+    """After each of its turns."""
     attempts: list[Attempt]
 
 
