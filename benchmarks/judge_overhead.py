@@ -90,8 +90,8 @@ async def main() -> None:
         most = judge.summary()["most_in_flight"]
         await judge.stop()
     print(f"{9 * arguments.conversations} calls a round, up to {most} in flight")
-    for name, figures in spent.items():
-        cpu, wall = (statistics.median(column) for column in zip(*figures, strict=True))
+    for name, rounds in spent.items():
+        cpu, wall = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"clips {name:>16}: {cpu:.2f} ms of processor time per call ({wall:.2f} ms of wall time, stub included)")
 
 

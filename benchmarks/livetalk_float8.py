@@ -1,6 +1,6 @@
 """Measure what 8-bit linear layers change in the transformer's output, against the same weights without them.
 
-python -m benchmarks livetalk_float8 [--size 1.3B] [--device cuda] [--weights FOLDER] [--blocks 8]
+python -m benchmarks livetalk_float8 [--size 1.3B] [--device cuda] [--checkpoints FOLDER] [--blocks 8]
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="1.3B")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--checkpoints", type=Path)
     parser.add_argument("--blocks", type=int, default=8)
     options = parser.parse_args()
-    compare(options.size, options.device, options.weights, options.blocks)
+    compare(options.size, options.device, options.checkpoints, options.blocks)
 
 
 if __name__ == "__main__":

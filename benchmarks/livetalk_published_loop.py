@@ -127,7 +127,8 @@ class PublishedLoop:
         u = F.layer_norm(x, x.shape[-1:], eps=self.config.eps).unflatten(1, (f, self.n))
         g = self._linear((u * (1 + scale_ff) + shift_ff).flatten(1, 2), f"{block}.ffn.0")
         g = self._linear(F.gelu(g, approximate="tanh"), f"{block}.ffn.2")
-        return x + (g.unflatten(1, (f, self.n)) * gate_ff).flatten(1, 2)
+        out: Tensor = x + (g.unflatten(1, (f, self.n)) * gate_ff).flatten(1, 2)
+        return out
 
     def _self_attention(self, name: str, u: Tensor, i: int, rotation: Tensor, start: int) -> Tensor:
         q = self._rotate(self._rms(self._linear(u, f"{name}.q"), f"{name}.norm_q"), rotation)
@@ -154,10 +155,11 @@ class PublishedLoop:
 
     def _cross_attention(self, name: str, c: Tensor, i: int, text: Tensor) -> Tensor:
         q = self._rms(self._linear(c, f"{name}.q"), f"{name}.norm_q")
-        if self.cross[i] is None:
+        held = self.cross[i]
+        if held is None:
             k = self._rms(self._linear(text, f"{name}.k"), f"{name}.norm_k")
-            self.cross[i] = (k, self._linear(text, f"{name}.v"))
-        k, v = (part.clone() for part in self.cross[i])
+            held = self.cross[i] = (k, self._linear(text, f"{name}.v"))
+        k, v = (part.clone() for part in held)
         return self._linear(self._attend(q, k, v), f"{name}.o")
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ def main() -> None:
     (arguments.out / "speech-windows.svg").write_text(plot(found), "utf-8")
 
 
-def plot(results: Sequence[dict]) -> str:
+def plot(results: Sequence[dict[str, Any]]) -> str:
     """Two panels: error over left context, and over right context, one line per encoder."""
     colours = ("#1f5fa8", "#c2571a", "#3b7d3b")
     width, height, margin, gap = 760, 300, 56, 70
@@ -126,7 +127,9 @@ def plot(results: Sequence[dict]) -> str:
         x0, y0 = margin + index * (panel + gap), height - 60
         tall = y0 - 30
 
-        def place(x: float, y: float, x0: float = x0, y0: float = y0, tall: float = tall, last: float = ticks[-1]):
+        def place(
+            x: float, y: float, x0: float = x0, y0: float = y0, tall: float = tall, last: float = ticks[-1]
+        ) -> str:
             return f"{x0 + panel * x / last:.1f},{y0 - tall * y / top:.1f}"
 
         parts.append(f'<path d="M{x0},{y0 - tall} V{y0} H{x0 + panel:.1f}" fill="none" stroke="#444"/>')
@@ -150,8 +153,8 @@ def plot(results: Sequence[dict]) -> str:
                 for point in line.split()
             ]
             if index == 1:
-                y = 46 + 16 * number
-                parts.append(f'<text x="{x0 + panel - 4:.1f}" y="{y}" text-anchor="end" fill="{colour}">'
+                line_y = 46 + 16 * number
+                parts.append(f'<text x="{x0 + panel - 4:.1f}" y="{line_y}" text-anchor="end" fill="{colour}">'
                              f'{result["encoder"]}</text>')  # fmt: skip
     parts.append(f'<text x="{margin}" y="18">relative feature error against the whole clip</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,16 +71,16 @@ def main() -> None:
             replicates = with_intervals.resampling.replicates if with_intervals.resampling else 0
             print(f"{kind}: {len(scores):,} scores, {path.stat().st_size / 1e6:.0f} MB, {replicates} replicates")
             steps: dict[str, Callable[[], object]] = {
-                "read": lambda path=path: read_scores([path]),
-                "table without intervals": lambda s=scores, p=plan: build_table(s, expected=p, intervals=False),
-                "table with intervals": lambda s=scores, p=plan: build_table(s, expected=p),
-                "render json": lambda t=with_intervals: render(t, "json"),
-                "compare two systems": lambda s=scores: compare(s, s.systems[0], s.systems[1]),
-                "whole process, no intervals": lambda path=path: subprocess.run(
-                    [sys.executable, "-c", WHOLE, str(path), "no"], check=True
+                "read": partial(read_scores, [path]),
+                "table without intervals": partial(build_table, scores, expected=plan, intervals=False),
+                "table with intervals": partial(build_table, scores, expected=plan),
+                "render json": partial(render, with_intervals, "json"),
+                "compare two systems": partial(compare, scores, scores.systems[0], scores.systems[1]),
+                "whole process, no intervals": partial(
+                    subprocess.run, [sys.executable, "-c", WHOLE, str(path), "no"], check=True
                 ),
-                "whole process, intervals": lambda path=path: subprocess.run(
-                    [sys.executable, "-c", WHOLE, str(path), "yes"], check=True
+                "whole process, intervals": partial(
+                    subprocess.run, [sys.executable, "-c", WHOLE, str(path), "yes"], check=True
                 ),
             }
             for name, action in steps.items():

@@ -144,8 +144,9 @@ def test_the_doctor_says_what_is_missing(installed: Installed) -> None:
 def find_python(version: str) -> str | None:
     """A Python of this version, on the path or among those of pyenv."""
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    places = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"versions/{version}.*/bin/python"))]
-    for place in filter(None, places):
+    on_path = shutil.which(f"python{version}")
+    places = ([] if on_path is None else [Path(on_path)]) + sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
+    for place in places:
         say = subprocess.run([place, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], capture_output=True)
         if say.stdout.decode().strip() == version:
             return str(place)

@@ -79,7 +79,7 @@ class ScriptWriter:
         self._secret = Secret(key_env)
         self._timeout_s = timeout_s
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        prompt = (data_path("prompts") / "systems" / "script.jinja").read_bytes()
+        prompt = (data_path("prompts") / "systems" / "script.j2").read_bytes()
         self.identity = {"model": model, "words": words, "seed": seed, "prompt": hashlib.sha256(prompt).hexdigest()}
         """What the replies depend on."""
         self._key = run.identify("script", model, self.identity)
@@ -99,7 +99,7 @@ class ScriptWriter:
             return known[turn]
 
     async def _write(self, part: PlannedScenario, turn: int, known: dict[int, Script]) -> Script:
-        system = template("script.jinja").render(persona=part.persona, words=self.words)
+        system = template("script.j2").render(persona=part.persona, words=self.words)
         messages = [{"role": "system", "content": system}]
         for index, said in enumerate(part.scenario.turns[:turn], start=1):
             messages.append({"role": "user", "content": said.text})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from interbench.asr.stage import TranscriptionStage
@@ -51,7 +51,7 @@ class RunManifest:
             personas={part.persona.id: digest(part.persona.model_dump_json()) for part in plan.parts},
             plan={spec.label: [part.scenario.id for part in plan.parts] for spec in plan.systems},
             systems=systems or {},
-            prompts=_folder_digest(data_path("prompts")),
+            prompts=_prompts_digest(data_path("prompts")),
         )
         self._run.keep_manifest(manifest)
 
@@ -81,9 +81,19 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _folder_digest(folder: Path) -> str:
+def _prompts_digest(folder: Path) -> str:
+    """Of the bundled prompts and their names.
+
+    Templates of systems count under the suffix that they had in the first runs, so that the same prompts have the same
+    digest in a new run as in an old one.
+    """
+    names = {
+        (name.removesuffix(".j2") + ".jinja" if name.startswith("systems/") else name): path
+        for path in folder.rglob("*")
+        if path.is_file()
+        for name in (path.relative_to(folder).as_posix(),)
+    }
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in sorted(names, key=PurePosixPath):
+        total.update(name.encode() + b"\0" + names[name].read_bytes() + b"\0")
     return total.hexdigest()

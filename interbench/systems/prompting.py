@@ -1,6 +1,6 @@
 """Playing an avatar with a model that only knows prompts: templates, word budgets, and history that fits.
 
-The templates are ``prompts/systems/*.jinja``, one per family. What people said enters through the filter ``line`` (one
+The templates are ``prompts/systems/*.j2``, one per family. What people said enters through the filter ``line`` (one
 line, no control characters) and never as template text.
 """
 
@@ -12,8 +12,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from jinja2 import FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from interbench.base.bundled import data_path
@@ -34,11 +35,22 @@ class PromptTooLongError(Exception):
     """Not even the prompt without any history fits the model."""
 
 
+class _Templates(FileSystemLoader):
+    """Templates by the name in front of the suffix.
+
+    Some of the bundled ones import ``_scene.jinja``, as the file was called at first: their texts stay as they were to
+    the byte, so that the hashes of prompts in older runs are still theirs.
+    """
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        return super().get_source(environment, f"{PurePosixPath(template).stem}.j2")
+
+
 @functools.cache
 def template(name: str) -> Template:
     """A bundled template of ``prompts/systems``."""
     environment = SandboxedEnvironment(
-        loader=FileSystemLoader(data_path("prompts") / "systems"),
+        loader=_Templates(data_path("prompts") / "systems"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""The program: `livetalk`, or `python -m livetalk`."""
+"""The program: ``livetalk``, or ``python -m livetalk``."""
 
 from livetalk.base import termination
 

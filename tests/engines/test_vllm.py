@@ -181,7 +181,7 @@ async def test_a_conversation_beyond_the_context_is_named_with_its_tokens(dense:
 @pytest.mark.parametrize(
     ("settings", "said"), [({"frames": 16}, "32 frames instead of 16"), ({"size": 512}, "instead of")]
 )
-async def test_an_engine_set_otherwise_stops_the_run(dense: str, settings: dict[str, int], said: str) -> None:
+async def test_an_engine_set_otherwise_stops_the_run(dense: str, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(JudgeError, match=said):
         await VLMJudge([dense], settings=JudgeSettings(**settings)).start()
 

@@ -8,7 +8,6 @@ import math
 import shutil
 import wave
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from livetalk.render.vae import WanVAE
 from livetalk.tools.parity import Fixtures
 from PIL import Image
 from safetensors.torch import save_file
+from tiny_checkpoints import TinyCheckpoints
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import Unigram
 
@@ -91,7 +91,8 @@ def voice() -> Callable[[float], np.ndarray]:
         tone = sum(np.sin(k * pitch) / k for k in range(1, 12))
         envelope = np.clip(np.sin(2 * np.pi * 3.1 * t) + 0.4 * np.sin(2 * np.pi * 0.31 * t), 0, None)
         noise = np.random.default_rng(1).standard_normal(len(t))
-        return (0.2 * envelope * tone + 0.02 * noise).astype(np.float32)
+        sound: np.ndarray = 0.2 * envelope * tone + 0.02 * noise
+        return sound.astype(np.float32)
 
     return make
 
@@ -103,15 +104,6 @@ def portrait(tmp_path: Path) -> Path:
     path = tmp_path / "portrait.png"
     Image.fromarray(picture).save(path)
     return path
-
-
-@dataclass(frozen=True)
-class TinyCheckpoints:
-    """Published layout, names and formats; tiny dimensions."""
-
-    root: Path
-    files: CheckpointFiles
-    size: Size
 
 
 @pytest.fixture(scope="session")

@@ -485,7 +485,7 @@ def main() -> None:
     options = parser.parse_args()
     sys.stderr.write(f"the stub of a server, process {os.getpid()}\n")
     if options.fail:
-        sys.stderr.write("livetalk: The thinker cannot be reached at http://127.0.0.1:9.\n")
+        sys.stderr.write("livetalk: The thinker can't be reached at http://127.0.0.1:9.\n")
         sys.exit(1)
     state = ConversationServer(token=os.environ.get("LIVETALK_TOKEN"))
     state.health["size"] = options.size

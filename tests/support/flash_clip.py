@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import numpy.typing as npt
+from known import known
 
 RATE = 48_000
 _TONE_HZ = 1_000
@@ -48,9 +49,9 @@ class FlashClip:
 
 def seen(file: bytes) -> list[float]:
     """Seconds at which white frames are shown."""
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         return [
-            float(frame.pts * frame.time_base)
+            float(known(frame.pts) * known(frame.time_base))
             for frame in container.decode(video=0)
             if memoryview(frame.planes[0])[0] > 128
         ]
@@ -67,8 +68,10 @@ def heard(file: bytes) -> list[float]:
 
 def sound_of(file: bytes) -> tuple[npt.NDArray[np.float32], float]:
     """All samples a player would play, and the second at which the first of them is due."""
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         frames = list(container.decode(audio=0))
     for before, after in itertools.pairwise(frames):
-        assert after.pts == before.pts + before.samples, "the sound has a hole"
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames]), float(frames[0].pts * frames[0].time_base)
+        assert after.pts == known(before.pts) + before.samples, "the sound has a hole"
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]), float(
+        known(frames[0].pts) * known(frames[0].time_base)
+    )

@@ -218,8 +218,8 @@ class StubJudge:
                         f"This model's maximum context length is {self.context} tokens. However, your prompt contains "
                         f"at least {self.context + 1} input tokens."
                     )
-                if isinstance(ids, str):
-                    return await _send(writer, 400, {"error": {"message": ids, "code": 400}})
+            if isinstance(ids, str):
+                return await _send(writer, 400, {"error": {"message": ids, "code": 400}})
             return await self._answer(request, reply, list(ids), writer)
         finally:
             self.in_flight -= 1
@@ -238,7 +238,11 @@ class StubJudge:
             return await _send(writer, reply.status, reply.body, reply.headers)
         if reply.completion is not None:
             return await _send(writer, reply.status, reply.completion, reply.headers)
-        usage = {"prompt_tokens": len(ids) or 100, "completion_tokens": 5, "total_tokens": (len(ids) or 100) + 5}
+        usage: dict[str, Any] = {
+            "prompt_tokens": len(ids) or 100,
+            "completion_tokens": 5,
+            "total_tokens": (len(ids) or 100) + 5,
+        }
         if reply.cached is not None:
             usage |= {"prompt_tokens_details": {"cached_tokens": reply.cached}}
         prompt = {"prompt_token_ids": ids} if request.get("return_token_ids") and self.vllm else {}
@@ -249,7 +253,7 @@ class StubJudge:
         if request.get("logprobs"):
             tops = [{"token": token, "logprob": logprob} for token, logprob in reply.logprobs]
             choice["logprobs"] = {"content": [{"token": tops[0]["token"], "logprob": 0.0, "top_logprobs": tops}]}
-        answer = {"object": "chat.completion", "choices": [choice], "usage": usage, **prompt}
+        answer: dict[str, Any] = {"object": "chat.completion", "choices": [choice], "usage": usage, **prompt}
         answer["system_fingerprint"] = self.fingerprint
         if reply.do == "cut":
             data = json.dumps(answer).encode()
@@ -293,7 +297,8 @@ class StubJudge:
         seen: dict[str, list[int]] = {}
         for message in messages:
             content = message["content"]
-            for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            for part in parts:
                 if part["type"] == "text":
                     ids += map(ord, part["text"])
                     continue
@@ -323,7 +328,7 @@ class StubJudge:
             source: Any = str(Path(unquote(urlsplit(url).path)))
         else:
             source = io.BytesIO(base64.b64decode(url.partition("base64,")[2]))
-        with av.open(source) as container:
+        with av.open(source, "r") as container:
             stream = container.streams.video[0]
             total, rate = stream.frames, float(stream.average_rate or 0)
             width, height = stream.width, stream.height
@@ -354,15 +359,13 @@ async def _main() -> None:
     parser.add_argument("--plain", action="store_true", help="do not pose as vLLM")
     parser.add_argument("--seconds", type=float, default=0.0, help="time an answer takes")
     arguments = parser.parse_args()
-    stub = StubJudge(vllm=not arguments.plain)
-    if arguments.seconds:
-        answer = stub._answer
 
-        async def slowly(*args: Any) -> bool:
+    class SlowJudge(StubJudge):
+        async def _answer(self, *args: Any) -> bool:
             await asyncio.sleep(arguments.seconds)
-            return await answer(*args)
+            return await super()._answer(*args)
 
-        stub._answer = slowly  # type: ignore[method-assign]
+    stub = SlowJudge(vllm=not arguments.plain) if arguments.seconds else StubJudge(vllm=not arguments.plain)
     async with stub:
         print(stub.url, flush=True)
         await asyncio.to_thread(sys.stdin.read)

@@ -17,6 +17,7 @@ import av
 import httpx
 import numpy as np
 import numpy.typing as npt
+from known import known
 from livetalk.live.engine import LiveSettings
 from livetalk.render.config import size
 from livetalk.render.pipeline import Models, random_models
@@ -122,7 +123,8 @@ class LiveServer:
             hosts=hosts,
             version="test",
         )
-        self.thinker = thinker or ObedientThinker()
+        self._obedient = ObedientThinker()
+        self.thinker = thinker or self._obedient
         self.token = token
         load = models if callable(models) else lambda: models
         # Several servers in one run of tests: most never decode a picture, and need no process for it.
@@ -136,6 +138,12 @@ class LiveServer:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="live-server")
         self._thread.start()
         assert self._listening.wait(READY_S)
+
+    @property
+    def obedient(self) -> ObedientThinker:
+        """Its thinker, where it was given no other."""
+        assert self.thinker is self._obedient
+        return self._obedient
 
     def wait_until_ready(self) -> LiveServer:
         with self.client() as client:
@@ -193,7 +201,8 @@ class LiveServer:
             return
         assert kind in content or "*/*" in content, f"{kind} is not documented for {response.request.url}"
         if response.status_code >= 400:
-            error = response.read() and response.json()["error"]
+            response.read()
+            error = response.json()["error"]
             assert set(error) == {"code", "message"}
             assert error["code"] in content[kind]["examples"], f"{error['code']} for {response.request.url}"
 
@@ -242,11 +251,11 @@ class Clip:
     """
 
     def __init__(self, content: bytes) -> None:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             assert [stream.type for stream in container.streams] == ["video", "audio"]
             self.note = str(container.metadata.get("comment", ""))
-            self.times = [float(frame.time) for frame in container.decode(video=0)]
-        with av.open(io.BytesIO(content)) as container:
+            self.times = [float(known(frame.time)) for frame in container.decode(video=0)]
+        with av.open(io.BytesIO(content), "r") as container:
             blocks = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]
             self.rate = int(container.streams.audio[0].rate)
         self.frames = len(self.times)

@@ -50,7 +50,7 @@ def errors(golden: Path) -> dict[str, float]:
     found = {}
     for channels, groups, kernel in ((48, 4, 16), (32, 4, 16), (64, 4, 16), (12, 1, 16), (40, 4, 32), (768, 16, 128)):
         torch.manual_seed(channels)
-        overrides = {"num_conv_pos_embedding_groups": groups, "num_conv_pos_embeddings": kernel}
+        overrides: dict[str, Any] = {"num_conv_pos_embedding_groups": groups, "num_conv_pos_embeddings": kernel}
         overrides |= {"num_attention_heads": 4, "intermediate_size": 8, "conv_dim": [16] * 7}
         config = SpeechConfig(hidden_size=channels, num_hidden_layers=1, overrides=overrides)
         shapes = {name: tensor.shape for name, tensor in empty_model(config).state_dict().items()}
@@ -63,11 +63,11 @@ def errors(golden: Path) -> dict[str, float]:
     fixtures = Fixtures(golden)
     speech, tensors = fixtures.weights("wav2vec2")
     samples = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
-    half, full = (
+    coarse, exact = (
         SpeechEncoder.from_state(SpeechConfig.from_manifest(speech), tensors.renamed(current_name), dtype=kind)
         for kind in kinds
     )
-    found["speech of the fixtures"] = relative(half.whole_clip(samples, 9), full.whole_clip(samples, 9))
+    found["speech of the fixtures"] = relative(coarse.whole_clip(samples, 9), exact.whole_clip(samples, 9))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +70,9 @@ class TellingThinker(Thinker):
         index = len(self.questions)
         self.questions.append(question)
         self.asked.set()
-        steps = self.answers[index] if index < len(self.answers) else [TextDelta("Well."), speech(1.0, index)]
+        steps: Sequence[Step] = (
+            self.answers[index] if index < len(self.answers) else [TextDelta("Well."), speech(1.0, index)]
+        )
         try:
             for step in steps:
                 if isinstance(step, BaseException):
@@ -102,8 +104,8 @@ async def read(answer: AsyncIterator[bytes]) -> list[bytes]:
 def clip(pieces: Iterable[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Frames [T,H,W,3] and sound of a stream, whole or as much of it as there is."""
     content = b"".join(pieces)
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         sound = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]
     return np.stack(frames), np.concatenate(sound)

@@ -240,7 +240,7 @@ class OpenAIVideos(Plumbing):
             self._json(404, {"error": {"message": message, "type": "invalid_request_error", "code": "not_found"}})
             return
         fields = multipart(self.headers, self.raw)
-        extra = {name: fields.pop(name) for name in ("seed", "num_inference_steps") if name in fields}
+        extra: dict[str, Any] = {name: fields.pop(name) for name in ("seed", "num_inference_steps") if name in fields}
         reference = fields.get("input_reference")
         if reference is not None:
             name, data, kind = reference
@@ -251,7 +251,7 @@ class OpenAIVideos(Plumbing):
         width, height = map(int, fields.get("size", "720x1280").split("x"))
         if reference is not None and png_size(reference[1]) != (width, height):
             raise FormatError("Inpaint image must match the requested width and height")
-        request = {**fields, **extra, "image": reference is not None}
+        request: dict[str, Any] = {**fields, **extra, "image": reference is not None}
         request.pop("input_reference", None)
         job = self.services.create("openai", float(fields.get("seconds", "4")), (width, height), request)
         self._json(200, self._openai_video(job))

@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+from known import known
 from PIL import Image
 
 KEYS = {
@@ -178,8 +179,8 @@ def clip(seconds: float, size: tuple[int, int], shade: int = 90) -> bytes:
 
 def stated_s(data: bytes) -> float:
     """The duration that a file states."""
-    with av.open(io.BytesIO(data)) as container:
-        return container.duration / av.time_base
+    with av.open(io.BytesIO(data), "r") as container:
+        return known(container.duration) / av.time_base
 
 
 class FormatError(Exception):
@@ -188,7 +189,8 @@ class FormatError(Exception):
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
-    return json.loads((WIRE / "openai_videos.json").read_text())[name]
+    found: dict[str, Any] = json.loads((WIRE / "openai_videos.json").read_text())[name]
+    return found
 
 
 def check_fields(name: str, body: dict[str, Any]) -> None:
@@ -236,8 +238,10 @@ def multipart(headers: Any, body: bytes) -> dict[str, Any]:
     message = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body, policy=email.policy.HTTP)
     fields: dict[str, Any] = {}
     for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
+        name = str(part.get_param("name", header="content-disposition"))
         data = part.get_payload(decode=True)
+        if not isinstance(data, bytes):
+            raise FormatError(f"field {name} holds no data")
         if name in fields:
             raise FormatError(f"field {name} is doubled")
         filename = part.get_filename()

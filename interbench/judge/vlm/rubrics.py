@@ -96,6 +96,8 @@ class Prompts:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = data_path("prompts") / "judge" if folder is None else folder
+        for stranger in sorted(self.folder.glob("*.jinja")):
+            raise self._wrong(stranger.name, f"templates end in .j2; rename it to {stranger.stem}.j2")
         environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters["quote"] = quote
         self._environment = environment

@@ -194,8 +194,8 @@ class _Conversation(Conversation):
     async def _begin(self, portrait: Path | None, seed: int) -> tuple[ConversationClient, str]:
         persona = self._persona
         fields = {
-            "persona": template("livetalk.jinja").render(persona=persona).strip(),
-            "prompt": template("livetalk_scene.jinja").render(persona=persona).strip(),
+            "persona": template("livetalk.j2").render(persona=persona).strip(),
+            "prompt": template("livetalk_scene.j2").render(persona=persona).strip(),
             "seed": str(seed),
         }
         voice = self._system.voice_for(persona)

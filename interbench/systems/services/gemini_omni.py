@@ -54,7 +54,7 @@ class GeminiOmni(RestJobSystem):
         evidence_url="https://ai.google.dev/gemini-api/docs/changelog",
         evidence_date=dt.date(2026, 11, 21),
     )
-    prompt_file = "gemini_omni.jinja"
+    prompt_file = "gemini_omni.j2"
     states: ClassVar[tuple[State, ...]] = ("session", "reference", "last_frame")
 
     def __init__(

@@ -42,7 +42,7 @@ class Hedra(RestJobSystem):
     )
     key_variable = "HEDRA_API_KEY"
     key_header = ("x-api-key", "")
-    prompt_file = "hedra.jinja"
+    prompt_file = "hedra.j2"
     protocols: ClassVar[tuple[Protocol, ...]] = ("scripted",)
 
     def __init__(

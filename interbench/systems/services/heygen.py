@@ -45,7 +45,7 @@ class HeyGen(RestJobSystem):
     )
     key_variable = "HEYGEN_API_KEY"
     key_header = ("X-Api-Key", "")
-    prompt_file = "heygen.jinja"
+    prompt_file = "heygen.j2"
     protocols: ClassVar[tuple[Protocol, ...]] = ("scripted",)
 
     def __init__(

@@ -59,7 +59,7 @@ class Sora(RestJobSystem):
         evidence_date=dt.date(2026, 11, 21),
     )
     key_variable = "OPENAI_API_KEY"
-    prompt_file = "sora.jinja"
+    prompt_file = "sora.j2"
     states: ClassVar[tuple[State, ...]] = ("reference", "last_frame", "extension")
 
     def __init__(

@@ -86,7 +86,7 @@ class Veo(RestJobSystem):
         evidence_url="https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/model-versions",
         evidence_date=dt.date(2026, 11, 21),
     )
-    prompt_file = "veo.jinja"
+    prompt_file = "veo.j2"
     states: ClassVar[tuple[State, ...]] = ("reference", "last_frame", "extension")
     extension_s = 7.0
 

@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 async def in_background(work: Callable[[], _T]) -> _T:
-    """`work()`, in a thread that goes on by itself if the caller is cancelled."""
+    """``work()``, in a thread that goes on by itself if the caller is cancelled."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
 

@@ -5,8 +5,12 @@ class LiveTalkError(Exception):
     """Base of every error a caller can mend; the command line prints its message without a traceback."""
 
 
+class OptionError(LiveTalkError):
+    """An option is unknown, or has a value that can't be used, here or together with the others."""
+
+
 class AudioError(LiveTalkError):
-    """An audio file cannot be read, or holds nothing to speak."""
+    """An audio file can't be read, or holds nothing to speak."""
 
 
 class AudioTooLongError(AudioError):
@@ -14,11 +18,11 @@ class AudioTooLongError(AudioError):
 
 
 class ImageError(LiveTalkError):
-    """A picture cannot be read, or has a shape the model cannot use."""
+    """A picture can't be read, or has a shape the model can't use."""
 
 
 class OutputError(LiveTalkError):
-    """A clip cannot be written where it was asked for."""
+    """A clip can't be written where it was asked for."""
 
 
 class CheckpointError(LiveTalkError):
@@ -30,8 +34,8 @@ class FixtureError(LiveTalkError):
 
 
 class SessionError(LiveTalkError):
-    """A session was asked for something its settings cannot give, or in the wrong order."""
+    """A session was asked for something its settings can't give, or in the wrong order."""
 
 
 class EncoderError(LiveTalkError):
-    """A video encoder cannot be used on this machine, or not for a stream."""
+    """A video encoder can't be used on this machine, or not for a stream."""

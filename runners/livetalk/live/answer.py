@@ -31,25 +31,29 @@ _SOUND_PER_FRAME = SOUND_RATE // VIDEO_FPS
 _FAREWELL_S = 5.0  # for a thinker whose answer was cancelled
 
 
-@dataclass
+@dataclass(slots=True)
 class AnswerContext:
     """What the answers of one session work with, one after the other."""
 
     performer: Performer
-    begin: Callable[[], None]  # starts the performer's session anew, from the picture
+    begin: Callable[[], None]
+    """Starts the performer's session anew, from the picture."""
     speech: SpeechEncoder
-    note: str  # goes into every clip, for whoever finds one
+    note: str
+    """Goes into every clip, for whoever finds one."""
     thinker: Thinker
     settings: LiveSettings
     rendering: DeviceQueue
     decoding: DeviceQueue
     pool: Executor
     clock: Callable[[], float]
-    in_order: bool = False  # not before the first answer, nor after the renderer failed
-    loudness: Loudness | None = None  # of the voice so far
+    in_order: bool = False
+    """Not before the first answer, nor after the renderer failed."""
+    loudness: Loudness | None = None
+    """Of the voice so far."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Ending:
     outcome: Outcome
     error: ThinkerError | TurnError | None = None
@@ -58,8 +62,8 @@ class _Ending:
 class Answer:
     """The stream of one answer: a fragmented MP4, a piece for each block; the first begins with the init segment.
 
-    Iterate it once, and `aclose` it if it is not read to its end: the turn then ends as `disconnected` and nothing more
-    is generated. Cancelling the task that waits for a piece does the same.
+    Iterate it once, and ``aclose`` it if it is not read to its end: the turn then ends as ``disconnected`` and nothing
+    more is generated. Cancelling the task that waits for a piece does the same.
 
     Raises:
         ThinkerError, TurnError: from the first piece, if the answer ended before its first byte. Later errors end the
@@ -69,7 +73,7 @@ class Answer:
     def __init__(
         self, index: int, turn: UserTurn, question: Question, context: AnswerContext, stage_free: asyncio.Event
     ):
-        """Begin at once; what needs the performer waits for `stage_free`."""
+        """Begin at once; what needs the performer waits for ``stage_free``."""
         self.index = index
         self.said = turn
         self.stage_free = asyncio.Event()
@@ -343,7 +347,7 @@ class Answer:
 
     @contextmanager
     def turn(self, stage: Stage, block: int) -> Iterator[None]:
-        """A `livetalk.render.performer.Gate`: those go first whose viewers need the work soonest."""
+        """A ``livetalk.render.performer.Gate``: those go first whose viewers need the work soonest."""
         # A clean pass serves the block after its own.
         video_s = (block_frames(block + (stage == "clean"))[0] - self._first_frame) / VIDEO_FPS
         turns = self._context.decoding if stage == "decode" else self._context.rendering

@@ -60,7 +60,7 @@ class DeviceQueue:
 class Playback:
     """Where a viewer stands who plays an answer from its first fragment on, as the fragments come.
 
-    Seconds are those of `clock`. Where playback has to wait for a fragment, that is an underrun, and everything later
+    Seconds are those of ``clock``. Where playback has to wait for a fragment, that is an underrun, and everything later
     is due that much later. Safe to use from several threads.
 
     Args:

@@ -81,7 +81,7 @@ class Engine:
 
         Raises:
             ThinkerError: the thinker is not there.
-            EncoderError: the video encoder cannot be used here.
+            EncoderError: the video encoder can't be used here.
         """
         # Two threads for each answer, and an answer may be winding down while the next one begins.
         self._pool = ThreadPoolExecutor(4 * self.capacity + 2, "livetalk-engine")
@@ -110,7 +110,7 @@ class Engine:
         """Begin a conversation.
 
         Args:
-            image: the bytes of a picture file, or what `encoders.image.preprocess` made of one (a server decodes
+            image: the bytes of a picture file, or what ``encoders.image.preprocess`` made of one (a server decodes
                 strangers' pictures in another process); None for a drawn, neutral portrait.
             prompt: what the video shows; None for the settings'.
             persona: who the avatar is; empty for none.
@@ -119,8 +119,8 @@ class Engine:
 
         Raises:
             CapacityError: as many conversations are open as there may be.
-            ImageError: the picture cannot be used.
-            ThinkerError: `unsupported`; there is no such voice.
+            ImageError: the picture can't be used.
+            ThinkerError: ``unsupported``; there is no such voice.
         """
         if voice is not None:
             self.thinker.check_voice(voice)
@@ -140,7 +140,7 @@ class Engine:
             raise
         finally:
             self._opening -= 1
-        context = AnswerContext(
+        shared = AnswerContext(
             performer=performer,
             begin=partial(self._begin, performer, context, reference, seed),
             speech=self.models.speech,
@@ -153,7 +153,7 @@ class Engine:
             clock=self.clock,
         )
         session = Session(
-            context, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
+            shared, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
         )
         self._open.add(session)
         return session
@@ -211,7 +211,7 @@ class Engine:
             return self._prompts[prompt]
 
     def _note(self) -> str:
-        """What a viewer of a clip should know, as `generate` writes it: one line of JSON."""
+        """What a viewer of a clip should know, as ``generate`` writes it: one line of JSON."""
         note = {
             "made_with": "livetalk",
             "weights": self.models.weights,

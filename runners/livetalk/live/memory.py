@@ -19,7 +19,7 @@ SYLLABLES_PER_SECOND = 5.0
 FORGOTTEN_SOUND = "(The user spoke here; the sound is no longer kept.)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
     """By this second of the answer's sound, so many characters of its text are spoken."""
 
@@ -27,7 +27,7 @@ class Mark:
     characters: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Exchange:
     user_text: str | None
     user_audio: Samples | None
@@ -53,7 +53,7 @@ class Memory:
         self._exchanges: deque[_Exchange] = deque()
 
     def add(self, user_text: str | None, user_audio: Samples | None, heard: str) -> None:
-        """A turn is over; `heard` is what reached the user of its answer, perhaps nothing."""
+        """A turn is over; ``heard`` is what reached the user of its answer, perhaps nothing."""
         self._exchanges.append(_Exchange(user_text, user_audio, heard))
         self._forget_sound()
         while len(self._exchanges) > 1 and sum(turn.characters for turn in self._exchanges) > self._chars:
@@ -113,7 +113,7 @@ def heard_text(text: str, heard_s: float, marks: Sequence[Mark], *, spoken_s: fl
 
 
 def cut_at_word(text: str, end: int) -> str:
-    """The first `end` characters without a word that would be cut in two, and without spaces at the end."""
+    """The first ``end`` characters without a word that would be cut in two, and without spaces at the end."""
     if end < len(text) and _in_word(text[end]) and not _stands_alone(text[end]):
         while end and _in_word(text[end - 1]) and not _stands_alone(text[end - 1]):
             end -= 1

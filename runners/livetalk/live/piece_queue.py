@@ -14,7 +14,7 @@ class StalledError(Exception):
     """The reader takes nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """Bytes of a stream and the video in them."""
 

@@ -16,7 +16,7 @@ __all__ = ["Answer", "Session"]
 
 
 class Session:
-    """One conversation. `Engine.open` makes it; all methods belong to one event loop.
+    """One conversation. ``Engine.open`` makes it; all methods belong to one event loop.
 
     Args:
         context: what answers are made with.
@@ -47,10 +47,10 @@ class Session:
         self._closing: asyncio.Task[None] | None = None
 
     def respond(self, turn: UserTurn, *, played_s: float | None = None) -> Answer:
-        """Begin to answer. A running answer is interrupted first, as `interrupt` does.
+        """Begin to answer. A running answer is interrupted first, as ``interrupt`` does.
 
         Raises:
-            TurnError: `closed`.
+            TurnError: ``closed``.
         """
         context = self._context
         if context is None or self._closing is not None:

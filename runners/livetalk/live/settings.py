@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from livetalk.base.errors import SessionError
 from livetalk.render.config import StreamConfig
+from livetalk.render.options import SpeedOptions
 
 DEFAULT_PROMPT = (
     "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that "
@@ -13,7 +14,7 @@ DEFAULT_PROMPT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LiveSettings:
     """Settings of an engine.
 
@@ -21,20 +22,33 @@ class LiveSettings:
         SessionError: positions are not bounded, so that a conversation would come to an end; or there is room for none.
     """
 
-    stream: StreamConfig
-    capacity: int = 2  # conversations at once; each reserves its caches on the device
-    prompt: str = DEFAULT_PROMPT  # what the video shows, for conversations that do not say
-    compiled: bool | None = None  # torch.compile; by default on a GPU
-    float8: bool = False  # 8-bit linear layers: faster, not the release's numbers
-    encoder: str = "auto"  # of the video, as `livetalk.video.h264` knows them
-    first_piece_s: float = 30.0  # until the thinker's first word or sound
-    first_sound_s: float = 60.0  # until its first audible sound
-    gap_s: float = 30.0  # between two of its pieces
-    max_answer_s: float = 120.0  # of speech; what is longer is cut off there
-    stall_s: float = 30.0  # how long fragments wait for a client that reads nothing
-    queue_blocks: int = 8  # blocks that wait for the client before generation pauses
-    history_audio_s: float = 120.0  # of the user's own sound in memory
-    history_chars: int = 40_000  # of text in memory
+    stream: StreamConfig = field(default_factory=lambda: StreamConfig(position="bounded"))
+    capacity: int = 2
+    """Conversations at once; each reserves its caches on the device."""
+    prompt: str = DEFAULT_PROMPT
+    """What the video shows, for conversations that do not say."""
+    compiled: bool | None = SpeedOptions().compiled
+    """torch.compile; by default on a GPU."""
+    float8: bool = SpeedOptions().float8
+    """8-bit linear layers: faster, not the release's numbers."""
+    encoder: str = "auto"
+    """Of the video, as ``livetalk.video.h264`` knows them."""
+    first_piece_s: float = 30.0
+    """Until the thinker's first word or sound."""
+    first_sound_s: float = 60.0
+    """Until its first audible sound."""
+    gap_s: float = 30.0
+    """Between two of its pieces."""
+    max_answer_s: float = 120.0
+    """Of speech; what is longer is cut off there."""
+    stall_s: float = 30.0
+    """How long fragments wait for a client that reads nothing."""
+    queue_blocks: int = 8
+    """Blocks that wait for the client before generation pauses."""
+    history_audio_s: float = 120.0
+    """Of the user's own sound in memory."""
+    history_chars: int = 40_000
+    """Of text in memory."""
 
     def __post_init__(self) -> None:
         if self.stream.position != "bounded":

@@ -106,7 +106,7 @@ class SpeechFeed:
         """Take a thinker's next piece.
 
         Raises:
-            ThinkerError: `broken`; it is not mono sound of the same rate as before, or not finite.
+            ThinkerError: ``broken``; it is not mono sound of the same rate as before, or not finite.
         """
         if self._lead is None:
             if piece.rate <= 0:

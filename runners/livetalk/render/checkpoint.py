@@ -31,7 +31,6 @@ from livetalk.render.vae import WanVAE
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: What a file is, by the digest of its tensors' names and shapes.
 KNOWN_MODELS = {
     "2bf9513c7a3e908015f11a800fc9b820": "the LiveTalk-1.3B transformer",
     "883a90b12576b9b8693a08cf690998dd": "the OmniAvatar-14B transformer, LiveTalk's teacher",
@@ -39,14 +38,15 @@ KNOWN_MODELS = {
     "ccc42284ea13e1ad04693284c7a09be6": "the Wan 2.1 VAE",
     "9c8818c2cbea55eca56c7b447df170da": "the UMT5-XXL text encoder",
 }
+"""What a file is, by the digest of its tensors' names and shapes."""
 
 _NAMED = 4
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckpointFiles:
-    """Where the published files lie; `under` gives the layout of the release and of `livetalk download`."""
+    """Where the published files lie; ``under`` gives the layout of the release and of ``livetalk download``."""
 
     dit: Path
     text_encoder: Path
@@ -79,7 +79,7 @@ def load_dit(
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
 ) -> CausalDiT:
-    """`LiveTalk-1.3B-V0.1/model.safetensors`, stored in float32, bfloat16 or float16.
+    """``LiveTalk-1.3B-V0.1/model.safetensors``, stored in float32, bfloat16 or float16.
 
     Raises:
         CheckpointError: the file is missing, damaged or another model.
@@ -97,7 +97,7 @@ def load_vae(
     device: torch.device | str = "cpu",
     channels_last: bool = False,
 ) -> WanVAE:
-    """`Wan2.1_VAE.pth`.
+    """``Wan2.1_VAE.pth``.
 
     Raises:
         CheckpointError: the file is missing, damaged or another model.
@@ -115,7 +115,7 @@ def load_text_encoder(
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
 ) -> TextEncoder:
-    """`models_t5_umt5-xxl-enc-bf16.pth` with the tokenizer folder beside it.
+    """``models_t5_umt5-xxl-enc-bf16.pth`` with the tokenizer folder beside it.
 
     The file is mapped, not read: on the CPU in the file's own dtype the weights stay on disk until they are used, and
     on a GPU the host never holds more than the page cache.
@@ -158,7 +158,8 @@ def load_speech_encoder(
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
 ) -> SpeechEncoder:
-    """A wav2vec2-base folder in the Hugging Face layout (`config.json` and the weights), with or without its CTC head.
+    """A wav2vec2-base folder in the Hugging Face layout (``config.json`` and the weights), with or without its CTC
+    head.
 
     Raises:
         CheckpointError: files are missing or damaged, or the model is of another kind or size.
@@ -167,7 +168,7 @@ def load_speech_encoder(
     try:
         return SpeechEncoder.from_state(config, state, dtype=dtype, device=device)
     except ValueError as error:
-        raise CheckpointError(f"{folder} cannot be used: {error}.") from error
+        raise CheckpointError(f"{folder} can't be used: {error}.") from error
 
 
 def check_dit(path: Path, config: DiTConfig | None = None, device: torch.device | str = "cpu") -> StateFile:
@@ -190,13 +191,13 @@ def check_speech_encoder(
 ) -> tuple[SpeechConfig, StateFile]:
     """Read a wav2vec2 folder's configuration and check its weights' names and shapes, without reading a tensor.
 
-    The folder describes itself; of `wanted` only what the transformer sees, width and depth, must be the same.
+    The folder describes itself; of ``wanted`` only what the transformer sees, width and depth, must be the same.
     """
     wanted = wanted or SpeechConfig()
     try:
         text = (folder / "config.json").read_text("utf-8")
     except OSError as error:
-        raise CheckpointError(f"{folder / 'config.json'} cannot be read. Fetch it with `livetalk download`.") from error
+        raise CheckpointError(f"{folder / 'config.json'} can't be read. Fetch it with `livetalk download`.") from error
     try:
         config = SpeechConfig.from_manifest(json.loads(text))
         expected = speech_module.reference_shapes(config)
@@ -259,7 +260,7 @@ def open_state(path: Path, device: torch.device | str = "cpu") -> StateFile:
             head = file.read(64)
     except OSError as error:
         raise CheckpointError(
-            f"The checkpoint {path} cannot be read ({error.strerror}). `livetalk download` fetches the published files."
+            f"The checkpoint {path} can't be read ({error.strerror}). `livetalk download` fetches the published files."
         ) from error
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(

@@ -15,7 +15,7 @@ ROPE_FRAMES = 1024  # frame positions of the published rotation table (spec 6.4)
 PositionMode = Literal["absolute", "bounded"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DiTConfig:
     """Causal diffusion transformer (spec 1.1). Defaults are LiveTalk-1.3B."""
 
@@ -23,12 +23,14 @@ class DiTConfig:
     num_heads: int = 12
     num_layers: int = 30
     ffn_dim: int = 8960
-    in_dim: int = 33  # 16 noisy latent + 16 reference latent + 1 mask
+    in_dim: int = 33
+    """16 noisy latent + 16 reference latent + 1 mask."""
     out_dim: int = 16
     text_dim: int = 4096
     freq_dim: int = 256
     audio_hidden: int = 32
-    audio_feat_dim: int = 10_752  # channels of one video frame's speech feature
+    audio_feat_dim: int = 10_752
+    """Channels of one video frame's speech feature."""
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
@@ -55,7 +57,7 @@ class DiTConfig:
 
     @classmethod
     def from_manifest(cls, config: Mapping[str, Any]) -> DiTConfig:
-        """The `weights.dit.config` entry of a fixture manifest."""
+        """The ``weights.dit.config`` entry of a fixture manifest."""
         patch = tuple(config.get("patch_size", (1, 2, 2)))
         if patch != (1, 2, 2):
             raise ValueError(f"patch size {patch} is not supported; LiveTalk uses (1, 2, 2)")
@@ -74,7 +76,7 @@ class DiTConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VAEConfig:
     """Wan video autoencoder (spec 1.3). Defaults are Wan2.1; decoders have one residual block more per level."""
 
@@ -86,7 +88,7 @@ class VAEConfig:
 
     @classmethod
     def from_manifest(cls, config: Mapping[str, Any]) -> VAEConfig:
-        """The `weights.vae.config` entry of a fixture manifest."""
+        """The ``weights.vae.config`` entry of a fixture manifest."""
         return cls(
             dim=config["dim"],
             z_dim=config["z_dim"],
@@ -96,7 +98,7 @@ class VAEConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextConfig:
     """UMT5 encoder (spec 1.2). Defaults are UMT5-XXL."""
 
@@ -107,16 +109,17 @@ class TextConfig:
     num_heads: int = 64
     num_layers: int = 24
     num_buckets: int = 32
-    text_len: int = 512  # rows given to cross-attention, padding included
+    text_len: int = 512
+    """Rows given to cross-attention, padding included."""
 
     @classmethod
     def from_manifest(cls, config: Mapping[str, Any]) -> TextConfig:
-        """The `weights.t5.config` entry of a fixture manifest."""
+        """The ``weights.t5.config`` entry of a fixture manifest."""
         names = ("vocab_size", "dim", "dim_attn", "dim_ffn", "num_heads", "num_layers", "num_buckets")
         return cls(**{name: config[name] for name in names})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpeechConfig:
     """wav2vec2 (spec 1.4), as overrides of the transformers configuration's defaults, which are wav2vec2-base."""
 
@@ -131,16 +134,16 @@ class SpeechConfig:
 
     @classmethod
     def from_manifest(cls, config: Mapping[str, Any]) -> SpeechConfig:
-        """The `weights.wav2vec2.config` entry of a fixture manifest."""
+        """The ``weights.wav2vec2.config`` entry of a fixture manifest."""
         return cls(config["hidden_size"], config["num_hidden_layers"], dict(config))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StreamConfig:
     """Settings of one session. Defaults are the released ones at 512×512 (spec 2).
 
-    `window` and `sink` count latent frames; the window includes the block being generated (spec 7). `window=-1` keeps
-    every frame and is only for clips of known length.
+    ``window`` and ``sink`` count latent frames; the window includes the block being generated (spec 7). ``window=-1``
+    keeps every frame and is only for clips of known length.
     """
 
     latent_height: int = 64
@@ -161,7 +164,7 @@ class StreamConfig:
             if self.position == "bounded":
                 raise ValueError("bounded positions need a finite window")
         elif self.window < FRAMES_PER_BLOCK:
-            raise ValueError(f"window {self.window} cannot hold a block of {FRAMES_PER_BLOCK} latent frames")
+            raise ValueError(f"window {self.window} can't hold a block of {FRAMES_PER_BLOCK} latent frames")
         elif not 0 <= self.sink <= self.window - FRAMES_PER_BLOCK:
             raise ValueError(
                 f"sink {self.sink} must leave a block of {FRAMES_PER_BLOCK} latent frames in window {self.window}"
@@ -187,11 +190,11 @@ class StreamConfig:
         return self.latent_width * SPATIAL_STRIDE
 
     def for_clip(self, latent_frames: int) -> StreamConfig:
-        """The same settings with an unlimited window made concrete for a clip of `latent_frames`."""
+        """The same settings with an unlimited window made concrete for a clip of ``latent_frames``."""
         return replace(self, window=latent_frames, sink=0) if self.window == -1 else self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Size:
     """A named set of networks with the picture they are benched at."""
 
@@ -260,7 +263,7 @@ def size(name: str) -> Size:
 
 
 def video_frames(latent_frames: int) -> int:
-    """Video frames that `latent_frames` decode to: 1 for the first, 4 for every later one (spec 0)."""
+    """Video frames that ``latent_frames`` decode to: 1 for the first, 4 for every later one (spec 0)."""
     return TEMPORAL_STRIDE * latent_frames - (TEMPORAL_STRIDE - 1) if latent_frames else 0
 
 

@@ -33,11 +33,11 @@ class NoiseSource(Protocol):
     """Where the noise of a session comes from."""
 
     def draw(self, block: int, out: Tensor) -> None:
-        """Fill `out` [steps,3,16,h,w]: what the block starts from, then the draw of every re-noising."""
+        """Fill ``out`` [steps,3,16,h,w]: what the block starts from, then the draw of every re-noising."""
 
 
 class FrameDecoder(Protocol):
-    """A streaming video decoder (`livetalk.render.vae.VAEStream`)."""
+    """A streaming video decoder (``livetalk.render.vae.VAEStream``)."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """[1,16,k,h,w] to uint8 frames [T,H,W,3]; state persists from call to call."""
@@ -47,7 +47,7 @@ class FrameDecoder(Protocol):
 
 
 class SpeechFeatures(Protocol):
-    """Speech features of one utterance as its audio arrives (`livetalk.render.encoders.speech.SpeechStream`)."""
+    """Speech features of one utterance as its audio arrives (``livetalk.render.encoders.speech.SpeechStream``)."""
 
     def push(self, samples: np.ndarray) -> None:
         """Take 16 kHz mono float32 samples."""
@@ -84,7 +84,7 @@ class SeededNoise:
 
 
 class GivenNoise:
-    """Noise laid out as in the fixtures: `noise` [1,F,16,h,w] and `step_noise` [blocks,steps−1,3,16,h,w]."""
+    """Noise laid out as in the fixtures: ``noise`` [1,F,16,h,w] and ``step_noise`` [blocks,steps−1,3,16,h,w]."""
 
     def __init__(self, noise: Tensor, step_noise: Tensor) -> None:
         self._noise = noise[0].view(-1, FRAMES_PER_BLOCK, *noise.shape[2:])
@@ -98,15 +98,19 @@ class GivenNoise:
             out[1:].copy_(self._step_noise[block])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FrameBlock:
     """One block of finished video."""
 
     index: int
-    first_frame: int  # of the session
-    frames: Tensor  # uint8 [T,H,W,3] on the host; T is 9 for the session's first block, then 12
-    latents: Tensor  # [3,16,h,w] on the model's device
-    seconds: float  # from the block's speech features being there to its frames being on the host
+    first_frame: int
+    """Of the session."""
+    frames: Tensor
+    """uint8 [T,H,W,3] on the host; T is 9 for the session's first block, then 12."""
+    latents: Tensor
+    """[3,16,h,w] on the model's device."""
+    seconds: float
+    """From the block's speech features being there to its frames being on the host."""
 
 
 def generate_latents(
@@ -163,16 +167,16 @@ def split_features(features: Tensor) -> Iterator[Tensor]:
 
 
 class Performer:
-    """One session of video: `start` it, then draw blocks of frames from `perform` or `blocks`.
+    """One session of video: ``start`` it, then draw blocks of frames from ``perform`` or ``blocks``.
 
-    Blocks are generated in one thread and decoded in another. With `overlap`, block b is decoded while its clean pass
+    Blocks are generated in one thread and decoded in another. With ``overlap``, block b is decoded while its clean pass
     and block b+1 are computed: on a CUDA device on a second stream (or a second device, where the decoder lives).
     Without it frames still come out before the clean pass. Both give the same frames.
 
     A performance can end before its audio does, and the session then goes on with the next one as if that audio had
-    been all: set its `stop`, and the block in work is the last that comes; or close the iterator, and the block in work
-    is finished for nobody. Both wait for the audio to give or end its current chunk. After an error out of the model or
-    the decoder only `start` puts the session in order again.
+    been all: set its ``stop``, and the block in work is the last that comes; or close the iterator, and the block in
+    work is finished for nobody. Both wait for the audio to give or end its current chunk. After an error out of the
+    model or the decoder only ``start`` puts the session in order again.
     """
 
     def __init__(
@@ -230,7 +234,8 @@ class Performer:
         self._noise = noise
 
     def warm_up(self, speech: SpeechFeatures | None = None, *, blocks: int | None = None) -> None:
-        """Compile, capture, plan and allocate what a session needs, by running one on zeros; then `start` the real one.
+        """Compile, capture, plan and allocate what a session needs, by running one on zeros; then ``start`` the real
+        one.
 
         Nothing overlaps here: the compiler waits for the whole device now and then, which would break a capture that
         another thread is at.
@@ -253,7 +258,7 @@ class Performer:
             pass
 
     def end(self) -> None:
-        """Forget the session; buffers of a fixed size stay for the next one, which begins with `start`."""
+        """Forget the session; buffers of a fixed size stay for the next one, which begins with ``start``."""
         self.generator.cache.reset()
         self.decoder.reset()
         self._noise = None
@@ -270,8 +275,8 @@ class Performer:
 
         Args:
             audio: chunks of 16 kHz mono float32 samples; the iterator may block until the next one comes.
-            speech: a fresh stream, whose video frame 0 is the session's next frame. It is closed when `audio` ends, and
-                the last block is completed as the stream does it (with silence).
+            speech: a fresh stream, whose video frame 0 is the session's next frame. It is closed when ``audio`` ends,
+                and the last block is completed as the stream does it (with silence).
             stop: no block is begun once it is set; closing the iterator sets it.
             gate: passed before each stage of each block, where the device is shared.
         """
@@ -370,10 +375,10 @@ class Performer:
 
 def _cuda_stream(device: torch.device) -> torch.cuda.Stream | None:
     """A stream of its own on a CUDA device."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Rendered:
     block: int
     latents: Tensor
@@ -403,10 +408,10 @@ class _Threads:
 def _handed_out(
     source: Iterator[_A], finish: Callable[[_A], _B], stop: threading.Event, threads: _Threads | None, *, overlap: bool
 ) -> Generator[_B]:
-    """`map(finish, source)`; with `overlap` the next item is drawn while the last is finished.
+    """``map(finish, source)``; with ``overlap`` the next item is drawn while the last is finished.
 
-    However it is left early, it sets `stop`, by which the source ends; closed, it first finishes what was drawn.
-    Without `threads` it has its own.
+    However it is left early, it sets ``stop``, by which the source ends; closed, it first finishes what was drawn.
+    Without ``threads`` it has its own.
     """
     end = object()
     closed = False

@@ -25,7 +25,7 @@ RANDOM_NOTE = "The weights are random: the picture means nothing."
 """Stands in every clip that random weights made."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Models:
     """All networks of one run on one device. The text encoder, the largest, is built for a prompt and given back."""
 
@@ -33,7 +33,8 @@ class Models:
     vae: WanVAE
     speech: SpeechEncoder
     text: Callable[[], TextEncoder]
-    weights: str  # where they are from, for people
+    weights: str
+    """Where they are from, for people."""
     random: bool
 
     def encode_prompt(self, prompt: str) -> Tensor:
@@ -59,8 +60,8 @@ def load_models(
 ) -> Models:
     """The published weights.
 
-    `text_device` is where prompts are encoded and `decode_device` where the VAE is (a second GPU, if there is one), by
-    default where everything else is.
+    ``text_device`` is where prompts are encoded and ``decode_device`` where the VAE is (a second GPU, if there is one),
+    by default where everything else is.
 
     Raises:
         CheckpointError: a file is missing, damaged or another model.
@@ -88,7 +89,7 @@ def random_models(
 ) -> Models:
     """The same networks with random weights: every part runs, the pictures mean nothing.
 
-    Weights are drawn where they are used in `dtype`, the text encoder's only when a prompt is encoded.
+    Weights are drawn where they are used in ``dtype``, the text encoder's only when a prompt is encoded.
     """
     decoder = decode_device or device
 
@@ -123,12 +124,12 @@ def random_models(
 
 
 class ByteTokenizer:
-    """A tokenizer without files for text encoders with random weights: the bytes of UTF-8, then `</s>`."""
+    """A tokenizer without files for text encoders with random weights: the bytes of UTF-8, then ``</s>``."""
 
     _PAD, _END, _FIRST_BYTE = 0, 1, 3
 
     def __call__(self, texts: list[str], *, max_length: int, **_: Any) -> dict[str, Tensor]:
-        """As a transformers tokenizer called with padding to `max_length` and truncation."""
+        """As a transformers tokenizer called with padding to ``max_length`` and truncation."""
         ids = torch.full((len(texts), max_length), self._PAD)
         for row, text in zip(ids, texts, strict=True):
             tokens = [*[self._FIRST_BYTE + byte for byte in text.encode()][: max_length - 1], self._END]

@@ -24,7 +24,7 @@ class Schedule(NamedTuple):
 def schedule(steps: int, *, rounding: Rounding = "exact") -> Schedule:
     """Shifted linear schedule: 4 steps are the student's, 48 or 50 the teacher's, 1000 the training table.
 
-    `rounding` is what the timesteps shown to the network are rounded to; the noise levels never are. The student was
+    ``rounding`` is what the timesteps shown to the network are rounded to; the noise levels never are. The student was
     trained with timesteps rounded to bfloat16 (1000, 936, 832, 624).
     """
     if steps < 1:
@@ -43,17 +43,17 @@ def training_weights() -> Tensor:
 
 
 def sigma_at(timestep: float | Tensor, table: Schedule) -> Tensor:
-    """Noise level of the entry of `table` whose timestep is nearest, in the shape of `timestep`."""
+    """Noise level of the entry of ``table`` whose timestep is nearest, in the shape of ``timestep``."""
     wanted = torch.as_tensor(timestep, dtype=torch.float32)
     nearest = (table.timesteps - wanted.unsqueeze(-1)).abs().argmin(-1)
     return table.sigmas[nearest]
 
 
 def x0_from_flow(x: Tensor, flow: Tensor, sigma: Tensor | float) -> Tensor:
-    """Clean sample x − σ·v, in float64, in the dtype of `flow` (spec 8)."""
+    """Clean sample x − σ·v, in float64, in the dtype of ``flow`` (spec 8)."""
     return (x.double() - sigma * flow.double()).to(flow.dtype)
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
-    """(1−σ)·x0 + σ·ε in float32, in the dtype of `noise` (spec 8)."""
+    """(1−σ)·x0 + σ·ε in float32, in the dtype of ``noise`` (spec 8)."""
     return ((1 - sigma) * x0.float() + sigma * noise.float()).to(noise.dtype)

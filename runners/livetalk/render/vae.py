@@ -28,12 +28,12 @@ LATENT_STD = (
 class WanVAE:
     """Encoder and decoder over one set of weights.
 
-    Nothing of a stream is kept here: every `VAEStream` owns its cache, so several conversations can decode over the
+    Nothing of a stream is kept here: every ``VAEStream`` owns its cache, so several conversations can decode over the
     same weights, and encoding a picture disturbs no stream.
     """
 
     def __init__(self, module: AutoencoderKLWan, *, onednn: bool = True) -> None:
-        """`onednn`: on a CPU in float32, its convolutions instead of those torch would choose."""
+        """``onednn``: on a CPU in float32, its convolutions instead of those torch would choose."""
         self.module = module.eval().requires_grad_(False)
         parameter = next(module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
@@ -162,7 +162,7 @@ class VAEStream:
 
     @torch.inference_mode()
     def decode_float(self, latents: Tensor) -> Tensor:
-        """As `decode`, but [1, 3, T, H, W] in the weights' dtype, not clamped."""
+        """As ``decode``, but [1, 3, T, H, W] in the weights' dtype, not clamped."""
         return torch.cat(list(self._frames(latents)), dim=2)
 
     def _frames(self, latents: Tensor) -> list[Tensor]:

@@ -24,13 +24,13 @@ TURN_HEADER = "Livetalk-Turn"
 class AnswerResponse(Response):
     """Begins when the first fragment is there; what fails before that is an error response of its own.
 
-    A client that closes the connection ends the turn at once. One that takes nothing for `stall_s` seconds is cut off;
-    until then it holds up no more than its own answer.
+    A client that closes the connection ends the turn at once. One that takes nothing for ``stall_s`` seconds is cut
+    off; until then it holds up no more than its own answer.
 
     Args:
         conversation: kept alive meanwhile.
         answer: not yet iterated.
-        complete_at: `time.monotonic()` when the last byte of the user's turn had come.
+        complete_at: ``time.monotonic()`` when the last byte of the user's turn had come.
         stall_s: seconds.
         metrics: told how the turn went.
     """

@@ -41,7 +41,7 @@ def create_app(
     Args:
         service: not yet started.
         loaded: called when the models and the thinker are there, before the first conversation.
-        load_failed: called when the models or the thinker could not be had; `service.failure` then says why.
+        load_failed: called when the models or the thinker could not be had; ``service.failure`` then says why.
     """
 
     @asynccontextmanager
@@ -101,7 +101,7 @@ def _methods(request: Request) -> list[str]:
     found: set[str] = set()
     for route in (*open_routes.routes, *routes.routes):
         if isinstance(route, APIRoute) and route.path_regex.match(request.scope["path"]):
-            found |= route.methods
+            found |= route.methods or set()
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 

@@ -1,5 +1,5 @@
-"""Bodies and queries as OpenAPI has them. They are read by hand (`livetalk.server.uploads`), so that limits hold while
-they arrive; this is their description."""
+"""Bodies and queries as OpenAPI has them. They are read by hand (``livetalk.server.uploads``), so that limits hold
+while they arrive; this is their description."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAYED = {
 
 
 def opening_body(limits: Limits) -> dict[str, Any]:
-    """`requestBody` of the route that opens a conversation."""
+    """``requestBody`` of the route that opens a conversation."""
     return {
         "required": False,
         "content": _contents(
@@ -41,7 +41,7 @@ def opening_body(limits: Limits) -> dict[str, Any]:
 
 
 def turn_body(limits: Limits) -> dict[str, Any]:
-    """`requestBody` of the route that takes a turn."""
+    """``requestBody`` of the route that takes a turn."""
     sound = _file("A sound file as above, e.g. `audio/wav`.")
     samples = _file(
         "16-bit samples, high byte first (RFC 2586), with the parameters `rate` (needed, 8000 to 96000) and `channels` "
@@ -56,7 +56,7 @@ def turn_body(limits: Limits) -> dict[str, Any]:
 
 
 def turn_query(limits: Limits) -> list[dict[str, Any]]:
-    """`parameters` that go with sound as the body."""
+    """``parameters`` that go with sound as the body."""
     return [
         {
             "name": name,
@@ -70,7 +70,7 @@ def turn_query(limits: Limits) -> list[dict[str, Any]]:
 
 
 def played_body() -> dict[str, Any]:
-    """`requestBody` of the route that interrupts."""
+    """``requestBody`` of the route that interrupts."""
     return {"required": False, "content": _contents({"played_s": _PLAYED}, {}, {})}
 
 

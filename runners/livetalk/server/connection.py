@@ -18,17 +18,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from livetalk.server.limits import MIB, Limits
 from livetalk.server.problems import KINDS, body
 
-#: A client that was answered before the end of its request may go on sending for so long, or so much, that it comes to
-#: read the answer: closed with bytes unread, a connection would be reset, and the answer be lost on its way.
 LINGER_S = 2.0
+"""A client that was answered before the end of its request may go on sending for so long, or so much, that it comes to
+read the answer: closed with bytes unread, a connection would be reset, and the answer be lost on its way."""
 LINGER_BYTES = 8 * MIB
 
 
 class Connection(H11Protocol):
-    """`scope["state"]["connection"]` of every request that came over it."""
+    """``scope["state"]["connection"]`` of every request that came over it."""
 
     limits: ClassVar[Limits]
-    refused: ClassVar[Callable[[str], None]]
+    refused: ClassVar[staticmethod[[str], None]]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -40,7 +40,7 @@ class Connection(H11Protocol):
 
     @classmethod
     def within(cls, limits: Limits, refused: Callable[[str], None]) -> type[Connection]:
-        """The class for a server with these limits; `refused` is told the code of each refusal that no application
+        """The class for a server with these limits; ``refused`` is told the code of each refusal that no application
         sees."""
         return type(cls.__name__, (cls,), {"limits": limits, "refused": staticmethod(refused)})
 

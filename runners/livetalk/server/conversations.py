@@ -22,7 +22,7 @@ _MAX_RETRY_S = 60.0
 
 
 class OpenConversation:
-    """A session and when it was last used. It does not expire while something holds it with `in_use`."""
+    """A session and when it was last used. It does not expire while something holds it with ``in_use``."""
 
     def __init__(self, session: Session, clock: Callable[[], float]) -> None:
         self.session = session
@@ -33,7 +33,7 @@ class OpenConversation:
     def check_use(self) -> None:
         """
         Raises:
-            ProblemError: `busy`; so many requests about one conversation are no conversation.
+            ProblemError: ``busy``; so many requests about one conversation are no conversation.
         """
         if self._uses >= _MAX_USES:
             raise ProblemError(
@@ -83,7 +83,7 @@ class Conversations:
     Args:
         engine: what they run on; it is ready.
         limits: how long they live.
-        closed: told the reason of each end: `deleted`, `expired`, `shutdown`.
+        closed: told the reason of each end: ``deleted``, ``expired``, ``shutdown``.
         clock: seconds.
     """
 
@@ -107,7 +107,7 @@ class Conversations:
         """A place, before anything of the request is read: so there are never more uploads in memory than places.
 
         Raises:
-            ProblemError: `full`.
+            ProblemError: ``full``.
         """
         await self.expire()
         if self._engine.sessions + self._reserved >= self._engine.capacity:
@@ -123,8 +123,8 @@ class Conversations:
     ) -> OpenConversation:
         """
         Raises:
-            ProblemError: `full`.
-            LiveTalkError: what else `Engine.open` raises.
+            ProblemError: ``full``.
+            LiveTalkError: what else ``Engine.open`` raises.
         """
         place.free()  # the engine counts it from here on
         try:
@@ -137,7 +137,7 @@ class Conversations:
     def get(self, name: str) -> OpenConversation:
         """
         Raises:
-            ProblemError: `unknown_conversation`, `expired`.
+            ProblemError: ``unknown_conversation``, ``expired``.
         """
         conversation = self._open.get(name)
         if conversation is not None and conversation.expires_in_s(self._limits) > 0:
@@ -150,10 +150,10 @@ class Conversations:
         )
 
     def get_for_turn(self, name: str) -> OpenConversation:
-        """As `get`, but an old conversation whose last turn still runs takes no further one.
+        """As ``get``, but an old conversation whose last turn still runs takes no further one.
 
         Raises:
-            ProblemError: `unknown_conversation`, `expired`.
+            ProblemError: ``unknown_conversation``, ``expired``.
         """
         conversation = self.get(name)
         if conversation.opened_at + self._limits.age_s <= self._clock():
@@ -163,7 +163,7 @@ class Conversations:
     async def close(self, name: str) -> None:
         """
         Raises:
-            ProblemError: `unknown_conversation`, `expired`.
+            ProblemError: ``unknown_conversation``, ``expired``.
         """
         self.get(name)
         await self._end(name, "deleted")
@@ -178,7 +178,7 @@ class Conversations:
         await asyncio.gather(*(self._end(name, "expired") for name in over))
 
     async def keep_expiring(self) -> None:
-        """Call `expire` for ever, often enough that none stays much longer than it should."""
+        """Call ``expire`` for ever, often enough that none stays much longer than it should."""
         while True:
             await asyncio.sleep(min(5.0, self._limits.idle_s / 4))
             await self.expire()

@@ -19,13 +19,13 @@ from livetalk.server.problems import ProblemError
 
 FORM, URLENCODED, JSON = "multipart/form-data", "application/x-www-form-urlencoded", "application/json"
 
-#: Bodies that hold only short texts.
 _TEXT_BODY_BYTES = MIB
+"""Bodies that hold only short texts."""
 _PART_HEADERS = 8
 _PART_HEADER_BYTES = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """What a field may be: a text of so many characters, or a file of so many bytes."""
 
@@ -138,10 +138,10 @@ def content_type(request: Request) -> tuple[str, dict[str, str]]:
 async def receive(
     request: Request, most: int, seconds: float, take: Callable[[bytes], object], *, excess: ProblemError | None = None
 ) -> None:
-    """Hand on the body to `take` as it comes.
+    """Hand on the body to ``take`` as it comes.
 
     Raises:
-        ProblemError: `excess` as soon as there are more than `most` bytes; it takes longer than `seconds`.
+        ProblemError: ``excess`` as soon as there are more than ``most`` bytes; it takes longer than ``seconds``.
     """
     excess = excess or ProblemError("body_too_large", f"The body is larger than {in_words(most)}. Send less.")
     if request.headers.get("content-encoding", "identity") != "identity":
@@ -225,7 +225,7 @@ class _Parts:
         kind = parse_options_header(self._headers.get("content-type"))[0].decode("latin-1")
         if not _suits(kind, rule):
             raise ProblemError(
-                "unsupported_media_type", f"The field `{self._name}` is a {rule.kind} and cannot be {kind[:80]!r}."
+                "unsupported_media_type", f"The field `{self._name}` is a {rule.kind} and can't be {kind[:80]!r}."
             )
 
     def _data(self, data: bytes, start: int, end: int) -> None:

@@ -20,8 +20,8 @@ from livetalk.server.problems import ProblemError, response
 access_log = logging.getLogger("livetalk.access")
 error_log = logging.getLogger("livetalk.server")
 
-#: May be had without the token. Everything else, also what does not exist, may not.
 OPEN_PATHS = ("/", "/health")
+"""May be had without the token. Everything else, also what does not exist, may not."""
 OPEN_PREFIX = "/page/"
 
 _PAGE_POLICY = (
@@ -39,15 +39,17 @@ _HEADERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A finished request, for whoever counts."""
 
     method: str
-    route: str  # the template, never what a client wrote
+    route: str
+    """The template, never what a client wrote."""
     status: int
     seconds: float
-    code: str | None  # of the refusal by the guard itself
+    code: str | None
+    """Of the refusal by the guard itself."""
 
 
 class Guard:
@@ -136,7 +138,7 @@ class Guard:
 
 
 def allowed_hosts(bound: str, extra: Iterable[str] = ()) -> frozenset[str]:
-    """Host names that a server bound to `bound` answers to: on loopback, loopback's; elsewhere any, unless some are
+    """Host names that a server bound to ``bound`` answers to: on loopback, loopback's; elsewhere any, unless some are
     given."""
     if not is_loopback(bound):
         return frozenset(map(str.lower, extra))
@@ -144,7 +146,7 @@ def allowed_hosts(bound: str, extra: Iterable[str] = ()) -> frozenset[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can reach a server bound to `host`."""
+    """Whether only programs on this machine can reach a server bound to ``host``."""
     if host.lower() == "localhost":
         return True
     try:
@@ -163,7 +165,7 @@ def host_name(header: str) -> str:
 
 def _same_origin(headers: Headers, host: str) -> bool:
     """Whether no browser says that another site's page asks. Behind a proxy the Host may be another than the page's, so
-    that a browser's own judgement comes first; a page cannot forge it."""
+    that a browser's own judgement comes first; a page can't forge it."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")

@@ -1,4 +1,4 @@
-"""Decoding strangers' pictures and sound in processes of their own (`livetalk.server.media_worker`).
+"""Decoding strangers' pictures and sound in processes of their own (``livetalk.server.media_worker``).
 
 Such a process has bounded memory and processor time, may write no file, and inherits none of the server's environment,
 where keys are. What hangs or dies is replaced. Pictures and sound have separate processes, so that a large picture
@@ -34,11 +34,11 @@ _GRACE_S = 5.0  # beyond the decoding time, for handing things over
 
 
 class DecoderError(LiveTalkError):
-    """Media cannot be decoded on this machine at all."""
+    """Media can't be decoded on this machine at all."""
 
 
 class MediaDecoder:
-    """All workers of one server; they start with `start`, or when first needed.
+    """All workers of one server; they start with ``start``, or when first needed.
 
     Args:
         limits: what a file may ask for.
@@ -58,10 +58,10 @@ class MediaDecoder:
         await asyncio.gather(self._pictures.close(), self._sounds.close())
 
     async def picture(self, content: bytes) -> Tensor:
-        """As `livetalk.render.encoders.image.preprocess`: float32 [1, 3, 1, H, W] in [-1, 1].
+        """As ``livetalk.render.encoders.image.preprocess``: float32 [1, 3, 1, H, W] in [-1, 1].
 
         Raises:
-            ProblemError: `picture_too_large`, `bad_picture`.
+            ProblemError: ``picture_too_large``, ``bad_picture``.
         """
         height, width = self._size
         request = {"height": height, "width": width, "pixels": self._limits.picture_pixels}
@@ -69,10 +69,10 @@ class MediaDecoder:
         return torch.from_numpy(values.reshape(1, 3, 1, height, width).copy())
 
     async def sound(self, content: bytes) -> Samples:
-        """As `livetalk.sound.files.read_audio`: 16 kHz mono float32.
+        """As ``livetalk.sound.files.read_audio``: 16 kHz mono float32.
 
         Raises:
-            ProblemError: `audio_too_long`, `bad_audio`.
+            ProblemError: ``audio_too_long``, ``bad_audio``.
         """
         answer = await self._sounds.call({"seconds": self._limits.turn_audio_s}, content)
         samples: Samples = np.frombuffer(answer, np.float32).copy()
@@ -160,7 +160,7 @@ class _Worker:
             await self.kill()
             raise ProblemError(
                 f"bad_{'audio' if self._kind == 'sound' else 'picture'}",
-                f"The {self._kind} cannot be decoded within the time and memory that are granted for it. Export it "
+                f"The {self._kind} can't be decoded within the time and memory that are granted for it. Export it "
                 "again, in a common format.",
             ) from None
         except asyncio.CancelledError:

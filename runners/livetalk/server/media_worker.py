@@ -1,6 +1,6 @@
-"""The process in which strangers' media are decoded: `python -m livetalk.server.media_worker picture|sound SECONDS`.
+"""The process in which strangers' media are decoded: ``python -m livetalk.server.media_worker picture|sound SECONDS``.
 
-Asked by `livetalk.server.media`: a line of JSON, then as many bytes as it says. Answered in the same way.
+Asked by ``livetalk.server.media``: a line of JSON, then as many bytes as it says. Answered in the same way.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 
 from livetalk.base.errors import AudioError, AudioTooLongError, ImageError
 
-#: Formats of portraits. Others that Pillow knows call further programs, or are read by seldom used code.
 _PICTURES = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
+"""Formats of portraits. Others that Pillow knows call further programs, or are read by seldom used code."""
 
-#: Memory above that of an idle worker: the largest accepted picture as floats several times over, or minutes of sound.
 _MEMORY = {"picture": 3 * 2**30, "sound": 2**30}
+"""Memory above that of an idle worker: the largest accepted picture as floats several times over, or minutes of
+sound."""
 
 _Task = Callable[[dict[str, Any], bytes], bytes]
 
@@ -93,7 +94,7 @@ def _answer(task: _Task, kind: str, request: dict[str, Any], content: bytes) -> 
         code, message = fallback, f"Decoding the {kind} takes more memory than is granted. Send a smaller one."
     except Exception as error:
         # What a library raises over foreign data is the data's doing; the message still names it.
-        code, message = fallback, f"The {kind} cannot be decoded ({type(error).__name__}). Export it again."
+        code, message = fallback, f"The {kind} can't be decoded ({type(error).__name__}). Export it again."
     return {"error": {"code": code, "message": message}}, b""
 
 

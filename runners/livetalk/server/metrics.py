@@ -14,8 +14,8 @@ from livetalk.server.guard import Seen
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Steps of an answer on its way to the first frame, as `TurnTimings` has them.
 PARTS = ("thinker_first_text", "thinker_first_sound", "first_window", "first_block", "first_fragment")
+"""Steps of an answer on its way to the first frame, as ``TurnTimings`` has them."""
 
 _SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _FACTORS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 5.0)
@@ -72,7 +72,7 @@ class Metrics:
         self._registry = registry
 
     def describe(self, **build: str) -> None:
-        """Versions and settings, as labels of `livetalk_build_info`."""
+        """Versions and settings, as labels of ``livetalk_build_info``."""
         self._build.info(build)
 
     def watch_conversations(self, sessions: Callable[[], int], capacity: int) -> None:
@@ -88,7 +88,7 @@ class Metrics:
         self._closed[reason].inc()
 
     def refused(self, code: str) -> None:
-        """`code` is one of `problems.KINDS`."""
+        """``code`` is one of ``problems.KINDS``."""
         self._refused.labels(code).inc()
 
     def request(self, seen: Seen) -> None:
@@ -117,7 +117,7 @@ class Metrics:
         self._bytes.inc(sent_bytes)
 
     def render(self) -> bytes:
-        """Prometheus text format, media type `CONTENT_TYPE`."""
+        """Prometheus text format, media type ``CONTENT_TYPE``."""
         return generate_latest(self._registry)
 
 

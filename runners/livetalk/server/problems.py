@@ -11,17 +11,14 @@ from livetalk.base.errors import LiveTalkError
 from livetalk.server.schemas import ErrorBody
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of refusal or failure.
-
-    Args:
-        status: of the HTTP response.
-        meaning: one sentence, for the documentation.
-    """
+    """A kind of refusal or failure."""
 
     status: int
+    """Of the HTTP response."""
     meaning: str
+    """One sentence, for the documentation."""
 
 
 KINDS: dict[str, Kind] = {
@@ -45,8 +42,8 @@ KINDS: dict[str, Kind] = {
     "unsupported_media_type": Kind(415, "The body, or a part of it, is of a type that is not accepted here."),
     "wrong_host": Kind(421, "The Host header names a machine that this server does not serve."),
     "bad_field": Kind(422, "A field is unknown, repeated, or holds an impossible value."),
-    "bad_picture": Kind(422, "The picture cannot be decoded or used."),
-    "bad_audio": Kind(422, "The sound cannot be decoded."),
+    "bad_picture": Kind(422, "The picture can't be decoded or used."),
+    "bad_audio": Kind(422, "The sound can't be decoded."),
     "empty_turn": Kind(422, "A turn has neither text nor sound."),
     "full": Kind(429, "All conversations that fit at once are taken."),
     # The server
@@ -61,8 +58,8 @@ KINDS: dict[str, Kind] = {
     "no_speech": Kind(502, "The thinker gave text and nothing audible."),
     "render_failed": Kind(500, "The pictures could not be computed."),
     "refused": Kind(422, "The thinker's service refuses this turn by its own rules."),
-    "unsupported": Kind(422, "The thinker cannot take such a turn, e.g. one without text."),
-    "unreachable": Kind(502, "The thinker's service cannot be reached."),
+    "unsupported": Kind(422, "The thinker can't take such a turn, e.g. one without text."),
+    "unreachable": Kind(502, "The thinker's service can't be reached."),
     "unauthorized": Kind(502, "The thinker's service refuses the server's own key."),
     "broken": Kind(502, "The thinker's answer ended half-way or was not what its format says."),
     "failed": Kind(502, "The thinker failed in another way."),
@@ -75,7 +72,7 @@ class ProblemError(LiveTalkError):
     """A request ends with an error.
 
     Args:
-        code: one of `KINDS`.
+        code: one of ``KINDS``.
         message: one paragraph for people that says what to do.
         retry_after_s: when it may be worth trying again.
     """
@@ -107,7 +104,7 @@ def response(problem: ProblemError) -> JSONResponse:
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """`responses=` of a route that can end with these codes."""
+    """``responses=`` of a route that can end with these codes."""
     by_status: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         kind = KINDS[code]

@@ -28,7 +28,7 @@ _PATIENCE_S = _SHUTDOWN_S + 10.0
 
 
 class ServeError(LiveTalkError):
-    """The server cannot run here."""
+    """The server can't run here."""
 
 
 class Server(uvicorn.Server):
@@ -73,7 +73,7 @@ def serve(service: Service, sock: socket.socket, *, announce: Path | None, liste
 
     Args:
         service: not yet started.
-        sock: bound, see `bind`.
+        sock: bound, see ``bind``.
         announce: a file that says where the server is, as soon as it listens: {"url", "pid"} in JSON. It is removed in
             the end.
         listening: told the address at the same time.
@@ -92,7 +92,7 @@ def serve(service: Service, sock: socket.socket, *, announce: Path | None, liste
 def _serve(service: Service, sock: socket.socket, announce: Path | None, listening: Callable[[str], None]) -> None:
     url = url_of(sock)
     if announce is not None and not announce.absolute().parent.is_dir():
-        raise ServeError(f"The file {str(announce)!r} cannot be written: there is no such folder.")
+        raise ServeError(f"The file {str(announce)!r} can't be written: there is no such folder.")
 
     def started() -> None:
         if announce is not None:
@@ -154,7 +154,7 @@ def _write_announcement(path: Path, url: str) -> None:
                 file.write(content)
             Path(name).replace(path)
     except OSError as error:
-        raise ServeError(f"The file {str(path)!r} cannot be written: {error.strerror}.") from None
+        raise ServeError(f"The file {str(path)!r} can't be written: {error.strerror}.") from None
 
 
 def _remove_announcement(path: Path) -> None:

@@ -49,7 +49,7 @@ Name = Annotated[str, Path(description="The conversation, as it was named when i
     "/health", responses=documented(*_ANY), summary="Who is there, and whether it is ready", tags=["server"]
 )
 async def health(service: ServiceOf) -> Health:
-    """Needs no token. The response is 200 also while the models are loaded or could not be; see `status`."""
+    """Needs no token. The response is 200 also while the models are loaded or could not be; see ``status``."""
     return service.health
 
 
@@ -231,7 +231,7 @@ async def get_turn(
     ],
     service: ServiceOf,
 ) -> Turn:
-    """Also while it runs: `text` grows as the avatar speaks."""
+    """Also while it runs: ``text`` grows as the avatar speaks."""
     entry = service.conversations.get(conversation)
     try:
         if not (index.isascii() and index.isdigit() and len(index) < 10):

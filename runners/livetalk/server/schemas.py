@@ -68,7 +68,7 @@ class TurnFailure(_Model):
 
 
 class Turn(_Model):
-    """A turn as it stands; `outcome` is `running` until it has ended."""
+    """A turn as it stands; ``outcome`` is ``running`` until it has ended."""
 
     index: int = Field(description="1 for the first turn.")
     outcome: Literal["running", "completed", "interrupted", "timed_out", "failed", "disconnected"]

@@ -22,27 +22,24 @@ from livetalk.thinkers.base import Thinker
 _RETRY_LOADING_S = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What a server is started with.
-
-    Args:
-        size: of the model.
-        device: where pictures are computed, for people.
-        live: of the engine.
-        limits: of clients.
-        token: the bearer token, or None where none is asked for. It is never shown.
-        hosts: Host headers that are answered; empty for any.
-        version: of this software.
-    """
+    """What a server is started with."""
 
     size: Size
+    """Of the model."""
     device: str
+    """Where pictures are computed, for people."""
     live: LiveSettings
+    """Of the engine."""
     limits: Limits = field(default_factory=Limits)
+    """Of clients."""
     token: str | None = field(default=None, repr=False)
+    """The bearer token, or None where none is asked for. It is never shown."""
     hosts: frozenset[str] = frozenset()
+    """Host headers that are answered; empty for any."""
     version: str = "unknown"
+    """Of this software."""
 
 
 class Service:
@@ -82,7 +79,8 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, loaded: Callable[[], None], failed: Callable[[], None]) -> None:
-        """Begin to load. `loaded` is called once that is done, `failed` if it does not succeed: `failure` says why."""
+        """Begin to load. ``loaded`` is called once that is done, ``failed`` if it does not succeed: ``failure`` says
+        why."""
         self._tasks.append(asyncio.create_task(self._start(loaded, failed)))
 
     async def drain(self) -> None:
@@ -105,7 +103,7 @@ class Service:
     def conversations(self) -> Conversations:
         """
         Raises:
-            ProblemError: `loading`, `shutting_down`.
+            ProblemError: ``loading``, ``shutting_down``.
         """
         if self._draining:
             raise ProblemError(

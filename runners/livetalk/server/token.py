@@ -17,7 +17,7 @@ class TokenError(LiveTalkError):
 
 
 def find_token(host: str, file: Path | None, *, waived: bool) -> str | None:
-    """The token of `file`, or of the environment; None where there is none and none is needed.
+    """The token of ``file``, or of the environment; None where there is none and none is needed.
 
     Args:
         host: the address that will be bound. One that other machines can reach needs a token.
@@ -35,7 +35,7 @@ def find_token(host: str, file: Path | None, *, waived: bool) -> str | None:
         try:
             token = file.read_text("ascii").strip()
         except OSError as error:
-            raise TokenError(f"The token file {str(file)!r} cannot be read: {error.strerror}.") from None
+            raise TokenError(f"The token file {str(file)!r} can't be read: {error.strerror}.") from None
         except UnicodeDecodeError:
             raise TokenError(f"The token file {str(file)!r} holds more than plain ASCII text.") from None
         source = f"the file {str(file)!r}"

@@ -1,6 +1,7 @@
 """What clients send, read into what the routes need.
 
-Nothing here uses a file's name, opens a path or an address, or decodes media (`livetalk.server.media` does, elsewhere).
+Nothing here uses a file's name, opens a path or an address, or decodes media (``livetalk.server.media`` does,
+elsewhere).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MAX_PLAYED_S = 86_400.0
 _NUMBER_CHARS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Opening:
     """What a conversation is opened with."""
 
@@ -38,9 +39,9 @@ class Opening:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TurnUpload:
-    """A user's turn as it was sent: `audio` is a file, `samples` is sound that needed no decoding."""
+    """A user's turn as it was sent: ``audio`` is a file, ``samples`` is sound that needed no decoding."""
 
     text: str | None
     audio: bytes | None
@@ -106,7 +107,7 @@ async def read_turn(request: Request, limits: Limits) -> TurnUpload:
 
 
 async def read_played(request: Request, limits: Limits) -> float | None:
-    """The field `played_s` of a request that may also have no body.
+    """The field ``played_s`` of a request that may also have no body.
 
     Raises:
         ProblemError: the body is not acceptable.
@@ -117,7 +118,7 @@ async def read_played(request: Request, limits: Limits) -> float | None:
 
 
 async def _read_l16(request: Request, options: Mapping[str, str], limits: Limits) -> Samples:
-    """`audio/L16` (RFC 2586): 16-bit samples, high byte first, with the parameters rate and channels."""
+    """``audio/L16`` (RFC 2586): 16-bit samples, high byte first, with the parameters rate and channels."""
     rate, channels = options.get("rate", ""), options.get("channels", "1")
     if not (rate.isascii() and rate.isdigit() and len(rate) < 7 and int(rate) in _L16_RATES):
         raise ProblemError(

@@ -37,7 +37,7 @@ def read_audio(source: Path | str | bytes, rate: int = AUDIO_RATE, *, max_second
 
     Raises:
         AudioError: unreadable, not audio, or without an audio stream.
-        AudioTooLongError: longer than `max_seconds`.
+        AudioTooLongError: longer than ``max_seconds``.
     """
     named = "The audio" if isinstance(source, bytes) else f"The audio file {str(source)!r}"
     try:
@@ -46,10 +46,10 @@ def read_audio(source: Path | str | bytes, rate: int = AUDIO_RATE, *, max_second
     except (av.error.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(
-            f"{named} cannot be decoded ({reason}). WAV, FLAC, MP3, M4A, Ogg and WebM are what can."
+            f"{named} can't be decoded ({reason}). WAV, FLAC, MP3, M4A, Ogg and WebM are what can."
         ) from error
     except OSError as error:
-        raise AudioError(f"{named} cannot be read: {error.strerror}.") from error
+        raise AudioError(f"{named} can't be read: {error.strerror}.") from error
     if not np.isfinite(samples).all():
         raise AudioError(f"{named} holds values that are not numbers; export it again.")
     if native != rate and len(samples):
@@ -97,7 +97,7 @@ def _from_wav(file: BinaryIO, named: str, max_seconds: float | None) -> tuple[Sa
 
 
 def padded(samples: Samples, length: int) -> Samples:
-    """Exactly `length` samples: cut, or completed with silence."""
+    """Exactly ``length`` samples: cut, or completed with silence."""
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 

@@ -10,7 +10,7 @@ Samples = npt.NDArray[np.float32]
 
 
 class StreamResampler:
-    """Resamples mono sound piece by piece, just as `soxr.resample` would all of it at once.
+    """Resamples mono sound piece by piece, just as ``soxr.resample`` would all of it at once.
 
     soxr's high quality looks 20 to 42 ms ahead (24 to 16 kHz: 37): so much of what was pushed comes with later pieces.
 
@@ -32,7 +32,7 @@ class StreamResampler:
     def push(self, samples: Samples, last: bool = False) -> Samples:
         """Mono float32 samples, perhaps none, in; those that are ready out.
 
-        With `last` the rest comes too, so that all of it together has round(taken · rate_out / rate_in) samples.
+        With ``last`` the rest comes too, so that all of it together has round(taken · rate_out / rate_in) samples.
 
         Raises:
             ValueError: samples of another kind, or after the last ones.

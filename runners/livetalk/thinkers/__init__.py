@@ -1,1 +1,1 @@
-"""Who thinks and speaks: one seam (`base`), and an implementation per kind of model."""
+"""Who thinks and speaks: one seam (``base``), and an implementation per kind of model."""

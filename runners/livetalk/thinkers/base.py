@@ -24,9 +24,9 @@ class ThinkerError(LiveTalkError):
     """An answer could not be given or completed.
 
     Args:
-        code: one of `unreachable`, `refused` (by the service's own rules), `unauthorized`, `overloaded`, `timed_out`,
-            `broken` (the stream ended in mid-answer or was not what the format says), `unsupported` (the thinker cannot
-            take this turn, e.g. sound only), `failed`.
+        code: one of ``unreachable``, ``refused`` (by the service's own rules), ``unauthorized``, ``overloaded``,
+            ``timed_out``, ``broken`` (the stream ended in mid-answer or was not what the format says), ``unsupported``
+            (the thinker can't take this turn, e.g. sound only), ``failed``.
         message: one paragraph that says what to do; never a key, never a whole response.
     """
 
@@ -35,44 +35,54 @@ class ThinkerError(LiveTalkError):
         self.code = code
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message of the past conversation."""
 
     role: Literal["user", "assistant"]
-    text: str | None  # None where the user only spoke and nobody transcribed it
-    audio: Samples | None = None  # the user's own sound, 16 kHz mono
+    text: str | None
+    """None where the user only spoke and nobody transcribed it."""
+    audio: Samples | None = None
+    """The user's own sound, 16 kHz mono."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """A turn of the user, with all a thinker may know."""
 
-    persona: str  # who the avatar is: the system prompt; empty for none
-    history: tuple[Message, ...]  # oldest first, as it was heard
-    text: str | None  # what the user typed or is known to have said
-    audio: Samples | None  # what the user said, 16 kHz mono float32
-    voice: str | None = None  # a name the thinker's speaker knows; None for its default
+    persona: str
+    """Who the avatar is: the system prompt; empty for none."""
+    history: tuple[Message, ...]
+    """Oldest first, as it was heard."""
+    text: str | None
+    """What the user typed or is known to have said."""
+    audio: Samples | None
+    """What the user said, 16 kHz mono float32."""
+    voice: str | None = None
+    """A name the thinker's speaker knows; None for its default."""
     seed: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     """The next piece of the answer's text; pieces are joined as they are."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpeechDelta:
     """The next piece of the answer's sound; pieces join without a gap."""
 
-    samples: Samples  # mono float32 in [-1, 1]; none in a piece that only says where the answer is
-    rate: int  # samples per second, the same throughout an answer
-    text_end: int | None = None  # characters of the answer's text that are spoken once this piece is, where known
+    samples: Samples
+    """Mono float32 in [-1, 1]; none in a piece that only says where the answer is."""
+    rate: int
+    """Samples per second, the same throughout an answer."""
+    text_end: int | None = None
+    """Characters of the answer's text that are spoken once this piece is, where known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HeardDelta:
     """The words of the user's own sound, from a thinker that wrote them down. At most one an answer, never empty, and
     only where the question has no text."""
@@ -100,7 +110,7 @@ class Thinker(ABC):
         """Refuse a voice that is known not to exist, before a conversation begins with it.
 
         Raises:
-            ThinkerError: `unsupported`.
+            ThinkerError: ``unsupported``.
         """
 
     @abstractmethod
@@ -109,12 +119,12 @@ class Thinker(ABC):
 
         Text and speech are the answer's; what the user was heard to say may come before them.
 
-        Closing the iterator (`aclose`) cancels the answer and frees what it holds, at the service too. Time limits are
-        the session's.
+        Closing the iterator (``aclose``) cancels the answer and frees what it holds, at the service too. Time limits
+        are the session's.
 
         Raises:
             ThinkerError: on the first or any later piece; what came before it stands.
         """
 
     async def stop(self) -> None:
-        """Free everything. Called once, also after a failed `start`."""
+        """Free everything. Called once, also after a failed ``start``."""

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from livetalk.base.rates import AUDIO_RATE
+from livetalk.thinkers.asking import until_it_fits
 from livetalk.thinkers.base import Delta, HeardDelta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
-from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages, forgetting
+from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages
 from livetalk.thinkers.sentences import Splitter, speakable
-from livetalk.thinkers.service import SILENCE_S, ServiceClient, TooLongError, WholeCharacters, mended, read_json
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, WholeCharacters, mended, read_json
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.speech_endpoint import SpeechEndpoint
 
@@ -36,13 +37,13 @@ _AHEAD = 2
 
 
 class ChatThinker(Thinker):
-    """Asks a chat service for words and a speech service for their sound.
+    """Any OpenAI-compatible chat model, spoken sentence by sentence by an OpenAI-compatible speech endpoint.
 
     What the user said as text goes to the model as text. Where there is only sound, a transcription service turns it
     into text; without one the sound itself goes to the model, which must be able to hear.
 
     Args:
-        url: root of the chat service's API.
+        url: root of the chat service's API, e.g. ``http://127.0.0.1:8000/v1``.
         model: its model; None if it serves one.
         speech_url: root of the speech service's API; None for the chat service's.
         speech_model: its model; None if it serves one.
@@ -51,7 +52,7 @@ class ChatThinker(Thinker):
         silence_s: seconds that a service may send nothing.
 
     Raises:
-        ThinkerError: `failed`; an address or a key is not one.
+        ThinkerError: ``failed``; an address or a key is not one.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class ChatThinker(Thinker):
     async def start(self) -> None:
         for service in self._services():
             await service.open()
-        self._model = await self._chat.choose_model(self._wanted, "--thinker-model")
-        speech_model = await self._speech.choose_model(self._wanted_speech, "--speech-model")
+        self._model = await self._chat.choose_model(self._wanted, "--set thinker.model=NAME")
+        speech_model = await self._speech.choose_model(self._wanted_speech, "--set thinker.speech_model=NAME")
         self._mouth = SpeechEndpoint(self._speech, speech_model)
         if self._ears is not None:
             served = await self._ears.models()
@@ -116,25 +117,19 @@ class ChatThinker(Thinker):
 
     async def words(self, question: Question) -> AsyncGenerator[str, None]:
         """The model's answer to a question as :meth:`in_words` gives it, as text, as it is written."""
-        while True:
-            try:
-                async with contextlib.aclosing(self._written(question)) as texts:
-                    async for text in texts:
-                        yield text
-                return
-            except TooLongError:
-                if not question.history:
-                    raise
-                question = forgetting(question)
-            except ThinkerError as error:
-                if error.code == "unsupported" and question.audio is not None:
-                    self._deaf = True
-                    raise ThinkerError(
-                        "unsupported",
-                        f"The chat model cannot hear. Type, choose a model that takes audio, or name a transcription "
-                        f"service with --transcribe-url. ({error})",
-                    ) from error
-                raise
+        try:
+            async with contextlib.aclosing(until_it_fits(self._written, question)) as texts:
+                async for text in texts:
+                    yield text
+        except ThinkerError as error:
+            if error.code == "unsupported" and question.audio is not None:
+                self._deaf = True
+                raise ThinkerError(
+                    "unsupported",
+                    f"The chat model can't hear. Type, choose a model that takes audio, or name a transcription "
+                    f"service with --set thinker.transcribe_url=URL. ({error})",
+                ) from error
+            raise
 
     def voice_of(self, question: Question) -> str | None:
         return question.voice or self._voice
@@ -238,7 +233,7 @@ class ChatThinker(Thinker):
 _Item: TypeAlias = Delta | Exception | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Sentence:
     """What is to be spoken, where it ends in the answer, and its sound as it comes; an exception or None ends it."""
 
@@ -342,7 +337,7 @@ class _Telling:
 
 
 class _Thoughts:
-    """Takes out the reasoning that some services leave in front of an answer, between `<think>` and `</think>`."""
+    """Takes out the reasoning that some services leave in front of an answer, between ``<think>`` and ``</think>``."""
 
     _OPEN, _CLOSE = "<think>", "</think>"
 

@@ -1,6 +1,6 @@
 """espeak-ng's voice: text in, samples and the places of the words in them out.
 
-The library and its data come in the wheel `espeakng-loader`; it is driven through ctypes (speak_lib.h).
+The library and its data come in the wheel ``espeakng-loader``; it is driven through ctypes (speak_lib.h).
 """
 
 from __future__ import annotations
@@ -46,41 +46,36 @@ _PATH_LIMIT = 140
 _AUDIBLE = 0.005
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Spoken:
-    """Speech at `RATE` and its words.
-
-    Args:
-        samples: float32 of shape (n,) in [-1, 1].
-        words: for each word, the characters of the text up to its end, and the samples up to where its sound ends.
-    """
+    """Speech at ``RATE`` and its words."""
 
     samples: Samples
+    """float32 of shape (n,) in [-1, 1]."""
     words: tuple[tuple[int, int], ...]
+    """For each word, the characters of the text up to its end, and the samples up to where its sound ends."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Voice:
-    """A voice as it is written `language[+variant][,pitch=0..99][,rate=80..450]`, e.g. `en-us+f3,pitch=60,rate=165`.
-
-    Args:
-        language: a language code of espeak-ng.
-        variant: a voice variant (f1 to f5 and m1 to m8 among others); empty for the language's own.
-        pitch: 0 to 99.
-        rate: words per minute.
-    """
+    """A voice as it is written ``language[+variant][,pitch=0..99][,rate=80..450]``, e.g.
+    ``en-us+f3,pitch=60,rate=165``."""
 
     language: str = "en-us"
+    """A language code of espeak-ng."""
     variant: str = ""
+    """A voice variant (f1 to f5 and m1 to m8 among others); empty for the language's own."""
     pitch: int = 50
+    """0 to 99."""
     rate: int = 165
+    """Words per minute."""
 
     @classmethod
     def parse(cls, written: str) -> Voice:
         """Read a voice's name.
 
         Raises:
-            ThinkerError: `unsupported`; espeak-ng has no such voice, or it is written otherwise.
+            ThinkerError: ``unsupported``; espeak-ng has no such voice, or it is written otherwise.
         """
         name, *settings = (part.strip() for part in written[:200].split(","))
         language, _, variant = name.partition("+")
@@ -139,13 +134,14 @@ def speak(text: str, voice: Voice | None = None) -> Spoken:
     The same arguments give the same samples. Safe to call from several threads, one of which works at a time.
 
     Raises:
-        ThinkerError: `failed`; the library does not load, or the text is longer than `MAX_CHARACTERS`.
+        ThinkerError: ``failed``; the library does not load, or the text is longer than ``MAX_CHARACTERS``.
     """
     if len(text) > MAX_CHARACTERS:
         raise ThinkerError(
             "failed", f"A sentence of {len(text):,} characters is more than {MAX_CHARACTERS:,}: split it."
         )
-    # Control characters would steer espeak-ng. Each becomes one space, so that the words' places stay those in `text`.
+    # Control characters would steer espeak-ng. Each becomes one space, so that the words' places stay those in
+    # ``text``.
     plain = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
     if not plain.strip():
         return Spoken(np.zeros(0, np.float32), ())
@@ -202,11 +198,11 @@ def _run(library: ctypes.CDLL, text: str, voice: Voice) -> tuple[Any, list[tuple
 @contextlib.contextmanager
 def _fresh_library() -> Iterator[ctypes.CDLL]:
     """The library, unloaded afterwards: its oscillators and filters keep their state in static variables that even
-    `espeak_Terminate` leaves as they are, so only a newly loaded one says the same text in the same samples."""
+    ``espeak_Terminate`` leaves as they are, so only a newly loaded one says the same text in the same samples."""
     try:
         library = ctypes.CDLL(espeakng_loader.get_library_path())
     except (OSError, RuntimeError) as error:
-        raise ThinkerError("failed", f"The scripted speaker cannot be loaded ({error}). {_REINSTALL}") from error
+        raise ThinkerError("failed", f"The scripted speaker can't be loaded ({error}). {_REINSTALL}") from error
     try:
         yield library
     finally:

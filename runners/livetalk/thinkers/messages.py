@@ -34,13 +34,13 @@ def system_prompt(persona: str) -> str:
 def chat_messages(question: Question) -> list[dict[str, Any]]:
     """The persona as system message, the history, and what the user says now.
 
-    The oldest history is left out beyond `MAX_HISTORY_CHARACTERS`, so that a conversation of any length can go on.
+    The oldest history is left out beyond ``MAX_HISTORY_CHARACTERS``, so that a conversation of any length can go on.
     Earlier turns are text; only where no text is known the user's own sound stands in for it, for the last
-    `MAX_HISTORY_AUDIO_S` seconds of such sound. Messages of one side in a row become one, as many models' templates
+    ``MAX_HISTORY_AUDIO_S`` seconds of such sound. Messages of one side in a row become one, as many models' templates
     know strict turns only.
 
     Raises:
-        ThinkerError: `unsupported`; the user says nothing.
+        ThinkerError: ``unsupported``; the user says nothing.
     """
     newest_first: list[tuple[str, list[dict[str, Any]]]] = []
     characters, seconds = 0, 0.0
@@ -71,7 +71,7 @@ def chat_messages(question: Question) -> list[dict[str, Any]]:
 
 
 def forgetting(question: Question) -> Question:
-    """The question with the newer half of its history, for a model that cannot take in all of it."""
+    """The question with the newer half of its history, for a model that can't take in all of it."""
     kept = question.history[max(1, len(question.history) // 2) :]
     return replace(question, history=tuple(dropwhile(lambda message: message.role != "user", kept)))
 

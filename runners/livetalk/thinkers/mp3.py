@@ -10,7 +10,7 @@ from livetalk.thinkers.base import Samples, ThinkerError
 
 
 class Mp3Reader:
-    """Takes the bytes of one MP3 file in pieces cut anywhere and gives its samples, as `SoundReader` does.
+    """Takes the bytes of one MP3 file in pieces cut anywhere and gives its samples, as ``SoundReader`` does.
 
     What is no frame of MP3 is passed over, as tags are. The encoder's padding stays: some 50 ms of silence.
     """
@@ -28,7 +28,7 @@ class Mp3Reader:
             The samples that are now complete: mono float32 in [-1, 1].
 
         Raises:
-            ThinkerError: `broken`; the file changes its sampling rate.
+            ThinkerError: ``broken``; the file changes its sampling rate.
         """
         return self._decoded(data) if data else _NOTHING
 
@@ -39,7 +39,7 @@ class Mp3Reader:
             The last samples.
 
         Raises:
-            ThinkerError: as `feed`.
+            ThinkerError: as ``feed``.
         """
         return self._decoded(None)
 

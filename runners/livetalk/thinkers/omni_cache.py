@@ -12,13 +12,13 @@ _NAMES = ("cache", "past_key_values")
 
 
 def cache_argument(model: Any) -> str:
-    """The name of the argument of a model's `forward` that takes its `Cache`.
+    """The name of the argument of a model's ``forward`` that takes its ``Cache``.
 
     Its signature tells, not a version: a model that does not know a name takes the argument for one of its layers' and
     begins anew at every call, without a word.
 
     Raises:
-        ThinkerError: `failed`; this transformers calls it something else again.
+        ThinkerError: ``failed``; this transformers calls it something else again.
     """
     known = inspect.signature(model.forward).parameters
     for name in _NAMES:

@@ -1,6 +1,6 @@
 """Sound from codec frames while they are still being generated.
 
-Qwen3-Omni's decoder (`code2wav`) is a transformer, which looks back 72 frames in each of its layers, followed by
+Qwen3-Omni's decoder (``code2wav``) is a transformer, which looks back 72 frames in each of its layers, followed by
 convolutions that multiply its rate by 1920. The end of a frame's sound needs the frame after it: from n frames come
 n·1920 − 555 samples, and decoding one chunk after the other would lose 555 samples (23 ms) at every border, and forget
 what came before it.
@@ -36,7 +36,7 @@ class CodecStream:
     once.
 
     Args:
-        code2wav: a `Qwen3OmniMoeCode2Wav`.
+        code2wav: a ``Qwen3OmniMoeCode2Wav``.
         first: frames in the first piece; few, since they are waited for.
         chunk: frames in the pieces after it.
         context: earlier frames that are decoded again with each piece.
@@ -80,7 +80,7 @@ class CodecStream:
         return samples
 
     def _transform(self, codes: Tensor) -> Tensor:
-        """States [1,n,C] of codes [1,G,n]. (The first half of the decoder's `forward`.)"""
+        """States [1,n,C] of codes [1,G,n]. (The first half of the decoder's ``forward``.)"""
         embeddings = self._code2wav.code_embedding(codes + self._code2wav.code_offset).mean(1)
         cache = {self._cache_argument: self._cache}
         output = self._code2wav.pre_transformer(inputs_embeds=embeddings, use_cache=True, **cache)

@@ -22,14 +22,15 @@ OLDEST_TRANSFORMERS = (5, 17)
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Omni:
     """What answers are made with."""
 
     model: OmniModel
     writer: PromptWriter
     tokenizer: Any
-    stream: torch.cuda.Stream | None  # where on CUDA
+    stream: torch.cuda.Stream | None
+    """Where on CUDA."""
 
     def computing(self) -> AbstractContextManager[None]:
         """Within this, what a thread computes goes to the model's device and stream."""
@@ -55,7 +56,7 @@ def load(source: str, *, device: str, dtype: str, prompt_tokens: int) -> Omni:
         prompt_tokens: the most a prompt may have.
 
     Raises:
-        ThinkerError: `failed`; the message says what is missing and what to do.
+        ThinkerError: ``failed``; the message says what is missing and what to do.
     """
     if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < OLDEST_TRANSFORMERS:
         raise _failed(
@@ -97,7 +98,7 @@ def load(source: str, *, device: str, dtype: str, prompt_tokens: int) -> Omni:
     stream: torch.cuda.Stream | None = None
     if target.type == "cuda":
         # Its kernels are many and small; behind a renderer's large ones each would wait its turn.
-        stream = torch.cuda.Stream(target, priority=-1)  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(target, priority=-1)
         torch.cuda.synchronize(target)
     with _on(stream):
         return Omni(OmniModel(model.eval()), writer, tokenizer, stream)
@@ -116,7 +117,7 @@ def _config(source: str) -> Any:
     if config.model_type != "qwen3_omni_moe":
         raise _failed(f"{source} is a {config.model_type} checkpoint and not Qwen3-Omni; take {PUBLISHED}.")
     if not config.enable_audio_output:
-        raise _failed(f"{source} is a Qwen3-Omni that cannot speak; take {PUBLISHED}, which can.")
+        raise _failed(f"{source} is a Qwen3-Omni that can't speak; take {PUBLISHED}, which can.")
     return config
 
 

@@ -1,12 +1,12 @@
 """Qwen3-Omni one step at a time: text and codec frames as they come to be.
 
-transformers' `generate` thinks the whole text, then speaks all of it, then makes its sound. Nothing forces that order:
-to begin, the talker needs the prompt and the first token of the answer, and each further frame needs one further token
-(its embedding; after the last token that of the text's end, then padding). So thinker and talker take turns here, a
-token for a frame, with the arithmetic, the sampling and the positions of `generate`
-(`Qwen3OmniMoeForConditionalGeneration`, transformers 5.17 to 5.24).
+transformers' ``generate`` thinks the whole text, then speaks all of it, then makes its sound. Nothing forces that
+order: to begin, the talker needs the prompt and the first token of the answer, and each further frame needs one further
+token (its embedding; after the last token that of the text's end, then padding). So thinker and talker take turns here,
+a token for a frame, with the arithmetic, the sampling and the positions of ``generate``
+(``Qwen3OmniMoeForConditionalGeneration``, transformers 5.17 to 5.24).
 
-Two differences, both at limits: a text that its limit cuts is spoken to the last token (`generate` leaves that one
+Two differences, both at limits: a text that its limit cuts is spoken to the last token (``generate`` leaves that one
 out), and thinking stops where speech ends early.
 """
 
@@ -39,7 +39,7 @@ class OmniModel:
     """Answers prompts with a loaded model. Several answers may be under way, their steps in any order.
 
     Args:
-        model: a `Qwen3OmniMoeForConditionalGeneration` with its talker, all on one device.
+        model: a ``Qwen3OmniMoeForConditionalGeneration`` with its talker, all on one device.
     """
 
     @torch.inference_mode()
@@ -66,7 +66,7 @@ class OmniModel:
         """The answer to a prompt, step by step. Closing the iterator frees all that it holds.
 
         Args:
-            speaker: one of `speakers`.
+            speaker: one of ``speakers``.
             text, speech: how their tokens are drawn.
             seed: the same prompt, settings and seed give the same answer, whatever else runs.
         """
@@ -106,7 +106,7 @@ class OmniModel:
 
     def _opening(self, text: _Text, speaker: str) -> Tensor:
         """What the talker reads before it speaks [1,m,C]: all that the user said, then how the answer begins, with
-        the speaker among the codes. (`_get_talker_user_parts`, `_get_talker_assistant_parts`)"""
+        the speaker among the codes. (``_get_talker_user_parts``, ``_get_talker_assistant_parts``)"""
         talker = self.config.talker_config
         reply = self._spoken(torch.cat((text.role, text.last), dim=1))
         words = torch.cat((reply[:, :3], self._pad.expand(-1, 4, -1), self._begin, reply[:, 3:]), dim=1)
@@ -194,7 +194,7 @@ class _Text:
         return token
 
     def _think(self, embeddings: Tensor, *, output_hidden_states: bool = False) -> Any:
-        """Read embeddings [1,n,H]; the scores [1,V] of what follows are then in `_logits`."""
+        """Read embeddings [1,n,H]; the scores [1,V] of what follows are then in ``_logits``."""
         output = self._model.thinker.model(
             inputs_embeds=embeddings,
             position_ids=positions(self._place, embeddings.shape[1], self._model.device),

@@ -27,22 +27,19 @@ _SHORTEST_SOUND = RATE // 10
 _TOKENS_PER_SECOND, _FRAMES_PER_SECOND = 13, 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation up to the beginning of the answer.
-
-    Args:
-        ids: its tokens; placeholders where a sound is.
-        from_user: for each token, whether it belongs to a message of the user.
-        sounds: log-mel features [128,T] of the sounds, in the order of their placeholders.
-    """
+    """A conversation up to the beginning of the answer."""
 
     ids: tuple[int, ...]
+    """Its tokens; placeholders where a sound is."""
     from_user: tuple[bool, ...]
+    """For each token, whether it belongs to a message of the user."""
     sounds: tuple[Tensor, ...]
+    """Log-mel features [128,T] of the sounds, in the order of their placeholders."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Part:
     ids: list[int]
     from_user: bool = False
@@ -55,7 +52,7 @@ class PromptWriter:
     Args:
         tokenizer: the checkpoint's.
         extractor: the checkpoint's feature extractor for sound.
-        config: its `Qwen3OmniMoeConfig`.
+        config: its ``Qwen3OmniMoeConfig``.
         longest: tokens a prompt may have. Of a longer conversation the oldest messages are left out.
     """
 
@@ -70,7 +67,7 @@ class PromptWriter:
         """The prompt that asks for an answer.
 
         Raises:
-            ThinkerError: `unsupported`; the question has neither words nor sound, or is by itself too long.
+            ThinkerError: ``unsupported``; the question has neither words nor sound, or is by itself too long.
         """
         turn = self._message(Message("user", question.text, question.audio), with_both=True)
         if turn is None:
@@ -136,7 +133,7 @@ class PromptWriter:
 
 def sound_tokens(frames: int) -> int:
     """Placeholders of a sound of so many feature frames (100 a second): thirteen for each whole second, and the rest
-    three times halved. (`_get_feat_extract_output_lengths`)"""
+    three times halved. (``_get_feat_extract_output_lengths``)"""
     seconds, rest = divmod(frames, _FRAMES_PER_SECOND)
     for _ in range(3):
         rest = (rest + 1) // 2

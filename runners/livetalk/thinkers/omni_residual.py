@@ -21,7 +21,7 @@ class ResidualCodes:
     steps, some thousand small kernels, are recorded once and replayed as one graph.
 
     Args:
-        talker: a `Qwen3OmniMoeTalkerForConditionalGeneration`.
+        talker: a ``Qwen3OmniMoeTalkerForConditionalGeneration``.
     """
 
     def __init__(self, talker: Any) -> None:
@@ -36,7 +36,7 @@ class ResidualCodes:
         self._graph: _Recording | None = None
 
     def noise(self, generator: torch.Generator) -> Tensor:
-        """What `complete` draws one frame with: [G-1,V]."""
+        """What ``complete`` draws one frame with: [G-1,V]."""
         noise = torch.empty((self.groups - 1, self._codes), device=self.device)
         for row in noise:
             row.exponential_(generator=generator)
@@ -46,7 +46,7 @@ class ResidualCodes:
         """A whole frame.
 
         Args:
-            state: the talker's last state [1,1,C], from which `first` was drawn.
+            state: the talker's last state [1,1,C], from which ``first`` was drawn.
             first: the frame's first code [1,1].
             noise: [G-1,V] to draw with, None for the most likely codes.
 
@@ -106,7 +106,7 @@ class _Recording:
             steps._complete(*self._inputs)
         torch.cuda.synchronize(steps.device)
         self._graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream(steps.device)  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(steps.device)
         # Other threads (the renderer's) may allocate while this one records.
         with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
             self._outputs = steps._complete(*self._inputs)

@@ -1,4 +1,4 @@
-"""Drawing tokens as transformers' `generate` draws them, with a source of randomness of one's own."""
+"""Drawing tokens as transformers' ``generate`` draws them, with a source of randomness of one's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Processors: TypeAlias = Callable[[Tensor | None, Tensor], Tensor]
 
 
 def processors(sampling: Sampling, device: torch.device, barred: Sequence[int] = ()) -> Processors:
-    """What `generate` does before it draws, in its order.
+    """What ``generate`` does before it draws, in its order.
 
     Args:
         barred: tokens that are never drawn.
@@ -53,7 +53,7 @@ def pick(scores: Tensor, noise: Tensor | None) -> Tensor:
     Args:
         scores: [1,V] float32.
         noise: [V], drawn from the exponential distribution of rate 1; None for the most likely token. The largest of
-            probabilities divided by such noise is how `torch.multinomial` draws one token; but unlike it, this does
+            probabilities divided by such noise is how ``torch.multinomial`` draws one token; but unlike it, this does
             not wait for the device.
     """
     if noise is None:

@@ -5,29 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How a token is drawn from scores.
-
-    Args:
-        temperature: 0 takes the most likely token.
-        top_k: only so many of the most likely tokens; 0 for all.
-        top_p: only the most likely tokens that together have this probability.
-        repetition_penalty: how much less likely tokens already drawn become; 1 for not at all.
 
     Raises:
         ValueError: a value outside its range.
     """
 
     temperature: float = 1.0
+    """0 takes the most likely token."""
     top_k: int = 0
+    """Only so many of the most likely tokens; 0 for all."""
     top_p: float = 1.0
+    """Only the most likely tokens that together have this probability."""
     repetition_penalty: float = 1.0
+    """How much less likely tokens already drawn become; 1 for not at all."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
             raise ValueError(
-                "Tokens cannot be drawn like that: temperature and top_k are 0 or more, top_p is above 0 and at most "
+                "Tokens can't be drawn like that: temperature and top_k are 0 or more, top_p is above 0 and at most "
                 f"1, repetition_penalty above 0; these are {self}."
             )
 
@@ -45,20 +43,18 @@ _FRAMES_PER_TOKEN = 16
 _FRAMES_OF_SILENCE = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OmniLimits:
     """Where an answer is cut.
-
-    Args:
-        text_tokens: of text.
-        frames: of speech, 12.5 a second.
 
     Raises:
         ValueError: less than one of either.
     """
 
     text_tokens: int = 1024
+    """Of text."""
     frames: int = 4096
+    """Of speech, 12.5 a second."""
 
     def __post_init__(self) -> None:
         if self.text_tokens < 1 or self.frames < 1:

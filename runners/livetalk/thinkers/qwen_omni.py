@@ -1,10 +1,10 @@
 """Qwen3-Omni in this process: it hears the user, thinks and speaks, through transformers.
 
-Text and sound come as they are generated (see `omni_model`): the first 320 ms of sound exist after four tokens of text.
-Answers share one thread and one CUDA stream of high priority, apart from the event loop and from whoever renders on
-the same device; several run step by step in turns (see `worker`), each slower by the others' share.
+Text and sound come as they are generated (see ``omni_model``): the first 320 ms of sound exist after four tokens of
+text. Answers share one thread and one CUDA stream of high priority, apart from the event loop and from whoever renders
+on the same device; several run step by step in turns (see ``worker``), each slower by the others' share.
 
-Memory for `Qwen/Qwen3-Omni-30B-A3B-Instruct` in bfloat16: 70.5 GB of weights (35.3 billion parameters), 1 GB while a
+Memory for ``Qwen/Qwen3-Omni-30B-A3B-Instruct`` in bfloat16: 70.5 GB of weights (35.3 billion parameters), 1 GB while a
 prompt is read, and for each answer under way 96 KiB per token of its conversation and 20 KiB per token and frame of
 its speech: 3.2 GB at the default limit of the context. So it has room beside a renderer on a card with 141 GB, takes
 an 80 GB card to itself (device "cuda:1" where the renderer is on "cuda:0"), and does not fit into less. Its steps are
@@ -37,7 +37,7 @@ DEFAULT_SEED = 42
 
 
 class QwenOmniThinker(Thinker):
-    """Qwen3-Omni through transformers.
+    """Qwen3-Omni in this process, through transformers.
 
     Args:
         model: folder of the checkpoint, or its name on the Hugging Face hub if it has been downloaded; nothing is

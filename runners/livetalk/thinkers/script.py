@@ -27,22 +27,27 @@ _QUOTED_WORDS = 14
 
 
 class ScriptedThinker(Thinker):
-    """Answers by script: the answers in order, one a turn, from the first again after the last.
+    """Fixed answers, or patterns around the user's words, spoken by espeak-ng; needs no model.
+
+    A script's answers come in order, one a turn, from the first again after the last.
 
     Without a script an answer has two to four sentences about what the user said now and before. The same conversation
     gives the same answers and the same samples.
 
     Args:
         answers: the script; empty for the built-in patterns.
-        voice: as `espeak.Voice.parse` reads it, for questions that name none.
+        script: the file that it stands in, as ``read_script`` reads it, instead.
+        voice: of espeak-ng, e.g. ``en-us+f3,pitch=60,rate=165``, for questions that name none.
 
     Raises:
-        ThinkerError: `unsupported`; there is no such voice.
+        ThinkerError: ``unsupported``; there is no such voice. ``failed``; the file can't be read, or there are two.
     """
 
-    def __init__(self, answers: Sequence[str] = (), *, voice: str | None = None) -> None:
+    def __init__(self, answers: Sequence[str] = (), *, script: Path | None = None, voice: str | None = None) -> None:
         self.name = "script"
-        self._answers = tuple(answers)
+        if script is not None and answers:
+            raise ThinkerError("failed", "A script is given as answers and as a file; give one of them.")
+        self._answers = tuple(answers) if script is None else read_script(script)
         self._voice = espeak.Voice.parse(voice) if voice else espeak.Voice()
 
     def check_voice(self, voice: str) -> None:
@@ -73,14 +78,14 @@ def read_script(path: Path) -> tuple[str, ...]:
     """The answers of a script file: a JSON list of texts, or one answer a line (empty lines are skipped).
 
     Raises:
-        ThinkerError: `failed`; there is no such file, it is too large, not UTF-8, or holds no answers.
+        ThinkerError: ``failed``; there is no such file, it is too large, not UTF-8, or holds no answers.
     """
     named = f"The script {str(path)!r}"
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_SCRIPT_BYTES + 1)
     except OSError as error:
-        raise ThinkerError("failed", f"{named} cannot be read: {error.strerror}.") from error
+        raise ThinkerError("failed", f"{named} can't be read: {error.strerror}.") from error
     if len(raw) > MAX_SCRIPT_BYTES:
         raise ThinkerError("failed", f"{named} has more than {MAX_SCRIPT_BYTES:,} bytes; shorten it.")
     try:

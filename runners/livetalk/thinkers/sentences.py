@@ -94,7 +94,7 @@ def sentences(text: str) -> list[str]:
 
 
 def _cut(text: str, start: int, *, first: bool, final: bool) -> int | None:
-    """Where the piece that begins at `start` ends; None if more text is needed to tell."""
+    """Where the piece that begins at ``start`` ends; None if more text is needed to tell."""
     limit = _limit(text, start)
     clause = None
     for mark in _MARK.finditer(text, start, min(len(text), limit + _REACH)):
@@ -119,7 +119,8 @@ def _cut(text: str, start: int, *, first: bool, final: bool) -> int | None:
 
 
 def _is_end(mark: re.Match[str], before: str, after: str) -> bool:
-    """Whether a mark after `before` and followed by the character `after` (empty at the text's end) ends a sentence."""
+    """Whether a mark after ``before`` and followed by the character ``after`` (empty at the text's end) ends a
+    sentence."""
     if mark["line"] is not None or mark["wide"] is not None or not after:
         return True
     if not mark["space"]:
@@ -148,7 +149,7 @@ def _is_end(mark: re.Match[str], before: str, after: str) -> bool:
 
 
 def _limit(text: str, start: int) -> int:
-    """The place at which the text from `start` on weighs `_LONGEST`; its length if it does not."""
+    """The place at which the text from ``start`` on weighs ``_LONGEST``; its length if it does not."""
     weight = 0
     for place in range(start, min(len(text), start + _LONGEST)):
         weight += _weight(text[place])

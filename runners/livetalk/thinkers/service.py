@@ -36,24 +36,24 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class TooLongError(ThinkerError):
-    """The service's model cannot take in so long a conversation."""
+    """The service's model can't take in so long a conversation."""
 
     def __init__(self, message: str) -> None:
         super().__init__("failed", message)
 
 
 class ServiceClient:
-    """One service, with a pool of connections between `open` and `close`.
+    """One service, with a pool of connections between ``open`` and ``close``.
 
     Args:
-        what: what it is to the user, e.g. `chat service`.
-        url: root of its API, with or without `/v1`.
-        key_variable: the environment variable that holds its key, if it needs one. The key of `OPENAI_API_KEY` is shown
-            to OpenAI's own address alone.
+        what: what it is to the user, e.g. ``chat service``.
+        url: root of its API, with or without ``/v1``.
+        key_variable: the environment variable that holds its key, if it needs one. The key of ``OPENAI_API_KEY`` is
+            shown to OpenAI's own address alone.
         silence_s: seconds that it may send nothing.
 
     Raises:
-        ThinkerError: `failed`; the address or the key is not one.
+        ThinkerError: ``failed``; the address or the key is not one.
     """
 
     def __init__(self, what: str, url: str, key_variable: str, *, silence_s: float = SILENCE_S) -> None:
@@ -111,8 +111,8 @@ class ServiceClient:
         Leaving the context closes the connection unless the body was read to its end.
 
         Args:
-            path: below the API's root, e.g. `/v1/chat/completions`.
-            content: `json`, or `data` and `files`, as httpx takes them.
+            path: below the API's root, e.g. ``/v1/chat/completions``.
+            content: ``json``, or ``data`` and ``files``, as httpx takes them.
 
         Raises:
             TooLongError: the request holds more than its model reads.
@@ -131,7 +131,7 @@ class ServiceClient:
             yield piece
 
     async def events(self, response: httpx.Response, *, longest: int, total: int) -> AsyncGenerator[str, None]:
-        """The data of the events that make up the body, within the limits that `EventReader` keeps."""
+        """The data of the events that make up the body, within the limits that ``EventReader`` keeps."""
         if "text/event-stream" not in response.headers.get("content-type", ""):
             raise self.broken("it does not stream")
         reader = EventReader(longest=longest, total=total)
@@ -141,7 +141,7 @@ class ServiceClient:
                     yield event
 
     async def body(self, response: httpx.Response, limit: int) -> bytes:
-        """The whole body, of at most `limit` bytes."""
+        """The whole body, of at most ``limit`` bytes."""
         read = bytearray()
         async for piece in self.pieces(response):
             read += piece
@@ -154,7 +154,7 @@ class ServiceClient:
 
         Args:
             wanted: its name.
-            option: what to set to choose one, e.g. `--thinker-model`.
+            option: what to set to choose one, e.g. ``--set thinker.model=NAME``.
 
         Raises:
             ThinkerError: the service is not there, has no such model, or it is unclear which one to take.
@@ -198,8 +198,8 @@ class ServiceClient:
         return ThinkerError("broken", f"{self.named} gave no answer that can be used: {why}.")
 
     def check_chunk(self, chunk: dict[str, Any]) -> None:
-        """Look for an error that stands in the stream instead of a piece of the answer: as OpenAI writes it (`error`),
-        or bare, as older servers do.
+        """Look for an error that stands in the stream instead of a piece of the answer: as OpenAI writes it
+        (``error``), or bare, as older servers do.
 
         Raises:
             ThinkerError: there is one.
@@ -248,7 +248,7 @@ class ServiceClient:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ThinkerError(
-                "unreachable", f"{self.named} cannot be reached ({type(error).__name__}). Is it running?"
+                "unreachable", f"{self.named} can't be reached ({type(error).__name__}). Is it running?"
             ) from None
         except httpx.PoolTimeout:
             raise ThinkerError("overloaded", f"{self.named} is busy with too many requests from here.") from None
@@ -317,7 +317,7 @@ def read_json(data: str | bytes) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        ThinkerError: `broken`; it is none.
+        ThinkerError: ``broken``; it is none.
     """
     try:
         value = json.loads(data)
@@ -329,7 +329,7 @@ def read_json(data: str | bytes) -> dict[str, Any]:
 
 
 class WholeCharacters:
-    """Text whose characters may be cut in two between its pieces, as JSON escapes allow (`\\ud83d`, `\\ude00`)."""
+    """Text whose characters may be cut in two between its pieces, as JSON escapes allow (``\\ud83d``, ``\\ude00``)."""
 
     def __init__(self) -> None:
         self._half = ""
@@ -353,7 +353,7 @@ def shown(text: str) -> str:
 
 
 def retry_after(value: str | None, now: dt.datetime | None = None) -> float | None:
-    """Seconds that a `Retry-After` header asks to wait (RFC 9110, section 10.2.3); None if absent or unreadable."""
+    """Seconds that a ``Retry-After`` header asks to wait (RFC 9110, section 10.2.3); None if absent or unreadable."""
     if not value:
         return None
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", value.strip(), re.ASCII):

@@ -32,10 +32,11 @@ class SoundReader:
         """Take more bytes.
 
         Returns:
-            The samples that are now complete: mono float32 in [-1, 1]; `rate` holds from the first of them on.
+            The samples that are now complete: mono float32 in [-1, 1]; ``rate`` holds from the first of them on.
 
         Raises:
-            ThinkerError: `broken`; the header of a WAV file makes no sense or its format is not one that is read here.
+            ThinkerError: ``broken``; the header of a WAV file makes no sense or its format is not one that is read
+                here.
         """
         if self._wav is not None:
             return self._of_file(self._wav, data)
@@ -67,7 +68,7 @@ class SoundReader:
             The last samples, where a file's header left open until now whether any follow it.
 
         Raises:
-            ThinkerError: `broken`; the sound is cut off: in a header, in a sample, or before the length it announced.
+            ThinkerError: ``broken``; the sound is cut off: in a header, in a sample, or before the length it announced.
         """
         if self._rest:
             raise _broken("it ends before it is complete")
@@ -119,5 +120,5 @@ def _checked_channels(channels: int) -> int:
 def _broken(why: str) -> ThinkerError:
     return ThinkerError(
         "broken",
-        f"The service's sound cannot be read: {why}. It should be 16-bit PCM or a WAV file; check the service.",
+        f"The service's sound can't be read: {why}. It should be 16-bit PCM or a WAV file; check the service.",
     )

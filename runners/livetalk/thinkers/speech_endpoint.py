@@ -1,4 +1,4 @@
-"""Text to speech over an OpenAI-compatible `/v1/audio/speech`, streamed."""
+"""Text to speech over an OpenAI-compatible ``/v1/audio/speech``, streamed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SpeechEndpoint:
                     raise
 
     async def _spoken(self, text: str, voice: str | None, form: str) -> AsyncGenerator[tuple[Samples, int], None]:
-        # OpenAI streams these formats in any case; vLLM-Omni does where `stream_format` asks for it.
+        # OpenAI streams these formats in any case; vLLM-Omni does where ``stream_format`` asks for it.
         request: dict[str, Any] = {
             "model": self._model,
             "input": text,

@@ -36,7 +36,7 @@ class EventReader:
             The data of each event that is now complete.
 
         Raises:
-            ThinkerError: `broken`; an event or the stream is longer than allowed, or not UTF-8.
+            ThinkerError: ``broken``; an event or the stream is longer than allowed, or not UTF-8.
         """
         self._seen += len(chunk)
         if self._seen > self._total:

@@ -1,8 +1,8 @@
-"""Qwen3-Omni behind vLLM-Omni (`vllm serve Qwen/Qwen3-Omni-30B-A3B-Instruct --omni`): hears, thinks and speaks.
+"""Qwen3-Omni behind vLLM-Omni (``vllm serve Qwen/Qwen3-Omni-30B-A3B-Instruct --omni``): hears, thinks and speaks.
 
-The stream is vLLM-Omni's own dialect of chat completions (read in its release 0.30): each chunk names its `modality`,
-and audio chunks carry base64 in `delta.content`, with `audio_metadata` beside the delta. Services that put sound into
-`delta.audio.data` and its words into `delta.audio.transcript`, as OpenAI does, are understood as well.
+The stream is vLLM-Omni's own dialect of chat completions (read in its release 0.30): each chunk names its ``modality``,
+and audio chunks carry base64 in ``delta.content``, with ``audio_metadata`` beside the delta. Services that put sound
+into ``delta.audio.data`` and its words into ``delta.audio.transcript``, as OpenAI does, are understood as well.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+from livetalk.thinkers.asking import until_it_fits
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
-from livetalk.thinkers.messages import chat_messages, forgetting
-from livetalk.thinkers.service import SILENCE_S, ServiceClient, TooLongError, WholeCharacters, read_json
+from livetalk.thinkers.messages import chat_messages
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, WholeCharacters, read_json
 from livetalk.thinkers.sound import SoundReader
 
 KEY_VARIABLE = "LIVETALK_THINKER_KEY"
@@ -28,19 +29,19 @@ _VOICES = ("Aiden", "Chelsie", "Ethan")
 
 
 class VllmOmniThinker(Thinker):
-    """Asks a vLLM-Omni server.
+    """Qwen3-Omni behind vLLM-Omni's streaming API; hears the user's voice itself.
 
     The user's own sound goes to the model, with the text beside it where there is some; earlier turns go as text. A
     question's seed seeds the thinker alone: the talker draws with the seed of the server's own configuration.
 
     Args:
-        url: root of its API.
+        url: root of its API, e.g. ``http://127.0.0.1:8091/v1``.
         model: the name it serves the model under; None if it serves one.
         voice: the speaker for questions that name none: Ethan, Chelsie or Aiden; None for the model's default.
         silence_s: seconds that the server may send nothing.
 
     Raises:
-        ThinkerError: `failed`; the address or the key is not one. `unsupported`; Qwen3-Omni has no such voice.
+        ThinkerError: ``failed``; the address or the key is not one. ``unsupported``; Qwen3-Omni has no such voice.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class VllmOmniThinker(Thinker):
 
     async def start(self) -> None:
         await self._service.open()
-        self._model = await self._service.choose_model(self._wanted, "--thinker-model")
+        self._model = await self._service.choose_model(self._wanted, "--set thinker.model=NAME")
         self.name = f"vllm-omni {self._model}"
 
     async def stop(self) -> None:
@@ -68,16 +69,9 @@ class VllmOmniThinker(Thinker):
             raise ThinkerError("unsupported", f"Qwen3-Omni has no voice {voice[:80]!r}. It has {', '.join(_VOICES)}.")
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
-        while True:
-            try:
-                async with contextlib.aclosing(self._told(question)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-                return
-            except TooLongError:
-                if not question.history:
-                    raise
-                question = forgetting(question)
+        async with contextlib.aclosing(until_it_fits(self._told, question)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def _told(self, question: Question) -> AsyncGenerator[Delta, None]:
         request: dict[str, Any] = {

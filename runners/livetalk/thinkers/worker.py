@@ -70,7 +70,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all answers with `failed`; returns when the thread has ended."""
+        """End all answers with ``failed``; returns when the thread has ended."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -81,8 +81,8 @@ class Worker:
         and frees what it holds; it does not wait for that.
 
         Raises:
-            ThinkerError: as the steps raise it; for anything else that they raise, what `explain` makes of it;
-                `failed` once this has been stopped.
+            ThinkerError: as the steps raise it; for anything else that they raise, what ``explain`` makes of it;
+                ``failed`` once this has been stopped.
         """
         job = _Job(steps, self._clock())
         with self._changed:

@@ -9,48 +9,46 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from livetalk.base.errors import OptionError
 from livetalk.base.rates import AUDIO_RATE, VIDEO_FPS
-from livetalk.render.checkpoint import CheckpointFiles
 from livetalk.render.config import (
     FRAMES_PER_BLOCK,
     TEMPORAL_STRIDE,
-    PositionMode,
     Size,
     StreamConfig,
     TextConfig,
     block_frames,
-    size,
 )
 from livetalk.render.encoders.speech import SpeechEncoder, SpeechStream
 from livetalk.render.model import CausalDiT
 from livetalk.render.model.block import BlockGenerator
 from livetalk.render.model.float8 import use_float8
+from livetalk.render.options import ModelChoice, SpeedOptions
 from livetalk.render.performer import Performer, SeededNoise
-from livetalk.render.pipeline import Models, load_models, random_models
 from livetalk.render.vae import WanVAE
 from livetalk.tools import cost
 
-#: Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15).
 REACHABLE = {"H100": 790e12, "H200": 790e12}
-#: Blocks left out of each measurement: the first has the reference frame, and the first two compile and capture.
+"""Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15)."""
 WARM_UP = 2
-#: Tokens of the prompt, about a hundred words; the other text rows are padding.
+"""Blocks left out of each measurement: the first has the reference frame, and the first two compile and capture."""
 PROMPT_ROWS = 128
+"""Tokens of the prompt, about a hundred words; the other text rows are padding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BenchReport:
     """Milliseconds are medians over the measured blocks, all after the window has filled."""
 
     size: str
-    weights: str  # "random" or the checkpoint's path
+    weights: str
+    """"random" or the checkpoint's path."""
     device: str
     versions: str
     threads: int
@@ -63,20 +61,28 @@ class BenchReport:
     position: str
     picture: str
     blocks: int
-    step_ms: list[float]  # each denoising step, launched one by one
-    denoise_ms: float  # all steps of a block, as a session runs them (one graph on CUDA)
+    step_ms: list[float]
+    """Each denoising step, launched one by one."""
+    denoise_ms: float
+    """All steps of a block, as a session runs them (one graph on CUDA)."""
     clean_ms: float
     decode_ms: float
-    frames_per_second: float  # steady, denoising and decoding overlapped, frames on the host
+    frames_per_second: float
+    """Steady, denoising and decoding overlapped, frames on the host."""
     realtime_factor: float
-    first_frames_ms: float  # block 0's frames on the host, from its sound being there; text and picture encoded before
-    peak_memory_bytes: int  # of the device's allocator on CUDA, of the process elsewhere
-    block_tflop: float  # as published: every denoising step and a whole clean pass
+    first_frames_ms: float
+    """Block 0's frames on the host, from its sound being there; text and picture encoded before."""
+    peak_memory_bytes: int
+    """Of the device's allocator on CUDA, of the process elsewhere."""
+    block_tflop: float
+    """As published: every denoising step and a whole clean pass."""
     decode_tflop: float
-    bound_tflops: float  # arithmetic rate the bound assumes
+    bound_tflops: float
+    """Arithmetic rate the bound assumes."""
     bound_source: str
     bound_frames_per_second: float
-    bound_share: float  # frames_per_second / bound_frames_per_second
+    bound_share: float
+    """frames_per_second / bound_frames_per_second."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -106,85 +112,31 @@ class BenchReport:
         return "\n".join(f"{name:<13} {value}" for name, value in rows)
 
 
-def bench(
-    size: str = "1.3B",
-    device: str = "cuda",
-    blocks: int = 10,
-    weights: Path | None = None,
-    *,
-    as_json: bool = False,
-    dtype: torch.dtype | None = None,
-    attention: str = "auto",
-    compiled: bool | None = None,
-    float8: bool = False,
-    window: int | None = None,
-    sink: int | None = None,
-    position: PositionMode = "bounded",
-) -> str:
-    """`measure`, as a table or as JSON."""
-    report = measure(
-        size,
-        device,
-        blocks,
-        weights,
-        dtype=dtype,
-        attention=attention,
-        compiled=compiled,
-        float8=float8,
-        window=window,
-        sink=sink,
-        position=position,
-    )
-    return report.to_json() if as_json else report.to_text()
-
-
-def measure(
-    name: str,
-    device: str,
-    blocks: int,
-    weights: Path | None = None,
-    *,
-    dtype: torch.dtype | None = None,
-    attention: str = "auto",
-    compiled: bool | None = None,
-    float8: bool = False,
-    window: int | None = None,
-    sink: int | None = None,
-    position: PositionMode = "bounded",
-) -> BenchReport:
+def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, blocks: int) -> BenchReport:
     """Time every stage of a size on a device.
 
     Args:
-        name: a size of `livetalk.render.config`.
-        device: "cpu", "cuda" or "cuda:N".
+        choice: the models and where they run.
+        stream: with a finite window.
+        speed: compiled by default on CUDA only.
         blocks: measured blocks, after warm-up.
-        weights: folder of the published checkpoints (1.3B only); without it all weights are random.
-        dtype: by default bfloat16 on CUDA, float32 elsewhere.
-        compiled: by default on CUDA only.
 
     Raises:
-        ValueError: an unknown size or kernel, no measured block, weights for a size that has none, or no such device.
+        OptionError: no measured block, or a window that never fills.
+        CheckpointError: the checkpoints can't be used.
     """
     if blocks < 1:
-        raise ValueError("at least one block must be measured")
-    chosen = size(name)
-    target = find_device(device)
-    on_cuda = target.type == "cuda"
-    dtype = dtype or (torch.bfloat16 if on_cuda else torch.float32)
-    compiled = on_cuda if compiled is None else compiled
-    stream = replace(
-        chosen.stream,
-        window=chosen.stream.window if window is None else window,
-        sink=chosen.stream.sink if sink is None else sink,
-        position=position,
-    )
+        raise OptionError("At least one block must be measured.")
     if stream.window == -1:
-        raise ValueError("The bench times a full window, and window -1 never fills; choose a number of latent frames.")
+        raise OptionError("The bench times a full window, and window -1 never fills; choose a number of latent frames.")
+    chosen, target, dtype = choice.size, torch.device(choice.device), choice.dtype
+    on_cuda = target.type == "cuda"
+    compiled = on_cuda if speed.compiled is None else speed.compiled
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(target)
-    models = find_models(chosen, weights, dtype, target, attention)
+    models = choice.load()
     dit, vae, speech = models.dit, models.vae, models.speech
-    if float8:
+    if speed.float8:
         use_float8(dit)
     if compiled:
         dit.compile_layers()
@@ -209,15 +161,15 @@ def measure(
     bound = frames * rate / (block_flop + decode_flop if on_cuda else max(block_flop, decode_flop))
     peak = torch.cuda.max_memory_allocated(target) if on_cuda else process_peak()
     return BenchReport(
-        size=name,
-        weights="random" if weights is None else str(weights),
+        size=chosen.name,
+        weights=str(choice.checkpoints or "random"),
         device=torch.cuda.get_device_name(target) if on_cuda else "cpu",
         versions=f"torch {torch.__version__}" + (f", CUDA {torch.version.cuda}" if on_cuda else ""),
         threads=torch.get_num_threads(),
         dtype=str(dtype).removeprefix("torch."),
         attention=dit.attention,
         compiled=compiled,
-        float8=float8,
+        float8=speed.float8,
         window=stream.window,
         sink=stream.sink,
         position=stream.position,
@@ -240,39 +192,9 @@ def measure(
     )
 
 
-def find_device(name: str) -> torch.device:
-    """
-    Raises:
-        ValueError: there is no such device here.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"{name!r} is no device; choose cpu, cuda or cuda:N.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("No CUDA device is visible to torch; run with --device cpu and a size for it (mid or tiny).")
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"The bench runs on cpu and cuda, not on {device.type}.")
-    return device
-
-
-def find_models(chosen: Size, weights: Path | None, dtype: torch.dtype, device: torch.device, attention: str) -> Models:
-    """The published weights in a folder, or random ones.
-
-    Raises:
-        ValueError: a folder for a size that has no published weights.
-        CheckpointError: its files cannot be used.
-    """
-    if weights is None:
-        return random_models(chosen, dtype=dtype, device=device, attention=attention)
-    if chosen.name != "1.3B":
-        raise ValueError(f"Size {chosen.name} has no published weights; leave --weights out, or choose 1.3B.")
-    return load_models(CheckpointFiles.under(Path(weights)), chosen, dtype=dtype, device=device, attention=attention)
-
-
 def _conditions(chosen: Size, stream: StreamConfig, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(0)
-    context = torch.zeros((1, TextConfig.text_len, chosen.dit.text_dim))
+    context = torch.zeros((1, TextConfig().text_len, chosen.dit.text_dim))
     context[:, :PROMPT_ROWS].normal_(generator=draw)
     reference = torch.randn((1, chosen.dit.out_dim, 1, stream.latent_height, stream.latent_width), generator=draw)
     return context.to(device, dtype), reference.to(device)
@@ -309,7 +231,7 @@ class _Clock:
 
 
 def _timed_event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    return torch.cuda.Event(enable_timing=True)
 
 
 def _inputs(generator: BlockGenerator) -> tuple[Tensor, Tensor]:

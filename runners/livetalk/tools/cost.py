@@ -11,11 +11,12 @@ from livetalk.render.model.weights import PATCH
 TAPS = PATCH[1] * PATCH[2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ForwardCost:
     """Floating-point operations of one published DiT forward over a block."""
 
-    linear: float  # the text embedding, which the published code repeats at every forward, included
+    linear: float
+    """The text embedding, which the published code repeats at every forward, included."""
     cross_attention: float
     self_attention: float
 
@@ -30,9 +31,9 @@ def attended_frames(block: int, window: int) -> int:
 
 
 def dit_forward(
-    config: DiTConfig, stream: StreamConfig, attended: int, text_len: int = TextConfig.text_len
+    config: DiTConfig, stream: StreamConfig, attended: int, text_len: int = TextConfig().text_len
 ) -> ForwardCost:
-    """One forward of a block that attends to `attended` latent frames."""
+    """One forward of a block that attends to ``attended`` latent frames."""
     d, n = config.dim, stream.tokens_per_frame
     tokens = FRAMES_PER_BLOCK * n
     layer = 2 * tokens * (6 * d * d + 2 * d * config.ffn_dim)  # q k v o, cross q o, feed-forward
@@ -46,7 +47,12 @@ def dit_forward(
 
 
 def dit_block(
-    config: DiTConfig, stream: StreamConfig, block: int, *, clean_pass: bool = True, text_len: int = TextConfig.text_len
+    config: DiTConfig,
+    stream: StreamConfig,
+    block: int,
+    *,
+    clean_pass: bool = True,
+    text_len: int = TextConfig().text_len,
 ) -> float:
     """A block as published: its denoising forwards and a whole clean pass."""
     attended = attended_frames(block, stream.window)

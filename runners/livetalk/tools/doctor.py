@@ -16,16 +16,16 @@ from livetalk.base.errors import CheckpointError
 
 Level = Literal["ok", "note", "missing"]
 
-#: What the released setting needs, in GB: weights 3.5, cache 2.8, decoder state 1.2, work space; and the text encoder's
-#: 11.4 for the moment in which a prompt is encoded.
 GPU_MEMORY_GB = 20.0
+"""What the released setting needs, in GB: weights 3.5, cache 2.8, decoder state 1.2, work space; and the text encoder's
+11.4 for the moment in which a prompt is encoded."""
 HOST_MEMORY_GB = 16.0
 CHECKPOINT_GB = 18.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `missing` keeps the published model from running in real time; a `note` does not."""
+    """One thing looked at. ``missing`` keeps the published model from running in real time; a ``note`` does not."""
 
     subject: str
     level: Level
@@ -33,7 +33,7 @@ class Finding:
 
 
 def examine(checkpoints: Path) -> list[Finding]:
-    """Everything `livetalk generate` with the published weights depends on."""
+    """Everything ``livetalk generate`` with the published weights depends on."""
     findings = [_python(), *_packages()]
     if importlib.util.find_spec("torch") is not None:
         findings += _gpu()
@@ -91,7 +91,7 @@ def _memory() -> Finding:
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (ValueError, OSError):
-        return Finding("memory", "note", "cannot be read on this system")
+        return Finding("memory", "note", "can't be read on this system")
     level: Level = "ok" if total >= HOST_MEMORY_GB else "note"
     return Finding("memory", level, f"{total:.0f} GB ({HOST_MEMORY_GB:.0f} GB are comfortable)")
 
@@ -108,7 +108,7 @@ def _codecs() -> Iterator[Finding]:
 
 def _files(root: Path) -> Iterator[Finding]:
     if any(importlib.util.find_spec(name) is None for name in ("torch", "diffusers", "transformers", "safetensors")):
-        yield Finding("checkpoints", "missing", "cannot be checked before the packages are installed")
+        yield Finding("checkpoints", "missing", "can't be checked before the packages are installed")
         return
     from livetalk.render import checkpoint
 

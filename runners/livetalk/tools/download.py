@@ -17,8 +17,9 @@ from livetalk.base.errors import LiveTalkError
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-#: The commit at which each repository was fetched into a folder. One that is not pinned below stays at its commit here.
 REVISIONS_FILE = "revisions.json"
+"""The commit at which each repository was fetched into a folder. One that is not pinned below stays at its commit
+here."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _GO_ON = (
@@ -28,16 +29,16 @@ _GO_ON = (
 
 
 class DownloadError(LiveTalkError):
-    """A repository cannot be fetched."""
+    """A repository can't be fetched."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Repository:
     """One repository of the hub and what is taken from it.
 
-    `revision` is a commit, or None where none could be established when this was written: then the commit that `main`
-    stands at is resolved once, written to `revisions.json` beside the files, and kept from then on. A pattern without
-    a `*` is a file that must be there.
+    ``revision`` is a commit, or None where none could be established when this was written: then the commit that
+    ``main`` stands at is resolved once, written to ``revisions.json`` beside the files, and kept from then on. A
+    pattern without a ``*`` is a file that must be there.
     """
 
     repo_id: str
@@ -79,7 +80,7 @@ def download(
     needed_only: bool = False,
     announce: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
-    """Fetch every repository into its folder under `root`; what is already there is kept, what was cut short goes on.
+    """Fetch every repository into its folder under ``root``; what is already there is kept, what was cut short goes on.
 
     Args:
         revisions: repository to commit, tag or branch, instead of the pinned one; a tag or branch is resolved to its
@@ -90,8 +91,8 @@ def download(
         The folders.
 
     Raises:
-        DownloadError: unknown repository in `revisions`, no space, no network, the hub refuses, `revisions.json` is not
-            readable, or files are missing afterwards.
+        DownloadError: unknown repository in ``revisions``, no space, no network, the hub refuses, ``revisions.json`` is
+            not readable, or files are missing afterwards.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -103,7 +104,7 @@ def download(
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DownloadError(f"{root} cannot be made: {error.strerror}. Choose another place with --to.") from error
+        raise DownloadError(f"{root} can't be made: {error.strerror}. Choose another place with --to.") from error
     _require_space(root, chosen)
     api, folders = HfApi(), []
     for repository in chosen:
@@ -130,10 +131,10 @@ def download(
 
 
 def fixed_commit(api: HfApi, repository: Repository, root: Path, given: str | None = None) -> str:
-    """The commit to fetch a repository at, written down in `revisions.json`; a name is resolved to its commit.
+    """The commit to fetch a repository at, written down in ``revisions.json``; a name is resolved to its commit.
 
     Raises:
-        DownloadError: `revisions.json` is not readable, or the hub names no commit.
+        DownloadError: ``revisions.json`` is not readable, or the hub names no commit.
     """
     path = root / REVISIONS_FILE
     known = _known_revisions(path)
@@ -154,7 +155,7 @@ def _known_revisions(path: Path) -> dict[str, str]:
     try:
         known = json.loads(path.read_text("utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise DownloadError(f"{path} cannot be read ({error}). Mend it, or delete it to resolve anew.") from error
+        raise DownloadError(f"{path} can't be read ({error}). Mend it, or delete it to resolve anew.") from error
     if not isinstance(known, dict) or not all(isinstance(entry, str) and entry for entry in known.values()):
         raise DownloadError(
             f"{path} is not a table of repositories and commits. Mend it, or delete it to resolve anew."

@@ -22,16 +22,18 @@ from livetalk.video.mux import SOUND_RATE, VideoWriter, require_writable
 
 SpeechMode = Literal["auto", "whole", "windows"]
 
-#: Up to this length `auto` encodes the speech as a whole, as released; memory and attention grow with the clip.
 WHOLE_CLIP_SECONDS = 60.0
+"""Up to this length ``auto`` encodes the speech as a whole, as released; memory and attention grow with the clip."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipPlan:
     """How long a clip becomes."""
 
-    frames: int  # video frames written
-    blocks: int  # generated, the last perhaps in part for nothing
+    frames: int
+    """Video frames written."""
+    blocks: int
+    """Generated, the last perhaps in part for nothing."""
 
     @property
     def latent_frames(self) -> int:
@@ -42,7 +44,7 @@ class ClipPlan:
         return self.frames / VIDEO_FPS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipReport:
     """What was made, and how fast."""
 
@@ -51,7 +53,8 @@ class ClipReport:
     seconds: float
     weights: str
     speech: str
-    first_frame_seconds: float  # from encoded picture, prompt and audio to the first block's frames
+    first_frame_seconds: float
+    """From encoded picture, prompt and audio to the first block's frames."""
     generation_seconds: float
 
     @property
@@ -60,14 +63,14 @@ class ClipReport:
 
 
 def plan_clip(samples: int, stream: StreamConfig, seconds: float | None = None) -> ClipPlan:
-    """Frames that cover the audio, or `seconds` of it (beyond its end, silence).
+    """Frames that cover the audio, or ``seconds`` of it (beyond its end, silence).
 
     Raises:
         AudioError: there is no audio.
-        SessionError: absolute positions do not reach that far, or `seconds` is no length.
+        SessionError: absolute positions do not reach that far, or ``seconds`` is no length.
     """
     if seconds is not None and not 0 < seconds < math.inf:
-        raise SessionError(f"A clip of {seconds} seconds cannot be made; give a number above 0.")
+        raise SessionError(f"A clip of {seconds} seconds can't be made; give a number above 0.")
     if not samples:
         raise AudioError("The audio holds no samples, so there is nothing to speak. Give a file with sound in it.")
     wanted = samples if seconds is None else round(seconds * AUDIO_RATE)
@@ -91,19 +94,19 @@ def generate_clip(
     audio: Path | bytes,
     prompt: str,
     output: Path,
-    seed: int = 0,
+    seed: int,
     seconds: float | None = None,
-    speech: SpeechMode = "auto",
+    speech: SpeechMode,
     overlap: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClipReport:
     """Generate and write one clip.
 
-    The frames cover the audio to its last sample; the given sound goes into the file at 48 kHz. `progress` is called
+    The frames cover the audio to its last sample; the given sound goes into the file at 48 kHz. ``progress`` is called
     after every block with the blocks written and to write.
 
     Raises:
-        LiveTalkError: an input cannot be used; nothing is written then.
+        LiveTalkError: an input can't be used; nothing is written then.
     """
     samples = read_audio(audio)
     plan = plan_clip(len(samples), stream, seconds)

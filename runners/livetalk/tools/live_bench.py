@@ -8,7 +8,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -21,25 +21,27 @@ from livetalk.live.engine import Engine
 from livetalk.live.session import Session
 from livetalk.live.settings import LiveSettings
 from livetalk.live.turns import Outcome, TurnError, TurnRecord, TurnTimings, UserTurn
-from livetalk.render.config import size
+from livetalk.render.config import StreamConfig
+from livetalk.render.options import ModelChoice, SpeedOptions
 from livetalk.thinkers.base import Thinker
 from livetalk.thinkers.script import ScriptedThinker
-from livetalk.tools.bench import find_device, find_models, process_peak
+from livetalk.tools.bench import process_peak
+from livetalk.tools.options import LiveLoad
 
-#: What the scripted thinker says, some twenty seconds of speech: long enough that blocks, not turns, are measured.
 SPEECH = (
     "Let me tell you how this works. While I speak, a model draws every picture of me, a few at a time, and each of "
     "them is on its way to you before the next ones are begun. My voice comes first; my lips have to follow it, block "
     "by block, and never fall behind. If they did, you would see me stop in the middle of a word, and that is what is "
     "counted here.",
 )
+"""What the scripted thinker says, some twenty seconds of speech: long enough that blocks, not turns, are measured."""
 _PARTS = ("thinker_first_text", "thinker_first_sound", "first_window", "first_block")
-#: Blocks of an answer that are taken before the user breaks in, where only its beginning is measured.
 _TASTE = 3
+"""Blocks of an answer that are taken before the user breaks in, where only its beginning is measured."""
 _QUESTION = "Tell me how this works, from the beginning, and take your time."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spread:
     """Of a time over many turns, in seconds."""
 
@@ -51,20 +53,21 @@ class Spread:
         return cls(statistics.median(values), float(np.percentile(values, 95)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """So many conversations at once, each answering again and again as soon as its last answer has been played."""
 
     conversations: int
-    video_s: float  # generated for all of them
+    video_s: float
+    """Generated for all of them."""
     underruns: int
     underrun_s: float
     first_frame: Spread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LiveReport:
-    """Times are those of `livetalk.live.turns.TurnTimings`: seconds after the user's turn was complete."""
+    """Times are those of ``livetalk.live.turns.TurnTimings``: seconds after the user's turn was complete."""
 
     size: str
     weights: str
@@ -80,20 +83,31 @@ class LiveReport:
     steps: int
     thinker: str
     encoder: str
-    start_s: float  # loading left out: caches, compiling, capturing
-    turns: int  # over which the times to first frame are taken, in one conversation
+    start_s: float
+    """Loading left out: caches, compiling, capturing."""
+    turns: int
+    """Over which the times to first frame are taken, in one conversation."""
     first_frame: Spread
     parts: dict[str, Spread]
-    window_to_fragment: Spread  # from the sound of the first block being there to its fragment
-    frames_per_second: float  # of one conversation alone, from its first fragment on
-    real_time_factor: float  # seconds of work per second of video, of the busiest stage
+    window_to_fragment: Spread
+    """From the sound of the first block being there to its fragment."""
+    frames_per_second: float
+    """Of one conversation alone, from its first fragment on."""
+    real_time_factor: float
+    """Seconds of work per second of video, of the busiest stage."""
     attempts: list[Attempt]
-    simultaneous: int  # the most conversations that played without an underrun
-    simultaneous_is_limit: bool  # as many as were tried
-    seconds_each: float  # how long each attempt went on
-    session_video_s: float  # of the conversation whose memory is measured
-    memory_bytes: int  # of the device's allocator on CUDA, of the process elsewhere, at its end
-    memory_drift_bytes: int  # since its first third
+    simultaneous: int
+    """The most conversations that played without an underrun."""
+    simultaneous_is_limit: bool
+    """As many as were tried."""
+    seconds_each: float
+    """How long each attempt went on."""
+    session_video_s: float
+    """Of the conversation whose memory is measured."""
+    memory_bytes: int
+    """Of the device's allocator on CUDA, of the process elsewhere, at its end."""
+    memory_drift_bytes: int
+    """Since its first third."""
     peak_memory_bytes: int
 
     def to_json(self) -> str:
@@ -137,60 +151,44 @@ class LiveReport:
 
 
 def measure(
-    name: str,
-    device: str,
+    choice: ModelChoice,
+    stream: StreamConfig,
+    speed: SpeedOptions,
+    load: LiveLoad,
     thinker: Thinker | None = None,
-    weights: Path | None = None,
     *,
-    turns: int = 30,
-    seconds: float = 30.0,
-    most: int = 4,
-    dtype: torch.dtype | None = None,
-    attention: str = "auto",
-    compiled: bool | None = None,
-    float8: bool = False,
-    window: int | None = None,
-    sink: int | None = None,
-    encoder: str = "auto",
     progress: Callable[[str], None] = lambda _: None,
 ) -> LiveReport:
     """Hold conversations with a whole engine and time them.
 
     Args:
-        name: a size of `livetalk.render.config`.
-        device: "cpu", "cuda" or "cuda:N".
+        choice: the models and where they run.
+        stream: with bounded positions.
+        speed: compiled by default on CUDA only.
+        load: what is done, for how long.
         thinker: not yet started; by default a scripted one that speaks for some twenty seconds.
-        weights: folder of the published checkpoints (1.3B only); without it all weights are random.
-        turns: turns of the conversation whose times to first frame are taken; 3 of them are heard to the end.
-        seconds: how long each number of simultaneous conversations is tried, in real time.
-        most: simultaneous conversations tried at most; the device must have room for as many.
-        dtype, compiled: as `livetalk.tools.bench.measure` has them.
         progress: told what is being done.
 
     Raises:
-        ValueError: an unknown size or kernel, nothing to measure, weights for a size that has none, or no such device.
+        CheckpointError: the checkpoints can't be used.
         ThinkerError, TurnError: the thinker is not there, or a turn went wrong.
     """
-    if turns < 3 or most < 1 or seconds <= 0:
-        raise ValueError("At least 3 turns and 1 conversation of some seconds must be measured.")
-    chosen, target = size(name), find_device(device)
+    target = torch.device(choice.device)
     on_cuda = target.type == "cuda"
-    dtype = dtype or (torch.bfloat16 if on_cuda else torch.float32)
-    stream = replace(
-        chosen.stream,
-        window=chosen.stream.window if window is None else window,
-        sink=chosen.stream.sink if sink is None else sink,
-        position="bounded",
-    )
     progress("Loading the models")
-    models = find_models(chosen, weights, dtype, target, attention)
-    compiled = on_cuda if compiled is None else compiled
-    settings = LiveSettings(stream, capacity=most, compiled=compiled, float8=float8, encoder=encoder)
+    models = choice.load()
+    settings = LiveSettings(
+        stream,
+        capacity=load.conversations,
+        compiled=on_cuda if speed.compiled is None else speed.compiled,
+        float8=speed.float8,
+        encoder=load.encoder,
+    )
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(target)
 
     engine = Engine(models, settings, thinker or ScriptedThinker(SPEECH))
-    sitting = termination.run(_sit(engine, turns, seconds, most, partial(_memory, target), progress))
+    sitting = termination.run(_sit(engine, load, partial(_memory, target), progress))
     records = sitting.records
     passed = sum(not attempt.underruns for attempt in sitting.attempts)
     parts = {
@@ -201,14 +199,14 @@ def measure(
     whole = [record for record in records if record.outcome is Outcome.completed]
     generation_s = sum((r.timings.finished_s or 0.0) - (r.timings.first_window_s or 0.0) for r in whole)
     return LiveReport(
-        size=name,
-        weights="random" if weights is None else str(weights),
+        size=choice.size.name,
+        weights=str(choice.checkpoints or "random"),
         device=torch.cuda.get_device_name(target) if on_cuda else f"cpu, {torch.get_num_threads()} thread(s)",
         versions=f"torch {torch.__version__}" + (f", CUDA {torch.version.cuda}" if on_cuda else ""),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(choice.dtype).removeprefix("torch."),
         attention=models.dit.attention,
         compiled=settings.compiled is True,
-        float8=float8,
+        float8=settings.float8,
         picture=f"{stream.width}×{stream.height}",
         window=stream.window,
         sink=stream.sink,
@@ -225,8 +223,8 @@ def measure(
         real_time_factor=statistics.median(record.real_time_factor or 0.0 for record in whole),
         attempts=sitting.attempts,
         simultaneous=passed,
-        simultaneous_is_limit=passed == most,
-        seconds_each=seconds,
+        simultaneous_is_limit=passed == load.conversations,
+        seconds_each=load.seconds,
         session_video_s=sum(record.video_s for record in records),
         memory_bytes=sitting.memory[-1],
         memory_drift_bytes=sitting.memory[-1] - sitting.memory[len(sitting.memory) // 3],
@@ -234,34 +232,29 @@ def measure(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Sitting:
     start_s: float
-    records: list[TurnRecord]  # of the conversation held alone
-    memory: list[int]  # after each of its turns
+    records: list[TurnRecord]
+    """Of the conversation held alone."""
+    memory: list[int]
+    """After each of its turns."""
     attempts: list[Attempt]
 
 
-async def _sit(
-    engine: Engine,
-    turns: int,
-    seconds: float,
-    most: int,
-    memory: Callable[[], int],
-    progress: Callable[[str], None],
-) -> _Sitting:
+async def _sit(engine: Engine, load: LiveLoad, memory: Callable[[], int], progress: Callable[[str], None]) -> _Sitting:
     try:
         progress("Reserving caches, compiling and capturing")
         began = time.perf_counter()
         await engine.start()
         start_s = time.perf_counter() - began
-        progress(f"Timing {turns} turns of one conversation")
-        records, used = await _one_conversation(engine, turns, memory)
+        progress(f"Timing {load.turns} turns of one conversation")
+        records, used = await _one_conversation(engine, load.turns, memory)
         attempts: list[Attempt] = []
-        while len(attempts) < most and not any(attempt.underruns for attempt in attempts):
+        while len(attempts) < load.conversations and not any(attempt.underruns for attempt in attempts):
             count = len(attempts) + 1
-            progress(f"{count} at once for {seconds:g} s")
-            attempts.append(await _attempt(engine, count, seconds))
+            progress(f"{count} at once for {load.seconds:g} s")
+            attempts.append(await _attempt(engine, count, load.seconds))
     finally:
         await engine.stop()
     return _Sitting(start_s, records, used, attempts)

@@ -1,8 +1,8 @@
 """Runs every case of a fixture folder through this implementation and compares with what the published code gave.
 
-A folder holds `manifest.json`, weights and one safetensors file per case, laid out as the golden fixtures of the tests.
-All dimensions, windows and timesteps are read from it. How a case is run is told by what it contains, not by its name
-(`parity_cases`); one that nobody knows how to run fails.
+A folder holds ``manifest.json``, weights and one safetensors file per case, laid out as the golden fixtures of the
+tests. All dimensions, windows and timesteps are read from it. How a case is run is told by what it contains, not by its
+name (``parity_cases``); one that nobody knows how to run fails.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from livetalk.render.encoders.text import TextEncoder
 from livetalk.render.model import CausalDiT, reference_shapes
 from livetalk.render.vae import WanVAE
 
-#: Largest absolute difference allowed in float32 on a CPU, and on a GPU with TF32 off.
 LIMIT_CPU, LIMIT_GPU = 2e-5, 1e-4
+"""Largest absolute difference allowed in float32 on a CPU, and on a GPU with TF32 off."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measurement:
-    """One comparison. `main` ones are absolute differences of floats; others are told in words beside them."""
+    """One comparison. ``main`` ones are absolute differences of floats; others are told in words beside them."""
 
     name: str
     value: float
@@ -57,7 +57,7 @@ class Measurement:
         return self.value / self.limit if self.limit and math.isfinite(self.value) else math.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """What became of one case of the manifest."""
 
@@ -108,7 +108,7 @@ class Fixtures:
             text = (folder / "manifest.json").read_text("utf-8")
             self.manifest: dict[str, Any] = json.loads(text, object_pairs_hook=_unambiguous)
         except OSError as error:
-            raise FixtureError(f"{folder / 'manifest.json'} cannot be read: {error.strerror}.") from error
+            raise FixtureError(f"{folder / 'manifest.json'} can't be read: {error.strerror}.") from error
         except ValueError as error:
             raise FixtureError(f"{folder / 'manifest.json'} is not usable JSON: {error}.") from error
         cases = self.manifest.get("cases") if isinstance(self.manifest, dict) else None
@@ -132,7 +132,7 @@ class Fixtures:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise FixtureError(f"{name} cannot be read: {error.strerror}") from error
+            raise FixtureError(f"{name} can't be read: {error.strerror}") from error
         expected = self.manifest.get("files", {}).get(name, {})
         if "bytes" in expected and len(content) != expected["bytes"]:
             raise FixtureError(f"{name} has {len(content)} bytes, not {expected['bytes']}: it was cut short or changed")
@@ -262,7 +262,7 @@ class Case:
 def run(
     folder: Path, device: torch.device | str = "cpu", progress: Callable[[str], None] | None = None
 ) -> list[CaseResult]:
-    """Run every case of the folder's manifest; a case that cannot be run is a failed one.
+    """Run every case of the folder's manifest; a case that can't be run is a failed one.
 
     Raises:
         FixtureError: the folder has no readable manifest, or no cases.

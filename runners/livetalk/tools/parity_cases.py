@@ -1,4 +1,4 @@
-"""How each kind of fixture case is run; `parity` hands them their tensors."""
+"""How each kind of fixture case is run; ``parity`` hands them their tensors."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from livetalk.render.performer import generate_latents
 from livetalk.render.vae import to_uint8, to_unit
 from livetalk.tools.parity import Case
 
-#: One forward in bfloat16 against float32: largest and root-mean-square difference.
 BF16_LARGEST, BF16_RMS = 0.12, 0.02
-#: uint8 frames: largest difference, and share of values that may differ at all.
+"""One forward in bfloat16 against float32: largest and root-mean-square difference."""
 UINT8_LARGEST, UINT8_SHARE = 1.0, 5e-4
+"""uint8 frames: largest difference, and share of values that may differ at all."""
 _BF16_STEP = 2.0**-7  # spacing of bfloat16 numbers, relative
 
 Runner = Callable[[Case], None]
@@ -202,7 +202,7 @@ def _calls(
 
 
 def _snapshot(case: Case, label: str, cache: AnchoredKVCache) -> dict[str, Tensor]:
-    """The cache of every layer that the case holds under `label`."""
+    """The cache of every layer that the case holds under ``label``."""
     out = {}
     for name in case:
         if found := re.fullmatch(re.escape(label) + r"\.([kv])\.(\d+)", name):
@@ -278,7 +278,7 @@ class _Activations:
         self._seen = dict(self._kept)
 
     def named(self, case: Case, prefix: str, shape: torch.Size) -> list[tuple[str, Tensor]]:
-        """Activations the case holds under `prefix`, in the published layout."""
+        """Activations the case holds under ``prefix``, in the published layout."""
         out = []
         for name in case:
             value = self._seen.get(name.removeprefix(prefix)) if name.startswith(prefix) else None

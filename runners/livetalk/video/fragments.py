@@ -32,23 +32,23 @@ _TICKS_PER_FRAME = 1_000
 class FragmentWriter:
     """Codes a clip block by block into H.264 and AAC; no call waits for a later block.
 
-    `init_segment`, then what each `write` returns, then what `finish` returns, make up a whole MP4; so do any first few
-    of them. Each fragment begins with an IDR picture and holds its block's frames; the AAC coder looks ahead, so the
-    last 43 to 64 ms of a block's sound come with the next fragment, at the very end with `finish`. Calls must not
-    overlap, but may come from different threads.
+    ``init_segment``, then what each ``write`` returns, then what ``finish`` returns, make up a whole MP4; so do any
+    first few of them. Each fragment begins with an IDR picture and holds its block's frames; the AAC coder looks ahead,
+    so the last 43 to 64 ms of a block's sound come with the next fragment, at the very end with ``finish``. Calls must
+    not overlap, but may come from different threads.
 
     Opening an encoder takes some milliseconds, on hardware much longer: make the writer before its first block is due.
 
     Args:
-        width: of the frames, even. `height` likewise.
+        width: of the frames, even. ``height`` likewise.
         fps: frames per second; must divide the sound's rate.
         sound_rate: one that AAC knows, such as 48 kHz.
-        encoder: `auto`, or one of FFmpeg's that `livetalk.video.h264` knows.
-        metadata: `title` and `comment`.
+        encoder: ``auto``, or one of FFmpeg's that ``livetalk.video.h264`` knows.
+        metadata: ``title`` and ``comment``.
 
     Raises:
-        EncoderError: the encoder cannot be used on this machine.
-        ValueError: a size or rate that cannot be coded, or other metadata.
+        EncoderError: the encoder can't be used on this machine.
+        ValueError: a size or rate that can't be coded, or other metadata.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class FragmentWriter:
 
     @property
     def init_segment(self) -> bytes:
-        """What a client must have before the first fragment (`ftyp` and `moov`)."""
+        """What a client must have before the first fragment (``ftyp`` and ``moov``)."""
         return self._init_segment
 
     @property
     def mime(self) -> str:
-        """The media type with the codecs parameter of RFC 6381, as `MediaSource` wants it."""
+        """The media type with the codecs parameter of RFC 6381, as ``MediaSource`` wants it."""
         return self._mime
 
     @property
@@ -95,7 +95,7 @@ class FragmentWriter:
         return self._frames
 
     def write(self, frames: Frames, sound: Sound) -> bytes:
-        """Code one block and return its fragment (`moof` and `mdat`).
+        """Code one block and return its fragment (``moof`` and ``mdat``).
 
         Args:
             frames: uint8 RGB [T, H, W, 3], T at least 1.

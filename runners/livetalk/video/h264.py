@@ -40,10 +40,10 @@ class H264Encoder:
     """One stream of pictures.
 
     Args:
-        name: an encoder of FFmpeg's that `SOFTWARE` or `HARDWARE` names.
+        name: an encoder of FFmpeg's that ``SOFTWARE`` or ``HARDWARE`` names.
 
     Raises:
-        EncoderError: it cannot be opened on this machine.
+        EncoderError: it can't be opened on this machine.
         ValueError: an odd size, which 4:2:0 colour does not have.
     """
 
@@ -73,7 +73,7 @@ class H264Encoder:
         except (av.error.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise EncoderError(
-                f"The video encoder {name} cannot be used on this machine ({reason}). Choose auto or {SOFTWARE}."
+                f"The video encoder {name} can't be used on this machine ({reason}). Choose auto or {SOFTWARE}."
             ) from error
 
     def encode(self, frames: Frames) -> list[bytes]:
@@ -104,18 +104,18 @@ def macroblock_tree(width: int) -> dict[str, str]:
 
     Where a processor has AVX-512, x264 (build 165) takes a row of the tree eight macroblocks at a time, and at the end
     of a row whose number of them is no multiple of eight it reads memory that nothing has written: the same pictures
-    then come out differently each time. Such widths do without the tree; for the same `crf` their files are better and
-    up to twice as large. Without delay, as `H264Encoder` codes, there is no tree. (`interbench.media.encoding` has a
-    copy.)
+    then come out differently each time. Such widths do without the tree; for the same ``crf`` their files are better
+    and up to twice as large. Without delay, as ``H264Encoder`` codes, there is no tree. (``interbench.media.encoding``
+    has a copy.)
     """
     return {"mbtree": "1" if -(-width // 16) % 8 == 0 else "0"}
 
 
 def open_encoder(width: int, height: int, fps: int, name: str = "auto") -> H264Encoder:
-    """The named encoder; for `auto` the first of `HARDWARE` that really codes pictures here, else `SOFTWARE`.
+    """The named encoder; for ``auto`` the first of ``HARDWARE`` that really codes pictures here, else ``SOFTWARE``.
 
     Raises:
-        EncoderError: the named one cannot be used here.
+        EncoderError: the named one can't be used here.
     """
     if name != "auto":
         return H264Encoder(width, height, fps, name)

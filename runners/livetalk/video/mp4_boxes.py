@@ -22,7 +22,7 @@ _LANGUAGE = 0x55C4  # "und" in three five-bit letters (8.4.2.3)
 _TAGS = {"title": b"\xa9nam", "comment": b"\xa9cmt"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoTrack:
     """Width and height in pixels, ticks per second, and the parameter sets without start codes."""
 
@@ -33,7 +33,7 @@ class VideoTrack:
     pps: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SoundTrack:
     """A mono AAC track.
 
@@ -50,7 +50,7 @@ class SoundTrack:
     priming: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One coded picture or AAC frame: its bytes and how long it lasts, in ticks of its track."""
 
@@ -59,9 +59,9 @@ class Sample:
     sync: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
-    """Consecutive samples of one track; `start` is the decode time of the first, in ticks."""
+    """Consecutive samples of one track; ``start`` is the decode time of the first, in ticks."""
 
     track: int
     start: int
@@ -69,10 +69,10 @@ class Run:
 
 
 def init_segment(video: VideoTrack, sound: SoundTrack, metadata: Mapping[str, str] | None = None) -> bytes:
-    """`ftyp` and `moov`: all that a player needs before the first fragment.
+    """``ftyp`` and ``moov``: all that a player needs before the first fragment.
 
     Args:
-        metadata: `title` and `comment`, readable in every common player.
+        metadata: ``title`` and ``comment``, readable in every common player.
 
     Raises:
         ValueError: metadata of another name.
@@ -84,7 +84,7 @@ def init_segment(video: VideoTrack, sound: SoundTrack, metadata: Mapping[str, st
 
 
 def fragment(sequence: int, runs: Sequence[Run]) -> bytes:
-    """`moof` and `mdat` with the samples of each run, one run after the other (8.8.4 … 8.8.8).
+    """``moof`` and ``mdat`` with the samples of each run, one run after the other (8.8.4 … 8.8.8).
 
     Args:
         sequence: number of the fragment, from 1 on.
@@ -117,13 +117,13 @@ def parameter_sets(annex_b: bytes) -> tuple[bytes, bytes]:
 def length_prefixed(annex_b: bytes) -> bytes:
     """A coded picture as it stands in an MP4 (14496-15 5.3.4.2): each unit after its length instead of a start code.
 
-    Parameter sets and delimiters are left out, since `avc1` samples must not repeat what the sample entry says.
+    Parameter sets and delimiters are left out, since ``avc1`` samples must not repeat what the sample entry says.
     """
     return b"".join(struct.pack(">I", len(unit)) + unit for unit in _units(annex_b) if unit[0] & 0x1F not in (7, 8, 9))
 
 
 def codecs(video: VideoTrack) -> str:
-    """The codecs parameter of RFC 6381 for the two tracks, `avc1.64001F, mp4a.40.2` for example."""
+    """The codecs parameter of RFC 6381 for the two tracks, ``avc1.64001F, mp4a.40.2`` for example."""
     return f"avc1.{video.sps[1:4].hex().upper()}, mp4a.40.2"
 
 
@@ -227,7 +227,7 @@ def _descriptor(tag: int, content: bytes) -> bytes:
 def _user_data(metadata: Mapping[str, str]) -> bytes:
     """Notes in the layout of iTunes, which every common player reads."""
     if unknown := sorted(set(metadata) - set(_TAGS)):
-        raise ValueError(f"metadata {', '.join(unknown)} cannot be written: {', '.join(_TAGS)} can")
+        raise ValueError(f"metadata {', '.join(unknown)} can't be written: {', '.join(_TAGS)} can")
     notes = (
         _box(_TAGS[name], _box(b"data", struct.pack(">II", 1, 0), text.encode())) for name, text in metadata.items()
     )

@@ -40,7 +40,7 @@ def require_writable(path: Path) -> None:
             partial.touch()
             partial.unlink()
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another --output.") from error
+        raise OutputError(f"{path} can't be written: {error.strerror}. Choose another --output.") from error
 
 
 def _partial(path: Path) -> Path:
@@ -57,7 +57,7 @@ class VideoWriter:
     Args:
         path: the MP4 to write.
         sound: mono float32 at 48 kHz; what outlasts the frames is cut. None for a silent clip.
-        metadata: written into the file, for example `comment`.
+        metadata: written into the file, for example ``comment``.
 
     Raises:
         OutputError: nothing can be written there.

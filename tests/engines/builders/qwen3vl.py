@@ -81,7 +81,9 @@ def make_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 def make_model(tokenizer: PreTrainedTokenizerFast, moe: bool) -> torch.nn.Module:
     def token(name: str) -> int:
-        return int(tokenizer.convert_tokens_to_ids(name))
+        found = tokenizer.convert_tokens_to_ids(name)
+        assert isinstance(found, int)
+        return found
 
     text: dict[str, Any] = {
         "vocab_size": (len(tokenizer) + 63) // 64 * 64,
@@ -117,7 +119,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, moe: bool) -> torch.nn.Module
         "num_position_embeddings": 2304,
         "deepstack_visual_indexes": [0],
     }
-    common = {
+    common: dict[str, Any] = {
         "image_token_id": token("<|image_pad|>"),
         "video_token_id": token("<|video_pad|>"),
         "vision_start_token_id": token("<|vision_start|>"),
@@ -125,7 +127,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, moe: bool) -> torch.nn.Module
         "tie_word_embeddings": False,
     }
     torch.manual_seed(0)
-    model: torch.nn.Module
+    model: Any
     if moe:
         text |= {
             "num_experts": 4,
@@ -139,7 +141,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast, moe: bool) -> torch.nn.Module
         model = Qwen3VLMoeForConditionalGeneration(config)
     else:
         model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **common))
-    return model.to(torch.bfloat16).eval()
+    ready: torch.nn.Module = model.to(torch.bfloat16).eval()
+    return ready
 
 
 def transpose_experts(file: Path) -> None:
@@ -172,7 +175,7 @@ def save_processors(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
 def make(folder: Path, *, moe: bool) -> None:
     folder.mkdir(parents=True)
     tokenizer = make_tokenizer(folder)
-    model = make_model(tokenizer, moe)
+    model: Any = make_model(tokenizer, moe)
     ends = [tokenizer.convert_tokens_to_ids(name) for name in ("<|im_end|>", "<|endoftext|>")]
     model.generation_config.update(bos_token_id=ends[1], pad_token_id=ends[1], eos_token_id=ends)
     model.save_pretrained(folder)

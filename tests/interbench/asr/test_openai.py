@@ -10,6 +10,7 @@ import logging
 import wave
 from collections.abc import AsyncIterator, Callable
 from email import message_from_bytes
+from email.message import Message
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,10 @@ class Server:
                 parts = message_from_bytes(f"content-type: {headers['content-type']}\r\n\r\n".encode() + body)
                 payload = parts.get_payload()
                 assert isinstance(payload, list)
+                sections = [part for part in payload if isinstance(part, Message)]
                 form = {
                     str(part.get_param("name", header="content-disposition")): part.get_payload(decode=True)
-                    for part in payload
+                    for part in sections
                 }
                 self.forms.append(form)  # type: ignore[arg-type]
                 self.keys.append(str(headers.get("authorization")))

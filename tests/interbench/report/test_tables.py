@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -18,14 +21,14 @@ from interbench.report.comparisons import render_comparison, render_comparison_r
 from interbench.report.grid import Mark, rank_marks
 from interbench.report.rows import Speed
 from interbench.report.tables import FORMATS, View, build_table, render, render_rich, table_from_csv
-from interbench.stats import KEYS, Expected, JudgeLabel, ReferencePool, compare, make_pool
+from interbench.stats import KEYS, Expected, JudgeLabel, ReferencePool, Scores, compare, make_pool
 
 JUDGE = JudgeLabel(name="Qwen3-VL-30B", identity="4f2a")
 NASTY = r"a|b_c%d&e$f#g{h}i~j^k\l`m*n<o>[p]"
 
 
 @pytest.fixture
-def table(make_scores):
+def table(make_scores: Callable[..., Scores]) -> Any:
     scores = make_scores(
         {
             "good": {"EA": [8, 9, 9, 7], "SR": [5, 5, 5, 5]},
@@ -45,10 +48,11 @@ def table(make_scores):
     )
 
 
-def shown(renderable, width: int = 200) -> str:
-    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system="standard")
+def shown(renderable: Any, width: int = 200) -> str:
+    file = io.StringIO()
+    console = Console(width=width, file=file, force_terminal=True, color_system="standard")
     console.print(renderable)
-    return console.file.getvalue()
+    return file.getvalue()
 
 
 def cells(line: str) -> list[str]:
@@ -61,7 +65,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return [dict(zip(cells(header), cells(line), strict=True)) for line in lines]
 
 
-def test_markdown(table):
+def test_markdown(table: Any) -> None:
     text = render(table, "md", View(all_columns=True))
     lines = text.splitlines()
     assert cells(lines[0]) == ["System", "FPS", "Latency s", "First speech s", *KEYS, "Mean", "Rank", "Coverage"]
@@ -80,7 +84,7 @@ def test_markdown(table):
     assert "Turns without a time to first speech, left out of its median: silent 3." in text
 
 
-def test_published_rows_are_quoted_beneath_and_never_marked(table):
+def test_published_rows_are_quoted_beneath_and_never_marked(table: Any) -> None:
     lines = render(table, "md").splitlines()
     figures = "24.82 1.16 – 59.54 60.42 87.26 56.32 72.02 81.27 75.20 72.65 81.59"
     livetalk = rows_of(render(table, "md"))[-1]
@@ -96,7 +100,7 @@ def test_published_rows_are_quoted_beneath_and_never_marked(table):
     assert not {row.system for row in PUBLISHED} & set(table.pool.systems)
 
 
-def test_json_is_documented_shape_and_full_precision(table, protocol):
+def test_json_is_documented_shape_and_full_precision(table: Any, protocol: Callable[..., dict[str, float]]) -> None:
     document = json.loads(render(table, "json"))
     assert list(document) == [
         "schema", "judge", "pool", "intervals", "columns", "systems", "published", "repeats", "notes"
@@ -132,7 +136,7 @@ def test_json_is_documented_shape_and_full_precision(table, protocol):
     ]  # fmt: skip
 
 
-def test_csv_carries_full_precision_and_names_intact(make_scores):
+def test_csv_carries_full_precision_and_names_intact(make_scores: Callable[..., Scores]) -> None:
     names = [NASTY, '=1+2,"x"', "line\nbreak"]
     scores = make_scores({name: {"EA": [n, n + 1, n * n]} for n, name in enumerate(names)})
     table = build_table(scores, expected=Expected.from_scores(scores), judge=JUDGE, published=True)
@@ -156,7 +160,7 @@ def test_csv_carries_full_precision_and_names_intact(make_scores):
     assert (rows[5]["latency_s"], rows[5]["EA"], rows[5]["EA_scored"], rows[5]["scored"]) == ("1.16", "59.54", "", "")
 
 
-def test_latex_is_whole_and_escaped(make_scores):
+def test_latex_is_whole_and_escaped(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({NASTY: {"EA": [1, 2]}, "* starred--name": {"EA": [3, 4]}})
     table = build_table(scores, expected=Expected.from_scores(scores), published=True)
     text = render(table, "latex", View(intervals=True))
@@ -177,7 +181,7 @@ def test_latex_is_whole_and_escaped(make_scores):
     assert bare.count("{") == bare.count("}")
 
 
-def test_markdown_and_terminal_escape_names(make_scores):
+def test_markdown_and_terminal_escape_names(make_scores: Callable[..., Scores]) -> None:
     name = "x|y`z`<b>\x1b[31m\u202eevil\n| row"
     scores = make_scores({name: {"EA": [1, 2]}, "[bold]b[/bold]": {"EA": [3, 4]}})
     table = build_table(scores, expected=Expected.from_scores(scores))
@@ -190,7 +194,7 @@ def test_markdown_and_terminal_escape_names(make_scores):
     assert "[bold]b[/bold]" in text
 
 
-def test_terminal_marks_and_fits_its_width(table):
+def test_terminal_marks_and_fits_its_width(table: Any) -> None:
     wide = shown(render_rich(table))
     assert re.search(r"\x1b\[1m\d+\.\d\d", wide)
     assert re.search(r"\x1b\[4m\d+\.\d\d", wide)
@@ -202,7 +206,7 @@ def test_terminal_marks_and_fits_its_width(table):
         assert text.count(f"8/{5 * len(KEYS)}") == 2
 
 
-def test_precision(table):
+def test_precision(table: Any) -> None:
     figure = table.rows[0].figures["EA"].percentile
     assert f"**{figure:.5f}**" in render(table, "md", View(precision=5))
     assert f"**{figure:.0f}**" in render(table, "md", View(precision=0))
@@ -212,12 +216,12 @@ def test_precision(table):
         with pytest.raises(UsageError, match="precision"):
             render(table, "md", View(precision=precision))
     with pytest.raises(UsageError, match="md, csv, latex, json"):
-        render(table, "html")
+        render(table, "html")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'XX' is not a dimension"):
         View(dimensions=("EA", "XX"))
 
 
-def test_intervals_on_request(table, make_scores):
+def test_intervals_on_request(table: Any, make_scores: Callable[..., Scores]) -> None:
     figure = table.rows[0].figures["EA"]
     assert f"**{figure.percentile:.2f}** [{figure.lo:.2f}, {figure.hi:.2f}]" in render(
         table, "md", View(intervals=True)
@@ -237,7 +241,7 @@ def test_intervals_on_request(table, make_scores):
         compare(scores, "a", "b", seed=-1)
 
 
-def test_seed_and_replicates_are_followed(make_scores):
+def test_seed_and_replicates_are_followed(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({"a": {"EA": [1, 5, 2, 8]}, "b": {"EA": [2, 4, 4, 4]}})
     plan = Expected.from_scores(scores)
     one, same, other = (build_table(scores, expected=plan, seed=seed, replicates=100) for seed in (1, 1, 2))
@@ -260,11 +264,11 @@ def test_seed_and_replicates_are_followed(make_scores):
         ([], True, []),
     ],
 )
-def test_marks(values, highest, marks):
+def test_marks(values: list[float | None], highest: bool, marks: list[Mark | None]) -> None:
     assert rank_marks(values, highest=highest) == marks
 
 
-def test_an_offline_judge_is_called_incomparable_everywhere(make_scores):
+def test_an_offline_judge_is_called_incomparable_everywhere(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({"a": {"EA": [1, 5]}, "b": {"EA": [2, 4]}})
     offline = JudgeLabel(name="signals", identity="77", comparable=False)
     table = build_table(scores, expected=Expected.from_scores(scores), judge=offline)
@@ -275,7 +279,7 @@ def test_an_offline_judge_is_called_incomparable_everywhere(make_scores):
     assert "signals" in render(table, "csv")
 
 
-def test_a_reference_keeps_figures_still_when_a_system_joins(make_scores):
+def test_a_reference_keeps_figures_still_when_a_system_joins(make_scores: Callable[..., Scores]) -> None:
     pair = {"a": {"EA": [1, 5, 4]}, "b": {"EA": [2, 4, 8]}}
     two, three = make_scores(pair), make_scores({**pair, "c": {"EA": [9, 9, 10]}})
     before = build_table(two, expected=Expected.from_scores(two), judge=JUDGE)
@@ -296,7 +300,7 @@ def test_a_reference_keeps_figures_still_when_a_system_joins(make_scores):
     assert "could not be checked" in render(unknown, "md")
 
 
-def test_a_table_of_nothing_has_dashes(make_scores):
+def test_a_table_of_nothing_has_dashes(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({"a": {"EA": [None, None]}})
     table = build_table(scores, expected=Expected.from_scores(scores))
     (row,) = rows_of(render(table, "md", View(all_columns=True)))
@@ -309,7 +313,7 @@ def test_a_table_of_nothing_has_dashes(make_scores):
         build_table(scores, expected=Expected.product(["a"], ["s0"]))
 
 
-def test_from_csv(csv_file):
+def test_from_csv(csv_file: Callable[..., Path]) -> None:
     lines = [
         f"{name},s{n},{key},{n * 2 + bonus}" for name, bonus in (("a", 0), ("b", 1)) for n in range(3) for key in KEYS
     ]
@@ -325,7 +329,7 @@ def test_from_csv(csv_file):
         assert render(table, kind).endswith("\n")
 
 
-def test_comparison_formats(make_scores):
+def test_comparison_formats(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({"a|b": {"EA": [1, 5, 4]}, "c": {"EA": [2, 4, 8]}})
     comparison = compare(scores, "a|b", "c", judge=JUDGE)
     row = comparison.dimensions[0]
@@ -351,10 +355,12 @@ def test_comparison_formats(make_scores):
     assert f"{row.difference:+.2f}" in shown(render_comparison_rich(comparison))
     assert make_pool(scores).systems == comparison.pool.systems
     with pytest.raises(UsageError):
-        render_comparison(comparison, "html")
+        render_comparison(comparison, "html")  # type: ignore[arg-type]
 
 
-def test_reference_round_trip_through_a_file_gives_the_same_table(make_scores, tmp_path):
+def test_reference_round_trip_through_a_file_gives_the_same_table(
+    make_scores: Callable[..., Scores], tmp_path: Path
+) -> None:
     scores = make_scores({"a": {"EA": [0.1, 0.7, 0.3]}, "b": {"EA": [0.2, 0.4, 0.8]}})
     plan = Expected.from_scores(scores)
     table = build_table(scores, expected=plan, judge=JUDGE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
@@ -20,7 +23,7 @@ from interbench.stats import (
 from interbench.stats import bootstrap as module
 
 
-def replicate(scores: Scores, replicates: int, seed: int = 0, **options) -> np.ndarray:
+def replicate(scores: Scores, replicates: int, seed: int = 0, **options: Any) -> np.ndarray:
     cells = scores.cells.select(scores.cells.scored)
     options.setdefault("pool", make_pool(scores))
     return bootstrap_means(
@@ -34,7 +37,7 @@ def replicate(scores: Scores, replicates: int, seed: int = 0, **options) -> np.n
     )
 
 
-def naive(scores: Scores, protocol, replicates: int, seed: int = 0) -> np.ndarray:
+def naive(scores: Scores, protocol: Callable[..., dict[str, float]], replicates: int, seed: int = 0) -> np.ndarray:
     """Draws the same scenarios and applies the protocol to the rows that each replicate then holds."""
     rng = np.random.default_rng(seed)
     cells = scores.cells.select(scores.cells.scored)
@@ -52,7 +55,7 @@ def naive(scores: Scores, protocol, replicates: int, seed: int = 0) -> np.ndarra
                 )
             ]
             for system, figure in (protocol(rows) if rows else {}).items():
-                means[r, system, d] = figure
+                means[r, int(system), d] = figure
     return means
 
 
@@ -75,21 +78,23 @@ def ragged() -> Scores:
     return Scores.from_records(records)
 
 
-def test_every_replicate_is_the_protocol_on_resampled_scenarios(ragged, protocol):
+def test_every_replicate_is_the_protocol_on_resampled_scenarios(
+    ragged: Scores, protocol: Callable[..., dict[str, float]]
+) -> None:
     fast, slow = replicate(ragged, 60), naive(ragged, protocol, 60)
     assert np.array_equal(np.isnan(fast), np.isnan(slow))
     assert np.isnan(fast[:, 2, 0]).any(), "the system with few scenarios is absent from some replicates"
     assert np.nanmax(np.abs(fast - slow)) < 1e-9
 
 
-def test_chunks_change_nothing(ragged, monkeypatch):
+def test_chunks_change_nothing(ragged: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replicate(ragged, 50)
     monkeypatch.setattr(module, "_CHUNK", 70)
     assert replicate(ragged, 50) == pytest.approx(whole, abs=1e-10, nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "one outlier"])
-def test_the_grid_for_large_continuous_pools_is_close(kind, monkeypatch):
+def test_the_grid_for_large_continuous_pools_is_close(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     shape = (4, 600)
     value = {
@@ -107,7 +112,7 @@ def test_the_grid_for_large_continuous_pools_is_close(kind, monkeypatch):
     assert 0 < worst < (0.01 if kind == "one outlier" else 0.001)
 
 
-def test_a_frozen_pool_stays_as_it_is(make_scores):
+def test_a_frozen_pool_stays_as_it_is(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({"a": {"EA": [1, 2, 3, 4, 5, 6]}, "b": {"EA": [2, 2, 3, 5, 6, 9]}})
     pool = make_pool(scores)
     frozen = replicate(scores, 500, frozen=True)
@@ -118,12 +123,12 @@ def test_a_frozen_pool_stays_as_it_is(make_scores):
     assert frozen[:, :, 0] == pytest.approx(percentile[:, drawn].mean(axis=2).T, abs=1e-10)
 
 
-def test_seeds(ragged):
+def test_seeds(ragged: Scores) -> None:
     assert np.array_equal(replicate(ragged, 30, seed=3), replicate(ragged, 30, seed=3), equal_nan=True)
     assert not np.array_equal(replicate(ragged, 30, seed=3), replicate(ragged, 30, seed=4), equal_nan=True)
 
 
-def test_interval_leaves_out_replicates_without_the_system():
+def test_interval_leaves_out_replicates_without_the_system() -> None:
     means = np.array([[1.0, np.nan, np.nan], [2.0, 5.0, np.nan], [3.0, 7.0, np.nan]])
     low, high = interval(means)
     assert low[0] == pytest.approx(1.05)
@@ -133,12 +138,12 @@ def test_interval_leaves_out_replicates_without_the_system():
     assert np.isnan(high[2])
 
 
-def test_number_of_replicates_falls_with_the_pool():
+def test_number_of_replicates_falls_with_the_pool() -> None:
     sizes = (0, 9_000, 100_000, 400_000, 1_000_000, 10**8)
     assert [replicates_for(size) for size in sizes] == [2000, 2000, 2000, 500, 200, 200]
 
 
-def test_intervals_cover_the_truth():
+def test_intervals_cover_the_truth() -> None:
     """Simulated systems whose true mean percentile is known from 40,000 scenarios; nominal coverage is 95 %."""
 
     def draw(rng: np.random.Generator, scenarios: int) -> np.ndarray:

@@ -22,7 +22,7 @@ def scores() -> Scores:
     )
 
 
-def test_gaps_have_reasons_and_denominators_stay(scores):
+def test_gaps_have_reasons_and_denominators_stay(scores: Scores) -> None:
     coverage = measure_coverage(scores, Expected.product(["a", "b", "unseen"], ["s0", "s1", "s2", "s3"]))
     a = coverage["a"]["EA"]
     assert (a.scored, a.expected) == (1, 4)
@@ -36,13 +36,13 @@ def test_gaps_have_reasons_and_denominators_stay(scores):
             assert sum(cell.missing.values()) == cell.expected - cell.scored
 
 
-def test_without_a_plan_every_scenario_and_dimension_is_expected_of_everyone(scores):
+def test_without_a_plan_every_scenario_and_dimension_is_expected_of_everyone(scores: Scores) -> None:
     coverage = measure_coverage(scores, Expected.from_scores(scores))
     assert {cell.expected for row in coverage.values() for cell in row.values()} == {3}
     assert set(coverage["b"]) == set(KEYS)
 
 
-def test_dimensions_outside_the_plan_are_not_expected(scores):
+def test_dimensions_outside_the_plan_are_not_expected(scores: Scores) -> None:
     coverage = measure_coverage(scores, Expected.product(["a", "b"], ["s0", "s1", "s2"], ["EA", "NI"]))
     assert (coverage["a"]["OIE"].expected, coverage["a"]["OIE"].missing) == (0, {})
 
@@ -55,6 +55,6 @@ def test_dimensions_outside_the_plan_are_not_expected(scores):
         (Expected.product(["a", "b"], ["s0", "s1", "s2"], ["EA"]), r"scores for NI"),
     ],
 )
-def test_scores_outside_the_plan_are_refused(scores, plan, message):
+def test_scores_outside_the_plan_are_refused(scores: Scores, plan: Expected, message: str) -> None:
     with pytest.raises(ScoresError, match=message):
         measure_coverage(scores, plan)

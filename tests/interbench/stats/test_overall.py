@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from interbench.stats import compare, mean_of_dimensions, ranks
+from interbench.stats import Scores, compare, mean_of_dimensions, ranks
 
 
 def test_a_mean_over_some_of_the_dimensions_is_no_mean() -> None:
@@ -27,11 +29,15 @@ def test_a_mean_over_some_of_the_dimensions_is_no_mean() -> None:
         ([], []),
     ],
 )
-def test_systems_tie_unless_an_interval_lies_wholly_above(intervals, expected) -> None:
+def test_systems_tie_unless_an_interval_lies_wholly_above(
+    intervals: list[tuple[float, float] | None], expected: list[int | None]
+) -> None:
     assert ranks(intervals) == expected
 
 
-def test_the_smallest_p_is_reached_by_the_largest_difference_and_never_passed(make_scores) -> None:
+def test_the_smallest_p_is_reached_by_the_largest_difference_and_never_passed(
+    make_scores: Callable[..., Scores],
+) -> None:
     for scenarios, p in ((3, 0.25), (6, 2 / 64)):
         rising = [float(n) for n in range(1, scenarios + 1)]
         apart = make_scores(
@@ -42,7 +48,7 @@ def test_the_smallest_p_is_reached_by_the_largest_difference_and_never_passed(ma
         assert comparison.smallest_p_holm == 2 * p == min(r.p_holm for r in comparison.dimensions if r.p_holm)
 
 
-def test_with_random_exchanges_too(make_scores) -> None:
+def test_with_random_exchanges_too(make_scores: Callable[..., Scores]) -> None:
     rising = [float(n) for n in range(20)]
     comparison = compare(
         make_scores({"a": {"EA": [n + 100 for n in rising]}, "b": {"EA": rising}}), "a", "b", permutations=99

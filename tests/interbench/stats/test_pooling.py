@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ def figures(scores: Scores) -> np.ndarray:
     return system_means(percentiles(cells, make_pool(scores)), cells, len(scores.systems))
 
 
-def test_dimensions_begin_with_the_published_ones_in_their_order():
+def test_dimensions_begin_with_the_published_ones_in_their_order() -> None:
     published = DIMENSIONS[: len(PUBLISHED_KEYS)]
     assert [d.key for d in published] == ["EA", "NI", "MVC", "CN", "SR", "IC", "LC", "CU", "OIE"]
     assert [d.group for d in published] == ["visual"] * 4 + ["content"] * 5
@@ -29,7 +31,7 @@ def test_dimensions_begin_with_the_published_ones_in_their_order():
         dimension("mvc")
 
 
-def test_golden_example_worked_by_hand(make_scores):
+def test_golden_example_worked_by_hand(make_scores: Callable[..., Scores]) -> None:
     # Pool 2 4 4 4 5 5 7 9: mu 5, population sigma 2, so z is -1.5 and -0.5 (thrice) against 0, 0, 1 and 2.
     scores = make_scores({"a": {"EA": [2, 4, 4, 4]}, "b": {"EA": [5, 5, 7, 9]}})
     pool = make_pool(scores)
@@ -47,7 +49,9 @@ def test_golden_example_worked_by_hand(make_scores):
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), values), min_size=1, max_size=40))
-def test_agrees_with_an_independent_reading(protocol, pairs):
+def test_agrees_with_an_independent_reading(
+    protocol: Callable[..., dict[str, float]], pairs: list[tuple[str, float]]
+) -> None:
     records = [ScoreRecord(system, f"s{number}", "SR", value) for number, (system, value) in enumerate(pairs)]
     scores = Scores.from_records(records)
     expected = protocol((r.system, r.score) for r in records)
@@ -58,7 +62,9 @@ def test_agrees_with_an_independent_reading(protocol, pairs):
 
 
 @given(st.lists(st.integers(0, 10), min_size=4, max_size=30), st.floats(0.01, 100), st.floats(-100, 100))
-def test_rescaling_raw_scores_changes_nothing(make_scores, raw, factor, shift):
+def test_rescaling_raw_scores_changes_nothing(
+    make_scores: Callable[..., Scores], raw: list[float], factor: float, shift: float
+) -> None:
     half = len(raw) // 2
     plain = make_scores({"a": {"EA": raw[:half]}, "b": {"EA": raw[half:]}})
     scaled = make_scores(
@@ -68,7 +74,7 @@ def test_rescaling_raw_scores_changes_nothing(make_scores, raw, factor, shift):
 
 
 @given(st.permutations(range(12)))
-def test_order_of_rows_changes_nothing(order):
+def test_order_of_rows_changes_nothing(order: list[int]) -> None:
     records = [ScoreRecord(f"sys{i % 3}", f"s{i // 3}", "CU", float(i * i % 7)) for i in range(12)]
     straight = Scores.from_records(records)
     shuffled = Scores.from_records([records[i] for i in order])
@@ -79,19 +85,21 @@ def test_order_of_rows_changes_nothing(order):
 
 
 @given(st.lists(values, min_size=1, max_size=20), values)
-def test_scores_symmetric_about_a_centre_average_to_50(make_scores, offsets, centre):
+def test_scores_symmetric_about_a_centre_average_to_50(
+    make_scores: Callable[..., Scores], offsets: list[float], centre: float
+) -> None:
     mirrored = make_scores({"up": {"LC": [centre + x for x in offsets]}, "down": {"LC": [centre - x for x in offsets]}})
     assert figures(mirrored)[:, 6].mean() == pytest.approx(50, abs=1e-6)
 
 
 @pytest.mark.parametrize("score", [7.1, 0.0, -3.3, 1e-9, 99.99])
-def test_a_dimension_without_spread_gives_50(make_scores, score):
+def test_a_dimension_without_spread_gives_50(make_scores: Callable[..., Scores], score: float) -> None:
     scores = make_scores({name: {"OIE": [score] * 7} for name in "abcde"})
     assert make_pool(scores).moments["OIE"].sigma == 0
     assert (figures(scores)[:, 8] == 50).all()
 
 
-def test_what_rounding_leaves_of_equal_scores_is_no_spread():
+def test_what_rounding_leaves_of_equal_scores_is_no_spread() -> None:
     # The three averages differ in their last bit only because they were summed in another order.
     judgements = {"a": (7.1, 7.2, 7.3), "b": (7.3, 7.2, 7.1), "c": (7.2, 7.1, 7.3)}
     scores = Scores.from_records(
@@ -102,16 +110,16 @@ def test_what_rounding_leaves_of_equal_scores_is_no_spread():
     assert (figures(scores)[:, 0] == 50).all()
 
 
-def test_a_small_spread_is_a_spread(make_scores):
+def test_a_small_spread_is_a_spread(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({"a": {"EA": [7.0, 7.0]}, "b": {"EA": [7.0 + 1e-9, 7.0 + 1e-9]}})
     assert figures(scores)[:, 0] == pytest.approx([15.865525393145708, 84.13447460685429], abs=1e-4)
 
 
-def test_tiny_scores_do_not_vanish_when_squared():
+def test_tiny_scores_do_not_vanish_when_squared() -> None:
     assert moments(np.array([1e-200, 3e-200])).sigma == pytest.approx(1e-200, rel=1e-12)
 
 
-def test_repeated_judgements_are_averaged_and_missing_ones_left_out():
+def test_repeated_judgements_are_averaged_and_missing_ones_left_out() -> None:
     scores = Scores.from_records(
         [
             ScoreRecord("a", "s0", "EA", 2.0, sample=0),
@@ -130,7 +138,7 @@ def test_repeated_judgements_are_averaged_and_missing_ones_left_out():
     assert (figures(scores)[:, 0] == 50).all()
 
 
-def test_names_are_told_apart_exactly_and_doubled_rows_refused():
+def test_names_are_told_apart_exactly_and_doubled_rows_refused() -> None:
     with pytest.raises(ScoresError, match=r"'b', scenario 's', dimension EA, sample 0 is there twice"):
         Scores.from_records(
             [ScoreRecord("a", "s", "EA", 1.0), ScoreRecord("b", "s", "EA", 1.0), ScoreRecord("b", "s", "EA", 2.0)]
@@ -145,14 +153,14 @@ def test_names_are_told_apart_exactly_and_doubled_rows_refused():
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), 1e200])
-def test_a_score_that_is_no_finite_number_is_refused(score):
+def test_a_score_that_is_no_finite_number_is_refused(score: float) -> None:
     with pytest.raises(ScoresError, match="not a usable score"):
         Scores.from_records([ScoreRecord("a", "s", "EA", score)])
 
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=12))
-def test_a_pool_does_not_hear_of_missing_scores(make_scores, raw):
+def test_a_pool_does_not_hear_of_missing_scores(make_scores: Callable[..., Scores], raw: list[float]) -> None:
     plain = make_scores({"a": {"EA": raw}})
     gappy = make_scores({"a": {"EA": [*raw, None, None]}})
     assert make_pool(gappy).moments == make_pool(plain).moments

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ def rows(scores: Scores) -> list[tuple[str, str, int, str, float | None]]:
     ]
 
 
-def test_plain_file(csv_file):
+def test_plain_file(csv_file: Callable[..., Path]) -> None:
     scores = read_scores([csv_file("z,s2,EA,7.25", "a,s1,OIE,1e1", "z,s1,NI,")])
     assert rows(scores) == [("z", "s2", 0, "0", 7.25), ("a", "s1", 8, "0", 10.0), ("z", "s1", 1, "0", None)]
     assert scores.systems == ("z", "a"), "in order of first appearance"
@@ -33,21 +36,21 @@ def test_plain_file(csv_file):
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["", "newline"])
-def test_line_ends_and_byte_order_mark(tmp_path, newline, mark, end):
+def test_line_ends_and_byte_order_mark(tmp_path: Path, newline: str, mark: str, end: str) -> None:
     path = tmp_path / "scores.csv"
     text = newline.join([mark + "system,scenario,dimension,score", "a,s,EA,1", "", "b,s,EA,2.5"])
     path.write_bytes((text + (newline if end else "")).encode())
     assert [row[4] for row in rows(read_scores([path]))] == [1.0, 2.5]
 
 
-def test_columns_in_any_order_and_others_ignored(csv_file):
+def test_columns_in_any_order_and_others_ignored(csv_file: Callable[..., Path]) -> None:
     path = csv_file(
         '3,"a,b",EA,"He said ""7"", then\nleft",s', "4,c,NI,,s", header="score,system,dimension,note, scenario"
     )
     assert [(row[0], row[1], row[4]) for row in rows(read_scores([path]))] == [("a,b", "s", 3.0), ("c", "s", 4.0)]
 
 
-def test_names_that_look_like_missing_values_or_numbers_are_names(csv_file):
+def test_names_that_look_like_missing_values_or_numbers_are_names(csv_file: Callable[..., Path]) -> None:
     path = csv_file("NA,1,EA,1", "nan,01,EA,2", "null,1.0,EA,3", "True,s,EA,4")
     assert [row[:2] for row in rows(read_scores([path]))] == [
         ("NA", "1"),
@@ -57,7 +60,7 @@ def test_names_that_look_like_missing_values_or_numbers_are_names(csv_file):
     ]
 
 
-def test_samples_and_reasons(csv_file):
+def test_samples_and_reasons(csv_file: Callable[..., Path]) -> None:
     path = csv_file(
         "a,s,EA,1,0,", "a,s,EA,,1,refused", "a,s,NI,,,", header="system,scenario,dimension,score,sample,reason"
     )
@@ -96,7 +99,7 @@ def test_samples_and_reasons(csv_file):
         ([], r"a header but no row"),
     ],
 )
-def test_bad_rows_are_named(csv_file, lines, message):
+def test_bad_rows_are_named(csv_file: Callable[..., Path], lines: list[str], message: str) -> None:
     path = csv_file(*lines)
     with pytest.raises(ScoresError, match=message) as caught:
         read_scores([path])
@@ -115,14 +118,14 @@ def test_bad_rows_are_named(csv_file, lines, message):
         (b"system,scenario,dimension,score\na,s,EA,1\nb,\xff,EA,1\n", r"line 3: not UTF-8"),
     ],
 )
-def test_bad_files_are_named(tmp_path, data, message):
+def test_bad_files_are_named(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "bad.csv"
     path.write_bytes(data)
     with pytest.raises(ScoresError, match=message):
         read_scores([path])
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ScoresError, match=r"absent\.csv can't be read: No such file"):
         read_scores([tmp_path / "absent.csv"])
     with pytest.raises(ScoresError, match="can't be read"):
@@ -131,7 +134,7 @@ def test_files_that_are_not_there(tmp_path):
         read_scores([])
 
 
-def test_several_files_are_one_pool_and_doubles_between_them_named(csv_file):
+def test_several_files_are_one_pool_and_doubles_between_them_named(csv_file: Callable[..., Path]) -> None:
     first = csv_file("a,s,EA,1", "a,t,EA,2", name="one.csv")
     second = csv_file("b,t,EA,3", name="two.csv")
     third = csv_file("b,s,EA,4", "", "a,t,EA,5", name="three.csv")
@@ -151,7 +154,7 @@ score = st.one_of(st.none(), st.floats(-1e50, 1e50, allow_nan=False))
     st.dictionaries(st.tuples(names, names), score, min_size=1, max_size=8),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
-def test_both_readings_agree_on_anything(table, quoting):
+def test_both_readings_agree_on_anything(table: dict[tuple[str, str], float | None], quoting: Literal[0, 1]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=quoting)
     writer.writerow(["system", "scenario", "dimension", "score"])
@@ -168,14 +171,14 @@ def test_both_readings_agree_on_anything(table, quoting):
         assert fast.systems == careful.systems
 
 
-def test_an_ordinary_file_is_read_the_fast_way(csv_file):
+def test_an_ordinary_file_is_read_the_fast_way(csv_file: Callable[..., Path]) -> None:
     plain = csv_file("a,s,EA,1", "a,s,NI,", "b,s,EA,2.5", name="plain.csv")
     quoted = csv_file('"a","s","EA",1', '"b","s","EA",2', header='"system","scenario","dimension","score"')
     assert module._read_fast(module._File.open(plain)) is not None
     assert module._read_fast(module._File.open(quoted)) is not None
 
 
-def test_names_that_look_like_numbers_stay_as_written(tmp_path):
+def test_names_that_look_like_numbers_stay_as_written(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("system,scenario,dimension,score\n01,007,SR,5\n1,1e3,SR,6\n1.0,7,SR,7\n1,inf,SR,8\n")
     scores = read_scores([path])

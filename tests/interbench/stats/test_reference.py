@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from interbench.base.errors import ReferencePoolError
-from interbench.stats import JudgeLabel, ReferencePool, make_pool
+from interbench.stats import JudgeLabel, ReferencePool, Scores, make_pool
 
 JUDGE = JudgeLabel(name="Qwen3-VL", identity="4f2a")
 
 
 @pytest.fixture
-def reference(make_scores) -> ReferencePool:
+def reference(make_scores: Callable[..., Scores]) -> ReferencePool:
     return ReferencePool.from_pool(make_pool(make_scores({"a": {"EA": [0.1, 0.2], "SR": [3, 3]}})), JUDGE)
 
 
-def test_what_is_written_is_read_to_the_last_bit(reference, tmp_path):
+def test_what_is_written_is_read_to_the_last_bit(reference: ReferencePool, tmp_path: Path) -> None:
     path = tmp_path / "reference.json"
     reference.write(path)
     assert ReferencePool.read(path) == reference
@@ -41,7 +44,9 @@ def test_what_is_written_is_read_to_the_last_bit(reference, tmp_path):
         ({"systems": []}, r"systems"),
     ],
 )
-def test_files_that_break_the_schema_are_refused(reference, tmp_path, change, message):
+def test_files_that_break_the_schema_are_refused(
+    reference: ReferencePool, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     path = tmp_path / "reference.json"
     path.write_text(json.dumps(json.loads(reference.model_dump_json(by_alias=True)) | change))
     with pytest.raises(ReferencePoolError, match=message):
@@ -49,21 +54,21 @@ def test_files_that_break_the_schema_are_refused(reference, tmp_path, change, me
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "interbench.reference/1"}', "\x00"])
-def test_files_that_are_no_reference_are_refused(tmp_path, text):
+def test_files_that_are_no_reference_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "reference.json"
     path.write_text(text)
     with pytest.raises(ReferencePoolError, match=r"reference\.json is not valid"):
         ReferencePool.read(path)
 
 
-def test_files_that_cannot_be_reached(reference, tmp_path):
+def test_files_that_cannot_be_reached(reference: ReferencePool, tmp_path: Path) -> None:
     with pytest.raises(ReferencePoolError, match="can't be read"):
         ReferencePool.read(tmp_path / "absent.json")
     with pytest.raises(ReferencePoolError, match="can't be written"):
         reference.write(tmp_path / "absent" / "reference.json")
 
 
-def test_another_judge_or_dimension_is_refused(reference):
+def test_another_judge_or_dimension_is_refused(reference: ReferencePool) -> None:
     reference.check(JUDGE, ["EA", "SR"])
     reference.check(None, ["EA"])
     for other in (JudgeLabel(name="Qwen3-VL", identity="0000"), JudgeLabel(name="signals", identity="4f2a")):
@@ -73,6 +78,6 @@ def test_another_judge_or_dimension_is_refused(reference):
         reference.check(JUDGE, ["EA", "LC", "CU"])
 
 
-def test_an_empty_pool_is_no_reference(make_scores):
+def test_an_empty_pool_is_no_reference(make_scores: Callable[..., Scores]) -> None:
     with pytest.raises(ReferencePoolError, match="without a single score"):
         ReferencePool.from_pool(make_pool(make_scores({"a": {"EA": [None]}})), JUDGE)

@@ -14,7 +14,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from interbench.systems.services.continuity import keep_end
+
+from interbench.media.continuity import keep_end
 
 SIZES = ((16, 16), (18, 34), (32, 32), (50, 30), (80, 48), (128, 64), (130, 96), (270, 480))
 """Widths and heights, of whole macroblocks (16) and not, of whole eights of them (128) and not."""
@@ -26,7 +27,7 @@ import numpy as np
 from PIL import Image
 from interbench.media.pool import encoded_audio
 from interbench.systems.puppet.film import AUDIO_RATE, write_film
-from interbench.systems.services.continuity import write_end
+from interbench.media.continuity import write_end
 
 def scene(width, height, frames):
     # A wall of squares that the camera wanders over, and grain: the encoder predicts from picture to picture.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from livetalk.live.device_queue import DeviceQueue, Playback
@@ -53,7 +54,7 @@ def test_the_earliest_deadline_goes_first() -> None:
     queue = Queue(turns)
     with turns.turn(lambda: 0.0):
         for name, deadline in (("late", 9.0), ("soon", 1.0), ("later", 10.0), ("now", -5.0)):
-            queue.join(name, lambda deadline=deadline: deadline)
+            queue.join(name, partial(float, deadline))
         assert queue.order == []
     assert queue.finish() == ["now", "soon", "late", "later"]
 
@@ -130,7 +131,7 @@ def test_a_late_fragment_is_an_underrun_and_moves_everything_after_it() -> None:
     playback.deliver(0.75)  # just in time
     clock.now += 0.95
     playback.deliver(0.75)  # 0.2 s late
-    assert (playback.underruns, playback.underrun_s) == (1, pytest.approx(0.2))
+    assert playback.underruns == 1 and playback.underrun_s == pytest.approx(0.2)
     assert playback.due(2.0) == pytest.approx(102.2)
     assert playback.position() == pytest.approx(1.25)
     clock.now += 0.7
@@ -148,7 +149,7 @@ def test_waiting_for_the_client_is_no_underrun() -> None:
     assert playback.underruns == 0
     clock.now += 1.0
     playback.deliver(0.75)  # late again, and this time nobody else is to blame
-    assert (playback.underruns, playback.underrun_s) == (1, pytest.approx(0.25))
+    assert playback.underruns == 1 and playback.underrun_s == pytest.approx(0.25)
 
 
 def test_a_client_that_reads_in_real_time_does_not_put_off_what_is_due() -> None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from known import known
 from livetalk.live.engine import Engine
 from livetalk.live.session import Session
 from livetalk.live.turns import Outcome, UserTurn
@@ -146,9 +147,9 @@ async def converse(models: Models, clock: Clock) -> AsyncIterator[Callable[..., 
         await engine.start()
         sessions = [await engine.open(seed=seed) for seed in range(conversations)]
         for letter, session in zip(["A", "B", "C"] if conversations > 1 else [""], sessions, strict=False):
-            performer = session._context.performer
+            performer = known(session._context).performer
             for owner in (performer.generator, performer.decoder):
-                clock.names[id(owner)] = f" {letter}".rstrip()  # type: ignore[attr-defined]
+                clock.names[id(owner)] = f" {letter}".rstrip()
         return engine, sessions
 
     yield start

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known import known
 from livetalk.base.errors import ImageError, SessionError
 from livetalk.live.engine import Engine
 from livetalk.live.piece_queue import Piece, PieceQueue
@@ -32,7 +33,7 @@ from livetalk.sound.resample import StreamResampler
 from livetalk.thinkers.base import Delta, HeardDelta, Question, SpeechDelta, TextDelta, ThinkerError
 from livetalk.video.fragments import FragmentWriter
 from PIL import Image
-from session_kit import RATE, STREAM, TellingThinker, clip, make_engine, pocket_models, read, speech, voice
+from session_kit import RATE, STREAM, Step, TellingThinker, clip, make_engine, pocket_models, read, speech, voice
 
 WAIT_S = 120.0
 AAC_FRAME = 1024
@@ -104,7 +105,7 @@ async def test_an_answer_is_a_clip_with_the_thinkers_words_and_sound(converse: O
         timings.first_fragment_s,
         timings.finished_s,
     ]
-    assert None not in order and order == sorted(order)
+    assert order == sorted(map(known, order))
     assert record.real_time_factor is not None and record.real_time_factor > 0
 
 
@@ -240,7 +241,12 @@ async def test_a_prompt_is_encoded_once(models: Models, monkeypatch: pytest.Monk
 
     def text() -> Any:
         encoder = models.text()
-        return lambda prompt: (encoded.append(prompt), encoder(prompt))[1]
+
+        def noting(prompt: str) -> torch.Tensor:
+            encoded.append(prompt)
+            return encoder(prompt)
+
+        return noting
 
     engine = make_engine(replace(models, text=text), TellingThinker(), prompt="A")
     await engine.start()
@@ -581,7 +587,7 @@ async def test_generation_pauses_for_a_client_that_does_not_read(
     pieces = [await within(anext(answer))]
     assert await asyncio.to_thread(at_the_door.wait, WAIT_S)
     # One was read, two wait, one is at the door; at most three more are under way in as many stages.
-    assert session._context.performer.next_block <= 7
+    assert known(session._context).performer.next_block <= 7
     pieces += await within(read(answer))
     record = session.record(1)
     assert record.outcome is Outcome.completed
@@ -614,7 +620,9 @@ async def test_a_renderer_that_fails_begins_anew_with_the_next_turn(
     converse: Open, monkeypatch: pytest.MonkeyPatch, part: str, after: int
 ) -> None:
     _, session = await converse(TellingThinker([speech(3.0), None], [speech(0.5)]), capacity=1)
-    owner = session._context.performer.generator if part == "denoise" else session._context.performer.decoder
+    owner = (
+        known(session._context).performer.generator if part == "denoise" else known(session._context).performer.decoder
+    )
     work, calls = getattr(owner, part), []
 
     def failing(*args: Any) -> Any:
@@ -658,7 +666,9 @@ async def test_an_encoder_that_fails_leaves_the_picture_in_order(
 # -- several conversations -------------------------------------------------------------------------------------------
 
 
-async def test_two_conversations_at_once_take_the_device_in_turns(models: Models) -> None:
+async def test_two_conversations_at_once_take_the_device_in_turns(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thinker = TellingThinker(*([speech(3.0, turn)] for turn in range(4)))
     engine = make_engine(models, thinker, capacity=2)
     await engine.start()
@@ -671,7 +681,7 @@ async def test_two_conversations_at_once_take_the_device_in_turns(models: Models
     inside, most, order = 0, 0, []
     sessions = [await engine.open(seed=seed) for seed in (1, 2)]
     for number, session in enumerate(sessions):
-        generator = session._context.performer.generator
+        generator = known(session._context).performer.generator
         denoise = generator.denoise
 
         def watched(*args: Any, denoise: Any = denoise, number: int = number) -> torch.Tensor:
@@ -680,15 +690,15 @@ async def test_two_conversations_at_once_take_the_device_in_turns(models: Models
             most = max(most, inside)
             order.append(number)
             try:
-                return denoise(*args)
+                result: torch.Tensor = denoise(*args)
+                return result
             finally:
                 inside -= 1
 
-        generator.denoise = watched
+        monkeypatch.setattr(generator, "denoise", watched)
     thinker.questions.clear()
     together = await within(asyncio.gather(*(read(session.respond(HELLO)) for session in sessions)))
-    for session in sessions:
-        del session._context.performer.generator.denoise
+    monkeypatch.undo()
     assert most == 1, "one block at a time"
     assert order[:2] in ([0, 1], [1, 0]) and sorted(order) == [0] * 5 + [1] * 5
     runs = max(len(list(group)) for _, group in itertools.groupby(order))
@@ -699,7 +709,8 @@ async def test_two_conversations_at_once_take_the_device_in_turns(models: Models
 
 
 async def test_one_seed_gives_the_same_bytes_beside_others_or_alone(models: Models) -> None:
-    engine = make_engine(models, TellingThinker(*[[TextDelta("Well."), speech(1.5)]] * 5), capacity=3)
+    steps: list[Step] = [TextDelta("Well."), speech(1.5)]
+    engine = make_engine(models, TellingThinker(*[steps] * 5), capacity=3)
     await engine.start()
     try:
         alone = await engine.open(seed=5)
@@ -778,15 +789,15 @@ async def test_a_closed_conversation_leaves_nothing_behind(models: Models) -> No
     engine = make_engine(models, TellingThinker([speech(1.0)], [speech(30.0), None]), capacity=1)
     await engine.start()
     session = await engine.open(image=None)
-    performer = session._context.performer
+    performer = known(session._context).performer
     finished = session.respond(HELLO)
     await within(read(finished))
     running = session.respond(HELLO)
     await within(anext(running))
-    assert any(slot is not None for slot in performer.decoder.cache)
+    assert any(slot is not None for slot in vars(performer.decoder)["cache"])
     gone = [weakref.ref(thing) for thing in (session, finished, running, finished._feed, running._pieces_out)]
     await within(session.close())
-    assert performer.decoder.cache == () and performer.generator.cache.valid_frames == 0
+    assert vars(performer.decoder)["cache"] == () and performer.generator.cache.valid_frames == 0
     del session, finished, running
 
     async def let_go() -> None:
@@ -825,9 +836,10 @@ def test_a_turn_holds_words_or_sound() -> None:
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(SessionError, match="bounded"):
         LiveSettings(stream=STREAM.__class__(4, 4))
-    for nothing in ({"capacity": 0}, {"queue_blocks": 0}):
+    impossible: tuple[dict[str, Any], ...] = ({"capacity": 0}, {"queue_blocks": 0})
+    for nothing in impossible:
         with pytest.raises(SessionError, match="nobody"):
-            LiveSettings(STREAM, **nothing)
+            LiveSettings(stream=STREAM, **nothing)
 
 
 def test_the_portrait_is_the_same_every_time() -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known import known
 from livetalk.live.turns import Outcome, UserTurn
+from livetalk.thinkers.base import Question
 from livetalk.video.fragments import FragmentWriter
-from session_kit import TellingThinker, make_engine, pocket_models, read, speech
+from session_kit import Step, TellingThinker, make_engine, pocket_models, read, speech
 
 TURNS = 200
 SETTLED = 40
@@ -50,9 +52,10 @@ async def test_two_hundred_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine(pocket_models(), thinker, capacity=1, history_chars=400, history_audio_s=5.0)
     await engine.start()
     session = await engine.open()
-    generator = session._context.performer.generator
+    generator = known(session._context).performer.generator
     sound = np.full(16_000, 0.01, np.float32)
     tensors, objects, memory = [], [], []
+    forgotten, silent = Question("", (), None, None), list[Step]()
     for turn in range(TURNS):
         thinker.answers.append([speech(0.3, turn % 7)])
         answer = session.respond(UserTurn(text=f"Question {turn}.", audio=sound))
@@ -61,8 +64,8 @@ async def test_two_hundred_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             await (session.interrupt(0.1) if turn % 20 == 9 else answer.aclose())
         else:
             await read(answer)
-        thinker.questions[-1] = None  # the thinker's own notes are no part of this
-        thinker.answers[-1] = ()
+        thinker.questions[-1] = forgotten  # the thinker's own notes are no part of this
+        thinker.answers[-1] = silent
         if turn >= SETTLED and turn % 20 == 0:
             gc.collect()
             tensors.append(tensor_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from livetalk.render.config import DiTConfig, StreamConfig
 from livetalk.render.model import CausalDiT
 from livetalk.render.model.block import BlockGenerator
+from livetalk_published_loop import PublishedLoop
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,7 +24,8 @@ LIMIT = 2e-5  # float32 on a CPU, from the fixtures' README
 
 @pytest.fixture(scope="session")
 def manifest() -> dict[str, Any]:
-    return json.loads((GOLDEN / "manifest.json").read_text())
+    manifest: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())
+    return manifest
 
 
 @pytest.fixture(scope="session")
@@ -61,14 +62,9 @@ def close() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def published_loop() -> type:
+def published_loop() -> type[PublishedLoop]:
     """The published loop's way of working, as the benchmark re-states it."""
-    path = Path(__file__).parents[3] / "benchmarks" / "livetalk_published_loop.py"
-    spec = importlib.util.spec_from_file_location("livetalk_published_loop", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.PublishedLoop
+    return PublishedLoop
 
 
 @dataclass(frozen=True)

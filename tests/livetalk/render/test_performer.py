@@ -1,30 +1,42 @@
 import gc
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from livetalk.base.errors import SessionError
 from livetalk.render import vae as vae_module
-from livetalk.render.config import StreamConfig, VAEConfig, block_frames
-from livetalk.render.model import random_tensors
+from livetalk.render.config import DiTConfig, StreamConfig, VAEConfig, block_frames
+from livetalk.render.model import CausalDiT, random_tensors
 from livetalk.render.model.audio import lead_in
-from livetalk.render.performer import GivenNoise, Performer, SeededNoise, generate_latents, split_features
+from livetalk.render.performer import (
+    FrameBlock,
+    GivenNoise,
+    NoiseSource,
+    Performer,
+    SeededNoise,
+    generate_latents,
+    split_features,
+)
 from livetalk.render.vae import WanVAE
+from torch import Tensor
 
 STREAM = StreamConfig(4, 4)
 BLOCKS = 7
 
 
 @pytest.fixture(scope="module")
-def vae():
+def vae() -> WanVAE:
     config = VAEConfig(dim=4, num_res_blocks=1)
     return WanVAE.from_state(config, random_tensors(vae_module.reference_shapes(config)), channels_last=True)
 
 
 @pytest.fixture(scope="module")
-def clip(golden_config):
+def clip(golden_config: DiTConfig) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(0)
     return {
         "context": torch.randn(1, 8, golden_config.text_dim, generator=draw),
@@ -36,8 +48,8 @@ def clip(golden_config):
 
 
 @pytest.fixture
-def performer(golden_dit, vae, clip):
-    def make(overlap=True, noise=None, **settings):
+def performer(golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor]) -> Callable[..., Performer]:
+    def make(overlap: bool = True, noise: NoiseSource | None = None, **settings: Any) -> Performer:
         performer = Performer(golden_dit, vae.decoder_stream(), StreamConfig(4, 4, **settings), overlap=overlap)
         noise = noise or GivenNoise(clip["noise"], clip["step_noise"])
         performer.start(clip["context"], clip["reference"], noise)
@@ -49,27 +61,29 @@ def performer(golden_dit, vae, clip):
 class Listener:
     """Stands in for a speech stream: the features are the clip's, ready once their samples and a look-ahead are in."""
 
-    def __init__(self, features, look_ahead=2):
+    def __init__(self, features: Tensor, look_ahead: int = 2) -> None:
         self.rows, self.look_ahead = features, look_ahead
         self.samples, self.closed = 0, False
 
-    def push(self, samples):
+    def push(self, samples: npt.NDArray[np.float32]) -> None:
         assert not self.closed
         self.samples += len(samples)
 
-    def close(self):
+    def close(self) -> None:
         self.closed = True
 
-    def ready(self, first, last):
+    def ready(self, first: int, last: int) -> bool:
         return self.closed or self.samples >= (last + 1 + self.look_ahead) * 1000
 
-    def features(self, first, last):
+    def features(self, first: int, last: int) -> Tensor:
         assert self.ready(first, last)
         return self.rows[first : last + 1]
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_a_session_equals_one_shot_generation(performer, golden_dit, vae, clip, overlap):
+def test_a_session_equals_one_shot_generation(
+    performer: Callable[..., Performer], golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], overlap: bool
+) -> None:
     blocks = list(performer(overlap).blocks(split_features(clip["features"])))
     latents = generate_latents(
         golden_dit,
@@ -87,7 +101,7 @@ def test_a_session_equals_one_shot_generation(performer, golden_dit, vae, clip, 
     )
 
 
-def test_blocks_follow_the_clock_of_the_video(performer, clip):
+def test_blocks_follow_the_clock_of_the_video(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
     blocks = list(performer().blocks(split_features(clip["features"])))
     assert [block.index for block in blocks] == list(range(BLOCKS))
     assert [block.first_frame for block in blocks] == [block_frames(b)[0] for b in range(BLOCKS)]
@@ -96,7 +110,7 @@ def test_blocks_follow_the_clock_of_the_video(performer, clip):
     assert all(block.seconds > 0 for block in blocks)
 
 
-def test_overlap_changes_nothing(performer, clip):
+def test_overlap_changes_nothing(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
     overlapped, plain = (
         torch.cat([block.frames for block in performer(overlap).blocks(split_features(clip["features"]))])
         for overlap in (True, False)
@@ -104,39 +118,51 @@ def test_overlap_changes_nothing(performer, clip):
     assert torch.equal(overlapped, plain)
 
 
-def test_frames_come_before_the_clean_pass(performer, clip):
+def test_frames_come_before_the_clean_pass(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject = performer(overlap=False)
-    order = []
+    order: list[int | str] = []
     clean = subject.generator.clean
-    subject.generator.clean = lambda: (order.append("clean"), clean())
+
+    def noting() -> None:
+        order.append("clean")
+        clean()
+
+    monkeypatch.setattr(subject.generator, "clean", noting)
     order.extend(block.index for block in subject.blocks(split_features(clip["features"][:21])))
     assert order == [0, "clean", 1, "clean"]
 
 
-def test_the_clean_pass_and_the_next_block_run_while_a_block_is_decoded(performer, clip):
+def test_the_clean_pass_and_the_next_block_run_while_a_block_is_decoded(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject = performer()
     cleaned, decode = threading.Event(), subject.decoder.decode
     clean = subject.generator.clean
 
-    def marked():
+    def marked() -> None:
         clean()
         cleaned.set()
 
-    def held(latents):
+    def held(latents: Tensor) -> Tensor:
         assert cleaned.wait(30), "the clean pass waits for the decoder"
         return decode(latents)
 
-    subject.generator.clean, subject.decoder.decode = marked, held
+    monkeypatch.setattr(subject.generator, "clean", marked)
+    monkeypatch.setattr(subject.decoder, "decode", held)
     assert len(list(subject.blocks(split_features(clip["features"][:21])))) == 2
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_frames_come_as_soon_as_their_audio_has(performer, clip, overlap):
+def test_frames_come_as_soon_as_their_audio_has(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool
+) -> None:
     """Block 0 needs 9 frames of audio and the look-ahead: it must come while the speaker is still silent after that."""
     taken = []
     delivered = threading.Event()
 
-    def speaker():
+    def speaker() -> Iterator[npt.NDArray[np.float32]]:
         for chunk in range(4):
             if chunk == 3:  # 12 frames are in, enough for block 0 and not for block 1
                 assert delivered.wait(30), "block 0 was not delivered"
@@ -161,20 +187,24 @@ def test_frames_come_as_soon_as_their_audio_has(performer, clip, overlap):
 @pytest.mark.parametrize(
     ("samples", "blocks"), [(0, 0), (1, 1), (9000, 1), (9001, 2), (21_000, 2), (21_001, 3), (33_000, 3)]
 )
-def test_every_sample_is_shown_and_nothing_more(performer, clip, samples, blocks):
+def test_every_sample_is_shown_and_nothing_more(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], samples: int, blocks: int
+) -> None:
     chunks = [np.zeros(n, np.float32) for n in (samples // 2, samples - samples // 2)]
     assert len(list(performer().perform(chunks, Listener(clip["features"])))) == blocks
 
 
-def test_how_the_audio_is_cut_does_not_matter(performer, clip):
-    def frames(size):
+def test_how_the_audio_is_cut_does_not_matter(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
+    def frames(size: int) -> Tensor:
         chunks = (np.zeros(size, np.float32) for _ in range(30_000 // size))
         return torch.cat([block.frames for block in performer().perform(chunks, Listener(clip["features"]))])
 
     assert torch.equal(frames(300), frames(15_000))
 
 
-def test_a_second_utterance_goes_on_where_the_first_ended(performer, clip):
+def test_a_second_utterance_goes_on_where_the_first_ended(
+    performer: Callable[..., Performer], clip: dict[str, Tensor]
+) -> None:
     whole = list(performer().blocks(split_features(clip["features"][:33])))
     subject = performer()
     first = list(subject.perform([np.zeros(21_000, np.float32)], Listener(clip["features"])))
@@ -183,7 +213,7 @@ def test_a_second_utterance_goes_on_where_the_first_ended(performer, clip):
     assert all(torch.equal(a.frames, b.frames) for a, b in zip(whole, first + second, strict=True))
 
 
-def test_a_restart_forgets_the_session(performer, clip):
+def test_a_restart_forgets_the_session(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
     subject = performer(noise=SeededNoise(3))
     first = list(subject.blocks(split_features(clip["features"][:21])))
     subject.start(clip["context"], clip["reference"], SeededNoise(3))
@@ -194,7 +224,7 @@ def test_a_restart_forgets_the_session(performer, clip):
     assert not torch.equal(first[1].latents, other[1].latents)
 
 
-def test_warming_up_leaves_no_trace(performer, clip):
+def test_warming_up_leaves_no_trace(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
     subject = performer()
     expected = list(subject.blocks(split_features(clip["features"][:9])))
     subject.warm_up()
@@ -203,8 +233,10 @@ def test_warming_up_leaves_no_trace(performer, clip):
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_an_error_in_the_audio_reaches_the_caller(performer, clip, overlap):
-    def speaker():
+def test_an_error_in_the_audio_reaches_the_caller(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool
+) -> None:
+    def speaker() -> Iterator[npt.NDArray[np.float32]]:
         yield np.zeros(12_000, np.float32)
         raise OSError("the microphone is gone")
 
@@ -215,52 +247,60 @@ def test_an_error_in_the_audio_reaches_the_caller(performer, clip, overlap):
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_an_error_in_the_decoder_reaches_the_caller(performer, clip, overlap):
+def test_an_error_in_the_decoder_reaches_the_caller(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject = performer(overlap)
 
-    def broken(latents):
+    def broken(latents: Tensor) -> None:
         raise RuntimeError("out of memory")
 
-    subject.decoder.decode = broken
+    monkeypatch.setattr(subject.decoder, "decode", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         list(subject.blocks(split_features(clip["features"])))
 
 
-def test_features_of_the_wrong_length_are_refused(performer, clip):
+def test_features_of_the_wrong_length_are_refused(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
     with pytest.raises(SessionError, match="needs the features of 9 video frames; 12 came"):
         list(performer().blocks([clip["features"][:12]]))
     with pytest.raises(ValueError, match="whole number of blocks"):
         list(split_features(clip["features"][:20]))
 
 
-def test_a_session_must_be_started(golden_dit, vae):
+def test_a_session_must_be_started(golden_dit: CausalDiT, vae: WanVAE) -> None:
     with pytest.raises(SessionError, match="not been started"):
         Performer(golden_dit, vae.decoder_stream(), STREAM).blocks([])
 
 
-def test_threads_end_with_the_iterator(performer, clip):
+def test_threads_end_with_the_iterator(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
     blocks = performer().blocks(split_features(clip["features"]))
     next(blocks)
     blocks.close()
     assert not lanes()
 
 
-def lanes():
+def lanes() -> set[threading.Thread]:
     """Threads of performers."""
     return {thread for thread in threading.enumerate() if thread.name.startswith("livetalk-")}
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(golden_dit, vae, clip, overlap):
+def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(
+    golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], overlap: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There what was planned for a thread is lost with it."""
     subject = Performer(golden_dit, vae.decoder_stream(), STREAM, overlap=overlap, keep_threads=True)
     used = set()
 
-    def noting(work):
-        return lambda *given: (used.add(threading.current_thread()), work(*given))[1]
+    def noting(work: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any) -> Any:
+            used.add(threading.current_thread())
+            return work(*given)
 
-    subject.decoder.decode = noting(subject.decoder.decode)
-    subject.generator.denoise = noting(subject.generator.denoise)
+        return noted
+
+    monkeypatch.setattr(subject.decoder, "decode", noting(subject.decoder.decode))
+    monkeypatch.setattr(subject.generator, "denoise", noting(subject.generator.denoise))
     subject.warm_up(blocks=1)
     for begin in (0, 1):
         subject.start(clip["context"], clip["reference"], GivenNoise(clip["noise"], clip["step_noise"]))
@@ -277,14 +317,16 @@ def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(golden_dit, vae, clip
     assert not lanes()
 
 
-def test_warming_up_overlaps_nothing(performer, clip):
+def test_warming_up_overlaps_nothing(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The compiler waits for the whole device, and another thread may be capturing."""
     subject = performer(overlap=True)
     busy = threading.Lock()
     stages = []
 
-    def alone(name, work):
-        def stage(*given):
+    def alone(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def stage(*given: Any) -> Any:
             assert busy.acquire(blocking=False), f"{name} overlaps another stage"
             try:
                 stages.append(name)
@@ -294,14 +336,16 @@ def test_warming_up_overlaps_nothing(performer, clip):
 
         return stage
 
-    subject.generator.denoise = alone("denoise", subject.generator.denoise)
-    subject.generator.clean = alone("clean", subject.generator.clean)
-    subject.decoder.decode = alone("decode", subject.decoder.decode)
+    monkeypatch.setattr(subject.generator, "denoise", alone("denoise", subject.generator.denoise))
+    monkeypatch.setattr(subject.generator, "clean", alone("clean", subject.generator.clean))
+    monkeypatch.setattr(subject.decoder, "decode", alone("decode", subject.decoder.decode))
     subject.warm_up(Listener(torch.zeros_like(clip["features"])))
     assert stages == ["denoise", "decode", "clean"] * 7  # five lengths of the window, and two more
 
 
-def test_600_bounded_blocks_stay_finite_do_not_drift_and_take_no_more_memory(performer, clip, live_bytes):
+def test_600_bounded_blocks_stay_finite_do_not_drift_and_take_no_more_memory(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], live_bytes: Callable[[], int]
+) -> None:
     """Seven and a half minutes, network and decoder: the latents neither blow up nor fade, and nothing is kept."""
     subject = performer(overlap=False, noise=SeededNoise(0), position="bounded", steps=1)
     features = (clip["features"][:9] if b == 0 else clip["features"][9:21] for b in range(600))
@@ -317,7 +361,7 @@ def test_600_bounded_blocks_stay_finite_do_not_drift_and_take_no_more_memory(per
     assert abs(late - early) < 0.05 * early
 
 
-def test_absolute_positions_end_in_an_error(performer, clip):
+def test_absolute_positions_end_in_an_error(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
     subject = performer(steps=1, noise=SeededNoise(0))
     subject.generator.cache.end = 1020
     rows = clip["features"][:9]
@@ -328,14 +372,14 @@ def test_absolute_positions_end_in_an_error(performer, clip):
 class Chunks:
     """Audio that is handed out chunk by chunk and can be waited for; it blocks where a speaker pauses."""
 
-    def __init__(self, count, size=3000):
+    def __init__(self, count: int, size: int = 3000) -> None:
         self.left, self.size = count, size
         self.goes_on = threading.Event()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
         return self
 
-    def __next__(self):
+    def __next__(self) -> npt.NDArray[np.float32]:
         if self.left == 0:
             assert self.goes_on.wait(30), "the performer still waits for audio"
             raise StopIteration
@@ -343,20 +387,22 @@ class Chunks:
         return np.zeros(self.size, np.float32)
 
 
-def same_frames(blocks, expected):
+def same_frames(blocks: list[FrameBlock], expected: list[FrameBlock]) -> bool:
     return len(blocks) == len(expected) and all(
         a.index == b.index and torch.equal(a.frames, b.frames) for a, b in zip(blocks, expected, strict=True)
     )
 
 
-def rows(clip, begin):
+def rows(clip: dict[str, Tensor], begin: int) -> list[Tensor]:
     """Features of the clip's blocks from one on."""
     return [clip["features"][first : last + 1] for first, last in map(block_frames, range(begin, BLOCKS))]
 
 
 @pytest.mark.parametrize("overlap", [True, False])
 @pytest.mark.parametrize("taken", [1, 2, 3])
-def test_a_session_goes_on_after_a_performance_was_left(performer, clip, overlap, taken):
+def test_a_session_goes_on_after_a_performance_was_left(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool, taken: int
+) -> None:
     """Whatever was under way is finished for nobody: what comes next is as if it had been shown."""
     whole = list(performer().blocks(split_features(clip["features"])))
     subject = performer(overlap)
@@ -372,7 +418,9 @@ def test_a_session_goes_on_after_a_performance_was_left(performer, clip, overlap
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_a_stop_lets_the_block_in_work_be_the_last(performer, clip, overlap):
+def test_a_stop_lets_the_block_in_work_be_the_last(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool
+) -> None:
     whole = list(performer().blocks(split_features(clip["features"])))
     subject, stop = performer(overlap), threading.Event()
     seen = []
@@ -383,14 +431,18 @@ def test_a_stop_lets_the_block_in_work_be_the_last(performer, clip, overlap):
     assert same_frames(seen + list(subject.blocks(rows(clip, len(seen)))), whole)
 
 
-def test_a_stop_before_the_first_block_renders_nothing(performer, clip):
+def test_a_stop_before_the_first_block_renders_nothing(
+    performer: Callable[..., Performer], clip: dict[str, Tensor]
+) -> None:
     subject, stop = performer(), threading.Event()
     stop.set()
     assert list(subject.perform([np.zeros(9000, np.float32)], Listener(clip["features"]), stop=stop)) == []
     assert subject.next_block == 0
 
 
-def test_a_stopped_performance_does_not_wait_for_a_speaker_who_was_told(performer, clip):
+def test_a_stopped_performance_does_not_wait_for_a_speaker_who_was_told(
+    performer: Callable[..., Performer], clip: dict[str, Tensor]
+) -> None:
     subject, stop, audio = performer(), threading.Event(), Chunks(4)
     blocks = subject.perform(audio, Listener(clip["features"]), stop=stop)
     assert next(blocks).index == 0  # the next one lacks its audio
@@ -402,12 +454,13 @@ def test_a_stopped_performance_does_not_wait_for_a_speaker_who_was_told(performe
 class Door:
     """A gate that notes who passes; `before` is called while the stage waits."""
 
-    def __init__(self, before=lambda stage, block: None):
-        self.passed, self.before = [], before
+    def __init__(self, before: Callable[[str, int], None] = lambda stage, block: None) -> None:
+        self.passed: list[tuple[str, int]] = []
+        self.before = before
         self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self, stage, block):
+    def turn(self, stage: str, block: int) -> Iterator[None]:
         self.before(stage, block)
         with self._lock:
             self.passed.append((stage, block))
@@ -415,7 +468,9 @@ class Door:
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_every_stage_passes_the_gate(performer, clip, overlap):
+def test_every_stage_passes_the_gate(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool
+) -> None:
     door = Door()
     expected = list(performer().blocks(split_features(clip["features"][:33])))
     assert same_frames(list(performer(overlap).blocks(split_features(clip["features"][:33]), gate=door)), expected)
@@ -424,10 +479,12 @@ def test_every_stage_passes_the_gate(performer, clip, overlap):
     assert rendered == [(stage, b) for b in range(3) for stage in ("denoise", "clean")]
 
 
-def test_a_block_that_was_stopped_at_the_gate_is_not_begun(performer, clip):
+def test_a_block_that_was_stopped_at_the_gate_is_not_begun(
+    performer: Callable[..., Performer], clip: dict[str, Tensor]
+) -> None:
     stop = threading.Event()
 
-    def someone_else_is_first(stage, block):
+    def someone_else_is_first(stage: str, block: int) -> None:
         if (stage, block) == ("denoise", 1):
             stop.set()
 
@@ -436,10 +493,12 @@ def test_a_block_that_was_stopped_at_the_gate_is_not_begun(performer, clip):
     assert [block.index for block in blocks] == [0] and subject.next_block == 1
 
 
-def test_after_its_end_a_session_must_be_started(performer, clip, vae):
+def test_after_its_end_a_session_must_be_started(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], vae: WanVAE
+) -> None:
     subject = performer()
     list(subject.blocks(split_features(clip["features"][:9])))
     subject.end()
-    assert subject.decoder.cache == ()
+    assert vars(subject.decoder)["cache"] == ()
     with pytest.raises(SessionError, match="not been started"):
         subject.blocks([])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from livetalk.render.config import VAEConfig
+from livetalk.render.config import Size, VAEConfig
 from livetalk.render.model import random_tensors
 from livetalk.render.pipeline import load_models, random_models
 from livetalk.render.vae import WanVAE, original_names, reference_shapes, to_uint8
+from livetalk.tools.parity import Fixtures
+from tiny_checkpoints import TinyCheckpoints
 
 
 @pytest.fixture(scope="module")
@@ -71,26 +75,27 @@ def test_frames_are_contiguous_bytes(vae: WanVAE, latents: torch.Tensor) -> None
     assert frames.is_contiguous()
 
 
-def test_the_fast_convolutions_agree_with_torchs_own(golden, vae: WanVAE, latents: torch.Tensor) -> None:
+def test_the_fast_convolutions_agree_with_torchs_own(golden: Fixtures, vae: WanVAE, latents: torch.Tensor) -> None:
     assert type(vae.module.decoder.conv_in) is not type(golden.vae.module.decoder.conv_in)
     assert torch.allclose(golden.vae.decode_float(latents), vae.decode_float(latents), atol=2e-5)
 
 
-def test_channels_last_agrees(golden, vae: WanVAE, latents: torch.Tensor) -> None:
+def test_channels_last_agrees(golden: Fixtures, vae: WanVAE, latents: torch.Tensor) -> None:
     _, state = golden.weights("vae")
     other = WanVAE.from_state(VAEConfig(dim=8), state, channels_last=True)
     assert other.module.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.allclose(other.decode_float(latents), vae.decode_float(latents), atol=2e-5)
 
 
-def test_models_are_built_channels_last_on_any_device(checkpoints, tiny) -> None:
+def test_models_are_built_channels_last_on_any_device(checkpoints: TinyCheckpoints, tiny: Size) -> None:
     """A CPU convolves them twice as fast."""
     for models in (random_models(tiny), load_models(checkpoints.files, tiny, dtype=torch.float32, device="cpu")):
-        convolution = models.vae.module.decoder.mid_block.resnets[0].conv1
+        module: Any = models.vae.module
+        convolution = module.decoder.mid_block.resnets[0].conv1
         assert convolution.weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-def test_bfloat16_is_near(golden, vae: WanVAE, latents: torch.Tensor) -> None:
+def test_bfloat16_is_near(golden: Fixtures, vae: WanVAE, latents: torch.Tensor) -> None:
     _, state = golden.weights("vae")
     half = WanVAE.from_state(VAEConfig(dim=8), state, dtype=torch.bfloat16)
     difference = half.decode_float(latents).float() - vae.decode_float(latents)
@@ -146,7 +151,7 @@ def test_another_depth_runs() -> None:
     assert torch.equal(torch.cat(parts), other.decode(z))
 
 
-def test_compiled_steps_agree(golden, vae: WanVAE, latents: torch.Tensor) -> None:
+def test_compiled_steps_agree(golden: Fixtures, vae: WanVAE, latents: torch.Tensor) -> None:
     """Through the tracer, without generating code: the steps are functions of latent and cache only."""
     _, state = golden.weights("vae")
     traced = WanVAE.from_state(VAEConfig(dim=8), state)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -26,8 +27,8 @@ def say(client: httpx.Client, conversation: str, **fields: object) -> tuple[Clip
     return Clip(response.content), int(response.headers["livetalk-turn"])
 
 
-def turn(client: httpx.Client, conversation: str, index: int) -> dict[str, object]:
-    found: dict[str, object] = client.get(f"/v1/conversations/{conversation}/turns/{index}").json()
+def turn(client: httpx.Client, conversation: str, index: int) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/v1/conversations/{conversation}/turns/{index}").json()
     return found
 
 

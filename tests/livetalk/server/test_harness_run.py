@@ -61,7 +61,7 @@ def test_the_command_line_starts_a_server_and_completes_scenarios(tmp_path: Path
     script = tmp_path / "script.txt"
     script.write_text("Good morning to you.\nYes, gladly.\n")
     config = tmp_path / "live.toml"
-    config.write_text(f"[system.livetalk]\nserve = ['--script', '{script}', '--max-sessions', '1']\n")
+    config.write_text(f"[system.livetalk]\nserve = ['--set', 'thinker.script={script}', '--max-sessions', '1']\n")
     done = subprocess.run(
         [sys.executable, "-m", "interbench", "run", "--systems", "livetalk", "--set", "livetalk.size=tiny",
          "--limit", "2", "--config", str(config), "--transcriber", "given", "--out", str(tmp_path / "run"), "--quiet"],

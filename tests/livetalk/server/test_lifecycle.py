@@ -18,6 +18,7 @@ from ended_program import ENDS_S, Program
 from live_kit import PATIENCE_S, Clip, Clock, LiveServer, ObedientThinker, raw_request, until
 from livetalk.base.errors import CheckpointError
 from livetalk.cli import main as cli
+from livetalk.cli.version import version
 from livetalk.render.pipeline import Models
 from livetalk.server.limits import Limits
 from livetalk.thinkers.base import ThinkerError
@@ -281,7 +282,7 @@ def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process]
     script = tmp_path / "answers.txt"
     script.write_text("One two three four five six seven eight nine ten. " * 8 + "\n")
     token = "a-token-for-the-restart"
-    first = run("--script", str(script), environment={"LIVETALK_TOKEN": token})
+    first = run("--set", f"thinker.script={script}", environment={"LIVETALK_TOKEN": token})
     url = first.wait_until_ready()
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=url, headers=headers, timeout=ENDS_S, trust_env=False) as client:
@@ -313,7 +314,7 @@ def test_a_source_tree_that_is_not_installed_knows_its_version(monkeypatch: pyte
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
-    assert cli._version() == project["version"]
+    assert version() == project["version"]
 
 
 @pytest.mark.parametrize(
@@ -344,8 +345,8 @@ def test_loading_and_warming_up_keep_no_server_from_stopping(
         (("--size", "1.3B", "--device", "cpu", "--checkpoints", "/does/not/exist"), "livetalk download"),
         (("--host", "0.0.0.0"), "needs a token"),
         (("--host", "no.such.host.invalid", "--no-token"), "Nothing can be served"),
-        (("--thinker", "chat"), "--thinker-url"),
-        (("--script", "/does/not/exist"), "cannot be read"),
+        (("--thinker", "chat"), "thinker.url=VALUE"),
+        (("--set", "thinker.script=/does/not/exist"), "can't be read"),
         (("--encoder", "h266_magic"), "no video encoder"),
         (("--port", "{taken}"), "port {taken}"),
         (("--announce", "/does/not/exist/here.json"), "no such folder"),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from live_kit import LiveServer
 from livetalk.cli.main import app as livetalk
-from livetalk.thinkers.registry import make_thinker
+from livetalk.cli.thinker import ThinkerOptions
+from thinker_kit import asked, told
 
 from interbench.cli.main import app as interbench
 from interbench.pipeline.config import Settings
@@ -21,15 +24,6 @@ from interbench.pipeline.config import Settings
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE = (DOCS / "live.md").read_text(encoding="utf-8")
 PROGRAMS = {"livetalk": livetalk, "interbench": interbench}
-THINKER_OPTIONS = {
-    "--thinker-url": "url",
-    "--thinker-model": "model",
-    "--thinker-device": "device",
-    "--speech-url": "speech_url",
-    "--speech-model": "speech_model",
-    "--transcribe-url": "transcribe_url",
-    "--voice": "voice",
-}
 
 
 def blocks(language: str) -> list[str]:
@@ -65,10 +59,10 @@ def test_every_command_can_be_read(line: str) -> None:
     words = shlex.split(line, comments=True)
     options = words[2:]
     assert find_command(words).make_context(words[1], list(options)).params  # refuses what it does not know
-    if "--thinker" in options:
-        given = dict(pairwise(options))
-        taken = {name: given[option] for option, name in THINKER_OPTIONS.items() if option in given}
-        assert make_thinker(given["--thinker"], **taken).name
+    if "--thinker" in options and "my_thinker" not in line:  # that one is tried below
+        given = list(pairwise(options))
+        settings = tuple(value for option, value in given if option == "--set")
+        assert ThinkerOptions(dict(given)["--thinker"], settings).make().name
 
 
 def test_every_option_in_the_text_exists() -> None:
@@ -86,11 +80,26 @@ def test_every_option_in_the_text_exists() -> None:
 
 
 def test_the_settings_file_is_one() -> None:
-    (block,) = blocks("toml")
+    _, block = blocks("toml")
     content = tomllib.loads(block)
     settings = Settings.model_validate(content)
     options = settings.system["livetalk"]["serve"]
     assert find_command(["livetalk", "serve"]).make_context("serve", [str(option) for option in options])
+
+
+async def test_the_thinker_of_ones_own_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("python")
+    (tmp_path / "my_thinker.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    points, _ = blocks("toml")
+    (name, target), *_ = tomllib.loads(points)["project"]["entry-points"]["livetalk.thinkers"].items()
+    thinker = ThinkerOptions(target, ("thinker.pitch=660",)).make()
+    answer = await told(thinker, asked(text="Well then."))
+    assert thinker.name == name and answer.error is None and answer.text == "Well then. "
+    assert len(answer.samples) == 2 * 0.2 * 24_000
+    assert np.abs(np.fft.rfft(answer.samples[:4_800])).argmax() * 24_000 / 4_800 == 660
+    del sys.modules["my_thinker"]
 
 
 def test_every_metric_exists(server: LiveServer) -> None:

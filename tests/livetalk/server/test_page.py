@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from chromium import chromium
 from cut_line import CutLine
+from known import known
 from live_kit import PATIENCE_S, RATE, SHORT_ANSWER, LiveServer, ObedientThinker, tone, until, wav
 from livetalk.base.errors import LiveTalkError
 from livetalk.render.pipeline import Models
@@ -264,7 +265,7 @@ class TestTyping:
         assert kept["seen"]
         assert kept["data"] == last
         guest.playing().until("ready")
-        question = server.thinker.questions[-1]
+        question = server.obedient.questions[-1]
         assert [message.text for message in question.history] == ["First.", SHORT_ANSWER]
         guest.see("#median", "of 2 answers")
         assert guest.page.locator(".turn").count() == 2
@@ -309,7 +310,7 @@ class TestInterrupting:
         assert said.inner_text().strip() == heard.strip()
         cut = guest.page.locator(".turn:nth-of-type(1) .unheard").text_content()
         assert heard + cut == record["text"].rstrip()
-        question = server.thinker.questions[-1]
+        question = server.obedient.questions[-1]
         assert [message.text for message in question.history] == ["long", heard]
         assert turn(server, guest, 2)["outcome"] == "completed"
 
@@ -338,10 +339,11 @@ class TestSpeaking:
         guest.hold_to_talk()
         guest.until("ready").see(".spoken", re.compile(r"\d\.\d s"))
         guest.see(".you .text", re.compile(rf"\d\.\d s {re.escape(WRITTEN_DOWN)}"))
-        question = server.thinker.questions[-1]
+        question = server.obedient.questions[-1]
         assert question.text is None
-        assert 0.8 < len(question.audio) / 16_000 < 20
-        middle = question.audio[len(question.audio) // 4 :]
+        said = known(question.audio)
+        assert 0.8 < len(said) / 16_000 < 20
+        middle = said[len(said) // 4 :]
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
         assert np.argmax(spectrum) * 16_000 / len(middle) == pytest.approx(HERTZ, abs=6)
 
@@ -373,7 +375,7 @@ class TestSpeaking:
     def test_a_tap_leaves_the_microphone_open_until_the_next(self, guest: Visit, server: LiveServer) -> None:
         guest.hold_to_talk()  # the microphone is at hand from here on
         guest.until("ready")
-        before = len(server.thinker.questions)
+        before = len(server.obedient.questions)
         tap = """() => {
             mic.setPointerCapture = () => {};
             for (const type of ["pointerdown", "pointerup"])
@@ -381,26 +383,26 @@ class TestSpeaking:
         }"""
         guest.page.evaluate(tap)
         guest.see("#hint", "Press again to send")
-        assert len(server.thinker.questions) == before
+        assert len(server.obedient.questions) == before
         guest.hearing(30)
         guest.page.evaluate(tap)
         guest.until("thinking", "speaking").until("ready")
-        assert len(server.thinker.questions) == before + 1
+        assert len(server.obedient.questions) == before + 1
 
     def test_hands_free_hears_when_somebody_speaks(self, visit: Callable[..., Visit], server: LiveServer) -> None:
         guest = visit(server.url, script=HUMMER).enter()
         voice = "level => { voice.gain.value = level; }"
         guest.page.get_by_role("switch", name="Hands-free").click()
         guest.until("free").page.wait_for_function("() => window.voice?.context.currentTime > 0.7")
-        before = len(server.thinker.questions)
+        before = len(server.obedient.questions)
         guest.page.evaluate(voice, 0.5)
         guest.until("listening")
         guest.page.evaluate("() => { window.from = voice.context.currentTime; }")
         guest.page.wait_for_function("() => voice.context.currentTime > from + 0.5")
-        assert len(server.thinker.questions) == before, "nothing is sent before the end"
+        assert len(server.obedient.questions) == before, "nothing is sent before the end"
         guest.page.evaluate(voice, 0)
         guest.until("thinking", "speaking").until("free")
-        audio = server.thinker.questions[-1].audio
+        audio = known(server.obedient.questions[-1].audio)
         assert np.abs(audio[:1_600]).max() < 0.01, "a little of the silence before the words"
         assert np.abs(audio).max() > 0.3
         assert np.abs(audio[-1_600:]).max() < 0.01, "and after them"
@@ -423,7 +425,7 @@ class TestSpeaking:
                 NO_MICROPHONE.format("NotFoundError"),
                 "No microphone was found",
             ),
-            ("delete Navigator.prototype.mediaDevices;", "cannot record sound"),
+            ("delete Navigator.prototype.mediaDevices;", "can't record sound"),
         ],
     )
     def test_without_a_microphone_the_page_says_why(
@@ -486,15 +488,15 @@ class TestSettings:
 
         settings("You are Ada.")
         guest.ask()
-        assert (server.thinker.questions[-1].persona, server.thinker.questions[-1].voice) == ("You are Ada.", "en-gb")
+        assert (server.obedient.questions[-1].persona, server.obedient.questions[-1].voice) == ("You are Ada.", "en-gb")
         settings("You are Bob.")
         guest.see(".notice", "keeps what it began with").ask()
-        assert server.thinker.questions[-1].persona == "You are Ada."
+        assert server.obedient.questions[-1].persona == "You are Ada."
         guest.page.locator(".notice").get_by_role("button", name="New conversation").click()
         guest.page.wait_for_selector("#welcome", state="visible")
         guest.ask()
-        assert server.thinker.questions[-1].persona == "You are Bob."
-        assert server.thinker.questions[-1].history == ()
+        assert server.obedient.questions[-1].persona == "You are Bob."
+        assert server.obedient.questions[-1].history == ()
         assert until(lambda: sessions(server) == 1), "the former conversation was closed"
 
     def test_a_voice_that_there_is_not_is_told_in_the_servers_words(self, guest: Visit) -> None:
@@ -567,12 +569,12 @@ class TestTrouble:
         guest = visit(line.url).enter().type("long").playing(0.5)
         line.cut()
         guest.see(".ending.bad", "connection was lost").until("offline")
-        guest.see(".notice", "cannot be reached")
+        guest.see(".notice", "can't be reached")
         assert guest.page.is_disabled("#send")
         line.mend()
         guest.click("Try now").see(".notice", "goes on where it was").until("ready")
         guest.ask("Where were we?")
-        assert server.thinker.questions[-1].history[0].text == "long"
+        assert server.obedient.questions[-1].history[0].text == "long"
         assert guest.page.locator(".break").count() == 0
         line.cut()
 
@@ -589,7 +591,7 @@ class TestTrouble:
         guest.click("Try now").see(".notice", "no longer has this conversation").until("ready")
         guest.click("Try again").until("thinking", "speaking").until("ready")
         guest.see(".break", "without memory")
-        assert [question.history for question in anew.thinker.questions] == [()]
+        assert [question.history for question in anew.obedient.questions] == [()]
         line.cut()
 
     def test_a_conversation_that_is_over(self, guest: Visit, server: LiveServer) -> None:
@@ -658,7 +660,7 @@ class TestManners:
         assert sessions(server) == 1
         guest.page.goto("about:blank")
         assert until(lambda: sessions(server) == 0)
-        assert server.thinker.cancelled.acquire(timeout=PATIENCE_S)
+        assert server.obedient.cancelled.acquire(timeout=PATIENCE_S)
 
     def test_random_weights_are_spoken_of(self, guest: Visit) -> None:
         guest.see("#random", "Random weights")

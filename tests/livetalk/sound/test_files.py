@@ -69,6 +69,7 @@ def test_compressed_formats(tmp_path: Path, container: str, codec: str) -> None:
     samples = tone(1.0, 48_000).astype(np.float32)
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=48_000, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         resampler = av.AudioResampler(stream.codec_context.format, "mono", 48_000)
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
         frame.sample_rate = 48_000
@@ -86,13 +87,13 @@ def test_a_wish_for_another_rate(wav: Wav) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not a sound", bytes(range(256)) * 10])
 def test_what_is_no_sound_is_refused(content: bytes) -> None:
-    with pytest.raises(AudioError, match="cannot be decoded") as refused:
+    with pytest.raises(AudioError, match="can't be decoded") as refused:
         read_audio(content)
     assert "Errno" not in str(refused.value)
 
 
 def test_a_header_without_the_rest(wav: Wav) -> None:
-    with pytest.raises(AudioError, match="cannot be decoded"):
+    with pytest.raises(AudioError, match="can't be decoded"):
         read_audio(wav(tone(0.1, 16_000))[:20])
 
 
@@ -114,11 +115,11 @@ def test_playlists_open_nothing_else(tmp_path: Path, wav: Wav) -> None:
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
     concat = f"ffconcat version 1.0\nfile '{secret}'\n"
     for text in (playlist, concat):
-        with pytest.raises(AudioError, match="cannot be decoded"):
+        with pytest.raises(AudioError, match="can't be decoded"):
             read_audio(text.encode())
     path = tmp_path / "list.m3u8"
     path.write_text(playlist)
-    with pytest.raises(AudioError, match="cannot be decoded"):
+    with pytest.raises(AudioError, match="can't be decoded"):
         read_audio(path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from livetalk.thinkers.base import ThinkerError
@@ -36,13 +38,14 @@ def test_a_model_that_would_silently_forget_is_refused() -> None:
 def test_each_part_of_the_installed_model_remembers(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = build_tiny_omni(tmp_path_factory.mktemp("omni"))
     model = Qwen3OmniMoeForConditionalGeneration.from_pretrained(folder, local_files_only=True)
-    text = model.config.thinker_config.text_config
-    speech, codes = model.config.talker_config.text_config, model.config.talker_config.code_predictor_config
+    config: Any = model.config
+    text = config.thinker_config.text_config
+    speech, codes = config.talker_config.text_config, config.talker_config.code_predictor_config
     for part, width in (
         (model.thinker.model, text.hidden_size),
         (model.talker.model, speech.hidden_size),
         (model.talker.code_predictor.model, codes.hidden_size),
-        (model.code2wav.pre_transformer, model.config.code2wav_config.hidden_size),
+        (model.code2wav.pre_transformer, config.code2wav_config.hidden_size),
     ):
         cache = DynamicCache()
         for added, seen in ((3, 3), (2, 5)):

@@ -13,7 +13,7 @@ from tiny_omni import build_tiny_omni
 from transformers import Qwen3OmniMoeForConditionalGeneration
 
 LACKING = 555
-"""Samples that the published decoder's shape cannot make from the last frame."""
+"""Samples that the published decoder's shape can't make from the last frame."""
 
 FRAMES = 80
 """More than the 72 that the decoder's attention reaches back."""
@@ -89,7 +89,7 @@ def test_state_does_not_grow_with_the_answer(code2wav: Any, codes: torch.Tensor)
     stream = CodecStream(code2wav, first=4, chunk=8)
     for frame in codes.T.repeat(3, 1):
         stream.push(frame)
-    layers = stream._cache.layers
+    layers: Any = stream._cache.layers
     assert all(layer.keys.shape[-2] < code2wav.config.sliding_window for layer in layers)
     assert stream._states is not None and stream._states.shape[1] == 8
 

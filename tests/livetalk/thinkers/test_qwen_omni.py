@@ -104,7 +104,7 @@ def joined(pieces: list[Delta]) -> Answer:
 
 def steps(omni: Omni, question: Question, **options: Any) -> tuple[list[int], torch.Tensor]:
     """Tokens and codes [G,n] of an answer, without threads."""
-    given = {"text": TEXT, "speech": SPEECH, "limits": SHORT, "seed": 7} | options
+    given: dict[str, Any] = {"text": TEXT, "speech": SPEECH, "limits": SHORT, "seed": 7} | options
     made = list(omni.model.answer(omni.writer.write(question), given.pop("speaker", "ethan"), **given))
     codes = [step for step in made if isinstance(step, torch.Tensor)]
     return [step for step in made if isinstance(step, int)], torch.stack(codes, dim=-1)
@@ -133,7 +133,12 @@ def test_interleaved_answer_is_that_of_generate(
             [(torch.arange(longest) < part.shape[-1]).long() for part in prompt.sounds]
         )
     spoken: list[torch.Tensor] = []
-    monkeypatch.setattr(reference.code2wav, "chunked_decode", lambda codes, **_: spoken.append(codes) or codes)
+
+    def chunked_decode(codes: torch.Tensor, **_: object) -> torch.Tensor:
+        spoken.append(codes)
+        return codes
+
+    monkeypatch.setattr(reference.code2wav, "chunked_decode", chunked_decode)
     drawn = {"talker_temperature": speech.temperature, "talker_top_k": speech.top_k} if speech.temperature else {}
     torch.manual_seed(7)
     sequence, _ = reference.generate(
@@ -600,7 +605,7 @@ async def test_another_model(copy: Path) -> None:
 
 async def test_checkpoint_that_cannot_speak(copy: Path) -> None:
     change_config(copy, enable_audio_output=False)
-    assert "cannot speak" in await refusal(copy)
+    assert "can't speak" in await refusal(copy)
 
 
 async def test_tokenizer_of_another_checkpoint(copy: Path) -> None:
@@ -632,5 +637,5 @@ async def test_wrong_option(checkpoint: Path, options: dict[str, str], why: str)
     ],
 )
 def test_number_out_of_range(make: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match=r"at least one|no room|cannot be drawn"):
+    with pytest.raises(ValueError, match=r"at least one|no room|can't be drawn"):
         make()

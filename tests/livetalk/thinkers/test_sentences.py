@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +103,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, max_size=60), st.randoms(use_true_random=False))
-def test_cuts_do_not_depend_on_how_the_text_arrives(words: list[str], random) -> None:  # type: ignore[no-untyped-def]
+def test_cuts_do_not_depend_on_how_the_text_arrives(words: list[str], random: Random) -> None:
     text = "".join(words)
     whole = sentences(text)
     assert "".join(whole) == text

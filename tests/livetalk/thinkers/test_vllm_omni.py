@@ -109,11 +109,7 @@ async def test_what_the_user_said_goes_as_sound_and_the_past_as_text() -> None:
 
 
 async def test_a_conversation_of_any_length_fits() -> None:
-    long = tuple(
-        Message(role, f"{number} " + "x" * 990)  # type: ignore[arg-type]
-        for number in range(100)
-        for role in ("user", "assistant")
-    )
+    long = tuple(Message(role, f"{number} " + "x" * 990) for number in range(100) for role in ("user", "assistant"))
     spoken = tuple(Message("user", None, np.zeros(50 * 16_000, np.float32)) for _ in range(4))
     async with OmniStub() as stub:
         await ask(stub, asked(history=long))
@@ -127,7 +123,7 @@ async def test_a_conversation_of_any_length_fits() -> None:
 
 async def test_a_conversation_outlives_the_models_context() -> None:
     refusal = Plain(400, {"error": {"message": "This model's maximum context length is 32768 tokens.", "code": 400}})
-    history = [Message(role, f"{role} {turn}") for turn in range(8) for role in ("user", "assistant")]  # type: ignore[arg-type]
+    history = [Message(role, f"{role} {turn}") for turn in range(8) for role in ("user", "assistant")]
     stub = OmniStub(lambda request, number: Answer(instead=refusal if len(request["messages"]) > 8 else None))
     async with stub:
         answer = await ask(stub, asked(history=tuple(history)))
@@ -274,7 +270,7 @@ async def test_answers_that_are_none(answer: Answer, says: str | None) -> None:
 
 def in_wav(sound: bytes, announced: int | None = None) -> bytes:
     """A WAV file of 16-bit samples at 24 kHz, of the length that its header announces."""
-    file = to_wav(np.frombuffer(sound, "<i2") / np.float32(32_767), 24_000)
+    file = to_wav(np.frombuffer(sound, "<i2").astype(np.float32) / np.float32(32_767), 24_000)
     return file if announced is None else file[:40] + struct.pack("<I", announced) + file[44:]
 
 
@@ -442,7 +438,7 @@ async def test_the_model_is_the_one_that_is_served(monkeypatch: pytest.MonkeyPat
     async with OmniStub(model="my-omni") as stub:
         assert (await ask(stub)).error is None
         assert stub.questions[0]["model"] == "my-omni"
-        with pytest.raises(ThinkerError, match=r"no model 'other'.*--thinker-model: my-omni"):
+        with pytest.raises(ThinkerError, match=r"no model 'other'.*--set thinker.model=NAME: my-omni"):
             await ask(stub, model="other")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -10,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,10 +20,10 @@ import livetalk
 import pytest
 from livetalk.cli.main import app
 from livetalk.render.checkpoint import CheckpointFiles
-from livetalk.tools import doctor
 from livetalk.tools.doctor import Finding, examine, ready
 from livetalk.tools.download import REPOSITORIES, DownloadError
 from livetalk.tools.download import download as fetch
+from tiny_checkpoints import TinyCheckpoints
 from typer.testing import CliRunner
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -49,6 +51,7 @@ class Hub(BaseHTTPRequestHandler):
     """As much of the Hugging Face hub as a download asks for."""
 
     protocol_version = "HTTP/1.1"
+    url: str
     log: list[str]
     absent: set[str]
     closing: bool
@@ -111,7 +114,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub() -> Iterator[type[Hub]]:
-    handler = type("Handler", (Hub,), {"log": [], "absent": set(), "closing": False})
+    handler: type[Hub] = type("Handler", (Hub,), {"log": [], "absent": set(), "closing": False})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -231,7 +234,7 @@ def test_a_commit_without_the_files(hub: type[Hub], tmp_path: Path, monkeypatch:
 
 def test_a_place_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match="cannot be made: File exists"):
+    with pytest.raises(DownloadError, match="can't be made: File exists"):
         fetch(tmp_path / "file")
 
 
@@ -303,7 +306,7 @@ def test_json(tmp_path: Path) -> None:
     assert {"subject", "level", "detail"} == set(json.loads(outcome.output)[0])
 
 
-def test_files_of_another_size_are_told_apart(checkpoints) -> None:
+def test_files_of_another_size_are_told_apart(checkpoints: TinyCheckpoints) -> None:
     found = by_subject(examine(checkpoints.root))
     assert "of another shape" in found["transformer"].detail
     assert found["transformer"].level == "missing"
@@ -311,7 +314,9 @@ def test_files_of_another_size_are_told_apart(checkpoints) -> None:
     assert "3 layers of 32 channels" in found["speech encoder"].detail
 
 
-def test_the_published_shapes_satisfy_it(checkpoints, sparse_safetensors) -> None:
+def test_the_published_shapes_satisfy_it(
+    checkpoints: TinyCheckpoints, sparse_safetensors: Callable[[Path, dict[str, tuple[int, ...]]], None]
+) -> None:
     from livetalk.render import vae as vae_module
     from livetalk.render.config import DiTConfig, SpeechConfig, TextConfig, VAEConfig
     from livetalk.render.encoders import speech as speech_module
@@ -328,22 +333,22 @@ def test_the_published_shapes_satisfy_it(checkpoints, sparse_safetensors) -> Non
         assert found[subject].level == "ok", found[subject].detail
 
 
-def test_a_damaged_file_is_found(checkpoints) -> None:
+def test_a_damaged_file_is_found(checkpoints: TinyCheckpoints) -> None:
     checkpoints.files.vae.write_bytes(checkpoints.files.vae.read_bytes()[:5000])
     assert "cut short" in by_subject(examine(checkpoints.root))["VAE"].detail
 
 
 def test_a_missing_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = doctor.importlib.util.find_spec
-    version = doctor.importlib.metadata.version
+    find = importlib.util.find_spec
+    version = importlib.metadata.version
 
     def no_diffusers(name: str) -> object:
         if name == "diffusers":
-            raise doctor.importlib.metadata.PackageNotFoundError(name)
+            raise importlib.metadata.PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr(doctor.importlib.metadata, "version", no_diffusers)
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "diffusers" else find(name))
+    monkeypatch.setattr(importlib.metadata, "version", no_diffusers)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "diffusers" else find(name))
     found = by_subject(examine(tmp_path))
     assert found["diffusers"].level == "missing"
     assert "interbench[livetalk]" in found["diffusers"].detail

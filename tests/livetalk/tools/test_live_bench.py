@@ -6,15 +6,20 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
 from livetalk.live.turns import TurnError
 from livetalk.render.config import SIZES, StreamConfig, VAEConfig
+from livetalk.render.options import ModelOptions, SpeedOptions, StreamOptions
 from livetalk.thinkers.base import SpeechDelta, TextDelta, ThinkerError
 from livetalk.tools import live_bench
 from livetalk.tools.live_bench import Attempt, LiveReport, Spread, measure
-from session_kit import TellingThinker, speech
+from livetalk.tools.options import LiveLoad
+from session_kit import Step, TellingThinker, speech
 from typer.testing import CliRunner
 
 
@@ -27,10 +32,16 @@ def speck() -> Iterator[None]:
         yield
 
 
+def measured(thinker: TellingThinker, **load: Any) -> LiveReport:
+    choice = ModelOptions(size="tiny", device="cpu").choose()
+    stream = StreamOptions().apply(choice.size.stream, "bounded")
+    return measure(choice, stream, SpeedOptions(), LiveLoad(**{"encoder": "libx264", **load}), thinker)
+
+
 @pytest.fixture(scope="module")
 def report() -> LiveReport:
-    answers = [[TextDelta("Well."), speech(2.5)]] * 20
-    return measure("tiny", "cpu", TellingThinker(*answers), turns=5, seconds=2.0, most=2, encoder="libx264")
+    answers: list[list[Step]] = [[TextDelta("Well."), speech(2.5)]] * 20
+    return measured(TellingThinker(*answers), turns=5, seconds=2.0, conversations=2)
 
 
 def test_the_parts_of_the_time_to_first_frame_follow_one_another(report: LiveReport) -> None:
@@ -77,49 +88,38 @@ def test_the_search_ends_at_the_first_underrun(monkeypatch: pytest.MonkeyPatch) 
         return Attempt(conversations, seconds, int(conversations == 3), 0.5, Spread(0.1, 0.1))
 
     monkeypatch.setattr(live_bench, "_attempt", attempt)
-    found = measure("tiny", "cpu", TellingThinker(), turns=3, seconds=1.0, most=5, encoder="libx264")
+    found = measured(TellingThinker(), turns=3, seconds=1.0, conversations=5)
     assert tried == [1, 2, 3] and found.simultaneous == 2 and not found.simultaneous_is_limit
     monkeypatch.setattr(live_bench, "_attempt", attempt)
-    found = measure("tiny", "cpu", TellingThinker(), turns=3, seconds=1.0, most=2, encoder="libx264")
+    found = measured(TellingThinker(), turns=3, seconds=1.0, conversations=2)
     assert found.simultaneous == 2 and found.simultaneous_is_limit and "at least 2" in found.to_text()
 
 
 def test_a_thinker_without_text_has_no_time_to_its_first_text() -> None:
     answers = [[SpeechDelta(speech(1.5).samples, 24_000)]] * 4
-    found = measure("tiny", "cpu", TellingThinker(*answers), turns=3, seconds=0.1, most=1, encoder="libx264")
+    found = measured(TellingThinker(*answers), turns=3, seconds=0.1, conversations=1)
     assert "thinker_first_text" not in found.parts and "thinker_first_sound" in found.parts
 
 
 def test_a_turn_that_goes_wrong_ends_the_benchmark() -> None:
-    late = [speech(1.0), ThinkerError("broken", "The stream ended in the middle.")]
+    late: list[Step] = [speech(1.0), ThinkerError("broken", "The stream ended in the middle.")]
     with pytest.raises(TurnError, match="Turn 2 of the benchmark went wrong"):
-        measure("tiny", "cpu", TellingThinker([speech(0.5)], late), turns=4, encoder="libx264")
+        measured(TellingThinker([speech(0.5)], late), turns=4)
     with pytest.raises(ThinkerError, match="start it"):
-        measure("tiny", "cpu", TellingThinker([ThinkerError("unreachable", "Please start it.")]), encoder="libx264")
+        measured(TellingThinker([ThinkerError("unreachable", "Please start it.")]))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"name": "huge"}, "unknown"),
-        ({"device": "cuda"}, "No CUDA device"),
-        ({"turns": 2}, "At least 3 turns"),
-        ({"weights": "somewhere"}, "no published weights"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(
-    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, object], message: str
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ValueError, match=message):
-        measure(**{"name": "tiny", "device": "cpu", **arguments})  # type: ignore[arg-type]
+@pytest.mark.parametrize("load", [{"turns": 2}, {"conversations": 0}, {"seconds": 0.0}])
+def test_what_cannot_be_measured_is_refused(load: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="At least 3 turns and 1 conversation"):
+        LiveLoad(**load)
 
 
-def test_the_command_line_measures_with_the_scripted_thinker(tmp_path) -> None:
+def test_the_command_line_measures_with_the_scripted_thinker(tmp_path: Path) -> None:
     script = tmp_path / "script.txt"
     script.write_text("One, two, three.\n")
-    arguments = "bench --live --size tiny --device cpu --turns 3 --conversations 1 --seconds 1 --json --script"
-    result = CliRunner().invoke(app, [*arguments.split(), str(script)])
+    arguments = "bench --live --size tiny --device cpu --turns 3 --conversations 1 --seconds 1 --json --set"
+    result = CliRunner().invoke(app, [*arguments.split(), f"thinker.script={script}"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["thinker"] == "script" and found["turns"] == 3 and found["weights"] == "random"

@@ -124,7 +124,7 @@ def test_a_cut_or_missing_file_fails(folder: Path, weights: bool) -> None:
     assert "100 bytes" in (result.problem or "")
     path.unlink()
     (result,) = parity.run(folder)
-    assert "cannot be read" in (result.problem or "")
+    assert "can't be read" in (result.problem or "")
     assert not result.passed
 
 
@@ -221,7 +221,7 @@ def test_wrong_weights_fail_with_their_names(folder: Path) -> None:
 
 
 def test_no_manifest_or_no_cases(tmp_path: Path) -> None:
-    with pytest.raises(FixtureError, match="cannot be read"):
+    with pytest.raises(FixtureError, match="can't be read"):
         parity.run(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(FixtureError, match="not usable JSON"):

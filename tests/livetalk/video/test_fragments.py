@@ -10,9 +10,11 @@ from itertools import accumulate
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from flash_clip import RATE, FlashClip, heard, seen, sound_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known import known
 from livetalk.base.errors import EncoderError
 from livetalk.video import h264
 from livetalk.video.fragments import FragmentWriter
@@ -30,7 +32,7 @@ def coded(clip: FlashClip, sizes: tuple[int, ...] | list[int], *, finish: bool =
 
 
 def pictures(file: bytes) -> list[np.ndarray]:
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
@@ -113,8 +115,8 @@ def test_plays_when_cut_after_any_fragment(kept: int) -> None:
     samples, start = sound_of(file)
     # The coder looks ahead: what it still holds is less than a tenth of what a client has in hand.
     assert 0 < end / 16 - (start + len(samples) / RATE) <= 3 * STEP
-    with av.open(io.BytesIO(file)) as container:
-        assert container.duration / 1e6 == pytest.approx(end / 16, abs=STEP)
+    with av.open(io.BytesIO(file), "r") as container:
+        assert known(container.duration) / 1e6 == pytest.approx(end / 16, abs=STEP)
     # Neighbouring flashes sound as one tone.
     audible = [time for time in shown if time - 1 / 16 not in shown and time < start + len(samples) / RATE]
     assert np.abs(np.subtract(heard(file), audible)).max() < 0.001
@@ -146,7 +148,7 @@ def test_can_be_joined_at_any_fragment() -> None:
 def test_seeks_to_the_start_of_every_block() -> None:
     clip = FlashClip({9, 21, 33})
     file = b"".join(coded(clip, BLOCKS))
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         video = container.streams.video[0]
         for number in (33, 9, 21):
             container.seek(number * 1000 + 500, stream=video)
@@ -158,14 +160,17 @@ def test_seeks_to_the_start_of_every_block() -> None:
 def test_codes_without_delay_and_names_its_codecs() -> None:
     writer = FragmentWriter(64, 48)
     file = b"".join([writer.init_segment, *(writer.write(*block) for block in FlashClip(set()).blocks(BLOCKS))])
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
         assert [packet.pts for packet in packets] == [packet.dts for packet in packets]
         assert [n for n, packet in enumerate(packets) if packet.is_keyframe] == [0, 9, 21, 33]
         video, sound = container.streams.video[0], container.streams.audio[0]
-        assert (video.codec_context.name, video.codec_context.pix_fmt, video.average_rate) == ("h264", "yuv420p", 16)
+        assert (video.codec_context.name, video.codec_context.pix_fmt) == (
+            "h264",
+            "yuv420p",
+        ) and video.average_rate == 16
         assert (sound.codec_context.name, sound.rate, sound.codec_context.layout.name) == ("aac", RATE, "mono")
-        profile, compatible, level = video.codec_context.extradata[1:4]
+        profile, compatible, level = known(video.codec_context.extradata)[1:4]
     assert writer.mime == f'video/mp4; codecs="avc1.{profile:02X}{compatible:02X}{level:02X}, mp4a.40.2"'
 
 
@@ -174,9 +179,9 @@ def test_colours_come_back_and_are_said_to_be_bt709() -> None:
     frame = np.repeat(np.repeat(colours.reshape(2, 2, 3), 32, axis=0), 32, axis=1)
     writer = FragmentWriter(64, 64)
     file = writer.init_segment + writer.write(frame[None], np.zeros(3000, np.float32))
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         decoded = next(container.decode(video=0))
-    bt709 = (h264.Colorspace.ITU709, h264.ColorPrimaries.BT709, h264.ColorTrc.BT709, h264.ColorRange.MPEG)
+    bt709 = (Colorspace.ITU709, ColorPrimaries.BT709, ColorTrc.BT709, ColorRange.MPEG)
     assert (decoded.colorspace, decoded.color_primaries, decoded.color_trc, decoded.color_range) == bt709
     y, u, v = (plane.astype(float) for plane in planes(decoded))
     # ITU-R BT.709, limited range, written out: what any player does with such a file.
@@ -189,7 +194,7 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     """Luma and chroma in the middle of each quarter of the picture."""
     found = []
     for plane in frame.planes:
-        picture = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        picture = np.frombuffer(bytes(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         rows, columns = (np.array([1, 3]) * side // 4 for side in picture.shape)
         found.append(picture[np.ix_(rows, columns)].reshape(-1))
     return found
@@ -199,9 +204,9 @@ def test_a_note_travels_in_the_init_segment() -> None:
     note = {"comment": "random weights: “no face” can be expected", "title": "räksmörgås"}
     writer = FragmentWriter(64, 48, metadata=note)
     file = writer.init_segment + writer.write(*FlashClip({0}).block(0, 3))
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         assert note.items() <= container.metadata.items()
-    with pytest.raises(ValueError, match="metadata mood cannot be written"):
+    with pytest.raises(ValueError, match="metadata mood can't be written"):
         FragmentWriter(64, 48, metadata={"mood": "good"})
 
 
@@ -285,7 +290,7 @@ def test_falls_back_where_there_is_no_hardware(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(h264._SETTINGS, "h264_absent", {})
     writer = FragmentWriter(64, 48)
     assert writer.encoder == "libx264"
-    with pytest.raises(EncoderError, match="h264_absent cannot be used on this machine"):
+    with pytest.raises(EncoderError, match="h264_absent can't be used on this machine"):
         FragmentWriter(64, 48, encoder="h264_absent")
 
 

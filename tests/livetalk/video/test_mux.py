@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from known import known
 from livetalk.sound.files import read_audio
 from livetalk.video.mux import SOUND_RATE, VideoWriter
 
@@ -29,13 +30,13 @@ def test_plays_with_sound_in_step(tmp_path: Path) -> None:
         writer.write(frames(9))
         writer.write(frames(12, 9))
         writer.write(frames(11, 21))
-    with av.open(str(path)) as file:
+    with av.open(str(path), "r") as file:
         assert file.metadata["comment"] == "made for a test"
         video, audio = file.streams.video[0], file.streams.audio[0]
         assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert (video.width, video.height, video.average_rate) == (64, 48, 16)
+        assert (video.width, video.height) == (64, 48) and video.average_rate == 16
         assert (audio.codec_context.name, audio.rate, audio.codec_context.layout.nb_channels) == ("aac", 48_000, 1)
-        assert float(audio.duration * audio.time_base) == pytest.approx(2.0, abs=0.03)
+        assert float(known(audio.duration) * known(audio.time_base)) == pytest.approx(2.0, abs=0.03)
         pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video)]
     assert len(pictures) == 32
     assert np.abs(np.stack(pictures).astype(int) - frames(32)).max() <= 3
@@ -56,9 +57,9 @@ def test_sound_is_cut_to_the_frames(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 64, 48, sound=chirp(5.0)) as writer:
         writer.write(frames(16))
-    with av.open(str(path)) as file:
+    with av.open(str(path), "r") as file:
         audio = file.streams.audio[0]
-        assert float(audio.duration * audio.time_base) == pytest.approx(1.0, abs=0.03)
+        assert float(known(audio.duration) * known(audio.time_base)) == pytest.approx(1.0, abs=0.03)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 500])
@@ -66,7 +67,7 @@ def test_hardly_any_sound(tmp_path: Path, samples: int) -> None:
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 64, 48, sound=np.zeros(samples, np.float32)) as writer:
         writer.write(frames(2))
-    with av.open(str(path)) as file:
+    with av.open(str(path), "r") as file:
         assert len(list(file.decode(video=0))) == 2
 
 

@@ -19,10 +19,10 @@ PictureSize = tuple[int, int]
 
 RELEASED_SIZES: tuple[PictureSize, ...] = ((512, 512),)
 
-#: Pixels of the largest picture decoded, and of the largest one made by resizing before the crop: just under the count
-#: at which Pillow itself begins to warn. A 48-megapixel photograph passes; a file that unfolds to gigabytes, or a strip
-#: whose short side would have to grow a hundredfold, does not.
 MAX_PIXELS = 89_000_000
+"""Pixels of the largest picture decoded, and of the largest one made by resizing before the crop: just under the count
+at which Pillow itself begins to warn. A 48-megapixel photograph passes; a file that unfolds to gigabytes, or a strip
+whose short side would have to grow a hundredfold, does not."""
 
 
 def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[PictureSize] = RELEASED_SIZES) -> Tensor:
@@ -33,7 +33,7 @@ def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[PictureS
 
     Args:
         image: a picture, the path of one, or the bytes of an image file.
-        sizes: allowed (height, width) pairs; the one nearest in shape is chosen (`select_size`).
+        sizes: allowed (height, width) pairs; the one nearest in shape is chosen (``select_size``).
 
     Returns:
         float32 [1, 3, 1, H, W] in [-1, 1].
@@ -77,7 +77,7 @@ def select_size(height: int, width: int, sizes: Sequence[PictureSize]) -> Pictur
 
 
 def resized_size(height: int, width: int, target: PictureSize) -> PictureSize:
-    """Size after scaling the picture to cover `target`, truncated, so that rounding can leave it one pixel short."""
+    """Size after scaling the picture to cover ``target``, truncated, so that rounding can leave it one pixel short."""
     scale = max(target[0] / height, target[1] / width)
     return int(height * scale), int(width * scale)
 
@@ -101,7 +101,7 @@ def _open(source: Path | str | bytes) -> Image.Image:
         try:
             stream = io.BytesIO(Path(source).read_bytes())
         except OSError as error:
-            raise ImageError(f"{named} cannot be read: {error.strerror}.") from error
+            raise ImageError(f"{named} can't be read: {error.strerror}.") from error
     try:
         picture = Image.open(stream)
         _check_pixels(picture)

@@ -25,22 +25,22 @@ Samples = npt.NDArray[np.float32]
 
 FRAME_SAMPLES = AUDIO_RATE // VIDEO_FPS
 
-#: Context of a streaming window in video frames, chosen from the measured curve in docs/speech-windows.md.
 DEFAULT_LEFT = 64
+"""Context of a streaming window in video frames, chosen from the measured curve in docs/speech-windows.md."""
 DEFAULT_RIGHT = 4
 
-#: What is known of a voice from earlier utterances weighs as much as so many seconds of the new one. Measured in
-#: docs/speech-windows.md: enough for the first block, and outweighed by the time that the utterance speaks for itself.
 LOUDNESS_SECONDS = 2.0
+"""What is known of a voice from earlier utterances weighs as much as so many seconds of the new one. Measured in
+docs/speech-windows.md: enough for the first block, and outweighed by the time that the utterance speaks for itself."""
 
 _VARIANCE_FLOOR = 1e-7
 
-#: Where a processor has AMX, oneDNN (3.12) computes a bfloat16 convolution of fewer channels in a group than this
-#: wrongly under a wide kernel: with 12 under a kernel of 16 by 0.7 of the result. The published encoder has 48.
 _NARROW = 16
+"""Where a processor has AMX, oneDNN (3.12) computes a bfloat16 convolution of fewer channels in a group than this
+wrongly under a wide kernel: with 12 under a kernel of 16 by 0.7 of the result. The published encoder has 48."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Loudness:
     """Sums over a voice's samples so far, and over the output of the front end's first convolution on them."""
 
@@ -48,8 +48,10 @@ class Loudness:
     total: float
     square: float
     steps: float
-    step_total: Tensor  # [channels] float64
-    step_square: Tensor  # [channels] float64
+    step_total: Tensor
+    """[channels] float64."""
+    step_square: Tensor
+    """[channels] float64."""
 
     def __add__(self, other: Loudness) -> Loudness:
         return Loudness(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -76,11 +78,11 @@ class SpeechEncoder:
         self.dtype, self.device = parameter.dtype, parameter.device
         position = model.encoder.pos_conv_embed
         narrow = position.conv.in_channels // position.conv.groups < _NARROW
-        #: What the convolution that tells places apart computes in.
         self._position = torch.float32 if narrow and self.device.type == "cpu" else self.dtype
+        """What the convolution that tells places apart computes in."""
         position.to(self._position)
-        #: Samples seen by one step of the front end, and samples from one step to the next.
         self.field, self.hop = 1, 1
+        """Samples seen by one step of the front end, and samples from one step to the next."""
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
             self.field, self.hop = (self.field - 1) * stride + kernel, self.hop * stride
 
@@ -93,7 +95,7 @@ class SpeechEncoder:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> SpeechEncoder:
-        """Build from tensors under the names of `reference_shapes`, without a second copy of the weights."""
+        """Build from tensors under the names of ``reference_shapes``, without a second copy of the weights."""
         model = empty_model(config)
         model.load_state_dict({key: state[key].to(device=device, dtype=dtype) for key in state}, assign=True)
         return cls(model)
@@ -137,7 +139,7 @@ class SpeechEncoder:
 
     @staticmethod
     def resampled(steps: Tensor, frames: int) -> Tensor:
-        """Front-end steps to exactly `frames` of them, first on first and last on last."""
+        """Front-end steps to exactly ``frames`` of them, first on first and last on last."""
         return F.interpolate(steps, size=frames, mode="linear", align_corners=True)
 
     @torch.inference_mode()
@@ -161,18 +163,18 @@ class SpeechEncoder:
 class SpeechStream:
     """Features of one conversation's audio while it arrives.
 
-    Each request encodes a window: the frames asked for, up to `left` frames before and `right` frames after them.
+    Each request encodes a window: the frames asked for, up to ``left`` frames before and ``right`` frames after them.
     What the whole clip would have told the encoder about loudness (mean and variance of the samples, and of each
     channel of the first convolution) is estimated from all audio up to the end of the window, so the window's own
     length does not show there. Features depend on the audio and the sequence of requests, never on how the audio was
     cut into pushes.
 
-    Requests move forward: the `last` of one must not lie before the `last` of the one before it, and audio further back
-    than `left` frames is forgotten. Not to be shared between threads.
+    Requests move forward: the ``last`` of one must not lie before the ``last`` of the one before it, and audio further
+    back than ``left`` frames is forgotten. Not to be shared between threads.
 
     Args:
         left, right: frames of context.
-        voice: `loudness` of an earlier utterance of the same voice, so that the first blocks need not guess it anew.
+        voice: ``loudness`` of an earlier utterance of the same voice, so that the first blocks need not guess it anew.
     """
 
     def __init__(
@@ -265,7 +267,7 @@ class SpeechStream:
         return frame * FRAME_SAMPLES // self._encoder.hop
 
     def _end(self, frame: int) -> int:
-        """Samples that must be there to place `frame`: to the end of the step at or after it."""
+        """Samples that must be there to place ``frame``: to the end of the step at or after it."""
         return self._encoder.hop * -self._step(-frame) + self._encoder.field
 
     def _window_end(self, last: int) -> int:
@@ -275,7 +277,7 @@ class SpeechStream:
         return last + self.right
 
     def _gather(self, start: int) -> None:
-        """Join what arrived and drop what lies before `start`, except samples the statistics have not counted yet."""
+        """Join what arrived and drop what lies before ``start``, except samples the statistics have not counted yet."""
         keep = min(start, self._statistics.position)
         joined = np.concatenate([self._samples, *self._arrived])
         self._samples, self._arrived = joined[max(0, keep - self._origin) :], []
@@ -316,7 +318,8 @@ class _RunningStatistics:
         return min(self._count, self._steps * self._stride)
 
     def extend(self, samples: Samples, origin: int, end: int) -> None:
-        """Count the conversation's samples up to `end`; `samples` begins at sample `origin` of the conversation."""
+        """Count the conversation's samples up to ``end``; ``samples`` begins at sample ``origin`` of the
+        conversation."""
         if end <= self._count:
             return
         fresh = samples[self._count - origin : end - origin].astype(np.float64)
@@ -375,7 +378,7 @@ def empty_model(config: SpeechConfig) -> Wav2Vec2Model:
 
 
 def reference_shapes(config: SpeechConfig) -> dict[str, tuple[int, ...]]:
-    """Name to shape of every tensor needed, under today's names (`current_name` translates older ones)."""
+    """Name to shape of every tensor needed, under today's names (``current_name`` translates older ones)."""
     return {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
 
 

@@ -22,11 +22,11 @@ class TextEncoder:
 
     Args:
         model: the encoder.
-        tokenizer: a transformers tokenizer that appends `</s>`; None if only token ids will be encoded.
+        tokenizer: a transformers tokenizer that appends ``</s>``; None if only token ids will be encoded.
         length: rows of the result, padding included.
     """
 
-    def __init__(self, model: UMT5EncoderModel, tokenizer: Any = None, length: int = TextConfig.text_len) -> None:
+    def __init__(self, model: UMT5EncoderModel, tokenizer: Any = None, length: int = TextConfig().text_len) -> None:
         self.model = model.train(False).requires_grad_(False)
         self.tokenizer = tokenizer
         self.length = length
@@ -54,8 +54,8 @@ class TextEncoder:
     def __call__(self, prompt: str) -> Tensor:
         """A prompt of any length and language to [1, length, dim], rows beyond its tokens zero.
 
-        Tokens beyond `length` are cut; the last one kept is then still `</s>`. An empty prompt is the single token
-        `</s>`.
+        Tokens beyond ``length`` are cut; the last one kept is then still ``</s>``. An empty prompt is the single token
+        ``</s>``.
         """
         if self.tokenizer is None:
             raise ValueError("this text encoder was built without a tokenizer")
@@ -77,7 +77,7 @@ class TextEncoder:
 
     @torch.inference_mode()
     def raw(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """As `encode`, with what the encoder gives for padding rows left in."""
+        """As ``encode``, with what the encoder gives for padding rows left in."""
         output = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
         hidden: Tensor = output.last_hidden_state
         return hidden

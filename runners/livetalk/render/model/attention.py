@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Torch's own choice of kernel; `mask` [M,S] is True where a query may look, or is added to its scores."""
+    """Torch's own choice of kernel; ``mask`` [M,S] is True where a query may look, or is added to its scores."""
     out = F.scaled_dot_product_attention(_by_head(q), _by_head(k), _by_head(v), attn_mask=mask)
     attended: Tensor = out[0].transpose(0, 1)
     return attended
@@ -38,8 +38,8 @@ def _by_head(x: Tensor) -> Tensor:
 
 
 def _torch_kernel(name: str) -> AttentionKernel:
-    """One of torch's kernels by its operator: `torch.nn.attention.sdpa_kernel` turns switches of the whole process, and
-    other threads attend at the same time, with heads that not every kernel can take."""
+    """One of torch's kernels by its operator: ``torch.nn.attention.sdpa_kernel`` turns switches of the whole process,
+    and other threads attend at the same time, with heads that not every kernel can take."""
     operators: dict[str, Callable[..., Any]] = {
         "cudnn": lambda q, k, v: torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False),
         "flash": torch.ops.aten._scaled_dot_product_flash_attention,
@@ -96,10 +96,11 @@ def available_kernels(device: torch.device, dtype: torch.dtype) -> list[str]:
 
 
 def choose_kernel(name: str, device: torch.device, dtype: torch.dtype, head_dim: int = 128) -> str:
-    """`name`, or for "auto" the best kernel that can run here; on a GPU the best that also agrees with the mathematics.
+    """``name``, or for "auto" the best kernel that can run here; on a GPU the best that also agrees with the
+    mathematics.
 
     Raises:
-        ValueError: the name is unknown or the kernel cannot run with this device and dtype.
+        ValueError: the name is unknown or the kernel can't run with this device and dtype.
     """
     available = available_kernels(device, dtype)
     if name == "auto":
@@ -109,14 +110,14 @@ def choose_kernel(name: str, device: torch.device, dtype: torch.dtype, head_dim:
         raise ValueError(f"attention kernel {name!r} is unknown; choose auto or one of {', '.join(KERNELS)}")
     if name not in available:
         raise ValueError(
-            f"attention kernel {name!r} cannot run on {device.type} with {dtype}; available here: "
+            f"attention kernel {name!r} can't run on {device.type} with {dtype}; available here: "
             f"{', '.join(available)}. FlashAttention comes with the extra interbench[flash]."
         )
     return name
 
 
 def attention_kernel(name: str, device: torch.device, dtype: torch.dtype, head_dim: int = 128) -> AttentionKernel:
-    """The kernel that `choose_kernel` gives for `name`."""
+    """The kernel that ``choose_kernel`` gives for ``name``."""
     name = choose_kernel(name, device, dtype, head_dim)
     if name in _FLASH_ATTENTION:
         return _flash_attention(name)

@@ -9,7 +9,7 @@ from livetalk.render.config import TEMPORAL_STRIDE, DiTConfig
 
 
 class AudioCondition(nn.Module):
-    """`audio_proj` and `audio_cond_projs` of the checkpoint (spec 5.8, 5.9)."""
+    """``audio_proj`` and ``audio_cond_projs`` of the checkpoint (spec 5.8, 5.9)."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()

@@ -19,10 +19,10 @@ Observer = Callable[["BlockGenerator", int, Tensor, Tensor | None], None]
 class BlockGenerator:
     """Latents of one session, block by block.
 
-    Call `start`, then `denoise` and `clean` in turn. The clean latents are there after `denoise`; `clean` only prepares
-    the cache for the next block, and is made up for if it was left out. Everything that changes between blocks is
-    copied into static buffers, so that with `graphs` a whole block replays as one CUDA graph (one capture per cache
-    length).
+    Call ``start``, then ``denoise`` and ``clean`` in turn. The clean latents are there after ``denoise``; ``clean``
+    only prepares the cache for the next block, and is made up for if it was left out. Everything that changes between
+    blocks is copied into static buffers, so that with ``graphs`` a whole block replays as one CUDA graph (one capture
+    per cache length).
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class BlockGenerator:
         graphs: bool = False,
         observe: Observer | None = None,
     ) -> None:
-        """`timesteps` are what the network is shown; without them the schedule rounded to bfloat16 (spec 8)."""
+        """``timesteps`` are what the network is shown; without them the schedule rounded to bfloat16 (spec 8)."""
         if graphs and dit.device.type != "cuda":
-            raise ValueError(f"CUDA graphs cannot run on {dit.device.type}")
+            raise ValueError(f"CUDA graphs can't run on {dit.device.type}")
         if graphs and observe:
-            raise ValueError("a captured block cannot be observed step by step")
+            raise ValueError("a captured block can't be observed step by step")
         self.dit, self.stream, self.observe = dit, stream, observe
         self.cache = dit.new_cache(stream)
         plan = sampler.schedule(stream.steps, rounding="bfloat16")
@@ -63,7 +63,7 @@ class BlockGenerator:
         self._graphs: dict[tuple[str, int, bool], torch.cuda.CUDAGraph] | None = {} if graphs else None
         # Of its own: what libraries reserve for a stream is part of what is captured there, and two sessions may replay
         # at the same time.
-        self._capture_stream = torch.cuda.Stream(dit.device) if graphs else None  # type: ignore[no-untyped-call]
+        self._capture_stream = torch.cuda.Stream(dit.device) if graphs else None
         self._clean = True
         self.block = -1
 
@@ -98,7 +98,7 @@ class BlockGenerator:
         """Generate the next block.
 
         Args:
-            audio: conditions [P,3,d] from `CausalDiT.embed_audio`.
+            audio: conditions [P,3,d] from ``CausalDiT.embed_audio``.
             noise: [steps,3,16,h,w]: what the block starts from, then the draw of every re-noising.
 
         Returns:
@@ -165,7 +165,7 @@ class BlockGenerator:
                 self._graphs.clear()
 
     def _replay(self, name: str, work: Callable[[], None]) -> None:
-        """Run `work`, or its captured graph. Work only reads and writes static buffers, so it may run twice."""
+        """Run ``work``, or its captured graph. Work only reads and writes static buffers, so it may run twice."""
         if self._graphs is None:
             return work()
         key = (name, self.cache.valid_frames, self.block == 0)

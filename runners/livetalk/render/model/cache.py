@@ -24,11 +24,11 @@ class LayerCache(NamedTuple):
 class AnchoredKVCache:
     """Static buffers for all layers of one session.
 
-    The first `sink` frames keep their rows for ever; later frames go round a ring over the other rows, each new block
+    The first ``sink`` frames keep their rows for ever; later frames go round a ring over the other rows, each new block
     overwriting the oldest. Attention does not depend on the order of its keys, so nothing is ever moved. All positions
     are host integers; no tensor is read back.
 
-    In `absolute` mode keys keep the rotation of their frame index. In `bounded` mode the current block never stands
+    In ``absolute`` mode keys keep the rotation of their frame index. In ``bounded`` mode the current block never stands
     beyond the window's last positions; when the window rolls, the frame angles of the ring's keys are turned back by as
     many frames, in place, and the sinks stay at positions 0 … sink−1.
     """
@@ -74,7 +74,7 @@ class AnchoredKVCache:
         """Make room for the next block and turn to its positions.
 
         Raises:
-            SessionError: `absolute` positions are used up (1024 latent frames, 341 blocks, 255.6 s).
+            SessionError: ``absolute`` positions are used up (1024 latent frames, 341 blocks, 255.6 s).
         """
         start, end = self.end, self.end + FRAMES_PER_BLOCK
         shift = 0

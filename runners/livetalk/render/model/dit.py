@@ -35,7 +35,7 @@ class Modulation(NamedTuple):
 
 
 def sinusoid(timesteps: Tensor, width: int) -> Tensor:
-    """[G, width]: cosines, then sines, computed in float64 and rounded to the dtype of `timesteps` (spec 6.2)."""
+    """[G, width]: cosines, then sines, computed in float64 and rounded to the dtype of ``timesteps`` (spec 6.2)."""
     half = width // 2
     frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float64, device=timesteps.device) / half)
     angle = torch.outer(timesteps.double(), frequencies)
@@ -92,10 +92,10 @@ class CausalDiT(nn.Module):
         device: torch.device | str = "cpu",
         attention: str = "auto",
     ) -> CausalDiT:
-        """Build from tensors under the published names (`reference_shapes`).
+        """Build from tensors under the published names (``reference_shapes``).
 
-        Each tensor is read once and goes straight to `dtype` and `device`; a lazily read mapping keeps the peak at one
-        layer. Shapes must be right: `livetalk.render.checkpoint` checks a file before it comes here.
+        Each tensor is read once and goes straight to ``dtype`` and ``device``; a lazily read mapping keeps the peak at
+        one layer. Shapes must be right: ``livetalk.render.checkpoint`` checks a file before it comes here.
         """
         with torch.device("meta"):
             model = cls(config)
@@ -134,7 +134,7 @@ class CausalDiT(nn.Module):
     def compile_layers(self, **options: Any) -> CausalDiT:
         """Compile the layer once; all layers share the code. Graphs are captured around whole blocks, not here.
 
-        `options` are those of `torch.compile`, by default {"mode": "max-autotune-no-cudagraphs"}.
+        ``options`` are those of ``torch.compile``, by default {"mode": "max-autotune-no-cudagraphs"}.
         """
         for layer in self.layers:
             layer.compile(dynamic=False, **(options or {"mode": "max-autotune-no-cudagraphs"}))
@@ -149,7 +149,7 @@ class CausalDiT(nn.Module):
     def embed_text(self, context: Tensor, bias: Tensor | None = None) -> TextCondition:
         """Text rows [1,T,text_dim], padding rows of zeros included, to the keys and values of every layer.
 
-        `context` and `bias` may come from `merge_padding`.
+        ``context`` and ``bias`` may come from ``merge_padding``.
         """
         text = self.text_out(F.gelu(self.text_in(context[0].to(self.dtype)), approximate="tanh"))
         k, v = zip(*(layer.text_keys_values(text) for layer in self.layers), strict=True)
@@ -182,8 +182,8 @@ class CausalDiT(nn.Module):
 
         Args:
             x: noisy latents [f,16,h,w].
-            image: from `embed_image`, for these frames.
-            audio: from `embed_audio`, [P,f,d] for these frames.
+            image: from ``embed_image``, for these frames.
+            audio: from ``embed_audio``, [P,f,d] for these frames.
         """
         tokens = self._run(x, image, audio, time, text, cache, self.layers)
         return self._head(tokens, time, x)
@@ -260,8 +260,8 @@ def merge_padding(context: Tensor) -> tuple[Tensor, Tensor | None]:
     """One row for all padding rows at the end of a prompt, and the bias [1,T] that makes up for it.
 
     Rows of zeros all have the same key and value (spec 4), so m of them weigh as much as one whose score is higher by
-    ln m. The numbers stay the same; attention to the text shrinks from 512 rows to the prompt's own. Reads `context` on
-    the host.
+    ln m. The numbers stay the same; attention to the text shrinks from 512 rows to the prompt's own. Reads ``context``
+    on the host.
     """
     rows = context.shape[1]
     used = context[0].any(dim=1).nonzero()
@@ -275,7 +275,7 @@ def merge_padding(context: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def block_causal_mask(frames: int, tokens_per_frame: int, window: int, device: torch.device | str) -> Tensor:
-    """[F·n, F·n], True where a query may look: all before its block's end, at most `window` frames back from it; and
+    """[F·n, F·n], True where a query may look: all before its block's end, at most ``window`` frames back from it; and
     itself in any case (spec 13)."""
     frame = torch.arange(frames, device=device).repeat_interleave(tokens_per_frame)
     end = ((frame // FRAMES_PER_BLOCK + 1) * FRAMES_PER_BLOCK).clamp(max=frames)[:, None]

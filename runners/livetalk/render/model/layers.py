@@ -100,7 +100,7 @@ class Layer(nn.Module):
             rotation: [f·n,1,D/2,2].
             text_k, text_v: [T,H,D].
             text_bias: [1,T], added to the scores of the text; None for nothing.
-            cache: where keys and values go and come from; None attends within x, under `mask` [f·n, f·n].
+            cache: where keys and values go and come from; None attends within x, under ``mask`` [f·n, f·n].
         """
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = modulation.unbind(0)
         q, k, v = self.self_qkv(modulate(x, scale_sa, shift_sa, self.eps)).chunk(3, dim=-1)

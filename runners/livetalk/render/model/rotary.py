@@ -12,7 +12,7 @@ def part_widths(head_dim: int) -> tuple[int, int, int]:
     """Channels of a head that carry the frame, the row and the column."""
     spatial = head_dim // 3
     if spatial % 2 or head_dim % 2:
-        raise ValueError(f"head width {head_dim} cannot be split into pairs for frame, row and column")
+        raise ValueError(f"head width {head_dim} can't be split into pairs for frame, row and column")
     return head_dim - 2 * spatial, spatial, spatial
 
 

@@ -235,7 +235,7 @@ export class Dialogue extends EventTarget {
     try {
       await turn.playback.finished;
     } catch (error) {
-      if (this.current === turn) this.interrupt(); // there is no use in generating what cannot be shown
+      if (this.current === turn) this.interrupt(); // there is no use in generating what can't be shown
       this.#fail(turn, error);
     }
     await received;

@@ -55,7 +55,7 @@ export class Link extends EventTarget {
       this.#become("offline");
       const gone = "It may be down, or the network is gone. What you see here stays.";
       const text = error instanceof Unreachable ? gone : error.message;
-      return this.#pause(waitS, { title: "The server cannot be reached", text });
+      return this.#pause(waitS, { title: "The server can't be reached", text });
     }
     this.#become(this.health.status);
     if (this.state === "failed") {

@@ -2,7 +2,7 @@
 
 const Source = window.ManagedMediaSource ?? window.MediaSource;
 
-/** The browser cannot play what the server sends. */
+/** The browser can't play what the server sends. */
 export class PlaybackError extends Error {}
 
 export class Player {

@@ -6,7 +6,7 @@ const LEAD_S = 0.4; // kept from before the gate noticed speech
 const TAIL_S = 0.3; // kept of the silence that told its end
 const REST_MS = 60_000; // after which an unused microphone is given back
 
-/** The microphone cannot be used; the message says why and what to do. */
+/** The microphone can't be used; the message says why and what to do. */
 export class MicrophoneError extends Error {}
 
 export class Microphone {
@@ -89,7 +89,7 @@ export class Microphone {
       throw new MicrophoneError(
         insecure
           ? "Browsers give the microphone only to pages from this machine or over https. Type instead, or put the server behind https."
-          : "This browser cannot record sound. Type instead.",
+          : "This browser can't record sound. Type instead.",
       );
     }
     let stream;

@@ -40,7 +40,8 @@ def _texture(seed: int, strength: float) -> Pixels:
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
     frequency[0, 0] = 1
     field = np.fft.ifft2(np.fft.fft2(rng.normal(size=(SIDE, SIDE))) / frequency).real
-    return (strength * field / field.std())[..., None]
+    pattern: np.ndarray = (strength * field / field.std())[..., None]
+    return pattern
 
 
 def _film(scene: Scene, seed: int, frames: int, smile: float) -> list[Pixels]:

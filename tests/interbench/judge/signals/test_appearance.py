@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -13,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SIZE = (appearance.SIDE, appearance.SIDE)
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "skin and hair": {"skin": (120, 80, 60), "hair": (20, 15, 12)},
     "hair style": {"long_hair": True, "hair": (150, 110, 60)},
     "clothes' colour": {"shirt": (140, 50, 45)},
@@ -24,29 +28,35 @@ CHANGES = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def looks():
+async def looks() -> AsyncIterator[Callable[..., Any]]:
     async with MediaPool() as pool:
 
-        async def of(*paths):
+        async def of(*paths: Path) -> list[Any]:
             return [appearance.describe(await pool.frames(path, appearance.FRAMES, SIZE)) for path in paths]
 
         yield of
 
 
-async def test_talking_blinking_nodding_and_smiling_change_little(looks, film, scene):
+async def test_talking_blinking_nodding_and_smiling_change_little(
+    looks: Callable[..., Any], film: Callable[..., Path], scene: Any
+) -> None:
     first, *others = await looks(film(scene), *(film(scene, seed, smile=0.01 * seed) for seed in (1, 2, 3)))
     for other in others:
         assert appearance.similarity(first, other) > 0.9
 
 
 @pytest.mark.parametrize("what", CHANGES)
-async def test_every_change_of_looks_alone_shows(looks, film, scene, change, what):
+async def test_every_change_of_looks_alone_shows(
+    looks: Callable[..., Any], film: Callable[..., Path], scene: Any, change: Callable[..., Any], what: str
+) -> None:
     first, same, other = await looks(film(scene), film(scene, 1), film(change(scene, **CHANGES[what]), 2))
     unchanged, changed = appearance.similarity(first, same), appearance.similarity(first, other)
     assert changed < 0.9 and changed < unchanged - 0.1
 
 
-async def test_the_more_changes_the_lower(looks, film, scene, change):
+async def test_the_more_changes_the_lower(
+    looks: Callable[..., Any], film: Callable[..., Path], scene: Any, change: Callable[..., Any]
+) -> None:
     shirt = change(scene, **CHANGES["clothes' colour"])
     person = change(shirt, **CHANGES["skin and hair"])
     place = change(person, **CHANGES["wall's colour"])
@@ -56,7 +66,9 @@ async def test_the_more_changes_the_lower(looks, film, scene, change):
     assert similarities[-1] < 0.4
 
 
-async def test_similarity_is_symmetric_and_one_with_itself(looks, film, scene, change):
+async def test_similarity_is_symmetric_and_one_with_itself(
+    looks: Callable[..., Any], film: Callable[..., Path], scene: Any, change: Callable[..., Any]
+) -> None:
     one, other = await looks(film(scene), film(change(scene, striped=True), 1))
     assert appearance.similarity(one, one) == 1.0
     assert appearance.similarity(one, other) == appearance.similarity(other, one)
@@ -65,17 +77,19 @@ async def test_similarity_is_symmetric_and_one_with_itself(looks, film, scene, c
 @pytest.mark.parametrize(
     ("colour", "noise"), [((0, 0, 0), 0), ((255, 255, 255), 0), ((40, 90, 40), 0), ((60, 60, 60), 5)]
 )
-async def test_frames_of_one_colour_are_blank(looks, plain_film, colour, noise):
+async def test_frames_of_one_colour_are_blank(
+    looks: Callable[..., Any], plain_film: Callable[..., Path], colour: tuple[int, int, int], noise: float
+) -> None:
     (look,) = await looks(plain_film(colour, noise))
     assert look.blank
 
 
-async def test_a_still_person_is_not_blank(looks, film, scene):
+async def test_a_still_person_is_not_blank(looks: Callable[..., Any], film: Callable[..., Path], scene: Any) -> None:
     (look,) = await looks(film(scene, frames=1))
     assert not look.blank
 
 
-async def test_colours_are_measured_as_people_see_them():
+async def test_colours_are_measured_as_people_see_them() -> None:
     patches = np.zeros((1, appearance.SIDE, appearance.SIDE, 3), np.uint8)
     patches[0, :32] = (255, 255, 255)
     patches[0, 32:] = (255, 0, 0)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from interbench.base.bundled import data_path
+from interbench.domain.records import PlayedConversation
+from interbench.domain.scenario import Scenario
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.systems.events import TurnRequest
@@ -55,7 +59,14 @@ SPOKEN = [
 
 
 @pytest.mark.parametrize(("defect", "dimension", "drop"), SPOKEN)
-async def test_words(parts, played, verdicts, defect, dimension, drop):
+async def test_words(
+    parts: Any,
+    played: Callable[..., PlayedConversation],
+    verdicts: Callable[..., Any],
+    defect: str,
+    dimension: str,
+    drop: float,
+) -> None:
     drops = []
     for part in parts:
         intact = await verdicts(played(part.scenario, said(part, None)), dimension)
@@ -66,12 +77,14 @@ async def test_words(parts, played, verdicts, defect, dimension, drop):
     assert np.mean(drops) > drop
 
 
-def test_every_defect_that_is_seen_in_the_words_is_tested_here():
+def test_every_defect_that_is_seen_in_the_words_is_tested_here() -> None:
     seen = {(name, key) for name, defect in DEFECTS.items() for key in defect.seen_offline}
     assert {(name, key) for name, key in seen if key in ("SR", "IC", "CU")} == {case[:2] for case in SPOKEN}
 
 
-async def test_only_leaving_the_topic_costs_much_relevance(parts, played, verdicts):
+async def test_only_leaving_the_topic_costs_much_relevance(
+    parts: Any, played: Callable[..., PlayedConversation], verdicts: Callable[..., Any]
+) -> None:
     means = {}
     for defect in ("off-topic", "partial", "amnesiac", "contradict", "broadcast"):
         given = [await verdicts(played(part.scenario, said(part, defect)), "SR") for part in parts[::4]]
@@ -81,7 +94,7 @@ async def test_only_leaving_the_topic_costs_much_relevance(parts, played, verdic
 
 
 @pytest.fixture(scope="module")
-def drifting(parts, tmp_path_factory) -> dict[str, list[Path]]:
+def drifting(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Two short clips per variant. The first turn of a drifting puppet is that of the intact one."""
     folder = tmp_path_factory.mktemp("puppet")
     persona = parts[0].persona
@@ -96,7 +109,12 @@ def drifting(parts, tmp_path_factory) -> dict[str, list[Path]]:
     return clips
 
 
-async def test_looks(drifting, tower, played, verdicts):
+async def test_looks(
+    drifting: dict[str, list[Path]],
+    tower: Scenario,
+    played: Callable[..., PlayedConversation],
+    verdicts: Callable[..., Any],
+) -> None:
     scores = {}
     for name, clips in drifting.items():
         given = await verdicts(played(tower, ["", ""], clips), "MVC")

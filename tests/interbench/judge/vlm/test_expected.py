@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from interbench.judge.vlm.expected import mean_score, score_probabilities
 OPENING = "Good. \\boxed{"
 
 
-def model(table: dict[str, list[tuple[str, float]]], asked: list[str]):  # type: ignore[no-untyped-def]
+def model(table: dict[str, list[tuple[str, float]]], asked: list[str]) -> Any:
     """A model that continues each text with tokens of given probabilities."""
 
     async def ask(text: str, allowed: Sequence[str]) -> list[tuple[str, float]]:

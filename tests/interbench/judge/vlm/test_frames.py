@@ -86,7 +86,7 @@ def test_differences_are_named() -> None:
 def test_probe_clips_are_what_the_probe_takes_them_for() -> None:
     folder = Path(probe.__file__).parent / "probe_clips"
     for name, frames, fps, width, height in probe._CLIPS:
-        with av.open(str(folder / name)) as container:
+        with av.open(str(folder / name), "r") as container:
             stream = container.streams.video[0]
             assert sum(1 for _ in container.decode(video=0)) == frames
             assert (float(stream.average_rate or 0), stream.width, stream.height) == (fps, width, height)

@@ -92,6 +92,17 @@ def test_missing_prompt_is_named(tmp_path: Path) -> None:
         Prompts(tmp_path)
 
 
+def test_a_prompt_of_another_suffix_is_named_with_what_to_do(tmp_path: Path) -> None:
+    folder = _edited(tmp_path, "LC.j2", ("contradiction", "opposition"))
+    (folder / "LC.j2").rename(folder / "LC.jinja")
+    with pytest.raises(JudgeError, match=r"LC\.jinja.*rename it to LC\.j2"):
+        Prompts(folder)
+    # Beside its namesake it would be overlooked.
+    shutil.copy(folder / "LC.jinja", folder / "LC.j2")
+    with pytest.raises(JudgeError, match=r"rename it to LC\.j2"):
+        Prompts(folder)
+
+
 def test_an_edit_changes_the_hashes_it_should(tmp_path: Path) -> None:
     before = Prompts().rubrics
     one = Prompts(_edited(tmp_path / "a", "LC.j2", ("contradiction", "opposition"))).rubrics

@@ -16,11 +16,13 @@ from pathlib import Path
 import httpx
 import pytest
 from ended_program import Program
+from known import known
 
 from interbench.base.errors import JudgeError, UsageError
+from interbench.base.gpus import Gpu
 from interbench.judge.vlm import serve
 from interbench.judge.vlm.frames import Sampling
-from interbench.judge.vlm.serve import Gpu, ServerPlan, Servers, command, find_judge_gpus, plan
+from interbench.judge.vlm.serve import ServerPlan, Servers, command, find_judge_gpus, plan
 
 H200, H100, L40, T4 = (
     Gpu(0, "NVIDIA H200", 139.7),
@@ -131,7 +133,7 @@ def fake_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 
 def test_gpus_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_smi(tmp_path, monkeypatch, "echo '0, NVIDIA H200, 143771'; echo '1, NVIDIA H100 80GB HBM3, 81559'")
-    assert [(gpu.index, gpu.name, round(gpu.memory_gib)) for gpu in find_judge_gpus()] == [
+    assert [(gpu.index, gpu.name, round(known(gpu.memory_gib))) for gpu in find_judge_gpus()] == [
         (0, "NVIDIA H200", 140),
         (1, "NVIDIA H100 80GB HBM3", 80),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import inspect
 import json
 import os
@@ -485,7 +486,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         ({"url": "http://127.0.0.1:1", "token_env": "NOWHERE_SET"}, "NOWHERE_SET"),
     ):
         with pytest.raises(SystemLoadError, match=words):
-            LiveTalk(**options)  # type: ignore[arg-type]
+            LiveTalk(**options)
 
 
 # -- a server of our own ----------------------------------------------------------------------------------------------
@@ -582,7 +583,7 @@ async def test_without_address_gpu_or_tiny_nothing_is_started(tmp_path: Path, mo
 
 
 async def test_a_missing_installation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(livetalk_server.importlib.util, "find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else object())
     with pytest.raises(SystemLoadError, match=r"torch is not installed: pip install 'interbench\[livetalk\]'"):
         await LiveTalk(size="tiny").start()
 

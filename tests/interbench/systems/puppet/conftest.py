@@ -8,6 +8,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from known import known
 
 from interbench.domain.persona import Persona
 from interbench.systems.events import PastTurn, ReferenceReply, TurnRequest
@@ -31,22 +32,22 @@ class Decoded:
 @pytest.fixture(scope="session")
 def decode() -> Callable[[Path], Decoded]:
     def read(path: Path) -> Decoded:
-        with av.open(str(path)) as container:
+        with av.open(str(path), "r") as container:
             video, audio = container.streams.video[0], container.streams.audio[0]
             frames, sound = [], []
             for frame in container.decode(video, audio):
                 if isinstance(frame, av.VideoFrame):
                     frames.append(frame.to_ndarray(format="rgb24"))
-                else:
+                elif isinstance(frame, av.AudioFrame):
                     sound.append(frame.to_ndarray()[0])
             return Decoded(
                 frames=np.stack(frames),
-                fps=float(video.average_rate),
+                fps=float(known(video.average_rate)),
                 samples=np.concatenate(sound),
                 rate=audio.rate,
                 video_codec=video.codec_context.name,
                 audio_codec=audio.codec_context.name,
-                pixel_format=video.codec_context.pix_fmt,
+                pixel_format=known(video.codec_context.pix_fmt),
             )
 
     return read

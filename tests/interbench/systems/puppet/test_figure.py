@@ -10,7 +10,7 @@ from PIL import Image
 
 from interbench.base.errors import ScenarioError
 from interbench.domain.persona import Backdrop, ClothesStyle, FaceShape, FacialHair, HairStyle, Look, Persona
-from interbench.systems.puppet.casting import drifted, look_of, made_up
+from interbench.systems.puppet.casting import FigurePart, drifted, look_of, made_up
 from interbench.systems.puppet.figure import backdrops, clothes, hair
 from interbench.systems.puppet.figure.features import EYES_BOX, MOUTH_BOX, Brows, Eyes, Mouth
 from interbench.systems.puppet.figure.sprites import FigurePainter, Pose
@@ -29,7 +29,8 @@ def pixels(figure: FigurePainter, pose: Pose) -> np.ndarray:
 
 
 def changed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.abs(one - other).max(axis=2) > 12
+    changed: np.ndarray = np.abs(one - other).max(axis=2) > 12
+    return changed
 
 
 def test_a_frame_is_an_opaque_picture_of_512_pixels(figure: FigurePainter) -> None:
@@ -138,7 +139,7 @@ def test_a_persona_without_a_look_gets_one_that_fits_and_stays(maya: Persona) ->
 
 
 def test_drift_starts_with_the_persona_and_changes_what_it_says(maya: Persona) -> None:
-    everything = frozenset({"person", "clothes", "backdrop"})
+    everything: frozenset[FigurePart] = frozenset({"person", "clothes", "backdrop"})
     assert drifted(maya, 1, everything) == (maya, maya.look)
     looks = [drifted(maya, turn, everything) for turn in range(1, 6)]
     assert len({(shown.gender, shown.age, look) for shown, look in looks}) == 5

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import espeakng_loader
 import numpy as np
 import pytest
 
@@ -113,9 +114,9 @@ def test_every_persona_has_a_voice_that_exists_and_no_two_the_same(personas: lis
 def test_data_under_a_long_path_still_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / ("d" * 120) / ("e" * 60)
     deep.mkdir(parents=True)
-    (deep / "espeak-ng-data").symlink_to(speech.espeakng_loader.get_data_path(), target_is_directory=True)
+    (deep / "espeak-ng-data").symlink_to(espeakng_loader.get_data_path(), target_is_directory=True)
     expected = synthesize("Deep down.").samples
-    monkeypatch.setattr(speech.espeakng_loader, "get_data_path", lambda: str(deep / "espeak-ng-data"))
+    monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(deep / "espeak-ng-data"))
     speech._data.cache_clear()
     try:
         assert np.array_equal(synthesize("Deep down.").samples, expected)

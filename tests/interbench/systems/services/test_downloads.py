@@ -11,6 +11,7 @@ from video_services import Redirect, Spoil, Status, clip
 
 from interbench.domain.records import Charge
 from interbench.store.run_folder import Run
+from interbench.systems.events import Failed
 from interbench.systems.services.download import take_inline
 from interbench.systems.services.mp4 import NotMp4Error, check_mp4
 from interbench.systems.services.service_errors import Ended
@@ -121,8 +122,8 @@ async def test_inline_clips(tmp_path: Path) -> None:
     ):
         with pytest.raises(Ended) as ended:
             await take_inline(text, tmp_path / "b.mp4", limit)
-        assert ended.value.final.code == code
-        assert ended.value.final.charged is True
+        final = ended.value.final
+        assert isinstance(final, Failed) and final.code == code and final.charged is True
     assert not output.with_name("b.mp4").exists()
     assert not output.with_name("b.mp4.part").exists()
 

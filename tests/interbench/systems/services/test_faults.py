@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from known import known
 from video_services import Cut, Status
 
 from interbench.domain.records import Charge
@@ -77,7 +78,7 @@ async def test_a_request_that_may_have_been_taken_is_never_sent_again(
     assert services.count("submit") == 1
     ((charge, usd),) = ledger(tmp_path)
     assert charge == Charge.POSSIBLE.value
-    assert usd > 0
+    assert known(usd) > 0
     assert exchange.cost_usd is None
     # The same command again leaves it alone.
     assert await play(adapter, turns=1) == []
@@ -106,7 +107,8 @@ async def test_a_service_that_stops_answering_keeps_its_job(
     assert again.completed
     assert again.timings.resumed
     assert services.count("submit") == 1
-    assert ledger(tmp_path) == [("spent", pytest.approx(services.billed_s() * adapter.price))]
+    ((charge, usd),) = ledger(tmp_path)
+    assert charge == "spent" and usd == pytest.approx(services.billed_s() * adapter.price)
 
 
 MODERATED = {

@@ -26,7 +26,7 @@ from interbench.systems.prompting import (
 )
 from interbench.systems.services.reference_image import ReferenceImageError, fitted_png
 
-FAMILIES = ["sora.jinja", "veo.jinja", "gemini_omni.jinja"]
+FAMILIES = ["sora.j2", "veo.j2", "gemini_omni.j2"]
 PERSONA = Persona.model_validate(harness_kit.PERSONA)
 
 
@@ -52,10 +52,10 @@ def test_the_persona_is_told_word_for_word_in_every_turn(name: str) -> None:
 
 
 def test_families_are_told_words_their_own_way() -> None:
-    assert '\nDialogue:\n- Tess: "I am Tess."' in rendered("sora.jinja", reply="I am Tess.")
+    assert '\nDialogue:\n- Tess: "I am Tess."' in rendered("sora.j2", reply="I am Tess.")
     # Quotation marks tend to be burnt in as subtitles there.
-    assert "Tess says: I am Tess." in rendered("veo.jinja", reply="I am Tess.")
-    assert "new clip of the next answer" in rendered("gemini_omni.jinja", continued=True)
+    assert "Tess says: I am Tess." in rendered("veo.j2", reply="I am Tess.")
+    assert "new clip of the next answer" in rendered("gemini_omni.j2", continued=True)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -122,7 +122,7 @@ def test_history_is_summed_up_from_the_oldest_until_it_fits() -> None:
 
 def test_long_conversations_fit_veo() -> None:
     history = [past(index, 60) for index in range(1, 12)]
-    fitted = fit(lambda said: rendered("veo.jinja", history=said, user="And then? " * 10), history, 1024)
+    fitted = fit(lambda said: rendered("veo.j2", history=said, user="And then? " * 10), history, 1024)
     assert len(fitted.prompt) / CHARS_PER_TOKEN <= 1024
     assert fitted.verbatim >= 1
     assert "question 11" in fitted.prompt

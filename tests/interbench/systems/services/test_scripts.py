@@ -24,7 +24,8 @@ from interbench.store.run_folder import Run
 
 
 def write(run: Run, services: Any, **options: Any) -> ScriptWriter:
-    return ScriptWriter(run, services.url + "/chat", **{"model": "m", "words": 9, "key_env": "TEST_CHAT_KEY"} | options)
+    given: dict[str, Any] = {"model": "m", "words": 9, "key_env": "TEST_CHAT_KEY"} | options
+    return ScriptWriter(run, services.url + "/chat", **given)
 
 
 async def test_every_system_is_given_the_same_words(adapters: Any, play: Any, services: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from livetalk.base.errors import AudioError
 from livetalk.render.config import block_frames
 from livetalk.render.encoders.speech import LOUDNESS_SECONDS, Loudness, SpeechEncoder, SpeechStream
+from livetalk.tools.parity import Fixtures
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 Voice = Callable[[float], np.ndarray]
@@ -255,7 +256,7 @@ def test_what_is_known_of_a_voice_weighs_no_more_than_it_may(speech: SpeechEncod
     assert torch.allclose(after.step_square / after.steps, before.step_square / before.steps)
 
 
-def test_bfloat16_runs(golden, voice: Voice) -> None:
+def test_bfloat16_runs(golden: Fixtures, voice: Voice) -> None:
     config, state = golden.weights("wav2vec2")
     from livetalk.render.config import SpeechConfig
     from livetalk.render.encoders.speech import current_name

@@ -8,10 +8,12 @@ from livetalk.render.checkpoint import load_text_encoder, load_tokenizer
 from livetalk.render.config import TextConfig
 from livetalk.render.encoders.text import TextEncoder, clean, empty_model
 from livetalk.render.pipeline import ByteTokenizer
+from livetalk.tools.parity import Fixtures
+from tiny_checkpoints import TinyCheckpoints
 
 
 @pytest.fixture
-def encoder(checkpoints) -> TextEncoder:
+def encoder(checkpoints: TinyCheckpoints) -> TextEncoder:
     files = checkpoints.files
     return load_text_encoder(files.text_encoder, files.tokenizer, checkpoints.size.text, dtype=torch.float32)
 
@@ -74,7 +76,7 @@ def test_the_prompt_matters(encoder: TextEncoder) -> None:
     assert not torch.allclose(encoder("a person speaks"), encoder("a person smiles"))
 
 
-def test_padding_is_not_attended_to(golden) -> None:
+def test_padding_is_not_attended_to(golden: Fixtures) -> None:
     ids = torch.tensor([[5, 9, 1, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 0, 0, 0]])
     other = ids.clone()
@@ -86,12 +88,12 @@ def test_token_and_shared_embedding_are_one_tensor(encoder: TextEncoder) -> None
     assert encoder.model.shared.weight.data_ptr() == encoder.model.encoder.embed_tokens.weight.data_ptr()
 
 
-def test_without_a_tokenizer_only_ids(golden) -> None:
+def test_without_a_tokenizer_only_ids(golden: Fixtures) -> None:
     with pytest.raises(ValueError, match="without a tokenizer"):
         golden.text("hello")
 
 
-def test_half_precision_is_near(checkpoints, encoder: TextEncoder) -> None:
+def test_half_precision_is_near(checkpoints: TinyCheckpoints, encoder: TextEncoder) -> None:
     files = checkpoints.files
     half = load_text_encoder(files.text_encoder, files.tokenizer, checkpoints.size.text)
     full, context = encoder("a person speaks"), half("a person speaks")
@@ -113,5 +115,5 @@ def test_bytes_as_tokens() -> None:
     assert cut["input_ids"].tolist() == [[3 + ord("a"), 3 + ord("b"), 1]]
 
 
-def test_the_tokenizer_folder_is_read_without_the_network(checkpoints) -> None:
+def test_the_tokenizer_folder_is_read_without_the_network(checkpoints: TinyCheckpoints) -> None:
     assert load_tokenizer(checkpoints.files.tokenizer, checkpoints.size.text).eos_token == "</s>"

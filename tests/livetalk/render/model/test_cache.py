@@ -1,12 +1,18 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from livetalk.base.errors import SessionError
-from livetalk.render.config import StreamConfig
+from livetalk.render.config import DiTConfig, StreamConfig
+from livetalk.render.model import CausalDiT
 from livetalk.render.model.block import BlockGenerator
 from livetalk.render.model.rotary import rotate
+from livetalk_published_loop import PublishedLoop
+from torch import Tensor
 
 
-def test_sinks_and_buffers_never_move(golden_dit, session):
+def test_sinks_and_buffers_never_move(golden_dit: CausalDiT, session: Callable[..., Any]) -> None:
     given = session(12, window=15, sink=9)
     generator = BlockGenerator(golden_dit, given.stream)
     generator.start(given.context, given.reference)
@@ -22,7 +28,7 @@ def test_sinks_and_buffers_never_move(golden_dit, session):
     assert [tensor.data_ptr() for tensor in (cache.k, cache.v, cache.rows, cache.rotation)] == addresses
 
 
-def test_released_window_holds_the_published_frames(golden_dit):
+def test_released_window_holds_the_published_frames(golden_dit: CausalDiT) -> None:
     cache = golden_dit.new_cache(StreamConfig(4, 4, window=15, sink=9))
     held = []
     for _ in range(8):
@@ -35,7 +41,7 @@ def test_released_window_holds_the_published_frames(golden_dit):
     assert held[7] == [*sinks, 18, 19, 20, 21, 22, 23]
 
 
-def test_absolute_positions_end_with_a_clear_error(golden_dit):
+def test_absolute_positions_end_with_a_clear_error(golden_dit: CausalDiT) -> None:
     cache = golden_dit.new_cache(StreamConfig(4, 4))
     for _ in range(341):
         cache.begin_block()
@@ -45,7 +51,9 @@ def test_absolute_positions_end_with_a_clear_error(golden_dit):
 
 
 @pytest.mark.parametrize(("window", "sink"), [(15, 9), (21, 9), (16, 4)])
-def test_the_modes_agree_exactly_until_the_window_rolls(session, run_session, window, sink):
+def test_the_modes_agree_exactly_until_the_window_rolls(
+    session: Callable[..., Any], run_session: Callable[..., Tensor], window: int, sink: int
+) -> None:
     blocks = window // 3
     absolute, bounded = (
         run_session(session(blocks + 1, window=window, sink=sink, position=position))
@@ -56,7 +64,9 @@ def test_the_modes_agree_exactly_until_the_window_rolls(session, run_session, wi
 
 
 @pytest.mark.parametrize("window", [3, 9, 10, 21])
-def test_without_sinks_the_modes_are_the_same_attention(session, run_session, close, window):
+def test_without_sinks_the_modes_are_the_same_attention(
+    session: Callable[..., Any], run_session: Callable[..., Tensor], close: Callable[..., None], window: int
+) -> None:
     """Only differences of positions matter, and without sinks both modes have the same ones."""
     absolute, bounded = (
         run_session(session(12, window=window, sink=0, position=position)) for position in ("absolute", "bounded")
@@ -66,23 +76,29 @@ def test_without_sinks_the_modes_are_the_same_attention(session, run_session, cl
 
 @pytest.mark.parametrize(("window", "sink"), [(15, 9), (12, 3), (16, 7), (21, 9)])
 def test_bounded_positions_are_those_of_a_contiguous_window(
-    golden_config, golden_state, published_loop, session, run_session, close, window, sink
-):
+    golden_config: DiTConfig,
+    golden_state: dict[str, Tensor],
+    session: Callable[..., Any],
+    run_session: Callable[..., Tensor],
+    close: Callable[..., None],
+    window: int,
+    sink: int,
+) -> None:
     """Against keys kept unrotated and turned, at every forward, to positions 0, 1, 2, … over the window in order."""
 
-    class Contiguous(published_loop):
-        def _self_attention(self, name, u, i, rotation, start):
+    class Contiguous(PublishedLoop):
+        def _self_attention(self, name: str, u: Tensor, i: int, rotation: Tensor, start: int) -> Tensor:
             offset = min(start, window - 3)
             self._turned = self._window_rotation(rotation)
             self._query = self._turned[offset * self.n : (offset + 3) * self.n]
             return super()._self_attention(name, u, i, torch.ones_like(rotation), start)
 
-        def _window_rotation(self, rotation):
+        def _window_rotation(self, rotation: Tensor) -> Tensor:
             frame = self.tables[0][:window].repeat_interleave(self.n, dim=0)
             spatial = rotation[: self.n, 0, frame.shape[1] :].repeat(window, 1)
             return torch.cat((frame, spatial), dim=1)[:, None]
 
-        def _attend(self, q, k, v):
+        def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if k.shape[1] == given.context.shape[1]:  # cross-attention
                 return super()._attend(q, k, v)
             return super()._attend(self._rotate(q, self._query), self._rotate(k, self._turned[: k.shape[1]]), v)
@@ -102,7 +118,7 @@ def test_bounded_positions_are_those_of_a_contiguous_window(
         close(latents[b], expected[0].transpose(0, 1))
 
 
-def test_bounded_positions_stay_within_the_window(golden_dit):
+def test_bounded_positions_stay_within_the_window(golden_dit: CausalDiT) -> None:
     stream = StreamConfig(4, 4, window=15, sink=9, position="bounded")
     cache = golden_dit.new_cache(stream)
     seen = []
@@ -113,7 +129,7 @@ def test_bounded_positions_stay_within_the_window(golden_dit):
     assert torch.equal(seen[5], seen[6])
 
 
-def test_turning_back_undoes_turning(golden_dit):
+def test_turning_back_undoes_turning(golden_dit: CausalDiT) -> None:
     stream = StreamConfig(4, 4, window=6, sink=0, position="bounded")
     cache = golden_dit.new_cache(stream)
     for _ in range(2):

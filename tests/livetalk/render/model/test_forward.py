@@ -1,20 +1,29 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
-from livetalk.render.config import StreamConfig
+from livetalk.render.config import DiTConfig, StreamConfig
 from livetalk.render.model import CausalDiT
 from livetalk.render.model.audio import lead_in
+from livetalk.render.model.cache import AnchoredKVCache
 from livetalk.render.model.dit import block_causal_mask, sinusoid
 from livetalk.render.model.layers import gelu_tanh
+from torch import Tensor
 
 
 @pytest.fixture
-def stream(manifest):
+def stream(manifest: dict[str, Any]) -> StreamConfig:
     case = manifest["cases"]["dit_forward"]
-    return StreamConfig(*case["latent_hw"], case["local_attn_size"], case["sink_size"])
+    return StreamConfig(
+        case["latent_hw"][0], case["latent_hw"][1], window=case["local_attn_size"], sink=case["sink_size"]
+    )
 
 
-def forwards(dit, case, stream, calls):
+def forwards(
+    dit: CausalDiT, case: dict[str, Tensor], stream: StreamConfig, calls: list[tuple[int, int]]
+) -> Iterator[tuple[int, Tensor, AnchoredKVCache]]:
     """Flow of each (call, first frame), on one cache; a call at the frames of the one before overwrites them."""
     cache, text = dit.new_cache(stream), dit.embed_text(case["context"])
     audio = dit.embed_audio(lead_in(case["audio_features"][0]))
@@ -28,7 +37,13 @@ def forwards(dit, case, stream, calls):
         yield call, flow.transpose(0, 1)[None], cache
 
 
-def test_forwards_on_one_cache(golden_tensors, golden_dit, manifest, stream, close):
+def test_forwards_on_one_cache(
+    golden_tensors: Callable[[str], dict[str, Tensor]],
+    golden_dit: CausalDiT,
+    manifest: dict[str, Any],
+    stream: StreamConfig,
+    close: Callable[..., None],
+) -> None:
     case = golden_tensors("dit_forward")
     calls = [(i, call["start_frame"]) for i, call in enumerate(manifest["cases"]["dit_forward"]["calls"])]
     with torch.inference_mode():
@@ -40,7 +55,9 @@ def test_forwards_on_one_cache(golden_tensors, golden_dit, manifest, stream, clo
                 close(v, case[f"call{call}.v.{layer}"])
 
 
-def test_conditions(golden_tensors, golden_dit, close):
+def test_conditions(
+    golden_tensors: Callable[[str], dict[str, Tensor]], golden_dit: CausalDiT, close: Callable[..., None]
+) -> None:
     case = golden_tensors("dit_forward")
     rows = lead_in(case["audio_features"][0])
     close(golden_dit.audio.packed(rows)[None, :, None, None], case["audio_packed"])
@@ -51,7 +68,12 @@ def test_conditions(golden_tensors, golden_dit, close):
         close(text.v[layer].flatten(1)[None], case[f"cross_v.{layer}"])
 
 
-def test_bfloat16(golden_tensors, golden_config, golden_state, stream):
+def test_bfloat16(
+    golden_tensors: Callable[[str], dict[str, Tensor]],
+    golden_config: DiTConfig,
+    golden_state: dict[str, Tensor],
+    stream: StreamConfig,
+) -> None:
     dit = CausalDiT.from_state(golden_config, golden_state, dtype=torch.bfloat16)
     expected = golden_tensors("dit_forward_bf16")
     with torch.inference_mode():
@@ -63,7 +85,13 @@ def test_bfloat16(golden_tensors, golden_config, golden_state, stream):
 
 
 @pytest.mark.parametrize("name", ["dit_train_mask", "dit_train_mask_local"])
-def test_whole_clip_under_the_training_mask(golden_tensors, golden_dit, manifest, close, name):
+def test_whole_clip_under_the_training_mask(
+    golden_tensors: Callable[[str], dict[str, Tensor]],
+    golden_dit: CausalDiT,
+    manifest: dict[str, Any],
+    close: Callable[..., None],
+    name: str,
+) -> None:
     case = golden_tensors(name)
     flow = golden_dit.forward_clip(
         case["x"],
@@ -76,13 +104,15 @@ def test_whole_clip_under_the_training_mask(golden_tensors, golden_dit, manifest
     close(flow, case["flow"])
 
 
-def test_a_token_sees_itself_even_in_a_window_smaller_than_a_block():
+def test_a_token_sees_itself_even_in_a_window_smaller_than_a_block() -> None:
     mask = block_causal_mask(6, 1, 2, "cpu").int().tolist()
     first, second = [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]
     assert mask == [[1, 1, 1, 0, 0, 0], first, first, [0, 0, 0, 1, 1, 1], second, second]
 
 
-def test_the_whole_clip_can_be_trained(golden_tensors, golden_config, golden_state):
+def test_the_whole_clip_can_be_trained(
+    golden_tensors: Callable[[str], dict[str, Tensor]], golden_config: DiTConfig, golden_state: dict[str, Tensor]
+) -> None:
     case = golden_tensors("dit_train_mask")
     dit = CausalDiT.from_state(golden_config, golden_state).requires_grad_(True)
     flow = dit.forward_clip(case["x"], case["timestep"], case["y"], case["audio_features"], case["context"])
@@ -90,14 +120,14 @@ def test_the_whole_clip_can_be_trained(golden_tensors, golden_config, golden_sta
     assert all(p.grad is not None and p.grad.isfinite().all() for p in dit.parameters())
 
 
-def test_sinusoid(golden_tensors, close):
+def test_sinusoid(golden_tensors: Callable[[str], dict[str, Tensor]], close: Callable[..., None]) -> None:
     tables = golden_tensors("tables")
     t = tables["sinusoid256.t"]
     close(sinusoid(t, 256), tables["sinusoid256.emb"], 1e-6)
     close(sinusoid(t.bfloat16(), 256), tables["sinusoid256.emb_bf16"], 1e-6)
 
 
-def test_the_fast_gelu_is_the_tanh_gelu():
+def test_the_fast_gelu_is_the_tanh_gelu() -> None:
     x = torch.linspace(-12, 12, 4001)
     expected = F.gelu(x.double(), approximate="tanh")
     torch.testing.assert_close(gelu_tanh(x).double(), expected, atol=2e-6, rtol=0)

@@ -1,18 +1,36 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from known import known
 from livetalk.base.errors import SessionError
-from livetalk.render.config import StreamConfig
+from livetalk.render.config import DiTConfig, StreamConfig
+from livetalk.render.model import CausalDiT
 from livetalk.render.model.block import BlockGenerator
 from livetalk.render.performer import GivenNoise, SeededNoise, generate_latents
+from livetalk_published_loop import PublishedLoop
+from torch import Tensor
 
 
 @pytest.mark.parametrize("name", ["ar_full", "ar_sink", "ar_roll"])
-def test_clips(golden_tensors, golden_dit, manifest, close, name):
+def test_clips(
+    golden_tensors: Callable[[str], dict[str, Tensor]],
+    golden_dit: CausalDiT,
+    manifest: dict[str, Any],
+    close: Callable[..., None],
+    name: str,
+) -> None:
     case, settings = golden_tensors(name), manifest["cases"][name]
-    stream = StreamConfig(*settings["latent_hw"], settings["local_attn_size"], settings["sink_size"])
+    stream = StreamConfig(
+        settings["latent_hw"][0],
+        settings["latent_hw"][1],
+        window=settings["local_attn_size"],
+        sink=settings["sink_size"],
+    )
     trace, snapshots = [], 0
 
-    def observe(generator, step, x, x0):
+    def observe(generator: BlockGenerator, step: int, x: Tensor, x0: Tensor | None) -> None:
         nonlocal snapshots
         block, cache, n = generator.block, generator.cache, settings["frame_seq_length"]
         trace.append([cache.start * n, cache.end * n, cache.valid_frames * n])
@@ -45,7 +63,12 @@ def test_clips(golden_tensors, golden_dit, manifest, close, name):
     assert snapshots >= len(settings["kv_snapshots_after_block"])
 
 
-def test_an_unlimited_window_keeps_every_frame(golden_tensors, golden_dit, manifest, close):
+def test_an_unlimited_window_keeps_every_frame(
+    golden_tensors: Callable[[str], dict[str, Tensor]],
+    golden_dit: CausalDiT,
+    manifest: dict[str, Any],
+    close: Callable[..., None],
+) -> None:
     case, settings = golden_tensors("ar_full"), manifest["cases"]["ar_full"]
     latents = generate_latents(
         golden_dit,
@@ -54,7 +77,7 @@ def test_an_unlimited_window_keeps_every_frame(golden_tensors, golden_dit, manif
         reference=case["ref_latent"],
         audio=case["audio_cond"],
         context=case["context"],
-        stream=StreamConfig(*settings["latent_hw"], window=-1),
+        stream=StreamConfig(settings["latent_hw"][0], settings["latent_hw"][1], window=-1),
         timesteps=settings["timesteps"],
     )
     close(latents, case["latents"])
@@ -64,8 +87,15 @@ def test_an_unlimited_window_keeps_every_frame(golden_tensors, golden_dit, manif
     ("window", "sink"), [(15, 9), (9, 0), (3, 0), (12, 9), (10, 4), (14, 1), (16, 9), (11, 3), (8, 2)]
 )
 def test_any_window_and_sink_agree_with_the_published_way(
-    golden_config, golden_state, published_loop, session, run_session, close, window, sink
-):
+    golden_config: DiTConfig,
+    golden_state: dict[str, Tensor],
+    published_loop: type[PublishedLoop],
+    session: Callable[..., Any],
+    run_session: Callable[..., Tensor],
+    close: Callable[..., None],
+    window: int,
+    sink: int,
+) -> None:
     given = session(9, window=window, sink=sink)
     loop = published_loop(golden_config, {k: v.float() for k, v in golden_state.items()}, given.stream)
     latents = run_session(given)
@@ -82,19 +112,19 @@ def test_any_window_and_sink_agree_with_the_published_way(
 
 
 @pytest.mark.parametrize("steps", [1, 2, 6])
-def test_other_numbers_of_steps(session, run_session, steps):
+def test_other_numbers_of_steps(session: Callable[..., Any], run_session: Callable[..., Tensor], steps: int) -> None:
     latents = run_session(session(2, steps=steps))
     assert latents.isfinite().all()
 
 
-def test_the_reference_stays_the_first_frame(session, run_session):
+def test_the_reference_stays_the_first_frame(session: Callable[..., Any], run_session: Callable[..., Tensor]) -> None:
     given = session(1)
     latents = run_session(given)
     assert torch.equal(latents[0, 0], given.reference[0, :, 0])
 
 
-def test_seeds_reproduce():
-    def draws(seed):
+def test_seeds_reproduce() -> None:
+    def draws(seed: int) -> Tensor:
         source = SeededNoise(seed)
         out = torch.empty(2, 4, 3, 16, 4, 4)
         for b, block in enumerate(out):
@@ -106,13 +136,13 @@ def test_seeds_reproduce():
     assert not torch.equal(*draws(5))
 
 
-def test_given_noise_that_runs_out_says_so():
+def test_given_noise_that_runs_out_says_so() -> None:
     source = GivenNoise(torch.zeros(1, 3, 16, 4, 4), torch.zeros(1, 3, 3, 16, 4, 4))
     with pytest.raises(SessionError, match="block 1 has none"):
         source.draw(1, torch.empty(4, 3, 16, 4, 4))
 
 
-def test_a_session_must_be_started(golden_dit, session):
+def test_a_session_must_be_started(golden_dit: CausalDiT, session: Callable[..., Any]) -> None:
     given = session(1)
     generator = BlockGenerator(golden_dit, given.stream)
     with pytest.raises(SessionError, match="not been started"):
@@ -121,7 +151,7 @@ def test_a_session_must_be_started(golden_dit, session):
         generator.start(given.context, torch.zeros(1, 16, 1, 4, 6))
 
 
-def test_a_new_session_on_the_same_buffers_is_the_same(golden_dit, session):
+def test_a_new_session_on_the_same_buffers_is_the_same(golden_dit: CausalDiT, session: Callable[..., Any]) -> None:
     given = session(6)
     generator = BlockGenerator(golden_dit, given.stream)
     runs = []
@@ -135,7 +165,9 @@ def test_a_new_session_on_the_same_buffers_is_the_same(golden_dit, session):
     assert torch.equal(*runs)
 
 
-def test_a_clean_pass_left_out_is_made_up_for(golden_dit, session, run_session):
+def test_a_clean_pass_left_out_is_made_up_for(
+    golden_dit: CausalDiT, session: Callable[..., Any], run_session: Callable[..., Tensor]
+) -> None:
     given = session(3)
     generator = BlockGenerator(golden_dit, given.stream)
     generator.start(given.context, given.reference)
@@ -150,7 +182,7 @@ def test_a_clean_pass_left_out_is_made_up_for(golden_dit, session, run_session):
         ({"graphs": True}, "CUDA graphs"),
     ],
 )
-def test_wrong_settings_are_refused(golden_dit, settings, message):
+def test_wrong_settings_are_refused(golden_dit: CausalDiT, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BlockGenerator(golden_dit, StreamConfig(4, 4), **settings)
 
@@ -168,18 +200,24 @@ def test_wrong_settings_are_refused(golden_dit, settings, message):
         {"latent_height": 5},
     ],
 )
-def test_impossible_streams_are_refused(settings):
+def test_impossible_streams_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         StreamConfig(**settings)
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2, 5, 8])
-def test_padding_rows_are_merged_without_changing_the_numbers(golden_dit, session, run_session, close, padding):
+def test_padding_rows_are_merged_without_changing_the_numbers(
+    golden_dit: CausalDiT,
+    session: Callable[..., Any],
+    run_session: Callable[..., Tensor],
+    close: Callable[..., None],
+    padding: int,
+) -> None:
     given = session(2)
     given.context[:, 8 - padding :] = 0
     merged = BlockGenerator(golden_dit, given.stream)
     merged.start(given.context, given.reference)
-    assert len(merged._text.k[0]) == (8 if padding < 2 else 9 - padding)
+    assert len(known(merged._text).k[0]) == (8 if padding < 2 else 9 - padding)
     whole = BlockGenerator(golden_dit, given.stream)
     whole.start(given.context, given.reference)
     whole._text = golden_dit.embed_text(given.context)

@@ -1,5 +1,8 @@
 """The hot loop: no tensor is read by the host, and every block does the same work in the same memory."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from livetalk.render import vae as vae_module
@@ -10,6 +13,7 @@ from livetalk.render.model.block import BlockGenerator
 from livetalk.render.model.float8 import quantize_layers
 from livetalk.render.vae import WanVAE
 from livetalk.tools.cost import dit_forward
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,11 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode
 class Record(TorchDispatchMode):
     """Names and output shapes of all operations."""
 
-    def __init__(self):
-        super().__init__()
-        self.operations = []
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[str, list[tuple[int, ...]]]] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         shapes = [tuple(leaf.shape) for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         self.operations.append((func._overloadpacket.__name__, shapes))
@@ -30,12 +34,14 @@ class Record(TorchDispatchMode):
 
 
 @pytest.fixture(params=["absolute", "bounded"])
-def started(request, golden_dit, session):
+def started(
+    request: pytest.FixtureRequest, golden_dit: CausalDiT, session: Callable[..., Any]
+) -> Callable[[int], Tensor]:
     given = session(12, position=request.param)
     generator = BlockGenerator(golden_dit, given.stream)
     generator.start(given.context, given.reference)
 
-    def step(b):
+    def step(b: int) -> Tensor:
         latents = generator.denoise(given.audio[:, 3 * b : 3 * b + 3], given.noise[b])
         generator.clean()
         return latents
@@ -43,7 +49,7 @@ def started(request, golden_dit, session):
     return step
 
 
-def test_every_steady_block_runs_the_same_operations(started):
+def test_every_steady_block_runs_the_same_operations(started: Callable[[int], Tensor]) -> None:
     blocks = []
     for b in range(12):
         with Record() as record:
@@ -53,7 +59,7 @@ def test_every_steady_block_runs_the_same_operations(started):
     assert all(operations == blocks[6] for operations in blocks[6:])
 
 
-def test_no_operation_reads_a_value_on_the_host(started):
+def test_no_operation_reads_a_value_on_the_host(started: Callable[[int], Tensor]) -> None:
     with Record() as record:
         for b in range(8):
             started(b)
@@ -62,7 +68,9 @@ def test_no_operation_reads_a_value_on_the_host(started):
     assert not names & {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "unique"}
 
 
-def test_memory_does_not_grow_from_block_to_block(started, live_bytes):
+def test_memory_does_not_grow_from_block_to_block(
+    started: Callable[[int], Tensor], live_bytes: Callable[[], int]
+) -> None:
     held = []
     for b in range(12):
         started(b)
@@ -70,7 +78,7 @@ def test_memory_does_not_grow_from_block_to_block(started, live_bytes):
     assert len(set(held[5:])) == 1
 
 
-def without_memory(**settings):
+def without_memory(**settings: Any) -> CausalDiT:
     """LiveTalk-1.3B at 512×512 without memory behind it: shapes are computed, and nothing can be read."""
     with torch.device("meta"):
         dit = CausalDiT(DiTConfig(**settings))
@@ -78,11 +86,11 @@ def without_memory(**settings):
 
 
 @pytest.fixture(scope="module")
-def real_size():
+def real_size() -> CausalDiT:
     return without_memory()
 
 
-def test_the_real_size_runs_without_reading_a_value(real_size):
+def test_the_real_size_runs_without_reading_a_value(real_size: CausalDiT) -> None:
     stream = StreamConfig(position="bounded", steps=1)
     generator = BlockGenerator(real_size, stream)
     with torch.device("meta"):
@@ -98,7 +106,7 @@ def test_the_real_size_runs_without_reading_a_value(real_size):
 
 
 @pytest.mark.parametrize("kernel", ["cudnn", "flash"])
-def test_the_kernels_of_a_gpu_take_what_they_are_given(monkeypatch, kernel):
+def test_the_kernels_of_a_gpu_take_what_they_are_given(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     """Without memory torch holds 8-bit products to a GPU's demands on strides and sizes."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     dit = quantize_layers(without_memory(num_layers=4))
@@ -113,7 +121,7 @@ def test_the_kernels_of_a_gpu_take_what_they_are_given(monkeypatch, kernel):
     assert latents.shape == (3, 16, 64, 64)
 
 
-def test_counted_arithmetic_is_what_runs(real_size):
+def test_counted_arithmetic_is_what_runs(real_size: CausalDiT) -> None:
     config, stream = real_size.config, StreamConfig()
     generator = BlockGenerator(real_size, stream)
     with torch.device("meta"):
@@ -134,14 +142,14 @@ def test_counted_arithmetic_is_what_runs(real_size):
     assert forward - layer < clean < forward - 0.8 * layer
 
 
-def test_the_decoder_compiles_whole_for_three_static_shapes():
+def test_the_decoder_compiles_whole_for_three_static_shapes() -> None:
     config = VAEConfig(dim=4, num_res_blocks=1)
     vae = WanVAE.from_state(config, random_tensors(vae_module.reference_shapes(config)), channels_last=True)
     latents = torch.randn((1, 16, 6, 4, 4), generator=torch.Generator().manual_seed(0))
     expected = vae.decode(latents)
     graphs = []
 
-    def keep(graph, inputs):
+    def keep(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         graphs.append(inputs)
         return graph.forward
 
@@ -156,8 +164,12 @@ def test_the_decoder_compiles_whole_for_three_static_shapes():
 
 @pytest.mark.parametrize("attention", ["sdpa", "math"])
 def test_the_layers_compile_whole_and_once_per_cache_length(
-    golden_config, golden_state, session, run_session, attention
-):
+    golden_config: DiTConfig,
+    golden_state: dict[str, Tensor],
+    session: Callable[..., Any],
+    run_session: Callable[..., Tensor],
+    attention: str,
+) -> None:
     given = session(8)
     expected = run_session(given)
     torch._dynamo.reset()

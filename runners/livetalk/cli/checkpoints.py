@@ -1,0 +1,51 @@
+"""``livetalk download`` and ``livetalk doctor``: the published checkpoints, and whether this machine can use them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livetalk.base.errors import OptionError
+from livetalk.base.flags import Flag
+from livetalk.cli.parameters import AsJson
+from livetalk.render.options import CHECKPOINTS, CHECKPOINTS_VARIABLE, Checkpoints
+
+
+def download(
+    to: Annotated[Path, Flag("Folder to fill.", variable=CHECKPOINTS_VARIABLE)] = CHECKPOINTS,
+    revision: Annotated[
+        tuple[str, ...],
+        Flag("REPOSITORY=COMMIT instead of the pinned one, or a tag or branch; may be repeated."),
+    ] = (),
+    needed_only: Annotated[bool, Flag("Leave out OmniAvatar-1.3B, which generation does not read.")] = False,
+) -> None:
+    """Fetch the published checkpoints from the Hugging Face hub; run it again to go on after an interruption."""
+    from livetalk.tools.download import download as fetch
+
+    revisions = {}
+    for entry in revision:
+        name, separator, commit = entry.partition("=")
+        if not (name and separator and commit):
+            raise OptionError(f"{entry!r} is not of the form REPOSITORY=COMMIT")
+        revisions[name] = commit
+    fetch(to, revisions=revisions, needed_only=needed_only, announce=typer.echo)
+    typer.echo(f"All there. `livetalk doctor --checkpoints {to}` checks the files.")
+
+
+def doctor(checkpoints: Checkpoints = None, as_json: AsJson = False) -> None:
+    """Check GPU, memory, disk, packages, codecs and files; exit status 1 if something is missing."""
+    from dataclasses import asdict
+
+    from livetalk.tools.doctor import examine, ready
+
+    findings = examine(checkpoints or CHECKPOINTS)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.level:<8} {finding.subject:<17} {finding.detail}")
+    if not ready(findings):
+        raise typer.Exit(1)

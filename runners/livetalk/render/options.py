@@ -1,0 +1,228 @@
+"""Which models run where, and with what settings: from what a user asks for to models and a stream's configuration.
+
+This is the one place where sizes, weights, devices and precisions are chosen; every verb of the command line and every
+tool goes through it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from livetalk.base.errors import OptionError
+from livetalk.base.flags import Flag
+from livetalk.render.config import SIZES, PositionMode, Size, StreamConfig
+from livetalk.render.config import size as named_size
+
+if TYPE_CHECKING:
+    import torch
+
+    from livetalk.render.pipeline import Models
+
+CHECKPOINTS = Path("pretrained_checkpoints")
+"""Where the published checkpoints are looked for, as in the release."""
+
+CHECKPOINTS_VARIABLE = "LIVETALK_CHECKPOINTS"
+
+PUBLISHED = "1.3B"
+"""The size that has published weights."""
+
+Precision = Literal["auto", "bfloat16", "float16", "float32"]
+
+Checkpoints: TypeAlias = Annotated[
+    Path | None,
+    Flag(
+        "Folder of the published checkpoints, as `livetalk download` fills it.",
+        variable=CHECKPOINTS_VARIABLE,
+        default=str(CHECKPOINTS),
+    ),
+]
+Position: TypeAlias = Annotated[PositionMode, Flag("absolute is the release, up to 255 s; bounded has no end.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Models and devices."""
+
+    size: Annotated[
+        str, Flag("1.3B is the published model; mid and tiny have random weights.", choices=tuple(SIZES))
+    ] = PUBLISHED
+    checkpoints: Checkpoints = None
+    random_weights: Annotated[bool, Flag("At size 1.3B, too: shows what this machine can do, without checkpoints.")] = (
+        False
+    )
+    device: Annotated[str, Flag("cuda, cuda:1, cpu; auto is a GPU if there is one.")] = "auto"
+    text_device: Annotated[
+        str | None,
+        Flag("Where prompts are encoded, e.g. cpu to spare 12 GB of GPU memory.", default="that of --device"),
+    ] = None
+    decode_device: Annotated[
+        str | None, Flag("Where frames are decoded, e.g. a second GPU.", default="that of --device")
+    ] = None
+    dtype: Annotated[Precision, Flag("auto is bfloat16 on a GPU and float32 on a CPU.")] = "auto"
+    attention: Annotated[str, Flag("auto, fa3, fa2, sdpa, cudnn, flash or math.")] = "auto"
+
+    def choose(self, *, random_by_default: bool = False) -> ModelChoice:
+        """The models and devices that are meant, all checked before anything is loaded.
+
+        Args:
+            random_by_default: take random weights where no checkpoints are named.
+
+        Raises:
+            OptionError: there is no such size, device or kernel, or not on this machine.
+        """
+        import torch
+
+        from livetalk.render.model.attention import choose_kernel
+
+        try:
+            chosen = named_size(self.size)
+        except ValueError as error:
+            raise OptionError(str(error)) from error
+        device = find_device(self.device, self.size)
+        if self.dtype == "auto":
+            dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+        else:
+            dtype = getattr(torch, self.dtype)
+        if self.attention != "auto":
+            try:
+                choose_kernel(self.attention, torch.device(device), dtype)
+            except ValueError as error:
+                raise OptionError(str(error)) from error
+        random = self.size != PUBLISHED or self.random_weights or (random_by_default and self.checkpoints is None)
+        return ModelChoice(
+            size=chosen,
+            checkpoints=None if random else self.checkpoints or CHECKPOINTS,
+            device=device,
+            text_device=None if self.text_device is None else find_device(self.text_device, self.size),
+            decode_device=None if self.decode_device is None else find_device(self.decode_device, self.size),
+            dtype=dtype,
+            attention=self.attention,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What ``ModelOptions`` mean on this machine."""
+
+    size: Size
+    checkpoints: Path | None
+    """None for random weights."""
+    device: str
+    text_device: str | None
+    decode_device: str | None
+    dtype: torch.dtype
+    attention: str
+
+    @property
+    def random(self) -> bool:
+        """Whether the weights are random, so that pictures mean nothing."""
+        return self.checkpoints is None
+
+    def load(self) -> Models:
+        """Load the published weights, or draw random ones.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or another model.
+        """
+        from livetalk.render.checkpoint import CheckpointFiles
+        from livetalk.render.pipeline import load_models, random_models
+
+        if self.checkpoints is None:
+            return random_models(
+                self.size,
+                dtype=self.dtype,
+                device=self.device,
+                decode_device=self.decode_device,
+                attention=self.attention,
+            )
+        return load_models(
+            CheckpointFiles.under(self.checkpoints),
+            self.size,
+            dtype=self.dtype,
+            device=self.device,
+            text_device=self.text_device,
+            decode_device=self.decode_device,
+            attention=self.attention,
+        )
+
+
+_RELEASED = StreamConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """Stream: what a block sees, and how it is denoised.
+
+    What is not given is as the size has it.
+    """
+
+    window: Annotated[
+        int | None,
+        Flag(
+            "Latent frames attended to, the current block included. Bounded positions allow 21 at most; with absolute "
+            "ones, -1 keeps all.",
+            default=str(_RELEASED.window),
+        ),
+    ] = None
+    sink: Annotated[
+        int | None,
+        Flag("First latent frames kept for ever as identity anchors.", default=str(_RELEASED.sink)),
+    ] = None
+    steps: Annotated[
+        int | None,
+        Flag(
+            "Denoising steps per block; the model was distilled for 4.",
+            minimum=1,
+            maximum=50,
+            default=str(_RELEASED.steps),
+        ),
+    ] = None
+
+    def apply(self, stream: StreamConfig, position: PositionMode) -> StreamConfig:
+        """A size's settings with what was asked for.
+
+        Raises:
+            OptionError: the numbers do not go together.
+        """
+        given = {"window": self.window, "sink": self.sink, "steps": self.steps}
+        try:
+            return replace(
+                stream, position=position, **{name: value for name, value in given.items() if value is not None}
+            )
+        except ValueError as error:
+            raise OptionError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedOptions:
+    """Speed."""
+
+    compiled: Annotated[
+        bool | None, Flag("torch.compile.", spelling=("--compile/--no-compile",), default="on a GPU")
+    ] = None
+    float8: Annotated[bool, Flag("8-bit linear layers: faster, not the release's numbers.")] = False
+
+
+def find_device(name: str, size: str = PUBLISHED) -> str:
+    """The device that a name means: ``auto`` is a GPU where there is one and the size is meant for it.
+
+    Raises:
+        OptionError: there is no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() and size == PUBLISHED else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise OptionError(f"device {name!r} is unknown; use cpu, cuda, cuda:1 or auto")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f"{name} can't be used: torch sees no CUDA device here")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(f"{name} can't be used: torch sees {torch.cuda.device_count()} CUDA devices here")
+    return name

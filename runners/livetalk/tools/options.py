@@ -1,0 +1,32 @@
+"""What the live bench does, so that a command line can say it without loading what the bench needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from livetalk.base.errors import OptionError
+from livetalk.base.flags import Flag
+from livetalk.live.settings import LiveSettings
+
+Encoder: TypeAlias = Annotated[str, Flag("Video encoder: libx264, h264_nvenc; auto is the GPU's if it has one.")]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLoad:
+    """With --live.
+
+    Raises:
+        OptionError: there would be nothing to measure.
+    """
+
+    turns: Annotated[int, Flag("Turns whose time to first frame is taken; 3 are heard to the end.", minimum=3)] = 30
+    conversations: Annotated[
+        int, Flag("Conversations at once that are tried; the device must have room for as many.", minimum=1)
+    ] = 4
+    seconds: Annotated[float, Flag("How long each number of them is tried, in real time.", minimum=1)] = 30.0
+    encoder: Encoder = LiveSettings().encoder
+
+    def __post_init__(self) -> None:
+        if self.turns < 3 or self.conversations < 1 or self.seconds <= 0:
+            raise OptionError("At least 3 turns and 1 conversation of some seconds must be measured.")
