@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import av
@@ -36,7 +37,7 @@ print(json.dumps(answers))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool():
+async def pool() -> AsyncIterator[MediaPool]:
     async with MediaPool() as shared:
         yield shared
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
 Change = Callable[[Any], object]
@@ -59,6 +60,7 @@ def with_subtitles(source: Path, target: Path, until_s: float) -> Path:
     ):
         streams = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams}
         subtitles = writer.add_stream_from_template(words.streams[0])
+        assert isinstance(words, InputContainer)
         for packet in words.demux():
             if packet.dts is not None:
                 packet.stream = subtitles

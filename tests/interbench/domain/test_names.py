@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -72,7 +74,7 @@ def test_a_sheltered_name_comes_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ['=HYPERLINK("http://x")', "+1", "-lora", "@me", "\tx", "'quoted", "'=1"])
-def test_what_a_table_writes_a_spreadsheet_shows_and_scores_read(csv_file, name: str) -> None:
+def test_what_a_table_writes_a_spreadsheet_shows_and_scores_read(csv_file: Callable[..., Path], name: str) -> None:
     out = io.StringIO()
     writer = SheetWriter(out)
     writer.writerow([name, "s1", "SR", -3.5])
@@ -85,7 +87,9 @@ def test_what_a_table_writes_a_spreadsheet_shows_and_scores_read(csv_file, name:
 
 @pytest.mark.parametrize("column", ["system", "scenario"])
 @pytest.mark.parametrize(("one", "other"), PAIRS[:4])
-def test_a_table_of_names_that_look_the_same_is_refused(csv_file, column: str, one: str, other: str) -> None:
+def test_a_table_of_names_that_look_the_same_is_refused(
+    csv_file: Callable[..., Path], column: str, one: str, other: str
+) -> None:
     rows = [f"{one},s1,SR,1", f"{other},s1,SR,2"] if column == "system" else [f"a,{one},SR,1", f"a,{other},SR,2"]
     with pytest.raises(ScoresError, match="look the same"):
         read_scores([csv_file(*rows)])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from interbench.pipeline.conformance import Finding, check_system
+from interbench.pipeline.conformance import check_system
+from interbench.pipeline.findings import Finding
 from interbench.systems.registry import SystemSpec
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from odd_clips import encoded, remux
@@ -45,7 +46,7 @@ def test_an_ordinary_answer_has_nothing_odd() -> None:
         ({"audio_s": 8.0, "duration_s": 8.0}, "note", "the picture lasts 4.0 s and the sound 8.0 s"),
     ],
 )
-def test_what_is_odd_about_a_clip(changes: dict[str, object], level: str, says: str) -> None:
+def test_what_is_odd_about_a_clip(changes: dict[str, Any], level: str, says: str) -> None:
     (finding,) = clip(**changes)
     assert finding.level == level and says in finding.text
 
@@ -62,7 +63,7 @@ def test_what_is_odd_about_a_clip(changes: dict[str, object], level: str, says: 
         (REPLY * 5, {"audio_s": 2.0}, "note", "is its sampling rate"),
     ],
 )
-def test_what_is_odd_about_the_words(reported: str | None, changes: dict[str, object], level: str, says: str) -> None:
+def test_what_is_odd_about_the_words(reported: str | None, changes: dict[str, Any], level: str, says: str) -> None:
     (finding,) = words(reported, **changes)
     assert finding.level == level and says in finding.text
 
