@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 from interbench.domain.records import ClipFacts, Transcript
 
+DOUBTED = "perhaps_no_speech"
+"""A transcript's flag: the recogniser gives words and says itself that there was probably no speech."""
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -12,10 +11,21 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from interbench.asr.base import Transcriber, Utterance
+from interbench.asr.base import DOUBTED, Transcriber, Utterance
 from interbench.asr.sound import RATE, nothing_to_hear
 from interbench.base.errors import TranscriberError, UsageError
-from interbench.base.remote import Secret, base_url, excerpt, retry_after
+from interbench.base.foreign import NotJsonError, listed, mapped, mended, number, parsed_json
+from interbench.base.http import (
+    Backoff,
+    BodyTooLongError,
+    asked_wait,
+    hopeless,
+    make_client,
+    read_body,
+    redirect,
+    trouble,
+)
+from interbench.base.remote import Secret, base_url, excerpt
 from interbench.domain.records import Transcript, Word
 from interbench.media.pool import encoded_audio
 
@@ -28,6 +38,8 @@ _HOPELESS = frozenset({None, 200, 301, 302, 303, 307, 308, 401, 403, 404, 405})
 _MAX_ANSWER = 32 * 2**20
 _MAX_WAV = 24 * 2**20
 """OpenAI takes files of up to 25 MB, some 13 minutes as WAV; what is longer is sent as FLAC, which loses nothing."""
+_DOUBT = 0.6
+"""Probability of no speech from which on Whisper itself takes a segment for silence (its ``no_speech_threshold``)."""
 _LATE_S = 2.0
 """How far after the end of the sound a word may end; recognisers round up."""
 
@@ -103,7 +115,7 @@ class OpenAITranscriber(Transcriber):
         }
 
     async def start(self) -> None:
-        self._client = httpx.AsyncClient(timeout=self._timeout_s, headers=self._secret.headers())
+        self._client = make_client(self._timeout_s, headers=self._secret.headers())
         # A tenth of a second of silence tells a wrong address, key or model before anything is spent.
         try:
             await self._post(np.zeros(RATE // 10, np.float32), attempts=1)
@@ -134,15 +146,15 @@ class OpenAITranscriber(Transcriber):
         if not text:
             return Transcript("", flags=("no_speech",))
         words = self._words(answer, len(utterance.samples) / RATE)
-        return Transcript(text, words, () if words else ("no_word_times",))
+        flags = [] if words else ["no_word_times"]
+        return Transcript(text, words, (*flags, *([DOUBTED] if _doubted(answer) else [])))
 
     async def _post(self, samples: npt.NDArray[np.float32], attempts: int) -> dict[str, Any]:
         """The server's answer. Raises :class:`_Refused`."""
         if self._client is None:
             raise TranscriberError("The transcriber must be started before it can transcribe.")
         name, sound = await asyncio.to_thread(_sound_file, samples)
-        wait = 1.0
-        tries = 0
+        backoff, tries = Backoff(), 0
         verbose = self._verbose
         while True:
             tries += 1
@@ -150,9 +162,11 @@ class OpenAITranscriber(Transcriber):
                 async with asyncio.timeout(self._timeout_s):
                     answer = await self._attempt(name, sound, verbose)
             except TimeoutError:
-                trouble = _Refused(None, f"no answer within {self._timeout_s:g} s")
+                failure = _Refused(None, f"no answer within {self._timeout_s:g} s")
             except httpx.HTTPError as error:
-                trouble = _Refused(None, f"the connection failed ({type(error).__name__})")
+                failure = _Refused(None, f"the connection failed ({trouble(error)})")
+                if hopeless(error):
+                    raise failure from None
             except _Refused as refused:
                 if refused.status in (400, 422) and verbose:
                     # Not every server and model knows word times; or else it is the sound that it does not like.
@@ -161,17 +175,16 @@ class OpenAITranscriber(Transcriber):
                     continue
                 if refused.status not in _BUSY:
                     raise
-                trouble = refused
+                failure = refused
             else:
                 self._verbose = verbose
                 return answer
-            wait_s = wait if trouble.wait_s is None else trouble.wait_s
-            if wait_s > self._patience_s:
-                raise _Refused(trouble.status, f"{trouble} (it asks to wait {wait_s:.0f} s)")
-            if tries >= attempts:
-                raise trouble
-            await self._sleep(wait_s)
-            wait = min(2 * wait, 30.0)
+            if failure.wait_s is not None and failure.wait_s > self._patience_s:
+                raise _Refused(failure.status, f"{failure} (it asks to wait {failure.wait_s:.0f} s)")
+            pause = backoff.pause(failure.wait_s)
+            if tries >= attempts or pause is None:
+                raise failure
+            await self._sleep(pause)
 
     async def _attempt(self, name: str, sound: bytes, verbose: bool) -> dict[str, Any]:
         assert self._client is not None
@@ -181,29 +194,30 @@ class OpenAITranscriber(Transcriber):
             form["timestamp_granularities[]"] = "word"
         url = f"{self.url}/v1/audio/transcriptions"
         async with self._client.stream("POST", url, data=form, files={"file": (name, sound)}) as response:
-            body = bytearray()
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > _MAX_ANSWER:
-                    raise _Refused(200, f"its answer is larger than {_MAX_ANSWER // 2**20} MiB")
-            text = body.decode(errors="replace")
+            try:
+                body = await read_body(response, _MAX_ANSWER)
+            except BodyTooLongError:
+                raise _Refused(200, f"its answer is larger than {_MAX_ANSWER // 2**20} MiB") from None
             if response.status_code != 200:
-                asked = retry_after(response.headers.get("retry-after"))
-                raise _Refused(response.status_code, self._said(response.status_code, text), asked)
-        answer = _object(text)
+                said = self._said(response.status_code, body, redirect(response))
+                raise _Refused(response.status_code, said, asked_wait(response.headers))
+        answer = _object(body)
         if answer is None:
+            text = body.decode(errors="replace")
             raise _Refused(200, f"its answer is not a JSON object: {self._cleaned(excerpt([text], 100))}")
+        if not isinstance(answer.get("text"), str) and answer.get("error"):
+            raise _Refused(200, self._said(200, body, ""))
         return answer
 
-    def _said(self, status: int, text: str) -> str:
-        answer = _object(text)
+    def _said(self, status: int, body: bytes, otherwise: str) -> str:
+        answer, text = _object(body), body.decode(errors="replace")
         error = text if answer is None else answer.get("error", text)
-        said = excerpt([str(error.get("message", error) if isinstance(error, dict) else error)])
+        said = otherwise or excerpt([str(error.get("message", error) if isinstance(error, dict) else error)])
         return self._cleaned(f"it answered {status}: {said}" if said else f"it answered {status}")
 
     def _cleaned(self, text: str) -> str:
         """What a server said, without the key, and without half characters, which can't be stored."""
-        return self._secret.redact(text.encode(errors="replace").decode()).strip()
+        return self._secret.redact(mended(text)).strip()
 
     def _words(self, answer: Mapping[str, Any], seconds: float) -> tuple[Word, ...]:
         """The words with their times; none if any is not in the documented form or outside the sound.
@@ -214,12 +228,12 @@ class OpenAITranscriber(Transcriber):
         try:
             if found is None:
                 found = [word for segment in answer["segments"] for word in segment["words"]]
-            words = tuple(
-                Word(self._cleaned(str(word["word"])), float(word["start"]), float(word["end"])) for word in found
-            )
-        except (KeyError, TypeError, ValueError):
+            told = [(self._cleaned(str(word["word"])), number(word["start"]), number(word["end"])) for word in found]
+        except (KeyError, TypeError):
             return ()
-        return words if all(0 <= word.start_s <= word.end_s <= seconds + _LATE_S for word in words) else ()
+        words = [Word(text, start, end) for text, start, end in told if start is not None and end is not None]
+        late = any(not 0 <= word.start_s <= word.end_s <= seconds + _LATE_S for word in words)
+        return () if late or len(words) < len(told) else tuple(words)
 
     async def stop(self) -> None:
         if self._client is not None:
@@ -235,10 +249,16 @@ class _Refused(Exception):  # noqa: N818 - becomes a transcript's error
         """How long the server asks to wait."""
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _doubted(answer: Mapping[str, Any]) -> bool:
+    """Whether the recogniser itself takes all of it for something other than speech (``no_speech_prob``)."""
+    told = [number(mapped(segment).get("no_speech_prob"), 0, 1) for segment in listed(answer.get("segments"))]
+    return bool(told) and all(doubt is not None and doubt >= _DOUBT for doubt in told)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
+        answer = parsed_json(body)
+    except NotJsonError:
         return None
     return answer if isinstance(answer, dict) else None
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from interbench.asr.base import Transcriber, Utterance
 from interbench.base.errors import InterbenchError, MediaError, TranscriberError
-from interbench.domain.records import Exchange, Transcript
+from interbench.base.foreign import MAX_NAME, MAX_TEXT, mended, number
+from interbench.domain.records import Exchange, Transcript, Word
 from interbench.media.pool import MediaPool
 from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Key, Run
+
+_LONGEST = 200_000
+"""Characters of a transcript; nobody says more in one answer."""
 
 
 class TranscriptionStage:
@@ -102,7 +107,7 @@ class TranscriptionStage:
                 f"The transcriber {self._transcriber.label!r} gave {len(transcripts)} transcripts for "
                 f"{len(utterances)} clips; this is a defect of the transcriber."
             )
-        return transcripts
+        return [_kept(transcript) for transcript in transcripts]
 
     async def _utterance(self, exchange: Exchange) -> Utterance | Transcript:
         """What is to be heard, or the failed transcript of a clip whose sound can't be had any more."""
@@ -127,3 +132,20 @@ class TranscriptionStage:
             facts=exchange.facts,
             reported_text=exchange.reply_text,
         )
+
+
+def _kept(transcript: Transcript) -> Transcript:
+    """A transcript as it can be kept: texts mended and within bounds, and no times where one of them is no time."""
+    long = len(transcript.text) > _LONGEST
+    words = tuple(
+        Word(mended(word.text, MAX_NAME), word.start_s, word.end_s)
+        for word in transcript.words
+        if number(word.start_s) is not None and number(word.end_s) is not None
+    )
+    return replace(
+        transcript,
+        text=mended(transcript.text, _LONGEST),
+        words=words if len(words) == len(transcript.words) else (),
+        flags=(*(mended(flag, MAX_NAME) for flag in transcript.flags), *(["cut"] if long else [])),
+        error=None if transcript.error is None else mended(transcript.error, MAX_TEXT),
+    )

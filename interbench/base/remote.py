@@ -1,18 +1,14 @@
-"""What every client of a remote model needs: keys that stay secret, addresses, and waiting as long as a server asks."""
+"""What every client of a remote model needs: keys that stay secret, and addresses."""
 
 from __future__ import annotations
 
-import datetime as dt
+import ipaddress
 import os
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from interbench.base.errors import UsageError
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Secret:
@@ -96,34 +92,18 @@ def base_url(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the server at ``url`` runs on this machine."""
-    return urlsplit(url).hostname in _LOOPBACK
+    """Whether the server at ``url`` runs on this machine.
 
-
-def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment (``HTTPS_PROXY``, ``NO_PROXY`` ...) asks for on the way to ``url``."""
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    return getproxies().get(parts.scheme)
-
-
-def retry_after(value: str | None, now: dt.datetime | None = None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks to wait (RFC 9110, section 10.2.3); None if absent or unreadable."""
-    if value is None:
-        return None
-    value = value.strip()
+    Its twin, which a test compares with it, is ``is_loopback`` in ``livetalk.base.addresses``.
+    """
     try:
-        return max(0.0, float(value)) if value.replace(".", "", 1).isdigit() else _until(value, now)
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        if host.lower() == "localhost":
+            return True
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return None
-
-
-def _until(date: str, now: dt.datetime | None) -> float:
-    when = parsedate_to_datetime(date)
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=dt.UTC)
-    return max(0.0, (when - (now or dt.datetime.now(dt.UTC))).total_seconds())
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def excerpt(texts: Iterable[str], limit: int = 400) -> str:

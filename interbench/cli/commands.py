@@ -53,6 +53,7 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
         raise FruitlessError(why)
 
 
+_NOTICES = 12
 _TOLD = 300
 """Characters of a service's message that are printed; all of it is in the ledger and the report."""
 
@@ -68,6 +69,10 @@ def closing_lines(summary: Summary) -> list[str]:
         what = f"{system}: {outcome.replace('_', ' ')}" + (f" ({code})" if code not in ("", outcome) else "")
         why = ": " + " ".join(first.message.split())[:_TOLD] if first.message else ""
         lines.append(visible(f"  {what}, {count}×; first in {first.scenario}, turn {first.turn}{why}"))
+    shown = list(summary.notices.items())[:_NOTICES]
+    lines += [visible(f"  {system}: {' '.join(notice.split())[:_TOLD]}, {count}×") for (system, notice), count in shown]
+    if more := len(summary.notices) - len(shown):
+        lines.append(f"  and {more} more notices; see the report")
     lines += [f"transcriber: {note}" for note in summary.transcriber]
     lines += [f"not transcribed, {count}×: {why}"[:_TOLD] for why, count in summary.untranscribed.most_common(3)]
     if summary.copies:

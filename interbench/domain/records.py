@@ -157,6 +157,16 @@ class Exchange:
             if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < math.inf
         }
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was odd about the answer without keeping it from being one, a sentence each."""
+        notices = self.detail.get("notices")
+        return tuple(str(notice) for notice in notices) if isinstance(notices, (list, tuple)) else ()
+
+
+BELIEVED = 4.0
+"""What a service says of a clip's cost or length is believed within this factor of what was asked for."""
+
 
 class Charge(StrEnum):
     """What became of money that was set aside for a request."""

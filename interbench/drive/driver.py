@@ -20,7 +20,6 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import stat
 import time
@@ -37,8 +36,9 @@ from interbench.base.errors import (
     StoreError,
     UsageError,
 )
+from interbench.base.foreign import MAX_TEXT, NotJsonError, kept_json, mended, number, whole
 from interbench.domain.persona import Persona
-from interbench.domain.records import Charge, Exchange, Outcome, Script, Timings
+from interbench.domain.records import Charge, ClipFacts, Exchange, Outcome, Script, Timings
 from interbench.drive.script import Writer
 from interbench.drive.spending import Budget
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
@@ -70,8 +70,8 @@ from interbench.systems.host import Clock, Host, StuckError, Timed
 MAX_STREAM_BYTES = 2 * 2**30
 """A streamed answer larger than this is refused; a file is held to the media worker's limit."""
 MAX_EVENTS_KEPT = 200
-MAX_TEXT = 20_000
-"""Characters of reply text, messages and notes that are kept of one turn."""
+_LEAST_SHARE = 0.9
+"""Of the frames that a system says it sent; with fewer an answer was cut short."""
 Listener = Callable[[str, Key, str], None]
 """Called with what happened (``turn``, ``progress``, ``done``), where, and a note: for progress bars."""
 Recall = Callable[[int], Awaitable[str | None]]
@@ -122,7 +122,7 @@ class _Observed:
 
     def note(self, at: float, kind: str, text: str = "") -> None:
         if len(self.events) < MAX_EVENTS_KEPT:
-            self.events.append((round(at, 6), kind, text[:500]))
+            self.events.append((round(at, 6), kind, mended(text[:500])))
 
 
 def turn_seed(run_seed: int, scenario: str, turn: int) -> int:
@@ -334,9 +334,8 @@ class Driver:
         state: JsonValue = None
         if not stuck:
             with contextlib.suppress(Exception):
-                state = conversation.state()
-        exchange = self._exchange(key, observed, resumed=bool(jobs))
-        exchange = dataclasses.replace(exchange, cost_usd=self._settle(key, observed, exchange.cost_usd))
+                state = kept_json(conversation.state())
+        exchange = self._settle(key, observed, self._exchange(key, observed, resumed=bool(jobs)))
         if isinstance(observed.final, Completed):
             exchange = await self._accept(key, observed, exchange, request.workdir, state)
         else:
@@ -373,16 +372,19 @@ class Driver:
         self._budget.reserve(key, longest or 0.0, usd)
         observed.reserved = True
 
-    def _settle(self, key: Key, observed: _Observed, usd: float | None) -> float | None:
-        """Close the turn's reservation; gives what the turn cost, None if nothing or unknown."""
-        if not observed.reserved:
-            return usd
+    def _settle(self, key: Key, observed: _Observed, exchange: Exchange) -> Exchange:
+        """Close the turn's reservation; gives the turn with what it cost, None if nothing or unknown."""
         final = observed.final
-        if isinstance(final, Completed) or (final is not None and final.charged):
-            return self._budget.settle(key, Charge.SPENT, usd)
         assert final is not None
-        self._budget.settle(key, Charge.FREE if final.charged is False else Charge.POSSIBLE)
-        return None
+        usd, video_s = (final.cost_usd, final.video_s) if isinstance(final, Completed) else (None, None)
+        if not observed.reserved:
+            return dataclasses.replace(exchange, cost_usd=number(usd))
+        if not isinstance(final, Completed) and not final.charged:
+            self._budget.settle(key, Charge.FREE if final.charged is False else Charge.POSSIBLE)
+            return dataclasses.replace(exchange, cost_usd=None)
+        settled = self._budget.charge(key, usd, video_s)
+        exchange = dataclasses.replace(exchange, cost_usd=settled.usd)
+        return _noticed(exchange, settled.notice) if settled.notice else exchange
 
     async def _observe(
         self, observed: _Observed, iterate: Callable[[], AsyncIterator[Event]], key: Key, request: TurnRequest
@@ -427,20 +429,22 @@ class Driver:
             case Submitting(video_s, usd, detail):
                 self._budget.reserve(key, video_s, usd)
                 observed.reserved = True
-                observed.detail.update(detail)
+                observed.detail.update(kept_json(detail))
                 observed.sent_s = at
                 observed.note(at, "submitting", f"{video_s:g} s of video")
             case Submitted(job_id, detail):
-                observed.detail.update(detail)
+                observed.detail.update(kept_json(detail))
+                job_id = mended(str(job_id))
                 self._run.submitted(key, job_id, observed.detail)
                 observed.job = True
                 observed.accepted_s = at if observed.accepted_s is None else observed.accepted_s
                 observed.note(at, "submitted", job_id)
             case ProgressReport(fraction, note):
+                fraction, note = number(fraction), mended(str(note), 500)
                 observed.note(at, "progress", note if fraction is None else f"{fraction:.0%} {note}".strip())
                 self._on_event("progress", key, note if fraction is None else f"{fraction:.0%}")
             case ReplyText(text):
-                observed.take_text(str(text))
+                observed.take_text(str(text))  # pieces may be halves of a character: mended when they are joined
                 observed.note(at, "text", f"{len(str(text))} characters")
             case FirstFrame():
                 observed.first_frame_s = at if observed.first_frame_s is None else observed.first_frame_s
@@ -463,7 +467,7 @@ class Driver:
         final = observed.final
         assert final is not None
         outcome, code, message = _outcome(final)
-        text = "".join(observed.text)
+        text = mended("".join(observed.text))
         timings = Timings(
             complete_s=observed.final_s,
             first_frame_s=observed.first_frame_s if observed.first_frame_s is not None else observed.final_s,
@@ -477,14 +481,18 @@ class Driver:
             scenario=key.scenario,
             turn=key.turn,
             outcome=outcome,
-            code=code[:200],
-            message=message[:MAX_TEXT],
+            code=mended(code[:200]),
+            message=mended(message[:MAX_TEXT]),
             timings=timings,
             reply_text=text if observed.text else None,
-            cost_usd=final.cost_usd if isinstance(final, Completed) else None,
-            detail=_plain({**observed.detail, **final.detail}),
+            detail=_plain({**observed.detail, **final.detail, **_count_of(final)}),
             events=tuple(observed.events),
         )
+
+    def _keeps_jobs(self) -> bool:
+        with contextlib.suppress(RuntimeError):
+            return self._host.system.capabilities.resumes_jobs
+        return False
 
     def _host_resolution(self) -> float:
         with contextlib.suppress(RuntimeError):
@@ -501,7 +509,7 @@ class Driver:
             path = _inside(final.path, observed.stream, workdir)
         except MediaError as error:
             failed = _refused(exchange, error)
-            self._run.record(failed, state)
+            self._run.record(failed, state, keep_jobs=self._keeps_jobs())
             return failed
         staged = Staged(exchange, self._run.path / path.relative_to(self._run.path.resolve()), state)
         kept = exchange
@@ -527,6 +535,8 @@ class Driver:
         key = Key(exchange.system, exchange.scenario, exchange.turn)
         try:
             facts = await self._media.inspect(staged.path)
+            if short := _lacking(exchange, facts):
+                raise MediaError("cut_short", short)
         except MediaError as error:
             self._need_room()
             exchange = _refused(exchange, error)
@@ -542,7 +552,8 @@ class Driver:
             )
             clip = self._run.adopt(key, staged.path)
             exchange = dataclasses.replace(exchange, clip=self._run.relative(clip), facts=facts, timings=timings)
-        self._run.record(exchange, staged.state)
+        # A clip that was paid for and can't be used stays to be fetched again; `jobs --forget` gives it up.
+        self._run.record(exchange, staged.state, keep_jobs=not exchange.completed and self._keeps_jobs())
         if exchange.completed:
             # What a failed turn left behind (logs, half a file) stays for whoever looks into the failure.
             self._run.clear_work(key)
@@ -634,5 +645,29 @@ def _describe(error: Exception) -> str:
 
 def _plain(detail: Mapping[str, JsonValue]) -> dict[str, Any]:
     """A provider's data as plain JSON; what is not JSON is kept as its text."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(detail), default=str))
+    try:
+        plain: dict[str, Any] = kept_json(dict(detail))
+    except (NotJsonError, RecursionError, ValueError) as error:
+        return {"unreadable": f"the provider's data can't be kept: {error}"}
     return plain
+
+
+def _noticed(exchange: Exchange, notice: str) -> Exchange:
+    """The exchange with one more notice."""
+    return dataclasses.replace(exchange, detail={**exchange.detail, "notices": [*exchange.notices, notice]})
+
+
+def _count_of(final: Final) -> dict[str, JsonValue]:
+    frames = whole(final.frames) if isinstance(final, Completed) else None
+    return {} if frames is None else {"frames_sent": frames}
+
+
+def _lacking(exchange: Exchange, facts: ClipFacts) -> str:
+    """Why a clip that can be played is not all of the answer; empty if it is, or if nobody knows."""
+    sent = whole(exchange.detail.get("frames_sent"))
+    if sent is None or facts.frames >= _LEAST_SHARE * sent or facts.frames >= sent - 2:
+        return ""
+    return (
+        f"the system sent {sent} frames by its own account, and {facts.frames} arrived: the answer was cut short on "
+        f"its way, though its transfer ended in order. Look for a proxy between that ends responses early."
+    )

@@ -10,13 +10,26 @@ import asyncio
 import hashlib
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import httpx
 
 from interbench.base.bundled import data_path
 from interbench.base.errors import ScriptError
-from interbench.base.remote import Secret, base_url, excerpt, retry_after
+from interbench.base.foreign import NotJsonError, mended, parsed_json
+from interbench.base.http import (
+    Backoff,
+    BodyTooLongError,
+    asked_wait,
+    hopeless,
+    make_client,
+    read_body,
+    redirect,
+    trouble,
+)
+from interbench.base.parameters import adjusted, advice, check_adjustments
+from interbench.base.remote import Secret, base_url, excerpt
 from interbench.domain.records import Script
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Run
@@ -26,6 +39,7 @@ DEFAULT_WORDS = 16
 """They fit a clip of 8 s: 2.3 words a second, and half a second before and after."""
 _ATTEMPTS = 6
 _MAX_WAIT_S = 120.0
+_MAX_ANSWER_BYTES = 4 * 2**20
 
 
 class Writer(Protocol):
@@ -55,9 +69,11 @@ class ScriptWriter:
         seed: sent with every request.
         key_env: name of the environment variable that holds the server's key; None for no key.
         timeout_s: for one request.
+        omit: parameters of the request that the server does not take.
+        rename: other names of parameters, e.g. ``{"max_tokens": "max_completion_tokens"}``.
 
     Raises:
-        UsageError: the address or the key's variable is wrong.
+        UsageError: the address, the key's variable or another option is wrong.
     """
 
     def __init__(
@@ -70,7 +86,11 @@ class ScriptWriter:
         seed: int = 0,
         key_env: str | None = None,
         timeout_s: float = 120.0,
+        omit: Sequence[str] = (),
+        rename: Mapping[str, str] | None = None,
     ) -> None:
+        check_adjustments("script_options", omit, rename or {})
+        self._omit, self._rename = tuple(omit), dict(rename or {})
         self._run = run
         self._url = base_url(url) + "/v1/chat/completions"
         self._model = model
@@ -80,7 +100,9 @@ class ScriptWriter:
         self._timeout_s = timeout_s
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         prompt = (data_path("prompts") / "systems" / "script.j2").read_bytes()
-        self.identity = {"model": model, "words": words, "seed": seed, "prompt": hashlib.sha256(prompt).hexdigest()}
+        changed = {"omit": sorted(self._omit), "rename": self._rename} if self._omit or self._rename else {}
+        digest = hashlib.sha256(prompt).hexdigest()
+        self.identity = {"model": model, "words": words, "seed": seed, "prompt": digest, **changed}
         """What the replies depend on."""
         self._key = run.identify("script", model, self.identity)
 
@@ -106,15 +128,14 @@ class ScriptWriter:
             if index < turn:
                 messages.append({"role": "assistant", "content": known[index].text})
         began = time.monotonic()
-        answer = await self._ask(
-            {
-                "model": self._model,
-                "messages": messages,
-                "temperature": 0,
-                "seed": self._seed,
-                "max_tokens": 8 * self.words + 64,
-            }
-        )
+        request = {
+            "model": self._model,
+            "messages": messages,
+            "temperature": 0,
+            "seed": self._seed,
+            "max_tokens": 8 * self.words + 64,
+        }
+        answer = _without_thoughts(await self._ask(adjusted(request, self._omit, self._rename)))
         text, cut = cut_words(" ".join(answer.split()), self.words)
         if not text:
             raise ScriptError(
@@ -125,41 +146,56 @@ class ScriptWriter:
 
     async def _ask(self, body: dict[str, Any]) -> str:
         """The model's answer. Asked again after any failure of the server: a chat answer costs next to nothing."""
-        problem, wait = "", 1.0
-        async with httpx.AsyncClient(timeout=self._timeout_s, headers=self._secret.headers()) as client:
+        problem, backoff = "", Backoff(heeded_s=_MAX_WAIT_S)
+        async with make_client(self._timeout_s, headers=self._secret.headers()) as client:
             for attempt in range(_ATTEMPTS):
-                if attempt:
-                    await asyncio.sleep(min(wait, _MAX_WAIT_S))
+                asked = None
                 try:
-                    response = await client.post(self._url, json=body)
-                except httpx.TransportError as error:
-                    problem, wait = f"can't be reached ({type(error).__name__})", 2.0**attempt
-                    continue
-                if response.status_code in (408, 429) or response.status_code >= 500:
-                    problem = f"answered {response.status_code}"
-                    asked = retry_after(response.headers.get("retry-after"))
-                    wait = 2.0**attempt if asked is None else asked
-                    continue
-                if response.is_error:
-                    words = self._secret.redact(excerpt([response.text]))
-                    raise ScriptError(
-                        f"The server at {self._url}, which writes the avatars' replies, answered "
-                        f"{response.status_code}: {words}. Check the model's name and the key in script_options."
-                    )
-                return self._text(response)
+                    async with client.stream("POST", self._url, json=body) as response:
+                        data = await read_body(response, _MAX_ANSWER_BYTES)
+                except BodyTooLongError as error:
+                    raise self._no_server(str(error)) from None
+                except (httpx.RequestError, httpx.InvalidURL) as error:
+                    if hopeless(error):
+                        raise self._no_server(trouble(error)) from None
+                    problem = f"can't be reached ({trouble(error)})"
+                else:
+                    status = response.status_code
+                    if status not in (408, 429) and status < 500:
+                        return self._answer(response, data)
+                    problem, asked = f"answered {status}", asked_wait(response.headers)
+                if attempt + 1 < _ATTEMPTS:
+                    await asyncio.sleep(backoff.pause(asked) or 0.0)
         raise ScriptError(
             f"The server at {self._url}, which writes the avatars' replies, {problem}, {_ATTEMPTS} times in a row. The "
             f"same command goes on from here once it answers."
         )
 
-    def _text(self, response: httpx.Response) -> str:
+    def _answer(self, response: httpx.Response, data: bytes) -> str:
+        words = self._secret.redact(excerpt([mended(data.decode(errors="replace"))]))
+        if response.status_code >= 400:
+            parameters = ("temperature", "seed", "max_tokens")
+            more = advice(words, parameters, "script_options") if response.status_code in (400, 422) else ""
+            raise ScriptError(
+                f"The server at {self._url}, which writes the avatars' replies, answered {response.status_code}: "
+                f"{words}. Check the model's name and the key in script_options. {more}".rstrip()
+            )
+        if leads_elsewhere := redirect(response):
+            raise self._no_server(leads_elsewhere)
         try:
-            content = response.json()["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
+            content = parsed_json(data)["choices"][0]["message"]["content"]
+        except (NotJsonError, LookupError, TypeError):
             content = None
         if not isinstance(content, str):
-            raise ScriptError(
-                f"The server at {self._url} does not answer like an OpenAI-compatible chat server: "
-                f"{self._secret.redact(excerpt([response.text]))}"
-            )
+            raise self._no_server(words)
         return content
+
+    def _no_server(self, why: str) -> ScriptError:
+        return ScriptError(f"The server at {self._url} does not answer like an OpenAI-compatible chat server: {why}")
+
+
+def _without_thoughts(text: str) -> str:
+    """What a reasoning model says after its thoughts; some leave out where these begin."""
+    _, thought, said = text.rpartition("</think>")
+    said = said if thought else text
+    return said.partition("<think>")[0]

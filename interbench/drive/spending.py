@@ -3,6 +3,11 @@
 Everything counts against the caps that may have been charged: what was spent, what is set aside, and requests of which
 nobody can say whether the service charges for them (a connection that broke while submitting, a job that outlived its
 turn's deadline).
+
+What a service says about costs and lengths is data from outside: it is taken within a factor of what was set aside
+(:data:`~interbench.domain.records.BELIEVED`), and otherwise what was set aside is charged, with a notice. A clip that
+costs more than was set aside for it shows that the cap can't be held for its system, so that no further request is sent
+to it.
 """
 
 from __future__ import annotations
@@ -11,9 +16,32 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from interbench.base.errors import CapReachedError
-from interbench.domain.records import Charge, Spend
+from interbench.base.errors import CapReachedError, InterbenchError
+from interbench.base.foreign import mended, number
+from interbench.base.remote import excerpt
+from interbench.domain.records import BELIEVED, Charge, Spend
 from interbench.store.run_folder import Key, Run
+
+MOST_USD = 10_000.0
+"""Of one clip, where nothing is known of its price."""
+MOST_VIDEO_S = 24 * 3600.0
+"""Of one clip."""
+
+
+class SpendingError(InterbenchError):
+    """A system asks for money in a figure that is none."""
+
+    code = "bad_cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a turn cost in the end."""
+
+    usd: float | None
+    """None if it is not known."""
+    notice: str = ""
+    """What was odd about the service's own figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +103,24 @@ class Budget:
     def __init__(self, run: Run, caps: Caps | None = None) -> None:
         self._run = run
         self._caps = caps or Caps()
+        self._beyond: dict[str, str] = {}
+        """Why nothing more is sent to a system, by its label."""
 
     def reserve(self, key: Key, video_s: float, usd: float | None) -> None:
         """Set aside what a request may cost at most.
 
         Raises:
-            CapReachedError: a cap leaves no room for it, or it can't be held to one because its price is unknown.
+            CapReachedError: a cap leaves no room for it, or it can't be held to one because its price is unknown, or
+                because a clip of its system has just cost more than was set aside for it.
+            SpendingError: the figures are negative or no numbers.
         """
+        if number(video_s, 0, MOST_VIDEO_S) is None or not (usd is None or number(usd) is not None):
+            raise SpendingError(
+                f"The system {key.system} asks for {video_s!r} s of video at {usd!r} USD; these are no amounts. This "
+                f"is a defect of its adapter."
+            )
+        if why := self._beyond.get(key.system):
+            raise CapReachedError(why)
         caps, now = self._caps, totals(self._run.spending())
         if caps.usd is not None:
             if usd is None:
@@ -104,13 +143,64 @@ class Budget:
         self._run.reserve(key, video_s, usd)
 
     def settle(self, key: Key, charge: Charge, usd: float | None = None) -> float | None:
-        """Say what became of the turn's last request; gives its cost, as reserved where ``usd`` is None."""
+        """Say what became of the turn's last request; gives its cost, as reserved where ``usd`` is None.
+
+        Raises:
+            SpendingError: ``usd`` is negative or no number.
+        """
+        if usd is not None and number(usd) is None:
+            raise SpendingError(f"A clip of {key.system} can't have cost {usd!r} USD.")
         return self._run.settle(key, charge, usd)
+
+    def charge(self, key: Key, usd: float | None = None, video_s: float | None = None) -> Settled:
+        """The turn's last request was charged.
+
+        Args:
+            usd: what the service says it cost; None for what was set aside.
+            video_s: seconds that it was charged for; None for those that were set aside.
+        """
+        held = self._run.spending(key)
+        if not held:
+            return Settled(usd if number(usd) is not None else None)
+        asked = held[-1]
+        cost, why = _believed(usd, asked.usd, MOST_USD, "USD")
+        seconds, why_seconds = _believed(video_s, asked.video_s or None, MOST_VIDEO_S, "s of video")
+        settled = self._run.settle(key, Charge.SPENT, cost, seconds)
+        self._note_excess(key.system, "--max-usd", self._caps.usd, asked.usd, cost, "USD")
+        self._note_excess(key.system, "--max-video-seconds", self._caps.video_s, asked.video_s, seconds, "s")
+        return Settled(settled, why or why_seconds)
+
+    def _note_excess(
+        self, system: str, flag: str, cap: float | None, asked: float | None, cost: float | None, unit: str
+    ) -> None:
+        if cap is None or asked is None or cost is None or cost <= asked + 1e-9:
+            return
+        self._beyond[system] = (
+            f"A clip of {system} came to {cost:.2f} {unit}, more than the {asked:.2f} {unit} set aside for it, so that "
+            f"{flag} can't be held: nothing more was sent to it, and clips that were being made may have passed the "
+            f"cap. Look at what was spent; the same command goes on from here."
+        )
 
     def unsettled(self, key: Key) -> bool:
         """Whether the turn's last request was about to be sent when its process was killed."""
         spending = self._run.spending(key)
         return bool(spending) and spending[-1].charge is Charge.RESERVED
+
+
+def _believed(told: float | None, asked: float | None, most: float, unit: str) -> tuple[float | None, str]:
+    """A service's figure if it is plausible, otherwise None with a notice."""
+    if told is None:
+        return None, ""
+    found = number(told, 0, most if asked is None else BELIEVED * asked + 1e-9)
+    if found is not None:
+        return found, ""
+    kept = "what was set aside is charged" if asked is None else f"the {asked:.2f} {unit} set aside are charged"
+    return None, f"the service says {shown(told)} {unit}, which can't be for this clip: {kept}"
+
+
+def shown(figure: object) -> str:
+    """A figure of a service, for people."""
+    return excerpt([f"{figure:g}" if isinstance(figure, float) else mended(str(figure))], 40)
 
 
 def _spoken(now: Totals) -> str:

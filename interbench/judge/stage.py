@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from interbench.base.errors import MediaError
+from interbench.base.foreign import kept_json, mended, number
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
@@ -18,6 +21,9 @@ from interbench.store.run_folder import Run, identity_key
 
 if TYPE_CHECKING:
     from interbench.media.pool import MediaPool
+
+_LONGEST = 100_000
+"""Characters of a judge's reasons that are kept."""
 
 
 def conversation_digest(conversation: PlayedConversation) -> str:
@@ -113,8 +119,8 @@ class JudgingStage:
                 async for verdict in verdicts:
                     if open_tasks.pop((verdict.dimension, verdict.sample), None) is None:
                         continue
-                    given.append(verdict)
-                    self._run.record_verdict(verdict, self.key, digest)
+                    given.append(_kept(verdict))
+                    self._run.record_verdict(given[-1], self.key, digest)
         for task in open_tasks.values():
             given.append(_missing(conversation, task, Missing.SERVER_ERROR, "the judge ended without a verdict"))
             self._run.record_verdict(given[-1], self.key, digest)
@@ -137,6 +143,22 @@ class JudgingStage:
                 if problem is not None:
                     return Missing(problem.code), f"Turn {turn.index}: {problem.message}"
         return None
+
+
+def _kept(verdict: Verdict) -> Verdict:
+    """A verdict as it can be kept: texts mended, and no score that is no number."""
+    score, missing, reasons = verdict.score, verdict.missing, mended(verdict.reasons, _LONGEST)
+    if score is not None and number(score, -math.inf) is None:
+        score, missing, reasons = None, Missing.OUT_OF_SCALE, f"the judge gave the score {verdict.score}. {reasons}"
+    expected = None if verdict.expected_score is None else number(verdict.expected_score, -math.inf)
+    return replace(
+        verdict,
+        score=score,
+        missing=missing,
+        reasons=reasons,
+        evidence=kept_json(verdict.evidence),
+        expected_score=expected,
+    )
 
 
 def _missing(conversation: PlayedConversation, task: JudgeTask, missing: Missing, reason: str) -> Verdict:

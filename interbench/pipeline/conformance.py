@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from interbench.base.errors import InterbenchError, SystemLoadError
+from interbench.base.foreign import mended
 from interbench.base.masking import mask
 from interbench.base.scratch import Scratch
 from interbench.domain.records import Exchange, Outcome
@@ -54,7 +55,7 @@ async def check_system(
     try:
         factory = spec.factory()
     except SystemLoadError as error:
-        return [Finding("wrong", str(error))]
+        return [Finding("wrong", mended(str(error)))]
     whole = load_set("starter")
     parts = plan_scenarios(whole, whole)[:2]
     # Two turns show whether a conversation goes on; more would only cost.
@@ -91,7 +92,7 @@ class _Checks:
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str) -> None:
-        self.findings.append(Finding(level, text))
+        self.findings.append(Finding(level, mended(text)))
 
     async def go(self) -> None:
         if not await self._start():

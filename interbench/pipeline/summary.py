@@ -35,6 +35,8 @@ class Summary:
     """What the transcriber has to say of what it loaded."""
     copies: Mapping[str, str] = field(default_factory=dict)
     """Why the judge was given plain copies, by the SHA-256 of the clips."""
+    notices: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What was odd about answers that were kept, by system."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
     cap: str = ""
@@ -48,6 +50,7 @@ class Summary:
     def count(self, exchange: Exchange) -> None:
         """Take in one turn that was played."""
         self.outcomes[exchange.outcome.value] += 1
+        self.notices.update((exchange.system, notice) for notice in exchange.notices)
         if not exchange.completed:
             kind = (exchange.system, exchange.outcome.value, exchange.code)
             self.troubled[kind] += 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from interbench.asr.base import DOUBTED
 from interbench.base.errors import UsageError
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.names import alike
@@ -446,6 +447,17 @@ def run_notes(run: RunRecords) -> tuple[str, ...]:
     if resumed:
         notes.append(f"{resumed} turns were taken up after an interruption; their times are not in the speed columns.")
     notes += [f"Transcriber: {note}." for note in run.manifest.get("transcriber_notes", ())]
+    doubted = sum(DOUBTED in transcript.flags for transcript in run.transcripts.values())
+    if doubted:
+        notes.append(
+            f"{doubted} transcripts are of answers in which the recogniser itself doubts that anything was said; their "
+            f"words may be made up (see the flag beside them)."
+        )
+    odd = sum(bool(exchange.notices) for exchange in run.exchanges)
+    if odd:
+        notes.append(
+            f"{odd} turns came with something odd that did not keep them from being answers; see their details."
+        )
     ear = run.manifest.get("ear_check", {})
     if ear.get("poor"):
         notes.append(str(ear["line"]))

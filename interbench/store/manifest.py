@@ -15,6 +15,7 @@ from typing import Any
 from interbench import __version__
 from interbench.base import termination
 from interbench.base.errors import IncomparableError, StoreError
+from interbench.base.foreign import kept_json
 from interbench.store.trouble import explained
 
 SCHEMA = 1
@@ -105,9 +106,9 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write atomically."""
+    """Write atomically. What systems and services say of themselves is in it, so texts are mended first."""
     temporary = path.with_suffix(".tmp")
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    text = json.dumps(kept_json(manifest), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     with explained(path.parent), termination.undivided():
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)

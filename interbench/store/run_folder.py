@@ -20,6 +20,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -496,12 +497,21 @@ class Run:
             "INSERT INTO spending (system, scenario, turn, charge, video_s, usd) VALUES (?, ?, ?, ?, ?, ?)", values
         )
 
-    def settle(self, key: Key, charge: Charge, usd: float | None = None) -> float | None:
-        """Say what became of the turn's last request; gives its cost, as reserved where ``usd`` is None."""
+    def settle(self, key: Key, charge: Charge, usd: float | None = None, video_s: float | None = None) -> float | None:
+        """Say what became of the turn's last request; gives its cost, as reserved where ``usd`` is None.
+
+        Args:
+            video_s: seconds charged for, if they are others than were reserved.
+
+        Raises:
+            ValueError: an amount is negative or no number; nothing is changed.
+        """
+        if any(amount is not None and not 0 <= amount < math.inf for amount in (usd, video_s)):
+            raise ValueError(f"no amounts: {usd!r} USD, {video_s!r} s")
         rows = self._execute(
-            "UPDATE spending SET charge = ?, usd = COALESCE(?, usd) WHERE id = "
+            "UPDATE spending SET charge = ?, usd = COALESCE(?, usd), video_s = COALESCE(?, video_s) WHERE id = "
             "(SELECT MAX(id) FROM spending WHERE system = ? AND scenario = ? AND turn = ?) RETURNING usd",
-            (charge, usd, key.system, key.scenario, key.turn),
+            (charge, usd, video_s, key.system, key.scenario, key.turn),
         )
         return rows[0][0] if rows else usd
 

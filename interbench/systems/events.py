@@ -137,6 +137,11 @@ class Completed:
     it, the steps of the answer in seconds by the system's own clock since it had the user's turn, is set beside the
     measured latency in the report (see :attr:`interbench.domain.records.Exchange.parts_s`)."""
     cost_usd: float | None = None
+    """What it cost, where the system knows; believed as far as it is plausible (:mod:`interbench.drive.spending`)."""
+    video_s: float | None = None
+    """Seconds of video that it was charged for, where they may be others than were asked for."""
+    frames: int | None = None
+    """How many pictures the system says it sent: a clip with far fewer was cut short on its way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from video_state import (
     Cut,
     FormatError,
     Job,
+    Raw,
     Redirect,
     Seen,
     Spoil,
@@ -78,6 +79,9 @@ class Plumbing(BaseHTTPRequestHandler):
             body = plan.body if plan.body is not None else {"error": {"message": "planned", "code": "planned"}}
             self._json(plan.code, body, {"Retry-After": plan.retry_after} if plan.retry_after else {})
             return
+        if isinstance(plan, Raw):
+            self._raw(plan)
+            return
         if isinstance(plan, Cut) and not plan.after:
             self._cut()
             return
@@ -92,6 +96,24 @@ class Plumbing(BaseHTTPRequestHandler):
         except FormatError as problem:
             services.wrong(str(problem))
             self._json(400, {"error": {"message": str(problem), "code": "invalid_request", "type": "bad"}})
+
+    def _raw(self, plan: Raw) -> None:
+        self.send_response(plan.code)
+        for name, value in plan.headers.items():
+            self.send_header(name, value)
+        if plan.endless:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        else:
+            self.send_header("Content-Length", str(len(plan.body)))
+        self.end_headers()
+        self.services.taken = 0
+        try:
+            self.wfile.write(plan.body)
+            while plan.endless and not self.services.stopping.is_set():
+                self.services.taken += self.wfile.write(plan.body)
+        except OSError:
+            self.close_connection = True
 
     def _cut(self) -> None:
         self.close_connection = True

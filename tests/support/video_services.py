@@ -15,13 +15,14 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 from video_formats import HeyGenAndHedra, Omni, OpenAIVideos, SimpleAndChat, Veo
-from video_state import GUIDELINES, KEYS, WIRE, Cut, Redirect, Spoil, Status, VideoServices, clip, stated_s
+from video_state import GUIDELINES, KEYS, WIRE, Cut, Raw, Redirect, Spoil, Status, VideoServices, clip, stated_s
 
 __all__ = [
     "GUIDELINES",
     "KEYS",
     "WIRE",
     "Cut",
+    "Raw",
     "Redirect",
     "Spoil",
     "Status",

@@ -44,6 +44,19 @@ class Status:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """Answer with these bytes and headers, whatever they are.
+
+    ``endless``: the body is repeated until the client has had enough of it; ``taken`` is then how much went out.
+    """
+
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    code: int = 200
+    endless: bool = False
+
+
+@dataclass(frozen=True)
 class Cut:
     """Close the connection without an answer; ``after`` doing what was asked, or before."""
 
@@ -109,6 +122,8 @@ class VideoServices:
     stopping: threading.Event = field(default_factory=threading.Event)
     stalled: threading.Event = field(default_factory=threading.Event)
     created: threading.Event = field(default_factory=threading.Event)
+    taken: int = 0
+    """Bytes of the latest endless body that a client took."""
     _plans: dict[str, deque[Any]] = field(default_factory=lambda: defaultdict(deque))
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,19 @@ from urllib.parse import urlsplit
 import httpx
 
 from interbench.base.errors import JudgeError
-from interbench.base.remote import Secret, environment_proxy, excerpt, is_loopback, retry_after
+from interbench.base.foreign import MAX_NAME, NotJsonError, mended, number, parsed_json, whole
+from interbench.base.http import (
+    Backoff,
+    BodyTooLongError,
+    asked_wait,
+    body_pieces,
+    hopeless,
+    make_transport,
+    read_body,
+    redirect,
+    trouble,
+)
+from interbench.base.remote import Secret, excerpt
 from interbench.domain.records import Missing
 from interbench.judge.vlm.schedule import Throttle
 
@@ -29,6 +41,9 @@ _FORGOTTEN = re.compile(r"cache miss for", re.I)
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 """A CR that ends what has arrived may be half of a CRLF."""
 _BUSY = frozenset({429, 503})
+LEAST_LOGPROB = -1e6
+_MOST_TOKENS = 10**9
+"""Of one request; what is more is no count."""
 _CONNECT_S = 20.0
 """How long a connection may take to come about; where packets are dropped, the system itself tries for minutes."""
 
@@ -61,6 +76,18 @@ class Failure(Exception):  # noqa: N818 - not an error of the harness: it become
 
 class UnavailableError(JudgeError):
     """The server can't be reached or is overloaded; it may come back."""
+
+
+class UnusableError(JudgeError):
+    """What answers at the address can't be used, however it is asked: a refused certificate, a redirect."""
+
+
+class AccessError(JudgeError):
+    """The server refuses access: 401 (who are you?) or 403 (not you, or not this)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _Unreachable(Exception):  # noqa: N818
@@ -138,7 +165,6 @@ class Server:
         self._idle: list[httpx.AsyncHTTPTransport] = []
         self._transports: list[httpx.AsyncHTTPTransport] = []
         self._tls = httpx.create_ssl_context() if url.startswith("https") else False
-        self._proxy = None if is_loopback(url) else environment_proxy(url)
         self._headers = {"host": urlsplit(url).netloc, "content-type": "application/json", **secret.headers()}
         self._resume_at = 0.0
         self._down_since: float | None = None
@@ -176,8 +202,8 @@ class Server:
         for transport in transports:
             await transport.aclose()
 
-    async def get(self, path: str) -> dict[str, Any] | None:
-        """A JSON object, or None if the server has no such page.
+    async def get(self, path: str) -> Any:
+        """A JSON object or list, or None if the server has no such page.
 
         Raises:
             UnavailableError: the server can't be reached, or stays overloaded.
@@ -187,7 +213,8 @@ class Server:
 
     async def post(self, path: str, body: bytes) -> dict[str, Any] | None:
         """Like :meth:`get`, with a JSON request; a request the server rejects raises :class:`JudgeError` too."""
-        return await self._asked("POST", path, body)
+        answer = await self._asked("POST", path, body)
+        return answer if isinstance(answer, dict) else None
 
     async def chat(
         self,
@@ -209,8 +236,7 @@ class Server:
             Failure: there is no answer; typed.
             JudgeError: the server refuses the key, knows neither the model nor the path, or serves another model now.
         """
-        tries, wait = 0, self._patience.first_wait_s
-        waited = 0.0
+        tries, backoff = 0, self._backoff()
         while True:
             try:
                 async with self.throttle.slot(first=first):
@@ -222,21 +248,20 @@ class Server:
             except _Busy as busy:
                 self.throttle.overloaded()
                 tries += 1
-                asked = busy.wait_s or wait
-                if tries >= self._patience.attempts or waited + asked > self._patience.outage_s:
+                pause = None if tries >= self._patience.attempts else backoff.pause(busy.wait_s)
+                if pause is None:
                     longer = f" and asks to wait {busy.wait_s:.0f} s" if busy.wait_s else ""
                     raise Failure(Missing.RATE_LIMITED, f"{busy}{longer}; {tries} attempt(s) made") from None
                 if busy.wait_s:
                     # Holds for every request to this server; the next round waits for it.
-                    self._resume_at = max(self._resume_at, self._now() + asked)
+                    self._resume_at = max(self._resume_at, self._now() + pause)
                     self.retries += 1
-                    waited += asked
                     continue
             except _Unreachable as down:
                 if self._down_since is None:
                     self._down_since = self._now()
-                asked = wait
-                if self._now() + asked - self._down_since > self._patience.outage_s:
+                pause = backoff.pause()
+                if pause is None or self._now() + pause - self._down_since > self._patience.outage_s:
                     raise Failure(
                         Missing.SERVER_ERROR,
                         f"the server {self.url} can't be reached ({down}), waited up to {self._patience.outage_s:g} s",
@@ -246,15 +271,17 @@ class Server:
                 if final or failure.missing not in (Missing.SERVER_ERROR, Missing.TIMED_OUT):
                     raise
                 tries += 1
-                asked = wait
-                if tries >= self._patience.attempts or waited + asked > self._patience.outage_s:
+                pause = None if tries >= self._patience.attempts else backoff.pause()
+                if pause is None:
                     raise Failure(
                         failure.missing, f"{failure}; {tries} attempt(s) made", status=failure.status
                     ) from None
             self.retries += 1
-            await self._sleep(asked)
-            waited += asked
-            wait = min(2 * wait, self._patience.longest_wait_s)
+            await self._sleep(pause)
+
+    def _backoff(self) -> Backoff:
+        patience = self._patience
+        return Backoff(patience.first_wait_s, patience.longest_wait_s, total_s=patience.outage_s)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -273,7 +300,7 @@ class Server:
             transport = self._idle.pop()
         else:
             limits = httpx.Limits(max_connections=1, keepalive_expiry=3.0)
-            transport = httpx.AsyncHTTPTransport(verify=self._tls, limits=limits, proxy=self._proxy)
+            transport = make_transport(self.url, verify=self._tls, limits=limits)
             self._transports.append(transport)
         try:
             request = httpx.Request(
@@ -341,7 +368,7 @@ class Server:
                 if "event-stream" in response.headers.get("content-type", ""):
                     answer = await self._streamed(response, begun, started)
                 else:
-                    told = _object((await _read(response)).decode(errors="replace"))
+                    told = _object(await _read(response))
                     if told.get("error"):
                         raise Failure(Missing.SERVER_ERROR, f"the server answered with an error: {self._said(told)}")
                     answer = _whole(told, self._now() - started)
@@ -349,9 +376,11 @@ class Server:
         except TimeoutError:
             raise Failure(Missing.TIMED_OUT, f"no complete answer within {self._patience.timeout_s:g} s") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _Unreachable(type(error).__name__) from None
+            if hopeless(error):
+                raise JudgeError(f"The judge's server {self.url} can't be used: {trouble(error)}.") from None
+            raise _Unreachable(trouble(error)) from None
         except httpx.HTTPError as error:
-            raise Failure(Missing.SERVER_ERROR, f"the connection broke ({type(error).__name__})") from None
+            raise Failure(Missing.SERVER_ERROR, f"the connection broke ({trouble(error)})") from None
         except Failure as failure:
             if line is not None and failure.missing in (Missing.CONTEXT_OVERFLOW, Missing.REQUEST_REJECTED):
                 await self._confirm(line)
@@ -378,7 +407,7 @@ class Server:
                 if event == "[DONE]":
                     ended = True
                     break
-                chunk = _object(event)
+                chunk = _object(event, piece=True)
                 if chunk.get("error"):
                     raise Failure(Missing.SERVER_ERROR, f"the server broke the answer off: {self._said(chunk)}")
                 try:
@@ -406,24 +435,25 @@ class Server:
             raise Failure(Missing.SERVER_ERROR, "the stream ended before the answer did")
         if not has_begun:
             begun(prompt_ids)
-        text = "".join(pieces)[:MAX_ANSWER]
+        text = mended("".join(pieces)[:MAX_ANSWER])
         seconds = self._now() - started
-        return _answer(text, finish, "".join(refusal) or None, usage, prompt_ids, (), seconds, fingerprint)
+        return _answer(text, finish, mended("".join(refusal)) or None, usage, prompt_ids, (), seconds, fingerprint)
 
     def _refused(self, response: httpx.Response, body: bytes) -> Exception:
         """What an HTTP status other than 200 means."""
         status = response.status_code
         kind = ""
         try:
-            answer = _object(body.decode(errors="replace"))
+            answer = _object(body)
             said = self._said(answer)
             if isinstance(error := answer.get("error"), Mapping):
                 kind = f"{error.get('code')} {error.get('type')}"
         except Failure:
-            said = self._secret.redact(excerpt([body.decode(errors="replace")]))
+            said = self._secret.redact(excerpt([mended(body.decode(errors="replace"))]))
+        said = said or redirect(response)
         message = f"the server answered {status}: {said}" if said else f"the server answered {status}"
         if status in _BUSY:
-            return _Busy(message, retry_after(response.headers.get("retry-after")))
+            return _Busy(message, asked_wait(response.headers))
         if status in (401, 403):
             return JudgeError(self._key_trouble(status))
         if status == 404:
@@ -454,65 +484,74 @@ class Server:
         texts = [text for text in (inner, answer.get("message"), answer.get("detail")) if isinstance(text, str)]
         return self._secret.redact(excerpt(texts))
 
-    async def _asked(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
-        wait, waited, tries = self._patience.first_wait_s, 0.0, 0
+    async def _asked(self, method: str, path: str, body: bytes | None) -> Any:
+        tries, backoff = 0, self._backoff()
         while True:
             try:
                 return await self._once(method, path, body)
             except _Busy as busy:
                 tries += 1
-                asked = busy.wait_s or wait
-                if tries >= self._patience.attempts or waited + asked > self._patience.outage_s:
+                pause = None if tries >= self._patience.attempts else backoff.pause(busy.wait_s)
+                if pause is None:
                     raise UnavailableError(f"The judge's server {self.url}: {busy}; {tries} attempt(s) made.") from None
-            await self._sleep(asked)
-            waited += asked
-            wait = min(2 * wait, self._patience.longest_wait_s)
+            await self._sleep(pause)
 
-    async def _once(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
+    async def _once(self, method: str, path: str, body: bytes | None) -> Any:
         url = httpx.URL(f"{self.url}{path}")
         try:
             async with asyncio.timeout(self._patience.timeout_s), self._send(method, url, body) as (response, _):
-                await response.aread()
+                data = await read_body(response, _MAX_BODY)
+        except BodyTooLongError as error:
+            raise JudgeError(
+                f"The judge's server {self.url} answers {path} with something that is no answer: {error}. Check the "
+                f"address."
+            ) from None
         except (TimeoutError, httpx.HTTPError) as error:
+            why = trouble(error)
+            if hopeless(error):
+                raise UnusableError(f"The judge's server {self.url} can't be used: {why}.") from None
             raise UnavailableError(
-                f"The judge's server {self.url} can't be reached ({type(error).__name__}). Start it, e.g. with "
+                f"The judge's server {self.url} can't be reached ({why}). Start it, e.g. with "
                 f"`interbench judge-server`, wait until it is healthy, or check the address."
             ) from None
-        if response.status_code in (404, 405, 501):
+        status = response.status_code
+        if status in (404, 405, 501):
             return None
-        if response.status_code in (401, 403):
-            raise JudgeError(self._key_trouble(response.status_code))
-        if response.status_code in _BUSY or response.status_code >= 500:
-            said = self._secret.redact(excerpt([response.text]))
-            if response.status_code in _BUSY:
-                asked = retry_after(response.headers.get("retry-after"))
-                raise _Busy(f"it answered {response.status_code} to {path}: {said}", asked)
-            raise UnavailableError(f"The judge's server {self.url} answered {response.status_code} to {path}: {said}")
+        if status in (401, 403):
+            raise AccessError(self._key_trouble(status), status)
+        if status in _BUSY or status >= 500:
+            said = self._secret.redact(excerpt([mended(data.decode(errors="replace"))]))
+            if status in _BUSY:
+                raise _Busy(f"it answered {status} to {path}: {said}", asked_wait(response.headers))
+            raise UnavailableError(f"The judge's server {self.url} answered {status} to {path}: {said}")
+        if leads_elsewhere := redirect(response):
+            raise UnusableError(f"The judge's server {self.url} can't be used: to {path}, {leads_elsewhere}.")
         try:
-            answer = _object(response.text)
-        except Failure:
-            if path != "/v1/models":
-                return None
-            raise JudgeError(
-                f"The server at {self.url} does not answer like an OpenAI-compatible server ({response.status_code} "
-                f"for {path}); check the address."
-            ) from None
-        if response.status_code != 200:
-            raise JudgeError(
-                f"The judge's server {self.url} answered {response.status_code} to {path}: {self._said(answer)}"
-            )
-        return answer
+            answer = parsed_json(data)
+        except NotJsonError:
+            answer = None
+        if status != 200:
+            said = self._said(answer) if isinstance(answer, dict) else excerpt([mended(data.decode(errors="replace"))])
+            raise JudgeError(f"The judge's server {self.url} answered {status} to {path}: {self._secret.redact(said)}")
+        if isinstance(answer, (dict, list)):
+            return answer
+        if path != "/v1/models":
+            return None
+        raise JudgeError(
+            f"The server at {self.url} does not answer like an OpenAI-compatible server ({status} for {path}); check "
+            f"the address."
+        )
 
 
 async def _read(response: httpx.Response) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.aiter_bytes():
-        pieces.append(piece)
-        size += len(piece)
-        if size > _MAX_BODY:
-            raise Failure(Missing.CUT_OFF, f"the answer is larger than {_MAX_BODY // 2**20} MiB")
-    return b"".join(pieces)
+    try:
+        return await read_body(response, _MAX_BODY)
+    except BodyTooLongError:
+        raise _too_long() from None
+
+
+def _too_long() -> Failure:
+    return Failure(Missing.CUT_OFF, f"the answer is larger than {_MAX_BODY // 2**20} MiB")
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
@@ -529,13 +568,19 @@ async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
         yield "\n".join(data).strip()
 
 
+async def _bounded(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    try:
+        async with contextlib.aclosing(body_pieces(response, _MAX_BODY)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except BodyTooLongError:
+        raise _too_long() from None
+
+
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """Lines that end with LF, CRLF or CR, without their ends and without a byte order mark."""
-    unfinished, size, begun = bytearray(), 0, False
-    async for piece in response.aiter_bytes():
-        size += len(piece)
-        if size > _MAX_BODY:
-            raise Failure(Missing.CUT_OFF, f"the answer is larger than {_MAX_BODY // 2**20} MiB")
+    unfinished, begun = bytearray(), False
+    async for piece in _bounded(response):
         unfinished += piece
         if b"\n" not in piece and b"\r" not in piece:
             continue
@@ -551,10 +596,10 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
         yield bytes(last)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: bytes | str, *, piece: bool = False) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parsed_json(text, piece=piece)
+    except NotJsonError:
         value = None
     if not isinstance(value, dict):
         raise Failure(Missing.SERVER_ERROR, "the server's answer is not a JSON object")
@@ -583,10 +628,25 @@ def _logprobs(told: object) -> tuple[tuple[tuple[str, float], ...], ...]:
     try:
         tokens = told["content"] or ()  # type: ignore[index]
         return tuple(
-            tuple((str(top["token"]), float(top["logprob"])) for top in token["top_logprobs"]) for token in tokens
+            tuple((str(top["token"]), log_probability(top["logprob"])) for top in token["top_logprobs"])
+            for token in tokens
         )
     except (KeyError, TypeError, ValueError):
         return ()
+
+
+def log_probability(told: object) -> float:
+    """A logarithm of a probability as a server tells it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if told == -math.inf:
+        return LEAST_LOGPROB
+    found = number(told, LEAST_LOGPROB, -LEAST_LOGPROB)
+    if found is None:
+        raise ValueError("it is no log-probability")
+    return found
 
 
 def _text(content: object) -> str:
@@ -614,9 +674,9 @@ def _answer(
     if not isinstance(details, Mapping):
         details = {}
     counts = (usage.get("prompt_tokens"), details.get("cached_tokens"), usage.get("completion_tokens"))
-    prompt, cached, completion = (count if isinstance(count, int) else None for count in counts)
-    finish = finish_reason if isinstance(finish_reason, str) else None
-    told = fingerprint if isinstance(fingerprint, str) else None
+    prompt, cached, completion = (whole(count, 0, _MOST_TOKENS) for count in counts)
+    finish = mended(finish_reason, MAX_NAME) if isinstance(finish_reason, str) else None
+    told = mended(fingerprint, MAX_NAME) if isinstance(fingerprint, str) else None
     return Completion(text, finish, refusal, prompt, cached, completion, prompt_ids, logprobs, seconds, told)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from interbench.base.errors import JudgeError
+from interbench.base.foreign import whole
+from interbench.base.parameters import adjusted
 from interbench.base.remote import Secret
 from interbench.domain.records import Missing, Verdict
 from interbench.judge.base import JudgeTask
@@ -18,6 +20,7 @@ from interbench.judge.vlm.likeness import Likeness
 from interbench.judge.vlm.messages import Case, Delivery, Encoded
 from interbench.judge.vlm.parsing import Reading, read_answer, spoken
 from interbench.judge.vlm.probe import Served, check
+from interbench.judge.vlm.rejections import Rejections
 from interbench.judge.vlm.rubrics import Prompts, Rubric
 from interbench.judge.vlm.settings import JudgeSettings
 
@@ -41,6 +44,7 @@ class JudgeConnection:
     media: Literal["auto", "file", "data"]
     reads_files: bool | None
     """Whether the server may read clips from the file system; None until one was tried."""
+    rejections: Rejections
 
 
 @dataclass(slots=True)
@@ -226,6 +230,10 @@ class Interview:
             parameters["seed"] = seed
         return parameters
 
+    def _sent(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters under the names that the server knows."""
+        return adjusted(parameters, self._settings.omit, self._settings.rename)
+
     async def _chat(
         self,
         rubric: str,
@@ -256,7 +264,7 @@ class Interview:
                     begun()
 
             answer = await self._connection.server.chat(
-                self._encoded.body(delivery, rubric, settings, more),
+                self._encoded.body(delivery, rubric, self._sent(settings), more),
                 first=begun is not None,
                 begun=answering,
                 fail_on_500=delivery == "file"
@@ -268,6 +276,8 @@ class Interview:
         try:
             answer = await self._delivered(send)
         except Failure as failure:
+            if failure.missing is Missing.REQUEST_REJECTED:
+                await self._connection.rejections.rejected(failure, self._sent(settings))
             if failure.missing is not Missing.CONTEXT_OVERFLOW:
                 raise
             too_long = await self._too_long(rubric, failure)
@@ -275,6 +285,7 @@ class Interview:
                 # The other dimensions need not be asked; after a re-ask, which is longer, they may well fit.
                 self._overflow = too_long
             raise too_long from None
+        self._connection.rejections.answered()
         self._totals.count(answer)
         return answer
 
@@ -355,7 +366,7 @@ class Interview:
             body = self._encoded.body(delivery, rubric, {"model": self._connection.served.model})
             try:
                 counted = (await self._connection.server.post("/tokenize", body) or {}).get("count")
-                count = counted if isinstance(counted, int) else None
+                count = whole(counted)
             except JudgeError as error:
                 self._totals.remarks.add(str(error))
         length = f"{count:,} tokens" if count is not None else "more tokens than the server takes"

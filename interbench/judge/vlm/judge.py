@@ -19,6 +19,7 @@ from interbench.judge.vlm.interview import CallTotals, Interview, JudgeConnectio
 from interbench.judge.vlm.likeness import Likeness, likeness, unlike
 from interbench.judge.vlm.messages import make_case
 from interbench.judge.vlm.probe import Served, check_frames, served
+from interbench.judge.vlm.rejections import Rejections
 from interbench.judge.vlm.rubrics import Prompts
 from interbench.judge.vlm.schedule import Throttle, server_of
 from interbench.judge.vlm.settings import JudgeSettings
@@ -27,6 +28,7 @@ MODEL_VARIABLE = "INTERBENCH_JUDGE_MODEL"
 KEY_VARIABLE = "INTERBENCH_JUDGE_KEY"
 
 _NOT_IDENTITY = frozenset({"media", "concurrency", "patience", "prompts", "repeats", "seed"})
+_IF_SET = frozenset({"omit", "rename"})
 
 
 class VLMJudge(Judge):
@@ -121,7 +123,8 @@ class VLMJudge(Judge):
         looks = await self._likeness(server, what)
         server.guard(partial(_recognise, server, what, looks))
         local = is_loopback(server.url) or self.settings.media == "file"
-        return JudgeConnection(server, what, vocabulary, looks, self.settings.media, None if local else False)
+        reads_files = None if local else False
+        return JudgeConnection(server, what, vocabulary, looks, self.settings.media, reads_files, Rejections(server))
 
     async def _likeness(self, server: Server, what: Served) -> Likeness | None:
         if not what.is_vllm:
@@ -147,6 +150,8 @@ class VLMJudge(Judge):
             raise JudgeError("The judge must be started before it can say which model it is.")
         connection = self._connections[0]
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _NOT_IDENTITY}
+        # What is sent as it always was keeps the identity that it always had.
+        settings = {k: v for k, v in settings.items() if k not in _IF_SET or v}
         return {
             "judge": "vlm",
             "served": _identity(connection.served, self.urls),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from interbench.base.errors import JudgeError
-from interbench.judge.vlm.client import Server, UnavailableError
+from interbench.judge.vlm.client import Server, UnavailableError, log_probability
 
 TOLERANCE = 0.05
 """Mean difference of log-probabilities, relative to their spread over the text, that is taken for rounding. Measured
@@ -79,7 +79,7 @@ async def likeness(server: Server, model: str) -> Likeness | None:
         entries = (answer or {})["choices"][0]["prompt_logprobs"][1:]
         told = [next(iter(entry.items())) for entry in entries]
         tokens = hashlib.sha256(" ".join(token for token, _ in told).encode()).hexdigest()
-        return Likeness(tokens, tuple(float(value["logprob"]) for _, value in told)) if told else None
+        return Likeness(tokens, tuple(log_probability(value["logprob"]) for _, value in told)) if told else None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration):
         return None
 

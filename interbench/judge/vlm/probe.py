@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from interbench.base.errors import JudgeError
-from interbench.judge.vlm.client import Server
+from interbench.base.foreign import MAX_NAME, mapped, mended, whole
+from interbench.base.models_list import served_models
+from interbench.judge.vlm.client import AccessError, Server, UnavailableError, UnusableError
 from interbench.judge.vlm.frames import Sampling, View, Vocabulary, difference, expected_view, views
 from interbench.judge.vlm.messages import video_part
 
@@ -49,15 +52,9 @@ async def served(server: Server, model: str | None) -> Served:
     Raises:
         JudgeError: it can't be reached, or does not serve the model.
     """
-    listed = await server.get("/v1/models")
-    entries = (listed or {}).get("data")
-    models = {
-        entry["id"]: entry
-        for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
-    }
+    models = await _listed(server, named=model is not None)
     if model is None:
-        if len(models) != 1:
+        if models is None or len(models) != 1:
             names = f"serves {', '.join(sorted(models)[:8])}" if models else "does not list its models at /v1/models"
             raise JudgeError(
                 f"The judge's server {server.url} {names}. Check the address, which is the one before /v1, and name "
@@ -65,16 +62,38 @@ async def served(server: Server, model: str | None) -> Served:
                 f"settings file."
             )
         model = next(iter(models))
-    elif listed is not None and model not in models:
+    elif models is not None and model not in models:
         names = ", ".join(sorted(models)[:8]) or "none"
         raise JudgeError(f"The judge's server {server.url} does not serve {model!r}; it serves: {names}.")
-    entry: dict[str, Any] = models.get(model, {})
+    entry = (models or {}).get(model, {})
     engine = ""
     if entry.get("owned_by") == "vllm":
-        version = (await server.get("/version") or {}).get("version", "of unknown version")
-        engine = f"vllm {version}"
-    root, context = entry.get("root"), entry.get("max_model_len")
-    return Served(model, root if isinstance(root, str) else None, context if isinstance(context, int) else None, engine)
+        version = mapped(await server.get("/version")).get("version", "of unknown version")
+        engine = f"vllm {mended(str(version), MAX_NAME)}"
+    root = entry.get("root")
+    return Served(model, root if isinstance(root, str) else None, whole(entry.get("max_model_len"), 1), engine)
+
+
+async def _listed(server: Server, *, named: bool) -> Mapping[str, Mapping[str, Any]] | None:
+    """The models that the server says it serves; None if it has no list of them. A model that is ``named`` needs none,
+    so that only a server that isn't there, or doesn't know us, is trouble.
+
+    Raises:
+        JudgeError: it can't be used.
+    """
+    try:
+        return served_models(await server.get("/v1/models"))
+    except (UnavailableError, UnusableError):
+        raise
+    except AccessError as refused:
+        # Some keys may ask a model and not see the list of models.
+        if named and refused.status == 403:
+            return None
+        raise
+    except JudgeError:
+        if named:
+            return None
+        raise
 
 
 async def check_frames(server: Server, what: Served, sampling: Sampling) -> Vocabulary | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from interbench.base.errors import UsageError
+from interbench.base.parameters import check_adjustments
 from interbench.judge.vlm.client import Patience
 from interbench.judge.vlm.frames import Sampling
 
@@ -38,6 +40,10 @@ class JudgeSettings:
     give, so it is off."""
     verify_frames: bool = True
     """Check before the run that the server shows videos as ``frames`` and ``size`` say."""
+    omit: tuple[str, ...] = ()
+    """Parameters of a request that the server does not take, e.g. ``("temperature", "top_p")``."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """Other names of parameters, e.g. ``{"max_tokens": "max_completion_tokens"}``."""
 
     media: Literal["auto", "file", "data"] = "auto"
     """How clips travel: ``file`` URLs, ``data`` URLs, or files where a server on this machine may read them."""
@@ -48,6 +54,7 @@ class JudgeSettings:
     """Folder of other prompts than the bundled ones; their hashes are part of the identity."""
 
     def __post_init__(self) -> None:
+        check_adjustments("The judge", self.omit, self.rename)
         if self.frames < 2 or self.size < 64:
             raise UsageError("The judge needs at least 2 frames per video and a size of at least 64 pixels.")
         if not (0 <= self.temperature <= 2 and 0 < self.top_p <= 1):

@@ -53,7 +53,7 @@
     return el("p", {}, el("b", {}, headline.charAt(0).toUpperCase() + headline.slice(1)), quoted(why.length > 400 ? `${why.slice(0, 400)} …` : why));
   };
 
-  const FLAGS = { reported: "reported by the system", no_audio: "no audio track", no_speech: "no speech found", no_text: "no text reported" };
+  const FLAGS = { reported: "reported by the system", no_audio: "no audio track", no_speech: "no speech found", no_text: "no text reported", perhaps_no_speech: "the recogniser doubts that this is speech" };
 
   function transcript(turn) {
     const heard = turn.transcript;

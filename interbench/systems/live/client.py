@@ -6,24 +6,41 @@ unless it is an identifier.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from interbench.base.errors import InterbenchError, SystemLoadError
-from interbench.base.remote import Secret, excerpt, is_loopback, retry_after
+from interbench.base.foreign import MAX_NAME, MAX_TEXT, NotJsonError, mended, number, parsed_json, whole
+from interbench.base.http import (
+    Backoff,
+    BodyTooLongError,
+    asked_wait,
+    body_pieces,
+    make_client,
+    read_body,
+    redirect,
+    trouble,
+)
+from interbench.base.remote import Secret, excerpt
 
 PROTOCOL = 1
 TURN_HEADER = "Livetalk-Turn"
 MAX_JSON_BYTES = 4 * 2**20
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
+_NO_SUCH = frozenset({404, 405})
+_AGAIN_S = 10.0
+"""How long something that is only read is asked for again."""
+_MOST_SETTINGS = 64
+_MOST_TIMINGS = 32
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # Servers commonly close connections that were idle for five seconds; one that closes while a turn is being sent would
 # leave open whether the turn has been taken.
@@ -48,7 +65,7 @@ class RefusedError(ConversationError):
         self.code = code
         self.wait_s = wait_s
         """Seconds after which to try again, where the service says so."""
-        self.transient = status >= 500 or status in (404, 408, 409, 425, 429)
+        self.transient = status >= 500 or status in (404, 405, 408, 409, 425, 429)
 
 
 class UnreachableError(ConversationError):
@@ -82,31 +99,85 @@ class _Model(BaseModel):
         return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
+# What a service says beside what matters is taken where it is what the protocol says, and left out where it is not: an
+# odd figure must not cost a turn.
+
+
+def _words(most: int, otherwise: str = "") -> BeforeValidator:
+    def read(value: Any) -> str:
+        if isinstance(value, (str, int, float)):
+            return mended(str(value), most)
+        return otherwise
+
+    return BeforeValidator(read)
+
+
+def _unless_odd(value: Any, handler: Any) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+def _timings(value: Any) -> dict[str, float]:
+    told = value.items() if isinstance(value, dict) else ()
+    read = ((mended(name, 80), number(seconds)) for name, seconds in told)
+    return dict([(name, seconds) for name, seconds in read if seconds is not None][:_MOST_TIMINGS])
+
+
+def _settings(value: Any) -> dict[str, bool | int | float | str]:
+    """By name; what is neither a number nor a text stands as JSON."""
+    told: dict[str, bool | int | float | str] = {}
+    for name, item in list(value.items() if isinstance(value, dict) else ())[:_MOST_SETTINGS]:
+        if isinstance(item, bool) or (not isinstance(item, str) and number(item, -1e300, 1e300) is not None):
+            told[mended(name, MAX_NAME)] = item
+        elif item is not None:
+            text = item if isinstance(item, str) else json.dumps(item, sort_keys=True)
+            told[mended(name, MAX_NAME)] = mended(text, 2000)
+    return told
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else ()
+
+
+def _failure(value: Any) -> Any:
+    return {"message": value} if isinstance(value, str) else value
+
+
+Count = Annotated[int | None, BeforeValidator(whole)]
+Quantity = Annotated[float | None, BeforeValidator(number)]
+Name = Annotated[str, _words(MAX_NAME)]
+
+
 class ServedVideo(_Model):
     """What the clips look like."""
 
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
-    fps: float = Field(gt=0)
-    mime: str = ""
-    sound_rate: int = Field(gt=0)
+    width: int = Field(gt=0, le=2**16)
+    height: int = Field(gt=0, le=2**16)
+    fps: float = Field(gt=0, le=1000)
+    mime: Name = ""
+    sound_rate: Count = None
 
 
 class Health(_Model):
     """Who the service is."""
 
-    status: Literal["loading", "ready", "failed"]
+    status: Annotated[str, _words(80)]
+    """``loading``, ``ready`` or ``failed``."""
     protocol: int
-    version: str = "unknown"
-    size: str = ""
-    weights: str | None = None
-    random_weights: bool | None = None
-    thinker: str = ""
-    device: str = ""
-    settings: dict[str, bool | int | float | str] = {}
-    sessions: int = 0
-    capacity: int = Field(ge=0)
-    video: ServedVideo | None = None
+    version: Annotated[str, _words(MAX_NAME, "unknown")] = "unknown"
+    size: Name = ""
+    weights: Annotated[str | None, _words(MAX_NAME)] = None
+    random_weights: Annotated[bool | None, WrapValidator(_unless_odd)] = None
+    thinker: Name = ""
+    voice_fields: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    """Which of ``pitch`` and ``rate`` a conversation may be opened with."""
+    device: Name = ""
+    settings: Annotated[dict[str, bool | int | float | str], BeforeValidator(_settings)] = {}
+    sessions: Count = 0
+    capacity: int = Field(ge=0, le=10_000)
+    video: Annotated[ServedVideo | None, WrapValidator(_unless_odd)] = None
 
 
 class Opened(_Model):
@@ -116,26 +187,26 @@ class Opened(_Model):
 
 
 class TurnFailure(_Model):
-    code: str = "failed"
-    message: str = ""
+    code: Annotated[str, _words(80, "failed")] = "failed"
+    message: Annotated[str, _words(MAX_TEXT)] = ""
 
 
 class ServedTurn(_Model):
     """A turn as the service records it."""
 
     index: int
-    outcome: str
+    outcome: Annotated[str, _words(80)]
     """``running``, ``completed``, ``interrupted``, ``timed_out``, ``failed`` or ``disconnected``."""
-    text: str = ""
-    heard_text: str | None = None
-    timings: Mapping[str, float | None] = Field(default_factory=dict)
+    text: Annotated[str, _words(MAX_TEXT)] = ""
+    heard_text: Annotated[str | None, _words(MAX_TEXT)] = None
+    timings: Annotated[Mapping[str, float], BeforeValidator(_timings)] = Field(default_factory=dict)
     """Seconds after the user's turn was complete, by the service's clock."""
-    frames: int | None = None
-    video_s: float | None = None
-    underruns: int | None = None
-    underrun_s: float | None = None
-    real_time_factor: float | None = None
-    error: TurnFailure | None = None
+    frames: Count = None
+    video_s: Quantity = None
+    underruns: Count = None
+    underrun_s: Quantity = None
+    real_time_factor: Quantity = None
+    error: Annotated[TurnFailure | None, BeforeValidator(_failure), WrapValidator(_unless_odd)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +231,16 @@ class IncomingAnswer:
 
         Raises:
             ConnectionLostError: they end before the answer does.
+            NotTheProtocolError: they are compressed in a way that can't be undone.
         """
         try:
-            async for piece in self._response.aiter_raw():
-                yield piece
+            async with contextlib.aclosing(body_pieces(self._response)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except httpx.DecodingError as error:
+            raise NotTheProtocolError(f"the answer can't be read: {trouble(error)}") from None
         except httpx.TransportError as error:
-            raise ConnectionLostError(f"the connection broke in the middle of the answer ({_words(error)})") from None
+            raise ConnectionLostError(f"the connection broke in the middle of the answer ({trouble(error)})") from None
 
 
 class ConversationClient:
@@ -179,40 +254,40 @@ class ConversationClient:
     def __init__(self, url: str, token: Secret) -> None:
         self.url = url
         self._token = token
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
-            limits=httpx.Limits(keepalive_expiry=_IDLE_S),
-            follow_redirects=False,
-            # A proxy of the environment has no business between two programs of this machine.
-            trust_env=not is_loopback(url),
+        self._client = make_client(
+            httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), limits=httpx.Limits(keepalive_expiry=_IDLE_S)
         )
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def health(self) -> Health:
+    async def health(self, *, again: bool = False) -> Health:
         """
+        Args:
+            again: ask for some seconds, if the service is there and fails.
+
         Raises:
             ConversationError: there is no answer, or it is not the protocol's.
         """
-        return _parsed(Health, await self._ask("GET", "/health", withheld=True), "GET /health")
+        answer = await (self._read("/health", withheld=True) if again else self._ask("GET", "/health", withheld=True))
+        return _parsed(Health, answer, "GET /health")
 
     async def check_token(self) -> None:
-        """See that the service lets us in.
+        """See that the service lets us in, by asking for a turn that can't be: any answer but 401 and 403 says so.
 
         Raises:
             SystemLoadError: it does not.
-            ConversationError: it says nothing about that.
+            ConversationError: it fails.
         """
         try:
-            await self._ask("GET", "/v1/conversations/none")
+            await self._read("/v1/conversations/none/turns/1")
         except RefusedError as refused:
             if refused.status in (401, 403):
                 raise SystemLoadError(
                     f"The server at {self.url} does not let us in ({refused}). Put its token into an environment "
                     f"variable, LIVETALK_TOKEN or another that the option token_env names."
                 ) from None
-            if refused.status != 404:
+            if refused.status >= 500 or 300 <= refused.status < 400:
                 raise
 
     async def open(self, fields: Mapping[str, str], image: Upload | None) -> Opened:
@@ -256,13 +331,13 @@ class ConversationClient:
             await response.aclose()
 
     async def record(self, conversation: str, index: int) -> ServedTurn:
-        """A turn as the service records it, also while it runs.
+        """A turn as the service records it, also while it runs. Asked for again for some seconds.
 
         Raises:
             ConversationError: there is no such record.
         """
         path = f"/v1/conversations/{conversation}/turns/{index}"
-        return _parsed(ServedTurn, await self._ask("GET", path), "GET the turn")
+        return _parsed(ServedTurn, await self._read(path), "GET the turn")
 
     async def close(self, conversation: str) -> None:
         """Close the conversation.
@@ -271,6 +346,21 @@ class ConversationClient:
             ConversationError: nobody knows whether it was closed.
         """
         await self._ask("DELETE", f"/v1/conversations/{conversation}")
+
+    async def _read(self, path: str, *, withheld: bool = False) -> Any:
+        """What a GET is answered; asked again while the service fails in a way that may pass."""
+        backoff = Backoff(0.25, 4.0, total_s=_AGAIN_S)
+        while True:
+            try:
+                return await self._ask("GET", path, withheld=withheld)
+            except UnreachableError:
+                raise
+            except ConversationError as error:
+                refused = isinstance(error, RefusedError) and error.status in _NO_SUCH
+                pause = None if refused or not error.transient else backoff.pause(getattr(error, "wait_s", None))
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
 
     async def _ask(self, method: str, path: str, form: list[Any] | None = None, *, withheld: bool = False) -> Any:
         """The JSON that the service answers; None if it answers nothing. The token is sent unless ``withheld``."""
@@ -292,26 +382,26 @@ class ConversationClient:
         try:
             return await self._client.send(request, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-            raise UnreachableError(f"the server at {self.url} can't be reached ({_words(error)})") from None
-        except httpx.TransportError as error:
-            raise ConnectionLostError(f"the server at {self.url} gave no answer ({_words(error)})") from None
+            raise UnreachableError(f"the server at {self.url} can't be reached ({trouble(error)})") from None
+        except httpx.RequestError as error:
+            raise ConnectionLostError(f"the server at {self.url} gave no answer ({trouble(error)})") from None
 
     def _refusal(self, response: httpx.Response, data: Any) -> RefusedError:
         error = data.get("error") if isinstance(data, dict) else None
-        error = error if isinstance(error, dict) else {}
-        words = [str(error.get("message") or ""), f"the server answered {response.status_code}"]
-        if response.has_redirect_location:
-            where = response.headers["location"]
-            words.insert(
-                0, f"the server redirects to {where}, which is not followed: give the address that it leads to"
-            )
-        code = str(error.get("code") or f"http_{response.status_code}")
+        told = error if isinstance(error, dict) else {"message": error}
+        words = [
+            redirect(response),
+            *(text for text in (told.get("message"),) if isinstance(text, str)),
+            f"the server answered {response.status_code}",
+        ]
+        code = told.get("code")
+        code = str(code) if isinstance(code, (str, int)) and code else f"http_{response.status_code}"
         said = excerpt(words, 1000)
         return RefusedError(
             response.status_code,
-            self._token.redact(code)[:80],
+            self._token.redact(mended(code, 80)),
             self._token.redact(said),
-            retry_after(response.headers.get("retry-after")),
+            asked_wait(response.headers),
         )
 
 
@@ -324,17 +414,15 @@ def _form(fields: Mapping[str, str], **files: Upload | None) -> list[Any]:
 
 async def _body(response: httpx.Response) -> Any:
     """A short body as JSON; None if it is empty or something else."""
-    data = bytearray()
     try:
-        async for piece in response.aiter_bytes():
-            data += piece
-            if len(data) > MAX_JSON_BYTES:
-                raise NotTheProtocolError(f"an answer is longer than {MAX_JSON_BYTES} bytes; it was not read")
-    except httpx.TransportError as error:
-        raise ConnectionLostError(f"the connection broke in the middle of an answer ({_words(error)})") from None
+        data = await read_body(response, MAX_JSON_BYTES)
+    except BodyTooLongError:
+        raise NotTheProtocolError(f"an answer is longer than {MAX_JSON_BYTES} bytes; it was not read") from None
+    except httpx.RequestError as error:
+        raise ConnectionLostError(f"the connection broke in the middle of an answer ({trouble(error)})") from None
     try:
-        return json.loads(data) if data else None
-    except (ValueError, RecursionError):
+        return parsed_json(data) if data else None
+    except NotJsonError:
         return None
 
 
@@ -347,7 +435,3 @@ def _parsed(model: type[M], data: Any, where: str) -> M:
         raise NotTheProtocolError(
             f"{where} does not answer as the conversation protocol says: {place}: {first['msg']}"
         ) from None
-
-
-def _words(error: httpx.TransportError) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

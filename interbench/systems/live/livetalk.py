@@ -166,6 +166,11 @@ class LiveTalk(AvatarSystem):
     async def open(self, persona: Persona) -> Conversation:
         return _Conversation(self, persona)
 
+    @property
+    def names_voices(self) -> bool:
+        """Whether the options say whose voice is whose: a persona's own pitch and pace are then not asked for."""
+        return self._voice is not None
+
     def voice_for(self, persona: Persona) -> str | None:
         """The name of the voice in which ``persona`` speaks; None leaves the choice to the service."""
         voice = self._voice
@@ -201,6 +206,10 @@ class _Conversation(Conversation):
         voice = self._system.voice_for(persona)
         if voice is not None:
             fields["voice"] = voice
+        if not self._system.names_voices:
+            manner = {"pitch": str(persona.voice.pitch), "rate": str(persona.voice.rate)}
+            known = self._service.health.voice_fields
+            fields |= {name: value for name, value in manner.items() if name in known}
         self._held = await self._service.open(fields, None if portrait is None else _upload(portrait, "portrait"))
         return self._held
 
@@ -236,6 +245,8 @@ class _Conversation(Conversation):
                 return
         if isinstance(broken, RefusedError) and broken.status == 404:
             self._gone = sentence(broken)
+        if record is not None and record.index != index:
+            detail["notices"] = [f"asked for turn {index}, the server tells of turn {record.index}"]
         final = final_event(broken, told, detail)
         if isinstance(final, Completed):
             self._service.note_completed()
@@ -254,12 +265,16 @@ async def _record(client: ConversationClient, conversation: str, index: int) -> 
     """What the service says of a turn whose stream has ended, or why that can't be had."""
     deadline = time.monotonic() + _SETTLE_S
     while True:
+        late = time.monotonic() > deadline
         try:
             record = await client.record(conversation, index)
         except ConversationError as error:
-            return error
-        if record.outcome != "running" or time.monotonic() > deadline:
-            return record
+            # A page of something on the way may stand in for the record.
+            if late or not isinstance(error, NotTheProtocolError):
+                return error
+        else:
+            if late or record.outcome != "running":
+                return record
         await asyncio.sleep(0.05)
 
 

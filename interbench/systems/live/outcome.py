@@ -8,6 +8,8 @@ from interbench.systems.events import Blocked, Completed, Failed, Final, JsonVal
 from interbench.systems.live.client import ConversationError, RefusedError, ServedTurn
 
 AGAIN = "The rest of the conversation can't be played; `--retry failed` plays it again from its first turn."
+_LEAST_FPS, _MOST_FPS = 1.0, 1000.0
+"""Rates beyond which a count of pictures and a length don't belong to one clip."""
 _ENDINGS = {
     "timed_out": "The server gave the answer up because it took too long.",
     "failed": "The answer failed at the server, which does not say why.",
@@ -36,8 +38,15 @@ def final_event(
         why = f" {sentence(record)}" if record else ""
         return Failed("no_record", f"The answer ended, but nothing is known of how.{why}", True, detail)
     if record.outcome == "completed":
-        return Completed(detail=detail)
+        return Completed(detail=detail, frames=_sent(record))
     return _unsuccessful(record, detail)
+
+
+def _sent(record: ServedTurn) -> int | None:
+    """How many pictures the service says it sent; None if it does not say, or contradicts itself."""
+    if record.frames is None or not record.video_s:
+        return record.frames
+    return record.frames if _LEAST_FPS <= record.frames / record.video_s <= _MOST_FPS else None
 
 
 def _refused(refused: RefusedError, detail: Mapping[str, JsonValue]) -> Final:

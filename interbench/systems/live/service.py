@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from interbench.base.errors import SystemLoadError
+from interbench.base.http import Backoff
 from interbench.base.remote import Secret
 from interbench.systems.live.client import PROTOCOL, ConversationClient, ConversationError, Health, RefusedError, Upload
 from interbench.systems.live.outcome import sentence
@@ -78,7 +79,7 @@ class ConversationService:
             SystemLoadError: the service is gone, has become another one, or stays full.
             ConversationError: it does not want this conversation.
         """
-        deadline = time.monotonic() + self._open_wait_s
+        backoff = Backoff(0.5, 8.0, total_s=self._open_wait_s, heeded_s=60.0)
         while True:
             client = await self._present()
             try:
@@ -86,13 +87,13 @@ class ConversationService:
             except RefusedError as refused:
                 if refused.status not in (429, 503):
                     raise
-                pause = 1.0 if refused.wait_s is None else min(max(refused.wait_s, 0.1), 60.0)
-                if time.monotonic() + pause > deadline:
+                pause = backoff.pause(refused.wait_s)
+                if pause is None:
                     raise SystemLoadError(
                         f"The server at {client.url} had no place within {self._open_wait_s:g} s: {sentence(refused)} "
                         f"Do others use it? End them, or start it with room for more."
                     ) from None
-                await asyncio.sleep(pause)
+            await asyncio.sleep(pause)
 
     def note_completed(self) -> None:
         """A turn was completed: the server works."""
@@ -129,7 +130,7 @@ class ConversationService:
                 self._tell(f"{why}\nStarting it again.")
                 health = await self._connect()
             else:
-                health = await self._clients[-1].health()
+                health = await self._clients[-1].health(again=True)
             client = self._clients[-1]
             found, known = identity(health), identity(self.health)
             if health.status == "ready" and found != known:
@@ -173,7 +174,7 @@ class ConversationService:
         while True:
             if self._server is not None:
                 self._server.check()
-            health = await client.health()
+            health = await client.health(again=True)
             if health.protocol != PROTOCOL:
                 raise SystemLoadError(
                     f"The server at {client.url} speaks version {health.protocol} of the conversation protocol, this "

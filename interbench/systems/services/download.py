@@ -7,13 +7,14 @@ to nobody but the service's own address.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
+from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from interbench.base.foreign import NotJsonError, decoded, number, parsed_json
+from interbench.base.http import Backoff, BodyTooLongError, body_pieces, hopeless, read_body, trouble
 from interbench.systems.events import Failed
 from interbench.systems.services.http_jobs import JobService
 from interbench.systems.services.mp4 import NotMp4Error, check_mp4, sync
@@ -22,7 +23,7 @@ from interbench.systems.services.service_errors import Ended, complaint
 MAX_CLIP_BYTES = 512 * 2**20
 MAX_INLINE_BYTES = 128 * 2**20
 _MAX_REDIRECTS = 5
-_PIECE = 2**16
+_LONGEST_WORDS = 2**16
 
 
 async def download(service: JobService, url: str, output: Path, max_bytes: int = MAX_CLIP_BYTES) -> float | None:
@@ -31,25 +32,27 @@ async def download(service: JobService, url: str, output: Path, max_bytes: int =
     A broken or cut off transfer is tried again, as it only reads.
 
     Raises:
-        Ended: there is no acceptable file there. The clip was made, so it counts as charged, and where a later try may
-            succeed the job is kept open.
+        Ended: there is no acceptable file there. The clip was made, so it counts as charged, and the job is kept open,
+            whatever the reason: what stands in the way may be gone by the next try, and the clip has been paid for.
     """
-    wait, final = service.patience.first_wait_s, Failed("download_failed")
+    final = _failed("download_failed", "")
+    backoff = Backoff(service.patience.first_wait_s, service.patience.longest_wait_s)
     for attempt in range(service.patience.reads):
         try:
             return await _fetch(service, url, output, max_bytes)
-        except httpx.TransportError as error:
-            final = _failed("download_failed", f"the connection broke ({type(error).__name__})", again=True)
+        except httpx.RequestError as error:
+            final = _failed("download_failed", f"the connection broke ({trouble(error)})", again=not hopeless(error))
+        except (httpx.InvalidURL, ValueError):
+            final = _failed("download_refused", "the service names an address of the clip that is none")
         except Ended as ended:
             assert isinstance(ended.final, Failed)
             final = ended.final
-            if not final.transient:
-                raise
         finally:
             _temporary(output).unlink(missing_ok=True)
+        if not final.transient:
+            break
         if attempt + 1 < service.patience.reads:
-            await service.sleep(wait)
-            wait = min(2 * wait, service.patience.longest_wait_s)
+            await service.sleep(backoff.pause() or 0.0)
     raise Ended(final)
 
 
@@ -59,12 +62,12 @@ async def take_inline(data: str, output: Path, max_bytes: int = MAX_INLINE_BYTES
     Raises:
         Ended: it is too large, no base64, or no whole MP4.
     """
-    if len(data) * 3 // 4 > max_bytes:
-        raise Ended(_failed("download_too_large", f"the clip in the answer is longer than {max_bytes} bytes"))
     try:
-        content = await asyncio.to_thread(base64.b64decode, data, validate=True)
-    except (binascii.Error, ValueError):
+        content = await asyncio.to_thread(decoded, data)
+    except ValueError:
         raise Ended(_failed("download_not_mp4", "the clip in the answer is not base64")) from None
+    if len(content) > max_bytes:
+        raise Ended(_failed("download_too_large", f"the clip in the answer is longer than {max_bytes} bytes"))
     await asyncio.to_thread(_temporary(output).write_bytes, content)
     return _keep(output)
 
@@ -83,23 +86,34 @@ async def _fetch(service: JobService, url: str, output: Path, max_bytes: int) ->
                 url = urljoin(url, response.headers["location"])
                 continue
             if response.status_code != 200:
-                again = response.status_code in (408, 425, 429) or response.status_code >= 500
-                body = (await response.aread())[:2000].decode(errors="replace") if again else ""
-                words = service.redact(complaint(body).message)
+                # A clip that is not there yet may come; one that lies behind an expired address gets a new one.
+                again = response.status_code in (404, 408, 409, 425, 429) or response.status_code >= 500
+                words = service.redact(await _words(response))
                 message = f"{_where(url)} answered {response.status_code} {words}".rstrip()
                 raise Ended(_failed("download_failed", message, again=again))
-            declared = response.headers.get("content-length", "")
-            if declared.isdigit() and int(declared) > max_bytes:
+            if (number(response.headers.get("content-length")) or 0) > max_bytes:
                 raise Ended(_too_large(max_bytes))
-            received = 0
-            with _temporary(output).open("wb") as file:
-                async for chunk in response.aiter_bytes(_PIECE):
-                    received += len(chunk)
-                    if received > max_bytes:
-                        raise Ended(_too_large(max_bytes))
-                    file.write(chunk)
+            try:
+                with _temporary(output).open("wb") as file:
+                    async with aclosing(body_pieces(response, max_bytes)) as pieces:
+                        async for piece in pieces:
+                            file.write(piece)
+            except BodyTooLongError:
+                raise Ended(_too_large(max_bytes)) from None
         return _keep(output)
     raise Ended(_failed("download_refused", f"more than {_MAX_REDIRECTS} redirects"))
+
+
+async def _words(response: httpx.Response) -> str:
+    """What a service says of a clip that it does not hand out, as far as it says it in few words."""
+    try:
+        data = await read_body(response, _LONGEST_WORDS)
+    except (BodyTooLongError, httpx.RequestError):
+        return ""
+    try:
+        return complaint(parsed_json(data)).message
+    except NotJsonError:
+        return complaint(data.decode(errors="replace")).message
 
 
 def _keep(output: Path) -> float | None:
@@ -130,4 +144,4 @@ def _too_large(max_bytes: int) -> Failed:
 
 
 def _failed(code: str, message: str, *, again: bool = False) -> Failed:
-    return Failed(code, message, transient=again, charged=True, job_open=again)
+    return Failed(code, message, transient=again, charged=True, job_open=True)

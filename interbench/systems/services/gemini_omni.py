@@ -8,18 +8,30 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from interbench.base.errors import SystemLoadError
+from interbench.base.foreign import listed, mapped, whole
 from interbench.base.remote import excerpt
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.google_video import GEMINI, Google, default_variable, known_api, plain_name, vertex_url
 from interbench.systems.services.http_jobs import Auth, field
-from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working, quoted_id
+from interbench.systems.services.rest_job import (
+    Finished,
+    Order,
+    RestJobSystem,
+    State,
+    Working,
+    quoted_id,
+    shown,
+    state_note,
+    state_of,
+)
 from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_moderation
 
 _USD_PER_TOKEN = 17.50 / 1e6
 _TOKENS_PER_S = {360: 1931, 720: 5792, 1080: 8688, 2160: 17376}
 _RESOLUTIONS = {360: "360p", 720: "720p", 1080: "1080p", 2160: "4k"}
-_WORKING = frozenset({"in_progress", "queued"})
+_MOST_TOKENS = 10**9
+"""Of one clip; what is more is no count."""
 _UNTESTED_PRICE = "gemini-omni-1.2"
 """Its price is known from resellers alone."""
 
@@ -128,10 +140,11 @@ class GeminiOmni(RestJobSystem):
         answer = await self.service.read(
             f"{self._path}/{quoted_id(job_id)}", max_bytes=self.max_inline_bytes * 4 // 3 + 2**16
         )
-        interaction = answer.body if isinstance(answer.body, dict) else {}
-        status = str(interaction.get("status"))
-        if status in _WORKING:
-            return Working(note=status)
+        interaction = mapped(answer.body)
+        status, error = interaction.get("status"), interaction.get("errors") or interaction.get("error")
+        state = state_of(status)
+        if state in ("working", "unknown") and not (status is None and error):
+            return Working(note=state_note(status))
         detail: dict[str, JsonValue] = {
             "server": {name: interaction[name] for name in ("created", "updated") if interaction.get(name)}
         }
@@ -140,26 +153,30 @@ class GeminiOmni(RestJobSystem):
         tokens = _video_tokens(interaction)
         if tokens is not None:
             detail["video_tokens"] = tokens
-        if status != "completed":
-            raise Ended(self._failed(status, interaction, detail, tokens))
+        if state != "done":
+            raise Ended(self._failed(str(status), error, detail, tokens))
+        odd = [f"the interaction is {shown(status)}, and has an error: {shown(error)}"] if error else []
         texts, video = _output(interaction)
+        if video is None and not any(text.strip() for text in texts):
+            message = "the answer holds neither a video nor words"
+            raise Ended(Failed("no_video", message, True, detail, charged=True if tokens else None))
         if video is None:
             # This is how the model refuses: it answers in words.
-            message = self.service.redact(excerpt(texts, limit=4000)) or "the answer holds neither video nor words"
+            message = self.service.redact(excerpt(texts, limit=4000))
             raise Ended(Blocked("text_only", message, detail, charged=bool(tokens)))
         if texts:
             detail["text"] = self.service.redact(excerpt(texts, limit=4000))
         usd = None if tokens is None or not self._own else tokens * _USD_PER_TOKEN
         if self.capabilities.price_usd_per_s is None:
             usd = None
-        if video.get("data"):
-            return Finished(inline=str(video["data"]), detail=detail, usd=usd)
-        return Finished(url=str(video.get("uri") or ""), detail=detail, usd=usd)
+        data, uri = video.get("data"), video.get("uri")
+        if isinstance(data, str) and data:
+            return Finished(inline=data, detail=detail, usd=usd, notices=odd)
+        return Finished(url=uri if isinstance(uri, str) else "", detail=detail, usd=usd, notices=odd)
 
     def _failed(
-        self, status: str, interaction: Mapping[str, Any], detail: Mapping[str, JsonValue], tokens: int | None
+        self, status: str, errors: object, detail: Mapping[str, JsonValue], tokens: int | None
     ) -> Blocked | Failed:
-        errors = interaction.get("errors") or interaction.get("error")
         first = errors[0] if isinstance(errors, list) and errors else errors
         said = complaint({"error": first}) if first else Complaint(status, f"the interaction ended as {status}")
         said = Complaint(self.service.redact(said.code or status), self.service.redact(said.message))
@@ -180,12 +197,10 @@ class GeminiOmni(RestJobSystem):
 def _output(interaction: Mapping[str, Any]) -> tuple[list[str], Mapping[str, Any] | None]:
     """The words and the video that the model has put out."""
     texts, video = [], None
-    for step in interaction.get("steps") or ():
-        if not isinstance(step, dict) or step.get("type") != "model_output":
+    for step in map(mapped, listed(interaction.get("steps"))):
+        if step.get("type") != "model_output":
             continue
-        for content in step.get("content") or ():
-            if not isinstance(content, dict):
-                continue
+        for content in map(mapped, listed(step.get("content"))):
             if content.get("type") == "video" and (content.get("uri") or content.get("data")):
                 video = content
             elif content.get("type") == "text":
@@ -195,19 +210,16 @@ def _output(interaction: Mapping[str, Any]) -> tuple[list[str], Mapping[str, Any
 
 def _video_tokens(interaction: Mapping[str, Any]) -> int | None:
     """Tokens of video that are charged for; None if the service does not say."""
-    usage = interaction.get("usage")
-    counts = usage.get("output_tokens_by_modality") if isinstance(usage, dict) else None
+    counts = mapped(interaction.get("usage")).get("output_tokens_by_modality")
     if not isinstance(counts, list):
         return None
-    return sum(
-        int(count.get("tokens") or 0)
-        for count in counts
-        if isinstance(count, dict) and str(count.get("modality")).lower() == "video"
-    )
+    of_video = [count for count in map(mapped, counts) if str(count.get("modality")).lower() == "video"]
+    told = [whole(count.get("tokens", 0), 0, _MOST_TOKENS) for count in of_video]
+    return None if None in told else sum(tokens for tokens in told if tokens is not None)
 
 
 def _between(begun: Any, ended: Any) -> float | None:
     try:
         return (dt.datetime.fromisoformat(ended) - dt.datetime.fromisoformat(begun)).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -8,11 +8,22 @@ from math import gcd
 from typing import Any, ClassVar
 
 from interbench.base.errors import SystemLoadError
+from interbench.base.foreign import mapped, number
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed
 from interbench.systems.services.http_jobs import field
-from interbench.systems.services.rest_job import Finished, Order, Protocol, RestJobSystem, Working, quoted_id
-from interbench.systems.services.service_errors import Complaint, Ended, is_moderation
+from interbench.systems.services.rest_job import (
+    Finished,
+    Order,
+    Protocol,
+    RestJobSystem,
+    Working,
+    quoted_id,
+    shown,
+    state_note,
+    state_of,
+)
+from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_moderation
 from interbench.systems.services.spoken_words import spoken_wav
 
 
@@ -103,14 +114,17 @@ class Hedra(RestJobSystem):
 
     async def poll(self, job_id: str) -> Working | Finished:
         answer = await self.service.read(f"/generations/{quoted_id(job_id)}/status")
-        body = answer.body if isinstance(answer.body, dict) else {}
-        status = str(body.get("status"))
-        if status == "complete":
-            return Finished(url=str(body.get("download_url") or body.get("url") or ""))
-        if status != "error":
-            progress = body.get("progress")
-            return Working(float(progress) if isinstance(progress, (int, float)) else None, status)
-        said = Complaint("error", self.service.redact(str(body.get("error_message") or "the generation failed")))
+        body = mapped(answer.body)
+        status, error = body.get("status"), body.get("error_message") or body.get("error")
+        state = state_of(status)
+        if state == "done":
+            url = body.get("download_url") or body.get("url")
+            odd = [f"the job is {shown(status)}, and has an error: {shown(error)}"] if error else []
+            return Finished(url=url if isinstance(url, str) else "", notices=odd)
+        if state != "failed" and not (status is None and error):
+            return Working(number(body.get("progress"), 0, 1), state_note(status))
+        words = complaint({"error": error}).message if error else "the generation failed"
+        said = Complaint("error", self.service.redact(words))
         if is_moderation(said):
             raise Ended(Blocked("moderation", said.message))
         raise Ended(Failed("generation_error", said.message))

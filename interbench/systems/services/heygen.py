@@ -8,14 +8,23 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from interbench.base.errors import SystemLoadError
+from interbench.base.foreign import mapped
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed
 from interbench.systems.services.http_jobs import JobAnswer, field
-from interbench.systems.services.rest_job import Finished, Order, Protocol, RestJobSystem, Working, quoted_id
-from interbench.systems.services.service_errors import Complaint, Ended, is_moderation
+from interbench.systems.services.rest_job import (
+    Finished,
+    Order,
+    Protocol,
+    RestJobSystem,
+    Working,
+    quoted_id,
+    shown,
+    state_note,
+    state_of,
+)
+from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_moderation
 from interbench.systems.services.spoken_words import spoken_wav
-
-_WORKING = frozenset({"waiting", "pending", "processing"})
 
 
 class HeyGen(RestJobSystem):
@@ -109,18 +118,26 @@ class HeyGen(RestJobSystem):
         return field(_data(await self.service.submit("/v3/videos", json_body=body)), "video_id")
 
     async def poll(self, job_id: str) -> Working | Finished:
-        video = _data(await self.service.read(f"/v3/videos/{quoted_id(job_id)}")).body
-        status = str(video.get("status"))
-        if status in _WORKING:
-            return Working(note=status)
+        answer = await self.service.read(f"/v3/videos/{quoted_id(job_id)}")
+        video = _data(answer).body
+        status, error = video.get("status"), video.get("error") or mapped(answer.body).get("error")
         server = {name: video[name] for name in ("created_at", "completed_at") if video.get(name)}
-        if status == "completed":
-            duration = video.get("duration")
-            charged = float(duration) if isinstance(duration, (int, float)) and duration > 0 else None
-            return Finished(url=str(video.get("video_url") or ""), detail={"server": server}, seconds=charged)
+        state = state_of(status)
+        if state == "done":
+            url = video.get("video_url")
+            failure = video.get("failure_message") or error
+            return Finished(
+                url=url if isinstance(url, str) else "",
+                detail={"server": server},
+                seconds=video.get("duration"),
+                notices=[f"the job is {shown(status)}, and has an error: {shown(failure)}"] if failure else [],
+            )
+        if state != "failed" and not (status is None and error):
+            return Working(note=state_note(status))
+        told = complaint({"error": error}) if error else Complaint("", "")
         said = Complaint(
-            self.service.redact(str(video.get("failure_code") or status)),
-            self.service.redact(str(video.get("failure_message") or f"the job is {status}")),
+            self.service.redact(str(video.get("failure_code") or told.code or status)),
+            self.service.redact(str(video.get("failure_message") or told.message or f"the job is {status}")),
         )
         if is_moderation(said):
             raise Ended(Blocked(said.code, said.message, {"server": server}))
@@ -128,6 +145,6 @@ class HeyGen(RestJobSystem):
 
 
 def _data(answer: JobAnswer) -> JobAnswer:
-    """The answer with what it holds under ``data`` as its body."""
-    data = answer.body.get("data") if isinstance(answer.body, dict) else None
-    return JobAnswer(answer.status, answer.headers, data if isinstance(data, dict) else {})
+    """The answer with what it holds under ``data`` as its body, or as it is where it holds nothing there."""
+    body = mapped(answer.body)
+    return JobAnswer(answer.status, answer.headers, mapped(body.get("data")) or body)

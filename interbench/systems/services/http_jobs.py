@@ -19,15 +19,28 @@ from urllib.parse import urlsplit
 import httpx
 
 from interbench.base.errors import SystemLoadError, UsageError
-from interbench.base.remote import Secret, base_url, is_loopback, retry_after
+from interbench.base.foreign import NotJsonError, listed, mapped, mended, parsed_json
+from interbench.base.http import (
+    Backoff,
+    BodyTooLongError,
+    asked_wait,
+    make_client,
+    read_body,
+    redirect,
+    trouble,
+)
+from interbench.base.remote import Secret, base_url, is_loopback
 from interbench.systems.events import Failed
 from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_exhausted, refusal
 
 MAX_JSON_BYTES = 4 * 2**20
-_READ_AGAIN = frozenset({408, 425, 429})
+_READ_AGAIN = frozenset({404, 408, 409, 425, 429})
+"""404 and 409 too: a service may answer before its own other half knows of the job."""
 _SEND_AGAIN = frozenset({408, 429})
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-_GOOGLE_DELAY = re.compile(r"^(\d+(?:\.\d+)?)s$")
+_GOOGLE_DELAY = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s", re.ASCII)
+_LONGEST_HEEDED_S = 120.0
+"""The longest wait between two reads that a service may ask for."""
 FormPart = tuple[str | None, bytes | str, str] | tuple[None, str]
 """A field of a multipart form: (file name, content, type), or (None, text)."""
 Sleep = Callable[[float], Awaitable[None]]
@@ -75,6 +88,8 @@ class JobAnswer:
     headers: httpx.Headers
     body: Any
     """Parsed JSON; the text where it is none."""
+    elsewhere: str = ""
+    """What to say of a redirect, if it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +156,7 @@ class JobService:
         self.patience = patience or Patience()
         self.sleep = sleep
         self._auth = auth
-        self.client = client or httpx.AsyncClient(timeout=self.patience.timeout_s, follow_redirects=False)
+        self.client = client or make_client(self.patience.timeout_s)
 
     async def close(self) -> None:
         await self.client.aclose()
@@ -155,8 +170,13 @@ class JobService:
 
     def may_fetch(self, url: str) -> bool:
         """Whether a clip may be fetched from ``url``: over https, or from this machine if the service runs on it."""
-        return urlsplit(url).scheme == "https" or (
-            urlsplit(url).scheme == "http" and is_loopback(url) and is_loopback(self.url)
+        try:
+            parts = urlsplit(url)
+            usable = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return False
+        return usable and (
+            parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url) and is_loopback(self.url))
         )
 
     async def submit(
@@ -172,37 +192,37 @@ class JobService:
         Raises:
             Ended: refused, or nobody knows whether it was taken.
         """
-        waited, wait = 0.0, self.patience.first_wait_s
+        patience = self.patience
+        backoff = Backoff(patience.first_wait_s, patience.longest_wait_s, total_s=patience.submit_wait_s)
         while True:
             try:
                 answer = await self._send(method, self.url + path, json_body, form, MAX_JSON_BYTES)
             except SystemLoadError as error:
                 raise Ended(Failed("no_token", str(error), transient=True, charged=False)) from None
             except _NEVER_SENT as error:
-                message = f"{self.url} can't be reached ({type(error).__name__}); nothing was sent"
+                message = f"{self.url} can't be reached ({trouble(error)}); nothing was sent"
                 raise Ended(Failed("unreachable", message, transient=True, charged=False)) from None
-            except httpx.TransportError as error:
-                raise Ended(
-                    _unknown(f"the connection broke while the request was sent ({type(error).__name__})")
-                ) from None
+            except httpx.RequestError as error:
+                raise Ended(_unknown(f"the connection broke while the request was sent ({trouble(error)})")) from None
+            except BodyTooLongError as error:
+                raise Ended(_unknown(f"the service's answer can't be read: {error}")) from None
             if answer.status < 300:
                 return answer
             said = self._complaint(answer)
             if answer.status >= 500:
                 raise Ended(_unknown(f"the service answered {answer.status}: {said.message}"))
             if answer.status < 400:
-                message = f"the service answered with a redirect ({answer.status}); check base_url"
+                message = f"{answer.elsewhere or f'the service answered {answer.status}'}; check base_url"
                 raise Ended(Failed("redirected", message, charged=False))
             if answer.status not in _SEND_AGAIN or is_exhausted(said):
                 raise Ended(refusal(answer.status, said))
             asked = self._asked_wait(answer)
-            pause = wait if asked is None else asked
-            if waited + pause > self.patience.submit_wait_s:
-                message = f"{said.message} (asked to wait {pause:g} s after {waited:g} s of waiting)"
+            pause = backoff.pause(asked)
+            if pause is None:
+                wish = "" if asked is None else f"asked to wait {asked:g} s "
+                message = f"{said.message} ({wish}after {backoff.waited_s:g} s of waiting)"
                 raise Ended(Failed("rate_limited", message, transient=True, charged=False))
             await self.sleep(pause)
-            waited += pause
-            wait = min(2 * wait, self.patience.longest_wait_s)
 
     async def read(
         self,
@@ -212,36 +232,50 @@ class JobService:
         method: str = "GET",
         max_bytes: int = MAX_JSON_BYTES,
     ) -> JobAnswer:
-        """Ask for something without changing anything; repeated after failures.
+        """Ask for something without changing anything; repeated after failures, and where the answer is no JSON object.
 
         Raises:
             Ended: the service does not answer, or says no. The job that was asked about may go on.
         """
-        wait, problem = self.patience.first_wait_s, ""
+        problem, gone = "", False
+        backoff = Backoff(self.patience.first_wait_s, self.patience.longest_wait_s, heeded_s=_LONGEST_HEEDED_S)
         for attempt in range(self.patience.reads):
             asked = None
             try:
                 answer = await self._send(method, self.url + path, json_body, (), max_bytes)
             except SystemLoadError as error:
                 raise Ended(Failed("no_token", str(error), transient=True, job_open=True)) from None
-            except httpx.TransportError as error:
-                problem = f"the connection broke ({type(error).__name__})"
+            except BodyTooLongError as error:
+                message = f"the service's answer is longer than {error.limit} bytes; it was not read"
+                raise Ended(Failed("answer_too_large", message, job_open=True)) from None
+            except httpx.RequestError as error:
+                problem, gone = f"the connection broke ({trouble(error)})", False
             else:
-                if answer.status < 300:
+                gone = answer.status == 404
+                if answer.status < 300 and isinstance(answer.body, dict):
                     return answer
-                said = self._complaint(answer)
-                problem = f"the service answered {answer.status}: {said.message}"
-                if answer.status not in _READ_AGAIN and answer.status < 500:
-                    final = refusal(answer.status, said)
-                    if isinstance(final, Failed):
-                        final = Failed(said.code, said.message, detail=final.detail, job_open=answer.status != 404)
+                asked, final = self._asked_wait(answer), self._read_again(answer)
+                if isinstance(final, Failed):
                     raise Ended(final)
-                asked = self._asked_wait(answer)
+                problem = final
             if attempt + 1 < self.patience.reads:
-                await self.sleep(wait if asked is None else asked)
-                wait = min(2 * wait, self.patience.longest_wait_s)
+                await self.sleep(backoff.pause(asked) or 0.0)
         message = f"{problem}, {self.patience.reads} times in a row"
-        raise Ended(Failed("unanswered", message, transient=True, job_open=True))
+        raise Ended(Failed("unanswered", message, transient=True, job_open=not gone))
+
+    def _read_again(self, answer: JobAnswer) -> str | Failed:
+        """What is wrong with an answer that may be another one the next time, or the end of asking."""
+        if answer.status < 300:
+            return f"the service answered {answer.status} with something that is no JSON object"
+        said = self._complaint(answer)
+        if answer.status in _READ_AGAIN or answer.status >= 500:
+            return f"the service answered {answer.status}: {said.message}"
+        if answer.elsewhere:
+            return Failed("redirected", answer.elsewhere, transient=True, job_open=True)
+        final = refusal(answer.status, said)
+        if isinstance(final, Failed):
+            return Failed(said.code, said.message, detail=final.detail, job_open=True)
+        raise Ended(final)
 
     async def _send(
         self,
@@ -256,17 +290,12 @@ class JobService:
         if content is not None:
             headers["Content-Type"] = "application/json"
         async with self.client.stream(method, url, content=content, files=form or None, headers=headers) as response:
-            data = bytearray()
-            async for chunk in response.aiter_bytes():
-                data += chunk
-                if len(data) > max_bytes:
-                    message = f"the service's answer is longer than {max_bytes} bytes; it was not read"
-                    raise Ended(Failed("answer_too_large", message))
+            data = await read_body(response, max_bytes)
             try:
-                body = json.loads(data)
-            except ValueError:
-                body = data.decode(errors="replace")
-            return JobAnswer(response.status_code, response.headers, body)
+                body = parsed_json(data)
+            except NotJsonError:
+                body = mended(data.decode(errors="replace"))
+            return JobAnswer(response.status_code, response.headers, body, redirect(response))
 
     def _complaint(self, answer: JobAnswer) -> Complaint:
         found = complaint(answer.body, answer.status)
@@ -274,15 +303,12 @@ class JobService:
 
     def _asked_wait(self, answer: JobAnswer) -> float | None:
         """Seconds that the service asks to wait, by header or in Google's error details."""
-        milliseconds = answer.headers.get("retry-after-ms", "")
-        if milliseconds.isdigit():
-            return int(milliseconds) / 1000
-        asked = retry_after(answer.headers.get("retry-after"))
-        if asked is None and isinstance(answer.body, dict) and isinstance(answer.body.get("error"), dict):
-            for detail in answer.body["error"].get("details") or ():
-                if isinstance(detail, dict) and (found := _GOOGLE_DELAY.match(str(detail.get("retryDelay", "")))):
-                    return float(found[1])
-        return asked
+        if (asked := asked_wait(answer.headers)) is not None:
+            return asked
+        for detail in listed(mapped(mapped(answer.body).get("error")).get("details")):
+            if found := _GOOGLE_DELAY.fullmatch(str(mapped(detail).get("retryDelay", ""))):
+                return float(found[1]) or None
+        return None
 
 
 def field(answer: JobAnswer, name: str) -> str:
@@ -291,9 +317,12 @@ def field(answer: JobAnswer, name: str) -> str:
     Raises:
         Ended: it is not there, so that the job may exist but can't be followed.
     """
-    value = answer.body.get(name) if isinstance(answer.body, dict) else None
+    value = mapped(answer.body).get(name)
     if not isinstance(value, str) or not value:
-        raise Ended(_unknown(f"the service answered {answer.status} without {name!r}"))
+        said = ""
+        if error := mapped(answer.body).get("error"):
+            said = f" and with an error: {complaint({'error': error}).message}"
+        raise Ended(_unknown(f"the service answered {answer.status} without {name!r}{said}"))
     return value
 
 

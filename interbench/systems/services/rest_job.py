@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from interbench.base.errors import ResumeUnsupportedError, SystemLoadError
+from interbench.base.foreign import mended, number
+from interbench.base.remote import excerpt
 from interbench.domain.persona import Persona
+from interbench.domain.records import BELIEVED
 from interbench.media import continuity
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.events import (
@@ -60,6 +63,19 @@ _STATES: Mapping[str, Literal["history", "last_frame", "session"]] = {
 _EXTENSION_SLACK_S = 0.5
 _TYPICAL_S = 8.0
 _ENDLESS = 100_000
+WORST = 4.0
+"""Where a service takes no length, so many times the time that the words take are set aside for a clip."""
+_LEAST_POLL_S = 0.1
+_STATES_OF_JOBS: Mapping[str, Literal["working", "done", "failed"]] = {
+    **dict.fromkeys(
+        ("queued", "submitted", "pending", "waiting", "in_progress", "processing", "running", "started"), "working"
+    ),
+    **dict.fromkeys(("completed", "complete", "succeeded", "success", "done", "finished", "ready"), "done"),
+    **dict.fromkeys(
+        ("failed", "failure", "error", "cancelled", "canceled", "rejected", "expired", "deleted", "incomplete"),
+        "failed",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +119,13 @@ class Finished:
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
     usd: float | None = None
     """What the service says it costs; None: seconds times price."""
-    seconds: float | None = None
-    """Seconds charged for; None: as asked for, or as delivered where there is no choice of lengths."""
+    seconds: JsonValue = None
+    """Seconds charged for, in the service's own words, which are believed as far as they are plausible; None: as asked
+    for, or as delivered where there is no choice of lengths."""
     handle: str | None = None
     """What the provider knows this answer by, if not by the job's id."""
+    notices: Sequence[str] = ()
+    """What was odd about the service's answer, a sentence each."""
 
 
 class RestJobSystem(AvatarSystem):
@@ -233,7 +252,8 @@ class RestJobSystem(AvatarSystem):
             return await take_inline(finished.inline, output, self.max_inline_bytes)
         url = finished.url
         if not url:
-            raise Ended(Failed("no_video", "the job is finished, but the service names no clip"))
+            message = "the job is finished, but the service names no clip"
+            raise Ended(Failed("no_video", message, transient=True, job_open=True))
         return await download(self.service, url if "://" in url else self.service.url + url, output, self.max_bytes)
 
     # -- the same for every service -------------------------------------------------------------------------------
@@ -349,13 +369,36 @@ class RestJobSystem(AvatarSystem):
         return cut_words(turn.script, word_budget(max(durations)) if durations else _ENDLESS)
 
     def clip_seconds(self, turn: TurnRequest, words: str) -> float:
-        """Length to ask for; an upper bound for services that take none."""
+        """Length to ask for; for services that take none the worst case that is set aside."""
         if self.extension_s is not None and self._extended(turn) is not None:
             return self.extension_s
         if self.protocol == "self-answer":
             return self.seconds
         count, durations = len(words.split()), self.capabilities.durations_s
-        return choose_duration(count, durations) if durations else 1.5 * speaking_s(count)
+        return choose_duration(count, durations) if durations else WORST * speaking_s(count)
+
+    def charged_seconds(self, seconds: float, told: JsonValue, delivered_s: float | None) -> tuple[float, list[str]]:
+        """Seconds that a clip was charged for, and what was odd about what the service says of that.
+
+        Args:
+            seconds: as asked for or set aside.
+            told: what the service says.
+            delivered_s: what the clip's file says.
+        """
+        chosen = bool(self.capabilities.durations_s)
+        least, most = seconds / (BELIEVED if chosen else WORST * BELIEVED), seconds * BELIEVED
+        figure: JsonValue = told
+        if told is None:
+            if chosen or delivered_s is None:
+                return seconds, []
+            figure = delivered_s
+        found = number(figure, least, most)
+        if found is not None:
+            return found, []
+        whose = "the service" if told is not None else "the clip's file"
+        return seconds, [
+            f"{whose} says {shown(figure)} s, which can't be for this clip: the {seconds:g} s set aside are charged"
+        ]
 
     def _extended(self, turn: TurnRequest) -> Path | None:
         """The clip that this turn's clip goes on from, if there is one."""
@@ -460,7 +503,8 @@ class _JobConversation(Conversation):
             if progress != last:
                 yield progress
                 last = progress
-            await system.service.sleep(min(state.poll_s or system.poll_s, system.poll_s))
+            hint = number(state.poll_s, min(_LEAST_POLL_S, system.poll_s))
+            await system.service.sleep(min(hint or system.poll_s, system.poll_s))
         output = turn.workdir / "reply.mp4"
         duration = await system.fetch(state, output)
         detail: dict[str, JsonValue] = {**state.detail, "polls": polls}
@@ -469,10 +513,16 @@ class _JobConversation(Conversation):
             await continuity.keep_end(output, seconds)
             detail["cut_from_s"] = round(duration, 3)
         self._previous = state.handle or job_id
-        charged = state.seconds or (seconds if system.capabilities.durations_s else duration or seconds)
+        charged, odd = system.charged_seconds(seconds, state.seconds, duration)
         detail["charged_s"] = round(charged, 3)
-        usd = system.estimate_usd(charged) if state.usd is None else state.usd
-        yield Completed(output, detail, cost_usd=usd)
+        usd, estimate = state.usd, system.estimate_usd(charged)
+        if usd is not None and estimate is not None and not estimate / BELIEVED <= usd <= estimate * BELIEVED:
+            odd.append(f"the service counts {usd:g} USD, which can't be for this clip: {estimate:.2f} USD are charged")
+            usd = None
+        notices = [*state.notices, *odd]
+        if notices:
+            detail["notices"] = notices
+        yield Completed(output, detail, cost_usd=estimate if usd is None else usd, video_s=charged)
 
     def state(self) -> JsonValue:
         return {"previous": self._previous}
@@ -494,6 +544,23 @@ async def _uploaded(system: RestJobSystem, order: Order) -> Mapping[str, str]:
             code = "upload_failed" if final.code == "unknown_submission" else final.code
             final = dataclasses.replace(final, code=code, charged=False)
         raise Ended(final) from None
+
+
+def state_of(status: object) -> Literal["working", "done", "failed", "unknown"]:
+    """What a job's state means, in whichever of the usual words. A state that nobody knows is no end: the job may still
+    come to one, and it has been paid for."""
+    return _STATES_OF_JOBS.get(status.lower() if isinstance(status, str) else "", "unknown")
+
+
+def state_note(status: object) -> str:
+    """A state for people."""
+    known = state_of(status) != "unknown"
+    return str(status) if known else f"state {shown(status)}, which this version does not know"
+
+
+def shown(figure: object) -> str:
+    """Something out of a service's answer, for people."""
+    return excerpt([mended(figure if isinstance(figure, str) else repr(figure))], 60)
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from interbench.base.foreign import MAX_NAME, mended
 from interbench.base.remote import excerpt
 from interbench.systems.events import Blocked, Failed, Final, Retired
 
@@ -61,16 +62,16 @@ def complaint(body: Any, status: int | None = None) -> Complaint:
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, Mapping):
-        return Complaint(fallback, excerpt([str(body or "")]))
+        return Complaint(fallback, excerpt([mended(str(body or ""))]))
     error = body.get("error", body)
     if not isinstance(error, Mapping):
-        return Complaint(fallback, excerpt([str(error)]))
+        return Complaint(fallback, excerpt([mended(str(error))], limit=2000))
     code = next((error[name] for name in ("code", "status", "type") if _is_word(error.get(name))), None)
     if code is None:
         # Google gives the HTTP status as `code`; its own word for it is `status`.
         code = error.get("status") or error.get("code") or fallback
     words = next((error[name] for name in ("message", "detail", "messages", "error_message") if error.get(name)), "")
-    return Complaint(str(code), excerpt([str(words or body)], limit=2000))
+    return Complaint(mended(str(code), MAX_NAME), excerpt([mended(str(words or body))], limit=2000))
 
 
 def _is_word(value: Any) -> bool:

@@ -13,11 +13,22 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from interbench.base.errors import SystemLoadError
+from interbench.base.foreign import mapped, number
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.http_jobs import Auth, FormPart, KeyAuth, field
-from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working, quoted_id
-from interbench.systems.services.service_errors import Complaint, Ended, is_moderation
+from interbench.systems.services.rest_job import (
+    Finished,
+    Order,
+    RestJobSystem,
+    State,
+    Working,
+    quoted_id,
+    shown,
+    state_note,
+    state_of,
+)
+from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_moderation
 
 _SHUT_DOWN = dt.date(2026, 9, 24)
 _PRICES = {
@@ -25,7 +36,6 @@ _PRICES = {
     "sora-2-pro": {720: 0.30, 1024: 0.50, 1080: 0.70},
 }
 """US dollars per second by model and shorter side, as OpenAI charged while it served them."""
-_WORKING = frozenset({"queued", "submitted", "pending", "in_progress", "processing", "running"})
 
 
 class Sora(RestJobSystem):
@@ -124,30 +134,31 @@ class Sora(RestJobSystem):
 
     async def poll(self, job_id: str) -> Working | Finished:
         answer = await self.service.read(f"/v1/videos/{quoted_id(job_id)}")
-        video = answer.body if isinstance(answer.body, dict) else {}
-        status = str(video.get("status"))
-        if status in _WORKING:
-            hint = answer.headers.get("openai-poll-after-ms", "")
-            progress = video.get("progress")
-            return Working(
-                progress / 100 if isinstance(progress, (int, float)) else None,
-                status,
-                int(hint) / 1000 if hint.isdigit() else None,
-            )
+        video = mapped(answer.body)
+        status = video.get("status")
         server = {name: video.get(name) for name in ("created_at", "completed_at", "expires_at") if video.get(name)}
-        if status == "completed":
+        error = video.get("error")
+        state = state_of(status)
+        if state == "done":
             detail: dict[str, JsonValue] = {"server": dict(server)}
-            begun, ended = video.get("created_at"), video.get("completed_at")
-            if isinstance(begun, (int, float)) and isinstance(ended, (int, float)):
+            begun, ended = number(video.get("created_at")), number(video.get("completed_at"))
+            if begun is not None and ended is not None:
                 detail["server_s"] = ended - begun
             return Finished(
-                url=f"/v1/videos/{quoted_id(job_id)}/content", detail=detail, seconds=_number(video.get("seconds"))
+                url=f"/v1/videos/{quoted_id(job_id)}/content",
+                detail=detail,
+                seconds=video.get("seconds"),
+                notices=[f"the job is {shown(status)}, and has an error: {shown(error)}"] if error else [],
             )
-        error = video.get("error")
-        error = error if isinstance(error, dict) else {}
+        if state != "failed" and not (status is None and error):
+            progress = number(video.get("progress"), 0, 100)
+            hint = number(answer.headers.get("openai-poll-after-ms"))
+            return Working(
+                None if progress is None else progress / 100, state_note(status), None if hint is None else hint / 1000
+            )
+        told = complaint({"error": error}) if error else Complaint("", "")
         said = Complaint(
-            self.service.redact(str(error.get("code") or status)),
-            self.service.redact(str(error.get("message") or f"the job is {status}")),
+            self.service.redact(told.code or str(status)), self.service.redact(told.message or f"the job is {status}")
         )
         if is_moderation(said):
             raise Ended(Blocked(said.code, said.message, {"server": dict(server)}))
@@ -171,10 +182,3 @@ def _with_durations(capabilities: Capabilities, durations: Sequence[float], *, s
 
 def _spelled(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None

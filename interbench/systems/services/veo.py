@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from interbench.base.errors import SystemLoadError
+from interbench.base.foreign import listed, mapped, whole
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.google_video import GEMINI, Google, default_variable, known_api, plain_name, vertex_url
 from interbench.systems.services.http_jobs import Auth, field
-from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working
+from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working, shown
 from interbench.systems.services.service_errors import Ended, complaint
 
 _GEMINI_SHUT_DOWN = dt.date(2026, 10, 22)
@@ -209,40 +210,59 @@ class Veo(RestJobSystem):
                 method="POST",
                 max_bytes=self.max_inline_bytes * 4 // 3 + 2**16,
             )
-        operation = answer.body if isinstance(answer.body, dict) else {}
-        if not operation.get("done"):
+        operation = mapped(answer.body)
+        if operation.get("done") not in (True, "true"):
             return Working()
-        if isinstance(operation.get("error"), dict):
-            raise Ended(self._failed(operation["error"]))
-        response = operation.get("response")
-        response = response if isinstance(response, dict) else {}
-        return self._finished(response.get("generateVideoResponse", response))
+        response = mapped(operation.get("response"))
+        result = mapped(response.get("generateVideoResponse", response))
+        error = operation.get("error")
+        if error and _video(result) is None:
+            raise Ended(self._failed(error))
+        return self._finished(result, [f"the operation has a video, and an error: {shown(error)}"] if error else [])
 
-    def _failed(self, error: Mapping[str, Any]) -> Blocked | Failed:
-        said = complaint({"error": {"code": str(error.get("code", "")), "message": error.get("message", "")}})
+    def _failed(self, error: object) -> Blocked | Failed:
+        told = mapped(error)
+        if not told:
+            # No code that says what became of it, so that it may have been charged.
+            said = complaint({"error": error})
+            return Failed("operation_error", self.service.redact(said.message), transient=True)
+        said = complaint({"error": {"code": str(told.get("code", "")), "message": told.get("message", "")}})
         message = self.service.redact(said.message)
-        code = error.get("code")
+        code = whole(told.get("code"))
         if code == _CONTENT:
             # The service does not charge for what it refuses.
             return Blocked(str(code), message, _reasons([message]), charged=False)
-        return Failed(f"operation_{code}", message, transient=code in _TRANSIENT, charged=False)
+        named = f"operation_{'error' if code is None else code}"
+        return Failed(named, message, transient=code in _TRANSIENT, charged=None if code is None else False)
 
-    def _finished(self, result: Mapping[str, Any]) -> Finished:
-        samples = result.get("videos") or result.get("generatedSamples") or []
-        filtered = result.get("raiMediaFilteredCount") or 0
-        reasons = [self.service.redact(str(reason)) for reason in result.get("raiMediaFilteredReasons") or ()]
-        video = samples[0] if samples and isinstance(samples[0], dict) else None
+    def _finished(self, result: Mapping[str, Any], odd: list[str]) -> Finished:
+        filtered = whole(result.get("raiMediaFilteredCount")) or 0
+        told = result.get("raiMediaFilteredReasons")
+        reasons = [self.service.redact(str(one)) for one in ([told] if isinstance(told, str) else listed(told)) if one]
+        video = _video(result)
         if video is None:
-            message = "; ".join(reasons) or "the operation is done but holds no video"
             detail: dict[str, JsonValue] = {**_reasons(reasons), "filtered": filtered}
-            raise Ended(Blocked("rai_filtered", message, detail, charged=False))
-        video = video.get("video", video)
-        if video.get("bytesBase64Encoded"):
-            return Finished(inline=video["bytesBase64Encoded"])
-        if video.get("uri"):
-            return Finished(url=str(video["uri"]), handle=str(video["uri"]))
-        message = "the clip was written to Cloud Storage, which was not asked for"
-        raise Ended(Failed("no_video", message, charged=True))
+            if filtered or reasons:
+                message = "; ".join(reasons) or f"{filtered} video(s) filtered, without a reason"
+                raise Ended(Blocked("rai_filtered", message, detail, charged=False))
+            message = "the operation is done, and holds neither a video nor a word on why there is none"
+            raise Ended(Failed("no_video", message, transient=True, detail=detail))
+        data, uri = video.get("bytesBase64Encoded"), video.get("uri") or video.get("gcsUri")
+        if isinstance(data, str) and data:
+            return Finished(inline=data, notices=odd)
+        if isinstance(uri, str) and uri and not uri.startswith("gs:"):
+            return Finished(url=uri, handle=uri, notices=odd)
+        message = "the operation is done, and names a video without its content or its address"
+        if isinstance(uri, str) and uri:
+            message = "the clip was written to Cloud Storage, which was not asked for"
+        raise Ended(Failed("no_video", message, charged=True, job_open=True))
+
+
+def _video(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The video in the result of an operation, if there is one."""
+    samples = listed(result.get("videos") or result.get("generatedSamples"))
+    first = mapped(samples[0]) if samples else {}
+    return mapped(first.get("video", first)) or None
 
 
 def _operation(name: str) -> str:
@@ -251,7 +271,7 @@ def _operation(name: str) -> str:
     Raises:
         Ended: it does not look like one.
     """
-    if not _OPERATION.match(name) or ".." in name:
+    if not _OPERATION.fullmatch(name) or ".." in name:
         raise Ended(Failed("unknown_submission", "the service gave an operation whose name can't stand in an address"))
     return name
 

@@ -12,7 +12,7 @@ import typer
 from livetalk.base.flags import Flag
 from livetalk.cli.thinker import ThinkerOptions
 from livetalk.cli.version import version
-from livetalk.live.settings import LiveSettings
+from livetalk.live.settings import MOST_LOOK_AHEAD, LiveSettings
 from livetalk.render.config import StreamConfig
 from livetalk.render.options import ModelOptions, SpeedOptions, StreamOptions
 from livetalk.server.limits import MIB, Limits
@@ -55,6 +55,14 @@ class LiveOptions:
 
     prompt: Annotated[str, Flag("What the video shows, in conversations that do not say.")] = _LIVE.prompt
     encoder: Encoder = _LIVE.encoder
+    look_ahead: Annotated[
+        int,
+        Flag(
+            "Video frames (1/16 s) of speech after a block that its pictures are made with. Each delays the first one.",
+            minimum=0,
+            maximum=MOST_LOOK_AHEAD,
+        ),
+    ] = _LIVE.look_ahead
     max_sessions: Annotated[int, Flag("Conversations at once; further ones are refused.", minimum=1)] = _LIVE.capacity
     max_answer: Annotated[float, Flag("Seconds of speech after which an answer is cut.", minimum=1)] = (
         _LIVE.max_answer_s
@@ -77,6 +85,7 @@ class LiveOptions:
             prompt=self.prompt,
             compiled=speed.compiled,
             float8=speed.float8,
+            look_ahead=self.look_ahead,
             encoder=self.encoder,
             first_piece_s=self.first_piece_timeout,
             max_answer_s=self.max_answer,

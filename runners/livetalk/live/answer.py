@@ -336,7 +336,12 @@ class Answer:
             context.begin()
         context.in_order = False  # unless the performance ends well
         self._first_frame = block_frames(context.performer.next_block)[0]
-        speech = _TimedStream(context.speech, context.loudness, lambda: self._mark("first_window_s"))
+        speech = _TimedStream(
+            context.speech,
+            context.loudness,
+            context.settings.look_ahead,
+            lambda: self._mark("first_window_s"),
+        )
         try:
             yield from context.performer.perform(self._feed.samples(), speech, stop=self._feed.stop, gate=self)
         except GeneratorExit:
@@ -405,8 +410,10 @@ class Answer:
 class _TimedStream(SpeechStream):
     """Says when the sound of the first block and its look-ahead is there."""
 
-    def __init__(self, encoder: SpeechEncoder, voice: Loudness | None, arrived: Callable[[], None]) -> None:
-        super().__init__(encoder, voice=voice)
+    def __init__(
+        self, encoder: SpeechEncoder, voice: Loudness | None, look_ahead: int, arrived: Callable[[], None]
+    ) -> None:
+        super().__init__(encoder, right=look_ahead, voice=voice)
         self._arrived_first = arrived
 
     def features(self, first_frame: int, last_frame: int) -> Tensor:

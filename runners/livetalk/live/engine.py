@@ -29,7 +29,7 @@ from livetalk.render.model.float8 import use_float8
 from livetalk.render.performer import Performer, SeededNoise
 from livetalk.render.pipeline import RANDOM_NOTE, Models
 from livetalk.render.portrait import portrait
-from livetalk.thinkers.base import Thinker
+from livetalk.thinkers.base import Manner, Thinker
 from livetalk.video.fragments import FragmentWriter
 from livetalk.video.mux import SOUND_RATE
 
@@ -105,6 +105,7 @@ class Engine:
         prompt: str | None = None,
         persona: str = "",
         voice: str | None = None,
+        manner: Manner | None = None,
         seed: int = 0,
     ) -> Session:
         """Begin a conversation.
@@ -115,6 +116,7 @@ class Engine:
             prompt: what the video shows; None for the settings'.
             persona: who the avatar is; empty for none.
             voice: a name that the thinker's speaker knows; None for its default.
+            manner: how it speaks; None for its own way.
             seed: of the noise.
 
         Raises:
@@ -153,7 +155,13 @@ class Engine:
             clock=self.clock,
         )
         session = Session(
-            shared, self.video, persona=persona, voice=voice, seed=seed, leave=partial(self._give_back, performer)
+            shared,
+            self.video,
+            persona=persona,
+            voice=voice,
+            manner=manner or Manner(),
+            seed=seed,
+            leave=partial(self._give_back, performer),
         )
         self._open.add(session)
         return session

@@ -10,7 +10,7 @@ from dataclasses import replace
 from livetalk.live.answer import Answer, AnswerContext
 from livetalk.live.memory import Memory
 from livetalk.live.turns import Outcome, TurnError, TurnRecord, UserTurn, VideoFormat
-from livetalk.thinkers.base import Question
+from livetalk.thinkers.base import Manner, Question
 
 __all__ = ["Answer", "Session"]
 
@@ -21,7 +21,7 @@ class Session:
     Args:
         context: what answers are made with.
         video: what they look like.
-        persona, voice, seed: for the thinker.
+        persona, voice, manner, seed: for the thinker.
         leave: called once, when nothing is at work any more.
     """
 
@@ -32,13 +32,14 @@ class Session:
         *,
         persona: str,
         voice: str | None,
+        manner: Manner,
         seed: int,
         leave: Callable[[Session], Awaitable[None]],
     ) -> None:
         self.id = uuid.uuid4().hex
         self.video = video
         self._context: AnswerContext | None = context
-        self._persona, self._voice, self._seed = persona, voice, seed
+        self._persona, self._voice, self._manner, self._seed = persona, voice, manner, seed
         self._leave = leave
         self._memory = Memory(context.settings.history_audio_s, context.settings.history_chars)
         self._records: list[TurnRecord] = []  # of all turns but the latest
@@ -70,6 +71,7 @@ class Session:
             audio=turn.audio,
             voice=self._voice,
             seed=self._seed + len(self._records),
+            manner=self._manner,
         )
         answer = Answer(len(self._records) + 1, turn, question, context, stage_free)
         self._latest = answer

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from livetalk.base.errors import SessionError
-from livetalk.render.config import StreamConfig
+from livetalk.render.config import SPEECH_LOOK_AHEAD, StreamConfig
 from livetalk.render.options import SpeedOptions
 
 DEFAULT_PROMPT = (
     "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that "
     "follow every word."
 )
+
+MOST_LOOK_AHEAD = 32
+"""Two seconds of speech."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class LiveSettings:
     """torch.compile; by default on a GPU."""
     float8: bool = SpeedOptions().float8
     """8-bit linear layers: faster, not the release's numbers."""
+    look_ahead: int = SPEECH_LOOK_AHEAD
+    """Video frames of speech after a block that its features are made with."""
     encoder: str = "auto"
     """Of the video, as ``livetalk.video.h264`` knows them."""
     first_piece_s: float = 30.0
@@ -61,9 +66,18 @@ class LiveSettings:
                 "nobody; both must be 1 or more."
             )
 
+        if not 0 <= self.look_ahead <= MOST_LOOK_AHEAD:
+            raise SessionError(
+                f"A look-ahead of {self.look_ahead} frames is none: it has 0 to {MOST_LOOK_AHEAD}, and each delays the "
+                "first picture by 1/16 s."
+            )
+
     def shown(self) -> dict[str, bool | int | str]:
         """What the answers depend on beside the models, for people and manifests."""
+        # Said where it is another than usual: without it, services of before are the same system.
+        ahead = {} if self.look_ahead == SPEECH_LOOK_AHEAD else {"look_ahead": self.look_ahead}
         return {
+            **ahead,
             "window": self.stream.window,
             "sink": self.stream.sink,
             "steps": self.stream.steps,

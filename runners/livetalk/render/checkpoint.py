@@ -201,6 +201,7 @@ def check_speech_encoder(
     try:
         config = SpeechConfig.from_manifest(json.loads(text))
         expected = speech_module.reference_shapes(config)
+        SpeechEncoder(speech_module.empty_model(config))  # refuses what loading would refuse, before a weight is read
     except Exception as error:  # transformers refuses a configuration with errors of many kinds
         raise CheckpointError(f"{folder / 'config.json'} does not describe a wav2vec2 model: {error}.") from error
     if (config.hidden_size, config.num_hidden_layers) != (wanted.hidden_size, wanted.num_hidden_layers):

@@ -15,6 +15,10 @@ ROPE_FRAMES = 1024  # frame positions of the published rotation table (spec 6.4)
 PositionMode = Literal["absolute", "bounded"]
 
 
+SPEECH_LOOK_AHEAD = 4
+"""Video frames of speech after a block that its features are made with: 0.25 s (docs/speech-windows.md)."""
+
+
 @dataclass(frozen=True, slots=True)
 class DiTConfig:
     """Causal diffusion transformer (spec 1.1). Defaults are LiveTalk-1.3B."""

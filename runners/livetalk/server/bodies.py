@@ -7,6 +7,7 @@ from typing import Any
 
 from livetalk.server.forms import FORM, JSON, URLENCODED
 from livetalk.server.limits import Limits
+from livetalk.server.uploads import LEAST_RATE, MOST_PITCH, MOST_RATE
 
 _PLAYED = {
     "type": "number",
@@ -26,6 +27,18 @@ def opening_body(limits: Limits) -> dict[str, Any]:
                 "prompt": _text("What the video shows.", limits.prompt_chars),
                 "persona": _text("Who the avatar is, as a system prompt.", limits.persona_chars),
                 "voice": _text("A voice that the server's thinker knows.", limits.voice_chars),
+                "pitch": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "maximum": MOST_PITCH,
+                    "description": "Of the voice: 0 is deep, 50 its own, 99 high. For speakers that follow it.",
+                },
+                "rate": {
+                    "type": "integer",
+                    "minimum": LEAST_RATE,
+                    "maximum": MOST_RATE,
+                    "description": "Words per minute. For speakers that follow it.",
+                },
                 "seed": {
                     "type": "integer",
                     "minimum": 0,

@@ -2,6 +2,11 @@
 
 uvicorn waits for ever for the head of a request and for a client that takes nothing of what it is sent, and goes on
 reading a body that was already refused. Here each of these has an end.
+
+Whoever reaches the port can open connections and say nothing. So a connection is a stranger's until a request over it
+was let in (with the token, where the server has one), and strangers have places of their own: when these are full, the
+one that has waited longest goes, of the address that holds the most. Who has the token is never locked out by those who
+have not.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -22,6 +28,7 @@ LINGER_S = 2.0
 """A client that was answered before the end of its request may go on sending for so long, or so much, that it comes to
 read the answer: closed with bytes unread, a connection would be reset, and the answer be lost on its way."""
 LINGER_BYTES = 8 * MIB
+_CROWDED_HEAD_S = 2.0  # until a request's head is there, while strangers take more than half of their places
 
 
 class Connection(H11Protocol):
@@ -29,6 +36,8 @@ class Connection(H11Protocol):
 
     limits: ClassVar[Limits]
     refused: ClassVar[staticmethod[[str], None]]
+    strangers: ClassVar[dict[Connection, str]]
+    """Oldest first, and the address that each comes from."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -37,17 +46,19 @@ class Connection(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
         self._lingering_bytes = 0
+        self._admitted = False
 
     @classmethod
     def within(cls, limits: Limits, refused: Callable[[str], None]) -> type[Connection]:
         """The class for a server with these limits; ``refused`` is told the code of each refusal that no application
         sees."""
-        return type(cls.__name__, (cls,), {"limits": limits, "refused": staticmethod(refused)})
+        return type(cls.__name__, (cls,), {"limits": limits, "refused": staticmethod(refused), "strangers": {}})
 
-    @property
-    def crowded(self) -> bool:
-        """Whether more connections are open than the server wants to serve."""
-        return len(self.connections) > self.limits.connections
+    def admit(self) -> bool:
+        """A request was let in, so that the connection is no stranger's any more; whether there is a place for it."""
+        self.strangers.pop(self, None)
+        self._admitted = True
+        return sum(connection._admitted for connection in self.connections) <= self.limits.connections
 
     def abort(self) -> None:
         """End the connection at once; what was not yet sent is lost."""
@@ -58,14 +69,15 @@ class Connection(H11Protocol):
         own: socket.socket | None = transport.get_extra_info("socket")
         if own is not None:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.limits.send_buffer_bytes)
-        if len(self.connections) > 2 * self.limits.connections:
-            # So many that even a refusal for each would be work for whoever floods the server.
-            self.abort()
-        else:
-            self._watch_head()
+        peer = transport.get_extra_info("peername")
+        self.strangers[self] = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._watch_head()
+        if len(self.strangers) > self.limits.strangers:
+            self._displace().abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.strangers.pop(self, None)
         for timer in (self._head_timer, self._linger_timer):
             if timer is not None:
                 timer.cancel()
@@ -95,6 +107,19 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse("malformed", f"{msg} Send HTTP/1.1.")
 
+    def _displace(self) -> Connection:
+        """The stranger that goes first: of the address that holds the most, the one that has waited longest; those that
+        are being answered only where there is no other."""
+        held = Counter(self.strangers.values())
+        most = max(held.values())
+        crowd = [connection for connection, address in self.strangers.items() if held[address] == most]
+        return next((connection for connection in crowd if connection._idle), crowd[0])
+
+    @property
+    def _idle(self) -> bool:
+        """No request over it is being answered."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
     def _watch_head(self) -> None:
         """While a request's head is awaited a timer runs, which further bytes of it do not put back. After a response
         it starts with the first of them: until then the connection is merely kept."""
@@ -104,7 +129,9 @@ class Connection(H11Protocol):
             self._head_timer.cancel()
             self._head_timer = None
         elif waiting and self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.limits.head_s, self._end_head)
+            crowded = len(self.strangers) > self.limits.strangers / 2
+            seconds = min(self.limits.head_s, _CROWDED_HEAD_S) if crowded else self.limits.head_s
+            self._head_timer = self.loop.call_later(seconds, self._end_head)
 
     def _end_head(self) -> None:
         self._head_timer = None

@@ -15,6 +15,7 @@ from livetalk.live.session import Session
 from livetalk.live.turns import CapacityError
 from livetalk.server.limits import Limits
 from livetalk.server.problems import ProblemError
+from livetalk.thinkers.base import Manner
 
 _REMEMBERED = 10_000  # names of expired conversations
 _MAX_USES = 8  # requests at once about one conversation: each may hold an upload in memory
@@ -119,7 +120,15 @@ class Conversations:
         self._reserved -= 1
 
     async def open(
-        self, place: Place, *, image: Tensor | None, prompt: str | None, persona: str, voice: str | None, seed: int
+        self,
+        place: Place,
+        *,
+        image: Tensor | None,
+        prompt: str | None,
+        persona: str,
+        voice: str | None,
+        manner: Manner,
+        seed: int,
     ) -> OpenConversation:
         """
         Raises:
@@ -128,7 +137,9 @@ class Conversations:
         """
         place.free()  # the engine counts it from here on
         try:
-            session = await self._engine.open(image=image, prompt=prompt, persona=persona, voice=voice, seed=seed)
+            session = await self._engine.open(
+                image=image, prompt=prompt, persona=persona, voice=voice, manner=manner, seed=seed
+            )
         except CapacityError:
             raise self._full() from None
         conversation = self._open[session.id] = OpenConversation(session, self._clock)

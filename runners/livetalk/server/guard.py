@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import logging
 import re
 import time
@@ -15,6 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from livetalk.base.addresses import is_loopback
 from livetalk.server.problems import ProblemError, response
 
 access_log = logging.getLogger("livetalk.access")
@@ -109,11 +109,6 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ProblemError | None:
         headers = Headers(scope=scope)
-        connection = scope.get("state", {}).get("connection")
-        if connection is not None and connection.crowded:
-            return ProblemError(
-                "busy", "Too many connections are open. Close some, or try again later.", retry_after_s=5
-            )
         host = headers.get("host", "")
         if self._hosts and host_name(host) not in self._hosts:
             return ProblemError(
@@ -123,18 +118,32 @@ class Guard:
             )
         if scope["method"] != "GET" and not _same_origin(headers, host):
             return ProblemError("cross_origin", "Pages of other sites may not use this server. Use its own page.")
-        return self._token_problem(scope["path"], headers.get("authorization"))
+        path, authorization = scope["path"], headers.get("authorization")
+        problem = self._token_problem(path, authorization)
+        if problem is not None:
+            return problem
+        # What is open to everybody makes nobody known.
+        known = self._digest is None or not _is_open(path) or self._has_token(authorization)
+        connection = scope.get("state", {}).get("connection")
+        if connection is not None and known and not connection.admit():
+            return ProblemError(
+                "busy", "Too many connections are open. Close some, or try again later.", retry_after_s=5
+            )
+        return None
 
     def _token_problem(self, path: str, authorization: str | None) -> ProblemError | None:
-        if self._digest is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
+        if self._digest is None or _is_open(path):
             return None
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        if not _bearer(authorization):
             return ProblemError("token_required", "Send this server's token as `Authorization: Bearer <token>`.")
-        # Digests are equally long, so that the comparison tells nothing, not even the token's length.
-        if not hmac.compare_digest(_digest(token.strip().encode("latin-1")), self._digest):
+        if not self._has_token(authorization):
             return ProblemError("token_refused", "This is not the server's token. Ask whoever runs the server for it.")
         return None
+
+    def _has_token(self, authorization: str | None) -> bool:
+        # Digests are equally long, so that the comparison tells nothing, not even the token's length.
+        token = _bearer(authorization).encode("latin-1")
+        return self._digest is not None and hmac.compare_digest(_digest(token), self._digest)
 
 
 def allowed_hosts(bound: str, extra: Iterable[str] = ()) -> frozenset[str]:
@@ -143,16 +152,6 @@ def allowed_hosts(bound: str, extra: Iterable[str] = ()) -> frozenset[str]:
     if not is_loopback(bound):
         return frozenset(map(str.lower, extra))
     return frozenset(map(str.lower, ("localhost", "127.0.0.1", "::1", bound, *extra)))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can reach a server bound to ``host``."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def host_name(header: str) -> str:
@@ -171,6 +170,16 @@ def _same_origin(headers: Headers, host: str) -> bool:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is None or origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+
+
+def _bearer(authorization: str | None) -> str:
+    """The token that a request carries; empty if it carries none."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _digest(token: bytes) -> bytes:

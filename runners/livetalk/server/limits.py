@@ -41,6 +41,9 @@ class Limits:
     age_s: float = 4 * 3600.0
     """How old a conversation becomes; it is closed at the end of its turn."""
     connections: int = 64
+    """Over which requests were let in."""
+    strangers: int = 256
+    """Further connections, over which none was: the oldest makes way when they are more."""
     send_buffer_bytes: int = 256 * 1024
     """The system's own, per connection: what lies there was not yet taken."""
 

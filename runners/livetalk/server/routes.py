@@ -124,6 +124,7 @@ async def open_conversation(request: Request, service: ServiceOf) -> Conversatio
                 prompt=opening.prompt,
                 persona=opening.persona,
                 voice=opening.voice,
+                manner=opening.manner,
                 seed=opening.seed,
             )
         except ImageError as error:

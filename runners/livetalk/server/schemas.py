@@ -34,6 +34,9 @@ class Health(_Model):
     weights: str | None = Field(description="Where the weights are from; null while loading.")
     random_weights: bool | None = Field(description="True where the pictures mean nothing; null while loading.")
     thinker: str = Field(description="Who thinks and speaks.")
+    voice_fields: list[str] = Field(
+        description="Which of the fields `pitch` and `rate` of a conversation the thinker's speaker follows."
+    )
     device: str = Field(description="Where the pictures are computed.")
     settings: dict[str, bool | int | str] = Field(
         description="What else the answers depend on; services that differ here are not the same system."

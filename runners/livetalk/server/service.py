@@ -129,6 +129,7 @@ class Service:
             weights=models.weights if models is not None else None,
             random_weights=models.random if models is not None else None,
             thinker=self._thinker.name,
+            voice_fields=list(self._thinker.manners),
             device=settings.device,
             settings=settings.live.shown(),
             sessions=engine.sessions if engine is not None else 0,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from livetalk.base.addresses import is_loopback
 from livetalk.base.errors import LiveTalkError
-from livetalk.server.guard import is_loopback
 
 VARIABLE = "LIVETALK_TOKEN"
 _SHORTEST = 16

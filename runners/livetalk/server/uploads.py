@@ -20,11 +20,14 @@ from livetalk.server.forms import Rule, content_type, in_words, read_fields, rea
 from livetalk.server.limits import Limits
 from livetalk.server.problems import ProblemError
 from livetalk.sound.files import Samples
+from livetalk.thinkers.base import Manner
 
 _L16_RATES = range(8_000, 96_001)
 _L16_CHANNELS = range(1, 9)
 _MAX_SEED = 2**63 - 1
 _MAX_PLAYED_S = 86_400.0
+MOST_PITCH = 99
+LEAST_RATE, MOST_RATE = 80, 450
 _NUMBER_CHARS = 32
 
 
@@ -36,6 +39,7 @@ class Opening:
     prompt: str | None
     persona: str
     voice: str | None
+    manner: Manner
     seed: int
 
 
@@ -62,16 +66,22 @@ async def read_opening(request: Request, limits: Limits) -> Opening:
             "prompt": Rule("text", limits.prompt_chars),
             "persona": Rule("text", limits.persona_chars),
             "voice": Rule("text", limits.voice_chars),
+            "pitch": Rule("text", _NUMBER_CHARS),
+            "rate": Rule("text", _NUMBER_CHARS),
             "seed": Rule("text", _NUMBER_CHARS),
         },
         limits,
     )
-    seed = fields.text("seed")
+    seed, pitch, rate = (fields.text(name) for name in ("seed", "pitch", "rate"))
     return Opening(
         image=fields.file("image"),
         prompt=fields.text("prompt"),
         persona=fields.text("persona") or "",
         voice=_voice(fields.text("voice")),
+        manner=Manner(
+            None if pitch is None else _whole_number("pitch", pitch, MOST_PITCH),
+            None if rate is None else _whole_number("rate", rate, MOST_RATE, least=LEAST_RATE),
+        ),
         seed=0 if seed is None else _whole_number("seed", seed, _MAX_SEED),
     )
 
@@ -165,9 +175,9 @@ def _voice(name: str | None) -> str | None:
     return name
 
 
-def _whole_number(name: str, text: str, most: int) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > most:
-        raise ProblemError("bad_field", f"The field `{name}` must be a whole number from 0 to {most}.")
+def _whole_number(name: str, text: str, most: int, least: int = 0) -> int:
+    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
+        raise ProblemError("bad_field", f"The field `{name}` must be a whole number from {least} to {most}.")
     return int(text)
 
 

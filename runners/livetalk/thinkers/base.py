@@ -47,6 +47,16 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How a voice speaks, where whoever opened the conversation says so; a speaker follows as far as it can."""
+
+    pitch: int | None = None
+    """0 (deep) to 99 (high); 50 is the voice's own."""
+    rate: int | None = None
+    """Words per minute."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A turn of the user, with all a thinker may know."""
 
@@ -61,6 +71,7 @@ class Question:
     voice: str | None = None
     """A name the thinker's speaker knows; None for its default."""
     seed: int | None = None
+    manner: Manner = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,9 @@ class Thinker(ABC):
 
     name: str = ""
     """Kind and model, for people and for manifests; never an address with a key in it."""
+
+    manners: tuple[str, ...] = ()
+    """Which fields of `Manner` its speaker follows."""
 
     async def start(self) -> None:
         """Load or reach the model.

@@ -6,20 +6,22 @@ import asyncio
 import contextlib
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
 from livetalk.base.rates import AUDIO_RATE
 from livetalk.thinkers.asking import until_it_fits
 from livetalk.thinkers.base import Delta, HeardDelta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.foreign import WholeCharacters, mended
 from livetalk.thinkers.messages import UNKNOWN_WORDS, chat_messages
 from livetalk.thinkers.sentences import Splitter, speakable
-from livetalk.thinkers.service import SILENCE_S, ServiceClient, WholeCharacters, mended, read_json
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, read_json
 from livetalk.thinkers.sound import to_wav
 from livetalk.thinkers.speech_endpoint import SpeechEndpoint
+from livetalk.thinkers.thoughts import Thinking, ThoughtAloudError, Thoughts, thinks_by_name
 
 CHAT_KEY_VARIABLE = "LIVETALK_THINKER_KEY"
 SPEECH_KEY_VARIABLE = "LIVETALK_SPEECH_KEY"
@@ -34,6 +36,12 @@ _LONGEST_TRANSCRIPT = 1_048_576
 _TRANSCRIPTS_KEPT = 512
 # Sentences spoken at once: one that is heard, and the next.
 _AHEAD = 2
+_FIRST_WORDS_S = 0.2
+_APART = ("reasoning_content", "reasoning")
+_ALOUD = (
+    "spoke its thoughts: what came before `</think>` was told as its answer. From now on its answers wait for the end "
+    "of their thoughts; tell the thinker so from the start (--set thinker.thinking=inline)."
+)
 
 
 class ChatThinker(Thinker):
@@ -49,6 +57,8 @@ class ChatThinker(Thinker):
         speech_model: its model; None if it serves one.
         transcribe_url: root of a transcription service's API.
         voice: the speaker for questions that name none.
+        thinking: where the model's thoughts are, which are never spoken: `inline` in front of the answer, which then
+            waits for their end; `separate` in fields of their own, or nowhere; `auto` finds it out.
         silence_s: seconds that a service may send nothing.
 
     Raises:
@@ -64,6 +74,7 @@ class ChatThinker(Thinker):
         speech_model: str | None = None,
         transcribe_url: str | None = None,
         voice: str | None = None,
+        thinking: Thinking = "auto",
         silence_s: float = SILENCE_S,
     ) -> None:
         self.name = f"chat {model}" if model else "chat"
@@ -82,6 +93,9 @@ class ChatThinker(Thinker):
         self._model = self._ears_model = ""
         self._mouth: SpeechEndpoint | None = None
         self._voice = voice
+        if thinking not in get_args(Thinking):
+            raise ThinkerError("failed", f"thinking is {', '.join(get_args(Thinking))}, not {str(thinking)[:80]!r}.")
+        self._thinking: Thinking = thinking
         self._transcripts: OrderedDict[bytes, str] = OrderedDict()
         # Whether the model was once found unable to hear: its users' sounds then stay out of the history.
         self._deaf = False
@@ -90,6 +104,8 @@ class ChatThinker(Thinker):
         for service in self._services():
             await service.open()
         self._model = await self._chat.choose_model(self._wanted, "--set thinker.model=NAME")
+        if self._thinking == "auto" and (thinks_by_name(self._model) or await self._chat.opens_a_thought(self._model)):
+            self._thinking = "inline"
         speech_model = await self._speech.choose_model(self._wanted_speech, "--set thinker.speech_model=NAME")
         self._mouth = SpeechEndpoint(self._speech, speech_model)
         if self._ears is not None:
@@ -150,36 +166,59 @@ class ChatThinker(Thinker):
                 yield text
 
     async def _texts(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-        characters, thoughts = WholeCharacters(), _Thoughts()
-        length, finished = 0, False
-        async for event in events:
-            if event == "[DONE]":
-                finished = True
-                break
-            text, finish = self._chunk(event)
-            self._chat.check_finish(finish)
-            finished = finished or finish is not None
-            text = thoughts.without(characters.feed(text))[: MAX_ANSWER_CHARACTERS - length]
-            length += len(text)
-            if text:
-                yield text
-            if length >= MAX_ANSWER_CHARACTERS:
-                return
-        if not finished:
-            raise self._chat.broken("its stream ended before the answer did")
-        if rest := thoughts.rest():
-            length += len(rest)
-            yield rest
+        length = 0
+        async with contextlib.aclosing(self._parts(events)) as parts:
+            async for text in parts:
+                text = text[: MAX_ANSWER_CHARACTERS - length]
+                length += len(text)
+                if text:
+                    yield text
+                if length >= MAX_ANSWER_CHARACTERS:
+                    return
         if not length:
             raise self._chat.broken("the answer has no text")
 
-    def _chunk(self, event: str) -> tuple[str, object]:
-        """A chunk's text, and why the answer ends with it if it does."""
+    async def _parts(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        """The answer's text without its thoughts, as soon as it is known to be none."""
+        thinking, finished = self._thinking, False
+        characters, thoughts = WholeCharacters(), Thoughts(hold=thinking != "separate")
+        # Nobody knows yet whether a model thinks that has not answered before: its first words wait for a moment.
+        until = None if thinking == "inline" else asyncio.get_running_loop().time() + _FIRST_WORDS_S
+        async with contextlib.aclosing(_timed(events, lambda: until if thoughts.holding else None)) as timed:
+            async for event in timed:
+                if event is None:
+                    for piece in thoughts.release():
+                        yield piece
+                    continue
+                if event == "[DONE]":
+                    finished = True
+                    break
+                text, finish, apart = self._chunk(event)
+                self._chat.check_finish(finish)
+                finished = finished or finish is not None
+                if apart:
+                    for piece in thoughts.release():
+                        yield piece
+                try:
+                    yield thoughts.without(characters.feed(text))
+                except ThoughtAloudError:
+                    self._thinking = "inline"
+                    raise ThinkerError("broken", f"{self._chat.named} {_ALOUD}") from None
+        if not finished:
+            raise self._chat.broken("its stream ended before the answer did")
+        if thinking == "auto":
+            self._thinking = "inline" if thoughts.found else "separate"
+        for piece in thoughts.rest():
+            yield piece
+
+    def _chunk(self, event: str) -> tuple[str, object, bool]:
+        """A chunk's text, why the answer ends with it if it does, and whether it holds thoughts in a field of their
+        own."""
         chunk = read_json(event)
         self._chat.check_chunk(chunk)
         choices = chunk.get("choices")
         if not choices:
-            return "", None
+            return "", None, False
         choice = choices[0] if isinstance(choices, list) else None
         delta = (choice.get("delta") or {}) if isinstance(choice, dict) else None
         if not isinstance(choice, dict) or not isinstance(delta, dict):
@@ -187,7 +226,7 @@ class ChatThinker(Thinker):
         text = delta.get("content") or delta.get("refusal") or ""
         if not isinstance(text, str):
             raise self._chat.broken("a chunk of its stream holds something other than text")
-        return text, choice.get("finish_reason")
+        return text, choice.get("finish_reason"), any(delta.get(name) for name in _APART)
 
     async def in_words(self, question: Question) -> Question:
         """The question without the sound whose words are known or can be had."""
@@ -336,34 +375,35 @@ class _Telling:
             await self._out.put(SpeechDelta(np.zeros(0, np.float32), self._rate, sentence.end))
 
 
-class _Thoughts:
-    """Takes out the reasoning that some services leave in front of an answer, between ``<think>`` and ``</think>``."""
-
-    _OPEN, _CLOSE = "<think>", "</think>"
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._inside = False
-        self._over = False
-
-    def without(self, text: str) -> str:
-        """What of the next piece belongs to the answer; its very first white space does not."""
-        if self._over:
-            return text
-        self._held = (self._held + text).lstrip()
-        if not self._inside and self._held.startswith(self._OPEN):
-            self._inside = True
-        if self._inside:
-            _, closed, after = self._held.partition(self._CLOSE)
-            self._held = after if closed else self._held[-len(self._CLOSE) :]
-            self._inside = not closed
-            return self.without("") if closed else ""
-        if self._OPEN.startswith(self._held):
-            return ""
-        self._over = True
-        return self.rest()
-
-    def rest(self) -> str:
-        """What was held back because it might have been the beginning of a thought."""
-        held, self._held = self._held, ""
-        return "" if self._inside else held
+async def _timed(
+    events: AsyncGenerator[str, None], until: Callable[[], float | None]
+) -> AsyncGenerator[str | None, None]:
+    """The events, and None when the time that `until` tells has come before the next one."""
+    next_one: asyncio.Future[str] | None = None
+    try:
+        while True:
+            limit = until()
+            if next_one is None and limit is None:
+                async for event in events:
+                    yield event
+                    if until() is not None:
+                        break
+                else:
+                    return
+                continue
+            next_one = next_one or asyncio.ensure_future(anext(events))
+            wait = None if limit is None else max(0.0, limit - asyncio.get_running_loop().time())
+            await asyncio.wait({next_one}, timeout=wait)
+            if not next_one.done():
+                yield None
+                continue
+            came, next_one = next_one, None
+            try:
+                event = came.result()
+            except StopAsyncIteration:
+                return
+            yield event
+    finally:
+        if next_one is not None:
+            next_one.cancel()
+            await asyncio.gather(next_one, return_exceptions=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from livetalk.base.rates import AUDIO_RATE
 from livetalk.thinkers.base import Question, Samples, ThinkerError
-from livetalk.thinkers.service import mended
+from livetalk.thinkers.foreign import mended
 from livetalk.thinkers.sound import to_wav
 
 SPEAKING = (

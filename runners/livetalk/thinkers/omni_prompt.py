@@ -17,8 +17,8 @@ import numpy as np
 from torch import Tensor
 
 from livetalk.thinkers.base import Message, Question, Samples, ThinkerError
+from livetalk.thinkers.foreign import mended
 from livetalk.thinkers.messages import system_prompt
-from livetalk.thinkers.service import mended
 
 RATE = 16_000
 _SHORTEST_SOUND = RATE // 10

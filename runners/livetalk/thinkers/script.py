@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from livetalk.thinkers import espeak
@@ -50,11 +51,15 @@ class ScriptedThinker(Thinker):
         self._answers = tuple(answers) if script is None else read_script(script)
         self._voice = espeak.Voice.parse(voice) if voice else espeak.Voice()
 
+    manners = ("pitch", "rate")
+
     def check_voice(self, voice: str) -> None:
         espeak.Voice.parse(voice)
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         voice = espeak.Voice.parse(question.voice) if question.voice else self._voice
+        told = {"pitch": question.manner.pitch, "rate": question.manner.rate}
+        voice = replace(voice, **{name: value for name, value in told.items() if value is not None})
         turn = sum(message.role == "user" for message in question.history)
         text = self._answers[turn % len(self._answers)] if self._answers else _pattern(question, turn)
         place = 0

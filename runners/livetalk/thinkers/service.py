@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from livetalk.base.addresses import is_loopback
 from livetalk.thinkers.base import ThinkerError
+from livetalk.thinkers.foreign import retry_after, served_models, shown, trouble
 from livetalk.thinkers.sse import EventReader
 
 SILENCE_S = 120.0
@@ -25,14 +25,12 @@ _CONNECT_S = 10.0
 _KEEP_ALIVE_S = 4.0
 _LONGEST_REFUSAL = 65_536
 _LONGEST_LIST = 4_194_304
-_EXCERPT = 300
 # As vLLM, OpenAI, llama.cpp and others put it.
 _TOO_LONG = re.compile(
     r"context[ _](?:length|size|window)|maximum (?:model|context|input|prompt|sequence)"
     r"|(?:prompt|input|request) is too long|too many (?:input )?tokens",
     re.I,
 )
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class TooLongError(ThinkerError):
@@ -83,7 +81,7 @@ class ServiceClient:
             )
         self._silence_s = silence_s
         # A proxy from the environment has no way to this machine's own services.
-        self._through_proxy = parts.hostname not in _LOOPBACK
+        self._through_proxy = not is_loopback(parts.hostname or "")
         self._client: httpx.AsyncClient | None = None
 
     async def open(self) -> None:
@@ -188,11 +186,29 @@ class ServiceClient:
                 return None
             if response.status_code != 200:
                 raise await self._refusal(response)
-            listed = read_json(await self.body(response, _LONGEST_LIST)).get("data")
-        if not isinstance(listed, list):
-            return None
-        names = (entry.get("id") for entry in listed if isinstance(entry, dict))
-        return tuple(shown(name) for name in names if isinstance(name, str)) or None
+            try:
+                listed = json.loads(await self.body(response, _LONGEST_LIST))
+            except (ValueError, RecursionError):
+                return None
+        names = served_models(listed)
+        return None if names is None else tuple(map(shown, names))
+
+    async def opens_a_thought(self, model: str) -> bool:
+        """Whether the model's template opens a thought that the answers then only close; as far as the service shows
+        what it makes of a conversation (vLLM does)."""
+        request = {
+            "model": model,
+            "messages": [{"role": "user", "content": "Hello."}],
+            "add_generation_prompt": True,
+            "return_token_strs": True,
+        }
+        with contextlib.suppress(ThinkerError):
+            async with self._sent("POST", "/tokenize", json=request) as response:
+                if response.status_code == 200:
+                    told = read_json(await self.body(response, _LONGEST_LIST)).get("token_strs")
+                    pieces = [piece for piece in told if isinstance(piece, str)] if isinstance(told, list) else []
+                    return "".join(pieces[-4:]).strip(" \n\u0120\u010a").endswith("<think>")
+        return False
 
     def broken(self, why: str) -> ThinkerError:
         return ThinkerError("broken", f"{self.named} gave no answer that can be used: {why}.")
@@ -248,7 +264,7 @@ class ServiceClient:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ThinkerError(
-                "unreachable", f"{self.named} can't be reached ({type(error).__name__}). Is it running?"
+                "unreachable", f"{self.named} can't be reached ({trouble(error)}). Is it running?"
             ) from None
         except httpx.PoolTimeout:
             raise ThinkerError("overloaded", f"{self.named} is busy with too many requests from here.") from None
@@ -258,7 +274,7 @@ class ServiceClient:
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ThinkerError(
-                "broken", f"The connection broke off ({type(error).__name__}). {self.named} may have died: see its log."
+                "broken", f"The connection broke off ({trouble(error)}). {self.named} may have died: see its log."
             ) from None
 
     async def _refusal(self, response: httpx.Response) -> ThinkerError:
@@ -326,44 +342,6 @@ def read_json(data: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ThinkerError("broken", "The service sent something that is not the JSON it should be; see its own log.")
     return value
-
-
-class WholeCharacters:
-    """Text whose characters may be cut in two between its pieces, as JSON escapes allow (``\\ud83d``, ``\\ude00``)."""
-
-    def __init__(self) -> None:
-        self._half = ""
-
-    def feed(self, text: str) -> str:
-        """The characters that are complete with this piece; halves that have no other become U+FFFD."""
-        text = self._half + text
-        self._half = text[-1] if text and "\ud800" <= text[-1] <= "\udbff" else ""
-        return mended(text.removesuffix(self._half))
-
-
-def mended(text: str) -> str:
-    """A text that can be encoded: halves of characters joined, or replaced by U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def shown(text: str) -> str:
-    """Foreign text on one line of bounded length, without anything that steers a terminal."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * _EXCERPT]).split())
-    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
-
-
-def retry_after(value: str | None, now: dt.datetime | None = None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks to wait (RFC 9110, section 10.2.3); None if absent or unreadable."""
-    if not value:
-        return None
-    if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", value.strip(), re.ASCII):
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    when = when if when.tzinfo else when.replace(tzinfo=dt.UTC)
-    return max(0.0, (when - (now or dt.datetime.now(dt.UTC))).total_seconds())
 
 
 def _is_content_filter(answer: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import wave
 from typing import Any
 
@@ -12,6 +13,11 @@ import numpy.typing as npt
 from livetalk.sound.wav import WAV_MARKS, WavError, WavReader, is_wav
 from livetalk.thinkers.base import Samples, ThinkerError
 
+RAW_KINDS = ("<i2", ">i2", "<f4", ">f4")
+"""16-bit samples and 32-bit floats, low byte first or high."""
+_SHORTEST = 4  # bytes: less, and not whole, is no sound at all
+_log = logging.getLogger("livetalk.thinkers")
+
 
 class SoundReader:
     """Takes the bytes of one piece of sound as they come and gives its samples.
@@ -19,11 +25,14 @@ class SoundReader:
     Args:
         rate: samples per second of raw PCM; a WAV file's header says its own.
         channels: of raw PCM.
+        kind: of its samples, one of `RAW_KINDS`.
     """
 
-    def __init__(self, rate: int = 24_000, channels: int = 1) -> None:
+    def __init__(self, rate: int = 24_000, channels: int = 1, kind: str = "<i2") -> None:
         self.rate = _checked_rate(rate)
         self._channels = _checked_channels(channels)
+        self._dtype = np.dtype(kind)
+        self._seen = 0
         self._rest = b""
         self._begun = False
         self._wav: WavReader | None = None
@@ -40,6 +49,7 @@ class SoundReader:
         """
         if self._wav is not None:
             return self._of_file(self._wav, data)
+        self._seen += len(data)
         data, self._rest = self._rest + data, b""
         if not self._begun:
             if data[:4] in (b"OggS", b"fLaC") or data[:3] == b"ID3":
@@ -52,9 +62,10 @@ class SoundReader:
             if is_wav(data):
                 self._wav = WavReader()
                 return self._of_file(self._wav, data)
-        whole = len(data) - len(data) % (2 * self._channels)
+        whole = len(data) - len(data) % (self._dtype.itemsize * self._channels)
         self._rest = data[whole:]
-        return _mono((np.frombuffer(data[:whole], "<i2") / 32768).reshape(-1, self._channels))
+        samples = np.frombuffer(data[:whole], self._dtype).astype(np.float32)
+        return _mono((samples / 32768 if self._dtype.kind == "i" else samples).reshape(-1, self._channels))
 
     @property
     def complete(self) -> bool:
@@ -68,10 +79,15 @@ class SoundReader:
             The last samples, where a file's header left open until now whether any follow it.
 
         Raises:
-            ThinkerError: ``broken``; the sound is cut off: in a header, in a sample, or before the length it announced.
+            ThinkerError: `broken`; the sound is cut off in a header, or before the length it announced.
         """
-        if self._rest:
+        if self._rest and (not self._begun or self._seen < _SHORTEST):
             raise _broken("it ends before it is complete")
+        if self._rest:
+            _log.warning(
+                "A service's sound ends in the middle of a sample; its last %d byte(s) are left out.", len(self._rest)
+            )
+            self._rest = b""
         if self._wav is None:
             return np.zeros(0, np.float32)
         try:
@@ -115,6 +131,10 @@ def _checked_channels(channels: int) -> int:
     if not 1 <= channels <= 8:
         raise _broken(f"it claims {channels} channels")
     return channels
+
+
+def _drop(count: int) -> None:
+    _log.warning("A service's sound ends in the middle of a sample; its last %d byte(s) are left out.", count)
 
 
 def _broken(why: str) -> ThinkerError:

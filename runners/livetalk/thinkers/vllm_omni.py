@@ -7,16 +7,15 @@ into ``delta.audio.data`` and its words into ``delta.audio.transcript``, as Open
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from livetalk.thinkers.asking import until_it_fits
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.foreign import WholeCharacters, decoded
 from livetalk.thinkers.messages import chat_messages
-from livetalk.thinkers.service import SILENCE_S, ServiceClient, WholeCharacters, read_json
+from livetalk.thinkers.service import SILENCE_S, ServiceClient, read_json
 from livetalk.thinkers.sound import SoundReader
 
 KEY_VARIABLE = "LIVETALK_THINKER_KEY"
@@ -95,7 +94,10 @@ class VllmOmniThinker(Thinker):
                         return
                     for delta in reader.read(event):
                         yield delta
-        raise self._service.broken("its stream ended before the answer did")
+        if not reader.ended:
+            raise self._service.broken("its stream ended before the answer did")
+        # Some versions and proxies leave the last mark out; the answer has said why it ends.
+        reader.finish()
 
 
 class _Answer:
@@ -106,6 +108,8 @@ class _Answer:
         self._characters = WholeCharacters()
         self._sound: SoundReader | None = None
         self._rate: int | None = None
+        self.ended = False
+        """Whether the latest chunk has said why the answer ends."""
 
     def read(self, event: str) -> list[Delta]:
         """What a chunk adds to the answer."""
@@ -119,6 +123,7 @@ class _Answer:
         if not isinstance(choice, dict) or not isinstance(delta, dict):
             raise self._service.broken("a chunk of its stream is not one of a chat completion")
         self._service.check_finish(choice.get("finish_reason"))
+        self.ended = choice.get("finish_reason") is not None
         modality = chunk.get("modality") or "text"
         content, sound = delta.get("content"), delta.get("audio")
         if modality == "audio":
@@ -142,11 +147,11 @@ class _Answer:
         if encoded is None or encoded == "":
             return []
         try:
-            data = base64.b64decode(encoded if isinstance(encoded, str) else "?", validate=True)
-        except (binascii.Error, ValueError):
+            data = decoded(encoded if isinstance(encoded, str) else "?")
+        except ValueError:
             raise self._service.broken("a piece of its sound is not base64") from None
         described = metadata if isinstance(metadata, dict) else {}
-        if described.get("format", "pcm") not in ("pcm", "wav"):
+        if described.get("format", "pcm") not in ("pcm", "pcm16", "s16le", "pcm_s16le", "wav"):
             raise self._service.broken("its sound has another format than the PCM it was asked for")
         # Each piece is a file of its own, or goes on with the sound before it: raw, or a file that is not over.
         if data[:4] == b"RIFF" or self._sound is None or self._sound.complete:

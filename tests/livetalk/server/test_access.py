@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 from live_kit import LiveServer, until
-from livetalk.server.guard import allowed_hosts, host_name, is_loopback
+from livetalk.base.addresses import is_loopback
+from livetalk.server.guard import allowed_hosts, host_name
 from livetalk.server.token import TokenError, find_token
 
 TOKEN = "correct-horse-battery-staple"

@@ -171,6 +171,70 @@ async def test_thoughts_are_neither_told_nor_spoken() -> None:
     assert (answer.text, answer.code) == ("", "broken")
 
 
+async def test_a_thought_of_which_only_the_end_is_marked_is_neither_told_nor_spoken() -> None:
+    whole = "The user greets me. I should be brief.\n</think>\n\nHello there."
+    for size in (1, 7, 100):
+        async with saying(*(whole[start : start + size] for start in range(0, len(whole), size))) as stub:
+            answer = await ask(stub)
+        assert (answer.text, answer.error) == ("Hello there.", None)
+        assert [request["input"] for request in stub.sentences] == ["Hello there."]
+
+
+async def test_a_model_that_thought_once_is_waited_for_from_then_on() -> None:
+    gate = asyncio.Event()
+    texts = ("I should greet. ", "And be brief.</think>Hi.")
+    late = Words(text=texts, gates={1: gate})
+    stub = ChatStub(lambda request, number: late if number else Words(text=texts))
+    async with stub, started(ChatThinker(stub.url)) as thinker:
+        assert (await told(thinker, asked())).text == "Hi."
+        second = asyncio.create_task(told(thinker, asked()))
+        await stub.asked("/v1/chat/completions", 2)
+        gate.set()
+        assert (await second).text == "Hi."
+
+
+async def test_a_thought_that_was_told_before_its_end_ends_the_answer_and_is_learnt_from() -> None:
+    gate = asyncio.Event()
+    stub = saying("I should greet. A", "nd be brief.</think>Hi.", gates={1: gate})
+    async with stub, started(ChatThinker(stub.url)) as thinker:
+        answer = thinker.answer(asked())
+        await until_sound(answer)
+        gate.set()
+        with pytest.raises(ThinkerError, match=r"thinker\.thinking=inline") as caught:
+            async for _ in answer:
+                pass
+        assert caught.value.code == "broken"
+        assert (await told(thinker, asked())).text == "Hi."
+
+
+async def test_a_service_that_separates_thoughts_holds_nothing_back() -> None:
+    gate = asyncio.Event()
+    apart = b'data: {"choices": [{"index": 0, "delta": {"reasoning_content": "Hmm."}}]}\n\n'
+    for options, extra in (({"thinking": "separate"}, {}), ({}, {0: apart})):
+        stub = saying("One is here. T", "wo is there.", gates={1: gate}, extra=extra)
+        async with stub, started(ChatThinker(stub.url, **options)) as thinker:  # type: ignore[arg-type]
+            answer = thinker.answer(asked())
+            assert await anext(answer) == TextDelta("One is here. T")
+            await answer.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("model", ["deepseek-ai/DeepSeek-R1", "Qwen/QwQ-32B", "Qwen3-30B-A3B-Thinking-2507"])
+async def test_a_model_that_always_thinks_is_known_by_its_name(model: str) -> None:
+    gate = asyncio.Event()
+    words = Words(text=("I should greet. ", "And be brief.</think>Hi."), gates={1: gate})
+    stub = ChatStub(lambda request, number: words, models=(model,))
+    async with stub, started(ChatThinker(stub.url)) as thinker:
+        answer = asyncio.create_task(told(thinker, asked()))
+        await stub.asked("/v1/chat/completions")
+        gate.set()
+        assert (await answer).text == "Hi."
+
+
+async def test_where_thoughts_are_is_one_of_three() -> None:
+    with pytest.raises(ThinkerError, match="auto, inline, separate"):
+        ChatThinker("http://127.0.0.1:9", thinking="loud")  # type: ignore[arg-type]
+
+
 async def test_reasoning_in_fields_of_its_own_is_passed_over() -> None:
     chunk = {"choices": [{"index": 0, "delta": {"content": None, "reasoning_content": "Hmm."}}]}
     refusal = {"choices": [{"index": 0, "delta": {"refusal": "I will not."}}]}
@@ -387,6 +451,40 @@ async def test_when_a_sentence_cannot_be_spoken_the_ones_before_it_are() -> None
 
 
 WAV = to_wav(np.full(2_400, 0.25, np.float32), 16_000)
+BIG_ENDIAN = np.frombuffer(WAV[44:], "<i2").astype(">i2").tobytes()
+
+
+async def test_half_a_sample_at_the_end_of_a_sentence_is_left_out_and_the_next_is_spoken(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sound = Sound(pieces=[pcm(0.1, 0.1), b"\1"])
+    async with ChatStub(lambda request, number: TWO, lambda request, number: sound) as stub:
+        answer = await ask(stub)
+    assert answer.error is None and len(answer.samples) == 4_800
+    assert [record.message.split(";")[0] for record in caplog.records if record.name == "livetalk.thinkers"] == [
+        "A service's sound ends in the middle of a sample"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("audio/pcm;channels=0", "channels '0'"),
+        ("audio/pcm;channels=99", "channels '99'"),
+        ("audio/pcm;rate=9999999999", "rate '9999999999'"),
+        ("audio/pcm;rate=-1", "rate '-1'"),
+        ("audio/pcm;rate=\u0663", "rate"),
+        ("audio/pcm;bits=24", "24 bits"),
+        ("audio/pcm;endian=middle", "endian 'middle'"),
+        ("audio/pcm;format=mulaw", "format=mulaw"),
+        ("audio/pcm;layout=5.1", "layout=5.1"),
+    ],
+)
+async def test_raw_sound_that_describes_itself_in_a_way_not_read_here_is_refused(kind: str, says: str) -> None:
+    plain = Plain(200, WAV[44:], {"content-type": kind.encode().decode("latin-1")})
+    async with ChatStub(lambda request, number: Words(text=("One.",)), lambda *_: Sound(instead=plain)) as stub:
+        answer = await ask(stub)
+    assert answer.code == "broken" and says in str(answer.error) and not len(answer.samples)
 
 
 @pytest.mark.parametrize(
@@ -398,6 +496,16 @@ WAV = to_wav(np.full(2_400, 0.25, np.float32), 16_000)
         (Sound(pieces=[WAV], content_type="application/octet-stream"), 16_000, 2_400),
         (Sound(pieces=[WAV[44:]], content_type="audio/pcm;rate=22050"), 22_050, 2_400),
         (Sound(pieces=[WAV[44:45], WAV[45:]], content_type="audio/pcm"), 24_000, 2_400),
+        (Sound(pieces=[WAV[44:]], content_type="audio/pcm;rate=24000;channels=2"), 24_000, 1_200),
+        (Sound(pieces=[WAV[44:]], content_type='audio/pcm; Rate="8000"; Channels=1; charset=binary'), 8_000, 2_400),
+        (Sound(pieces=[BIG_ENDIAN], content_type="audio/L16;rate=16000"), 16_000, 2_400),
+        (Sound(pieces=[BIG_ENDIAN], content_type="audio/L16;rate=48000;channels=2"), 48_000, 1_200),
+        (Sound(pieces=[BIG_ENDIAN], content_type="audio/pcm;endianness=big"), 24_000, 2_400),
+        (Sound(pieces=[BIG_ENDIAN], content_type="audio/pcm;format=s16be;bits=16"), 24_000, 2_400),
+        (Sound(pieces=[WAV[44:]], content_type="audio/pcm;encoding=pcm_s16le;sample_rate=16000"), 16_000, 2_400),
+        (Sound(pieces=[np.full(2_400, 0.25, "<f4").tobytes()], content_type="audio/pcm;format=f32le"), 24_000, 2_400),
+        (Sound(pieces=[WAV[44:], b"\7"], content_type="audio/pcm"), 24_000, 2_400),
+        (Sound(pieces=[WAV[:40] + struct.pack("<I", 4_801) + WAV[44:] + b"\7"]), 16_000, 2_400),
     ],
 )
 async def test_speech_formats(sound: Sound, rate: int, length: int) -> None:

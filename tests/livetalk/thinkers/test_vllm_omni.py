@@ -213,7 +213,7 @@ async def test_a_stream_cut_anywhere_ends_in_a_clear_outcome() -> None:
         (b'data: {"choices": [{"delta": 5}]}\n\n', "broken", "chat completion"),
         (b"data: \xc3\n\n", "broken", "UTF-8"),
         ({"choices": [{"delta": {"content": "%%%"}}], "modality": "audio"}, "broken", "base64"),
-        ({"choices": [{"delta": {"content": "QUJ"}}], "modality": "audio"}, "broken", "base64"),
+        ({"choices": [{"delta": {"content": "QUJDR"}}], "modality": "audio"}, "broken", "base64"),
         ({"choices": [{"delta": {"content": 7}}], "modality": "audio"}, "broken", "base64"),
         ({"choices": [{"delta": {"content": "é"}}], "modality": "audio"}, "broken", "base64"),
         (
@@ -252,7 +252,7 @@ async def test_what_goes_wrong_in_the_stream_is_told_after_what_came_before(extr
     [
         (Answer(sound=()), "has no sound"),
         (Answer(text=(), sound=()), "has no sound"),
-        (Answer(done=False), "ended before"),
+        (Answer(done=False, finish=None), "ended before"),
         (Answer(form="mp3"), "another format"),
         (Answer(form="mp3", metadata=False, sound=(np.zeros(3, np.float32),)), None),
     ],
@@ -303,9 +303,9 @@ async def test_files_in_pieces_of_sound(pieces: tuple[bytes, ...], form: str | N
         stub.script = lambda request, number: Answer(text=words, sound=(), extra={0: events[0]})
         short = await ask(stub)
     assert np.array_equal(short.samples, answer.samples[: len(short.samples)])
-    whole = len(in_wav(PCM[:100]))
     # Half a sample of a file without an end is left out; one that says how long it is has to be there, and its head.
     unending = pieces[0][40:44] == b"\xff" * 4
+    whole = len(in_wav(PCM[:100]))
     assert short.code == (None if unending or len(pieces[0]) == whole else "broken")
 
 
@@ -318,7 +318,9 @@ async def test_a_chunk_may_name_no_modality_and_add_nothing() -> None:
     assert (answer.text, answer.error) == ("Oh. Hello there. How are you?", None)
 
 
-async def test_samples_may_be_split_between_chunks_but_not_left_half() -> None:
+async def test_samples_may_be_split_between_chunks_and_half_a_one_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     whole = (tone(0.01) * 32767).round().astype("<i2").tobytes()
 
     def pieces(*parts: bytes) -> Answer:
@@ -335,9 +337,34 @@ async def test_samples_may_be_split_between_chunks_but_not_left_half() -> None:
         answer = await ask(stub)
         assert answer.error is None
         np.testing.assert_allclose(answer.samples, tone(0.01), atol=1e-4)
+        assert caplog.messages == []
         stub.script = lambda request, number: pieces(whole[:101])
         answer = await ask(stub)
-    assert answer.code == "broken" and len(answer.samples) == 50
+    assert answer.error is None and len(answer.samples) == 50
+    assert "in the middle of a sample" in caplog.text
+
+
+async def test_a_stream_may_leave_its_last_mark_out() -> None:
+    async with always(Answer(done=False)) as stub:
+        answer = await ask(stub)
+    assert (answer.error, answer.text, len(answer.samples)) == (None, "Hello there. How are you?", 26_880)
+
+
+@pytest.mark.parametrize("spelt", ["url-safe", "in lines", "without padding", "as a data URL"])
+async def test_every_legal_spelling_of_base64_is_read(spelt: str) -> None:
+    sound = bytes(range(256)) * 2 + b"\xfb\xef"  # all letters of both alphabets, and padding
+    plain = base64.b64encode(sound).decode()
+    assert "+" in plain and "/" in plain and plain.endswith("=")
+    spelling = {
+        "url-safe": base64.urlsafe_b64encode(sound).decode(),
+        "in lines": base64.encodebytes(sound).decode().replace("\n", "\r\n"),
+        "without padding": plain.rstrip("="),
+        "as a data URL": f"data:audio/pcm;base64,{plain}",
+    }[spelt]
+    event = {"choices": [{"index": 0, "delta": {"content": spelling}}], "modality": "audio"}
+    async with always(Answer(text=("a",), sound=(), extra={0: event})) as stub:
+        answer = await ask(stub)
+    np.testing.assert_array_equal(answer.samples, np.frombuffer(sound, "<i2") / np.float32(32768))
 
 
 async def test_sound_keeps_its_rate() -> None:

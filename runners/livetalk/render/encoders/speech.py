@@ -19,7 +19,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from livetalk.base.errors import AudioError
 from livetalk.base.rates import AUDIO_RATE, VIDEO_FPS
-from livetalk.render.config import SpeechConfig, video_frames
+from livetalk.render.config import SPEECH_LOOK_AHEAD, SpeechConfig, video_frames
 
 Samples = npt.NDArray[np.float32]
 
@@ -27,7 +27,7 @@ FRAME_SAMPLES = AUDIO_RATE // VIDEO_FPS
 
 DEFAULT_LEFT = 64
 """Context of a streaming window in video frames, chosen from the measured curve in docs/speech-windows.md."""
-DEFAULT_RIGHT = 4
+DEFAULT_RIGHT = SPEECH_LOOK_AHEAD
 
 LOUDNESS_SECONDS = 2.0
 """What is known of a voice from earlier utterances weighs as much as so many seconds of the new one. Measured in

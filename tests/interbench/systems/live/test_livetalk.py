@@ -271,7 +271,7 @@ async def test_every_persona_gets_a_voice(
         (Answer(outcome="interrupted"), Failed, "interrupted", "interrupted"),
         (Answer(outcome="daydreaming"), Failed, "not_the_protocol", "'daydreaming'"),
         (Answer(outcome="running"), Failed, "unfinished", "still runs"),
-        (Answer(tells={"timings": "soon"}), Failed, "no_record", "GET the turn does not answer as the conversation"),
+        (Answer(tells={"index": "one"}), Failed, "no_record", "GET the turn does not answer as the conversation"),
         (Answer(headers={"Livetalk-Turn": "two"}), Failed, "not_the_protocol", "Livetalk-Turn"),
         (Answer(headers={"Content-Type": "text/html"}), Failed, "not_the_protocol", "text/html"),
         (Cut(0), Failed, "connection_lost", "no answer"),

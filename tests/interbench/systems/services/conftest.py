@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from interbench.media.pool import MediaPool
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
+from interbench.systems.events import FINAL_EVENTS, TurnRequest
 from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
 
@@ -158,6 +160,51 @@ def play(
         return exchanges
 
     return play
+
+
+Asked = tuple[Any, list[Any]]
+
+
+@pytest.fixture
+async def ask(
+    tmp_path: Path, services: video_services.VideoServices, parts: tuple[PlannedScenario, ...]
+) -> AsyncIterator[Callable[..., Awaitable[Asked]]]:
+    """Hand an adapter one turn, without driver and ledger: its final event, and those before it."""
+    started: dict[tuple[str, str], Any] = {}
+    counter = itertools.count(1)
+
+    async def ask(adapter: Adapter, **options: Any) -> Asked:
+        key = (adapter.name, repr(options))
+        if key not in started:
+            # Large portraits take time to be made.
+            words = {"reference": "words"} if adapter.system in ("veo", "gemini-omni") else {}
+            table = adapter.table(services, **{**words, **options})
+            system = SystemSpec("it", adapter.system, {k: v for k, v in table.items() if k != "spec"}).factory()()
+            await system.start()
+            started[key] = system
+        part = parts[0]
+        workdir = tmp_path / f"turn-{next(counter)}"
+        workdir.mkdir()
+        turn = TurnRequest(
+            scenario=part.scenario.id,
+            index=1,
+            text=part.scenario.turns[0].text,
+            audio=None,
+            history=(),
+            portrait=part.portrait,
+            seed=7,
+            workdir=workdir,
+            deadline_s=60.0,
+            script="These are nine words to be spoken by somebody.",
+        )
+        conversation = await started[key].open(part.persona)
+        events = [event async for event in conversation.respond(turn)]
+        assert isinstance(events[-1], FINAL_EVENTS)
+        return events[-1], events[:-1]
+
+    yield ask
+    for system in started.values():
+        await system.stop()
 
 
 def _toml(value: Any) -> str:
