@@ -41,7 +41,7 @@ class Answer:
         sound: pieces of its sound, float32 at 24 kHz. Text goes first, one piece before each piece of sound.
         gates: number of the event (from 0, the role's) before which the stream waits, and for what.
         extra: events put in before the event of that number, as JSON values or as they are (bytes).
-        finish: what ends the answer.
+        finish: what ends the answer; None ends it without a word.
         done: whether `[DONE]` follows.
         form: the format of the sound whatever was asked for; None obeys.
         metadata: whether `audio_metadata` stands beside the sound.
@@ -53,7 +53,7 @@ class Answer:
     sound: Sequence[npt.NDArray[np.float32]] = (tone(0.32), tone(0.8, 180.0))
     gates: Mapping[int, asyncio.Event] = field(default_factory=dict)
     extra: Mapping[int, Any] = field(default_factory=dict)
-    finish: str = "stop"
+    finish: str | None = "stop"
     done: bool = True
     form: str | None = None
     metadata: bool = True

@@ -58,7 +58,8 @@ class Connection(H11Protocol):
         """A request was let in, so that the connection is no stranger's any more; whether there is a place for it."""
         self.strangers.pop(self, None)
         self._admitted = True
-        return sum(connection._admitted for connection in self.connections) <= self.limits.connections
+        admitted = sum(isinstance(other, Connection) and other._admitted for other in self.connections)
+        return admitted <= self.limits.connections
 
     def abort(self) -> None:
         """End the connection at once; what was not yet sent is lost."""

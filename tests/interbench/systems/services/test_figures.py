@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ def completed(figure: Any) -> Status:
     return Status(200, body={"id": "openai_1", "status": "completed", "seconds": figure})
 
 
+def notices_of(final: Completed) -> list[str]:
+    notices = final.detail["notices"]
+    assert isinstance(notices, Sequence)
+    return [str(notice) for notice in notices]
+
+
 # -- money ------------------------------------------------------------------------------------------------------------
 
 
@@ -61,8 +68,8 @@ async def test_a_length_that_cannot_be_is_charged_as_asked_for_and_noticed(
         services.plan("poll", completed(figure))
         final, _ = await ask(adapters["sora"])
         assert isinstance(final, Completed), figure
-        assert (final.cost_usd, final.video_s) == (pytest.approx(0.4), 4.0), figure
-        (notice,) = final.detail["notices"]
+        assert final.cost_usd == pytest.approx(0.4) and final.video_s == 4.0, figure
+        (notice,) = notices_of(final)
         assert "the service says" in notice and "4 s set aside are charged" in notice
 
 
@@ -127,12 +134,14 @@ async def test_a_clip_dearer_than_what_was_set_aside_stops_its_system(
     with pytest.raises(CapReachedError, match=r"came to 1\.20 USD, more than the 0\.40 USD set aside.*--max-usd"):
         await play(adapters["sora"], caps=Caps(usd=100), turns=2)
     assert services.count("submit") == 1
-    assert spent(tmp_path) == [("spent", pytest.approx(1.2), 12.0)]
+    ((charge, usd, seconds),) = spent(tmp_path)
+    assert usd == pytest.approx(1.2) and (charge, seconds) == ("spent", 12.0)
     # The same command goes on; the cap in seconds is held likewise.
     services.plan("poll", completed("-1"))
     (exchange,) = await play(adapters["sora"], caps=Caps(usd=100, video_s=100), turns=2)
     assert exchange.completed and "4 s set aside" in exchange.notices[0]
-    assert spent(tmp_path)[1] == ("spent", pytest.approx(0.4), 4.0)
+    charge, usd, seconds = spent(tmp_path)[1]
+    assert usd == pytest.approx(0.4) and (charge, seconds) == ("spent", 4.0)
 
 
 def test_a_cap_in_seconds_is_held_as_well(tmp_path: Path) -> None:
@@ -165,7 +174,7 @@ async def test_other_words_for_the_usual_states_are_known(adapters: Any, ask: An
         services.plan("poll", Status(200, body={"status": status, "error": {"message": "minor"}}))
         final, _ = await ask(adapters["sora"])
         assert isinstance(final, Completed)
-        assert "has an error" in final.detail["notices"][0], "what contradicts itself is noticed"
+        assert "has an error" in notices_of(final)[0], "what contradicts itself is noticed"
 
 
 async def test_a_page_in_place_of_a_state_is_asked_for_again(adapter: Any, ask: Any, services: Any) -> None:
@@ -217,7 +226,7 @@ async def test_a_video_counts_more_than_an_error_beside_it(adapters: Any, ask: A
     operation = {"done": True, "error": {"code": 13}, "response": {"videos": [{"bytesBase64Encoded": data}]}}
     services.plan("poll", Status(200, body=operation))
     final, _ = await ask(adapters["veo"])
-    assert isinstance(final, Completed) and "and an error" in final.detail["notices"][0]
+    assert isinstance(final, Completed) and "and an error" in notices_of(final)[0]
 
 
 async def test_an_answer_with_neither_video_nor_words_is_no_refusal(adapters: Any, ask: Any, services: Any) -> None:
