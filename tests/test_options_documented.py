@@ -26,7 +26,7 @@ OTHERS = {
     "modelscope": "--model --revision",
     "a synthesizer, interbench.scenarios.user_audio": "--command --text-file --speaker --out",
     "benchmarks/speech_windows.py": "--checkpoint",
-    "somebody's system": "--driven_audio --source_image --result",
+    "somebody's system": "--driven_audio --source_image --result --said",
 }
 """Options of other programs that the documentation names."""
 

@@ -17,7 +17,8 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +79,21 @@ class ThinkerOption:
         kind = _dataclass_in(self.annotation)
         if kind is not None and isinstance(value, Mapping):
             fields = self.fields
-            unknown = next((name for name in value if name not in fields), None)
-            if unknown is not None:
-                raise ValueError(f"has no {unknown!r}; it holds {', '.join(fields)}")
-            given = {name: fields[name].check(entry) for name, entry in value.items()}
+            given = {}
+            for name, entry in value.items():
+                if name not in fields:
+                    raise ValueError(_no_field(name, fields))
+                try:
+                    given[name] = fields[name].check(entry)
+                except ValueError as error:
+                    raise ValueError(f"is wrong: {self.name}.{name} {error}") from None
             try:
                 # What is not given stays as the thinker has it.
                 return dataclasses.replace(self.default, **given) if self._holds(kind) else kind(**given)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"is wrong: {error}") from None
         try:
-            return _strictly(self.annotation, value)
+            return _checked(self.annotation, value)
         except ValueError:
             raise ValueError(f"must be {self.takes}, not {_shown(self.name, value)}") from None
 
@@ -111,10 +116,7 @@ class ThinkerOption:
             except ValueError:
                 continue
             return candidate
-        try:
-            return _leniently(self.annotation, text)
-        except ValueError:
-            raise ValueError(f"must be {self.takes}, not {_shown(self.name, candidates[0])}") from None
+        return self.check(candidates[0])  # says what is wrong with it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -182,10 +184,7 @@ class ThinkerOptionSet:
         for name in rest:
             fields = option.fields
             if name not in fields:
-                raise ThinkerOptionError(
-                    f"The option {option.name!r} of the {self.subject} "
-                    + (f"has no {name!r}; it holds {', '.join(fields)}." if fields else "is no table.")
-                )
+                raise ThinkerOptionError(f"The option {path!r} of the {self.subject} {_no_field(name, fields)}.")
             option = fields[name]
         return option
 
@@ -249,6 +248,12 @@ def _described(cls: type) -> dict[str, str]:
     }
 
 
+def _no_field(name: str, fields: Mapping[str, ThinkerOption]) -> str:
+    if not fields:
+        return f"is no table, so there is no {name!r} in it"
+    return f"has no {name!r}; it holds {', '.join(fields)}"
+
+
 def _hint(init: Callable[..., None], parameter: inspect.Parameter) -> Any:
     """The annotation as a type; Any if there is none, or if it can't be read outside its module."""
     if parameter.annotation is parameter.empty:
@@ -285,27 +290,21 @@ def _settable(annotation: Any) -> bool:
     return True
 
 
-def _strictly(annotation: Any, value: Any) -> Any:
-    """A value as the annotated type, if it is one or stands for one as in JSON; a text is no number."""
+def _checked(annotation: Any, value: Any) -> Any:
+    """A value as the annotated type: it is one, or stands for one as in JSON; a text may spell a number or a truth."""
     from pydantic import TypeAdapter
 
     adapter = TypeAdapter(annotation)
     try:
         return adapter.validate_python(value, strict=True)
     except ValueError:
+        if isinstance(value, str):
+            return adapter.validate_python(value)
         try:
-            plain = json.dumps(value, default=str)
-        except (TypeError, ValueError):
+            plain = json.dumps(value)
+        except TypeError:
             raise ValueError from None
         return adapter.validate_json(plain, strict=True)
-
-
-def _leniently(annotation: Any, text: str) -> Any:
-    """What a text as ``True`` or ``yes`` may mean."""
-    from pydantic import TypeAdapter
-
-    adapter = TypeAdapter(annotation)
-    return adapter.dump_python(adapter.validate_python(text), mode="json")
 
 
 def _toml(text: str) -> Any:
@@ -333,11 +332,14 @@ def _takes(annotation: Any) -> str:
             words.append("a table of " + ", ".join(field.name for field in dataclasses.fields(origin)))
         elif origin in plain:
             words.append(plain[origin])
-        elif isinstance(origin, type) and issubclass(origin, Iterable):
-            words.append("a list")
+        elif isinstance(origin, type) and issubclass(origin, Mapping):
+            words.append("a table")
+        elif isinstance(origin, type) and issubclass(origin, (Sequence, AbstractSet)):
+            inner = [part for part in typing.get_args(member) if part is not Ellipsis]
+            words.append("a list" + (f" ({_takes(inner[0])} each)" if len(inner) == 1 and inner[0] is not Any else ""))
         else:
             words.append(getattr(origin, "__name__", str(origin)))
-    return " or ".join(dict.fromkeys(words))
+    return " or ".join(dict.fromkeys(words)) or "nothing"
 
 
 def _shown(name: str, value: Any) -> str:
@@ -346,4 +348,6 @@ def _shown(name: str, value: Any) -> str:
         return "a text"
     if isinstance(value, (str, int, float)):
         return repr(value)
-    return "a table" if isinstance(value, Mapping) else "a list"
+    if isinstance(value, Mapping):
+        return "a table"
+    return "a list" if isinstance(value, Sequence) else type(value).__name__

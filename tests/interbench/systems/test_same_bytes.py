@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from interbench.media.pool import encoded_audio
-from interbench.systems.puppet.film import AUDIO_RATE, write_film
+from interbench.media.film import AUDIO_RATE, write_film
 from interbench.media.continuity import write_end
 
 def scene(width, height, frames):

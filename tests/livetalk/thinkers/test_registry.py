@@ -128,10 +128,10 @@ def test_thinkers_over_http_load_no_model_library() -> None:
         ("vllm-omni", {"url": "http://127.0.0.1:1", "speech_url": "x"}, "no option 'speech_url'"),
         ("chat", {"url": "http://127.0.0.1:1", "device": "cuda"}, "no option 'device'"),
         ("chat", {"url": "http://127.0.0.1:1", "silence_s": "long"}, "'silence_s' .* must be a number, not 'long'"),
-        ("chat", {"url.path": "x"}, "'url' of the thinker 'chat' is no table"),
+        ("chat", {"url.path": "x"}, "is no table, so there is no 'path' in it"),
         ("qwen-omni", {"model": "m", "chunk": "3.5"}, "'chunk' .* must be a whole number, not 3.5"),
         ("qwen-omni", {"model": "m", "chunk": "0"}, "can't be constructed: ValueError: A piece of sound"),
-        ("qwen-omni", {"model": "m", "text.heat": "1"}, "'text' .* has no 'heat'; it holds temperature, top_k"),
+        ("qwen-omni", {"model": "m", "text.heat": "1"}, "'text.heat' .* has no 'heat'; it holds temperature, top_k"),
         ("qwen-omni", {"model": "m", "text.temperature": "-1"}, "'text' .* is wrong: Tokens can't be drawn"),
     ],
 )
