@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from interbench.media import wav as of_interbench
 
 Twin = Any
 TWINS = [pytest.param(of_interbench, id="interbench"), pytest.param(of_livetalk, id="livetalk")]
-FIELD = Path(__file__).resolve().parents[2] / "shared" / "field" / "audio"
 
 
 def read(twin: Twin, data: bytes, pieces: int) -> np.ndarray:
@@ -96,16 +94,6 @@ def test_the_twins_agree_about_damage(data: bytes, draw: st.DataObject) -> None:
     ours, theirs = (outcome(twin.decode_wav, bytes(damaged)) for twin in (of_interbench, of_livetalk))
     assert ours == theirs
     assert ours[0] in ("WavError", "WavCutError", "WavCodedError") or isinstance(ours[0], bytes)
-
-
-@pytest.mark.skipif(not FIELD.is_dir(), reason="the files met in the field are not beside this checkout")
-@pytest.mark.parametrize("twin", TWINS)
-def test_the_files_met_in_the_field(twin: Twin) -> None:
-    files = sorted(FIELD.glob("*.wav"))
-    assert len(files) >= 6
-    for file in files:
-        samples, reader = twin.decode_wav(file.read_bytes())
-        assert (samples.shape, reader.rate) == ((32_000, 1), 16_000), file.name
 
 
 def test_lengths_that_pipes_leave_are_told_from_ones_that_were_meant() -> None:
