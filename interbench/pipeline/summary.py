@@ -37,6 +37,8 @@ class Summary:
     """Why the judge was given plain copies, by the SHA-256 of the clips."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
+    all_failed: Sequence[str] = ()
+    """Systems of the plan that have completed none of the turns the run folder holds."""
     cap: str = ""
     """Why turns were left unplayed, if a cap was reached."""
 
