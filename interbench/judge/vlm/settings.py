@@ -47,6 +47,11 @@ class JudgeSettings:
     prompts: Path | None = None
     """Folder of other prompts than the bundled ones; their hashes are part of the identity."""
 
+    prompt_price: float | None = None
+    """USD per million tokens read, cached ones included; with ``completion_price`` the run says what it cost."""
+    completion_price: float | None = None
+    """USD per million tokens written."""
+
     def __post_init__(self) -> None:
         if self.frames < 2 or self.size < 64:
             raise UsageError("The judge needs at least 2 frames per video and a size of at least 64 pixels.")
@@ -54,6 +59,9 @@ class JudgeSettings:
             raise UsageError("The judge's temperature lies in 0..2 and its top-p in (0, 1].")
         if self.max_tokens < 16 or self.repeats < 1 or self.concurrency < 1:
             raise UsageError("The judge needs max_tokens of at least 16, and repeats and concurrency of at least 1.")
+
+        if min(self.prompt_price or 0, self.completion_price or 0) < 0:
+            raise UsageError("The judge's prices are USD per million tokens, and not below 0.")
 
     @property
     def sampling(self) -> Sampling:
