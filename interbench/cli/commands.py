@@ -5,18 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interbench.base import termination
-from interbench.base.errors import CapReachedError, FruitlessError
+from interbench.base.errors import CapReachedError, FruitlessError, SystemFailedError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
+from interbench.cli.judge_words import judge_lines, spoken_rate
 from interbench.cli.results import make_report, print_table
 from interbench.domain.records import REMEDIES
+from interbench.media.pool import MediaPool
 from interbench.pipeline.plan import Plan
+from interbench.pipeline.portraits import check_portraits
 from interbench.pipeline.run import Stage, execute
 from interbench.pipeline.summary import Summary
 from interbench.report.grid import visible
 from interbench.report.notes import counted
+
+if TYPE_CHECKING:
+    from interbench.asr.base import Transcriber
+    from interbench.judge.base import Judge
+    from interbench.pipeline.findings import Finding
 
 
 def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
@@ -32,8 +41,14 @@ def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
         return run_to_end(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
 
 
-def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) -> None:
-    """Run the stages; after judging, write the report and print the table."""
+def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool, strict: bool = False) -> None:
+    """Run the stages; after judging, write the report and print the table.
+
+    Raises:
+        CapReachedError: a cap left turns unplayed.
+        SystemFailedError: ``strict``, and a system has completed none of the turns that were played with it.
+        FruitlessError: nothing came of it.
+    """
     folder = plan.settings.out
     summary = carry_out(plan, stages, quiet=quiet)
     index = None
@@ -49,6 +64,11 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)
+    if strict and summary.all_failed:
+        raise SystemFailedError(
+            f"No turn was completed by {', '.join(summary.all_failed)}; the lines above and the report say why. Mend "
+            f"it and play these turns again with --retry failed,timed_out."
+        )
     if why := summary.fruitless:
         raise FruitlessError(why)
 
@@ -69,6 +89,9 @@ def closing_lines(summary: Summary) -> list[str]:
         what = f"{system}: {outcome.replace('_', ' ')}" + (f" ({code})" if code not in ("", outcome) else "")
         why = ": " + " ".join(first.message.split())[:_TOLD] if first.message else ""
         lines.append(visible(f"  {what}, {count}×; first in {first.scenario}, turn {first.turn}{why}"))
+        if at := first.detail.get("raised_at"):
+            kept = f"; whole traceback in the run folder's {first.detail.get('traceback', 'ledger')}"
+            lines.append(visible(f"    raised at {at}{kept}"))
     shown = list(summary.notices.items())[:_NOTICES]
     lines += [visible(f"  {system}: {' '.join(notice.split())[:_TOLD]}, {count}×") for (system, notice), count in shown]
     if more := len(summary.notices) - len(shown):
@@ -83,16 +106,14 @@ def closing_lines(summary: Summary) -> list[str]:
     if summary.verdicts:
         scored = summary.verdicts - sum(summary.missing.values())
         reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.missing.items()))
-        lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else ""))
+        took = f" ({spoken_rate(summary.verdicts, summary.seconds)})" if summary.seconds else ""
+        lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else "") + took)
         lines += [remedy for reason, remedy in REMEDIES.items() if summary.missing[reason]]
     if summary.unplayed:
         lines.append(f"not judged: {summary.unplayed} conversations are not played to their end; run drive again")
     if summary.spent:
         lines.append(f"cost: {summary.spent}")
-    for name, value in summary.judge.items():
-        told = value if isinstance(value, list) else ["unknown, the server does not say" if value is None else value]
-        lines += [f"judge: {name} {one}" for one in told]
-    return lines
+    return lines + judge_lines(summary.judge)
 
 
 def print_plan(plan: Plan) -> None:
@@ -105,15 +126,16 @@ def print_plan(plan: Plan) -> None:
 
     settings = plan.settings
     # They refuse what the run would refuse.
-    make_transcriber(settings.transcriber, settings.transcriber_options)
-    make_judge(settings.judge, settings.judge_options, settings.repeats)
+    transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
+    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
     turns = sum(len(part.scenario.turns) for part in plan.parts)
     lines = [
         f"run folder   {settings.out}",
         f"scenarios    {len(plan.parts)} ({turns} turns)",
         f"systems      {len(plan.systems)}: {', '.join(spec.label for spec in plan.systems)}",
         f"clips        {plan.clips}",
-        f"transcriber  {settings.transcriber}",
+        f"transcriber  {settings.transcriber}"
+        + (f": {transcriber.label}" if settings.transcriber != transcriber.label else ""),
         f"judge        {settings.judge}, {plan.verdicts} judge calls ({settings.repeats} per dimension)",
     ]
     require_ledger(settings.out)
@@ -128,6 +150,79 @@ def print_plan(plan: Plan) -> None:
         lines.append(f"already done {held} clips, {judged} verdicts by the run's last judge")
     lines += spending_lines(plan)
     sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    run_to_end(_ask_whether_ready(plan, transcriber, judge))
+    sys.stdout.write("ready        portraits, transcriber and judge\n")
+
+
+async def _ask_whether_ready(plan: Plan, transcriber: Transcriber, judge: Judge) -> None:
+    """Find now what a run would find in its first minute: portraits, models and servers; raises as a run would."""
+    async with MediaPool() as media:
+        await check_portraits(plan.parts, media)
+    await transcriber.check()
+    try:
+        await judge.start()
+    finally:
+        await judge.stop()
+
+
+def print_judging(plan: Plan, planned: int) -> None:
+    """What judging a played run would do.
+
+    Args:
+        planned: conversations of the run, chosen or not.
+    """
+    from interbench.asr.registry import make_transcriber
+    from interbench.judge.registry import make_judge
+    from interbench.store.manifest import read_manifest
+    from interbench.store.run_folder import Run
+
+    settings = plan.settings
+    transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
+    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    ids = plan.scenario_ids
+    with Run(settings.out, write=False) as run:
+        exchanges = [e for e in run.exchanges() if e.system in plan.labels and e.scenario in ids]
+        current = (read_manifest(run.manifest_path) or {}).get("judge")
+        judged = sum(v.scenario in ids for _, v in run.verdicts(current)) if current else 0
+    broken = {(e.system, e.scenario) for e in exchanges if not e.completed}
+    heard = f": {transcriber.label}" if settings.transcriber != transcriber.label else ""
+    lines = [
+        f"run folder     {settings.out}",
+        f"conversations  {len(plan.systems) * len(plan.parts)} of {planned}, {len(broken)} of them with a turn that "
+        f"was not completed",
+        f"transcriber    {settings.transcriber}{heard}",
+        f"judge          {settings.judge}, {plan.verdicts} verdicts ({settings.repeats} per dimension)",
+        f"already given  {judged} by the run's last judge",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    run_to_end(_ask_whether_ready(plan, transcriber, judge))
+    sys.stdout.write("ready          transcriber and judge\n")
+
+
+def print_judge_check(judge: str, config: Path | None, options: Iterable[str], key: str) -> int:
+    """Check a judge and print what was found; the exit status."""
+    import typer
+
+    from interbench.judge.registry import make_judge
+    from interbench.pipeline.config import load_settings
+    from interbench.pipeline.judge_check import check_judge
+    from interbench.pipeline.set_options import with_options
+
+    settings = with_options(load_settings({"judge": judge}, config), options)
+    made = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    made.tell = lambda line: typer.echo(line, err=True)
+    return _conclude(judge, termination.run(check_judge(made, key)), "ready to judge")
+
+
+def _conclude(name: str, findings: Sequence[Finding], fine: str) -> int:
+    """Print findings and what they come to; the exit status."""
+    for finding in findings:
+        sys.stdout.write(f"{finding}\n")
+    wrong = sum(finding.level == "wrong" for finding in findings)
+    sys.stdout.write(f"\n{name}: {counted(wrong, 'thing')} to mend.\n" if wrong else f"\n{name}: {fine}.\n")
+    return 1 if wrong else 0
 
 
 def print_defects(source: str, personas: Path | None) -> int:
@@ -168,10 +263,4 @@ def print_conformance(
     spec = SystemSpec.parse(system, settings.system)
     listens = make_transcriber(settings.transcriber, settings.transcriber_options).needs_audio
     findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep, listens=listens))
-    for finding in findings:
-        sys.stdout.write(f"{finding}\n")
-    wrong = [finding for finding in findings if finding.level == "wrong"]
-    sys.stdout.write(
-        f"\n{system}: {counted(len(wrong), 'thing')} to mend.\n" if wrong else f"\n{system}: ready to be benchmarked.\n"
-    )
-    return 1 if wrong else 0
+    return _conclude(system, findings, "ready to be benchmarked")

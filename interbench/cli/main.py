@@ -50,6 +50,10 @@ class By(enum.StrEnum):
     persona = "persona"
 
 
+class New(enum.StrEnum):
+    scenario = "scenario"
+
+
 class AfterFailure(enum.StrEnum):
     go_on = "continue"
     stop = "stop"
@@ -78,6 +82,7 @@ Config = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 5 where a system has completed none of its turns.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
@@ -121,6 +126,7 @@ def _playing(*stages: Stage) -> Callable[..., None]:
         options: Set = None,
         config: Config = None,
         dry_run: DryRun = False,
+        strict: Strict = False,
         quiet: Quiet = False,
     ) -> None:
         from interbench.cli.commands import execute_and_report, print_plan
@@ -132,7 +138,7 @@ def _playing(*stages: Stage) -> Callable[..., None]:
         if dry_run:
             print_plan(plan)
         else:
-            execute_and_report(plan, stages, quiet=quiet)
+            execute_and_report(plan, stages, quiet=quiet, strict=strict)
 
     return grouped(play)
 
@@ -141,22 +147,6 @@ run = app.command(
     "run", help="Play, transcribe, judge, and print the table. The same command again goes on where it was."
 )(_playing("drive", "transcribe", "judge"))
 drive = app.command("drive", help="Play the scenarios only.")(_playing("drive"))
-
-
-def _go_on(
-    folder: Path,
-    changes: dict[str, Any],
-    stages: tuple[Stage, ...],
-    *,
-    options: list[str] | None,
-    config: Path | None,
-    quiet: bool,
-) -> None:
-    """What ``transcribe`` and ``judge`` have in common."""
-    from interbench.cli.commands import execute_and_report
-    from interbench.pipeline.plan import resume_plan
-
-    execute_and_report(resume_plan(folder, config, changes, options or ()), stages, quiet=quiet)
 
 
 @app.command()
@@ -168,8 +158,11 @@ def transcribe(
     quiet: Quiet = False,
 ) -> None:
     """Transcribe what has been played."""
-    changes = {"transcriber": transcriber}
-    _go_on(folder, changes, ("transcribe",), options=options, config=config, quiet=quiet)
+    from interbench.cli.commands import execute_and_report
+    from interbench.pipeline.plan import resume_plan
+
+    plan = resume_plan(folder, config, {"transcriber": transcriber}, options or ())
+    execute_and_report(plan, ("transcribe",), quiet=quiet)
 
 
 @app.command()
@@ -178,13 +171,43 @@ def judge(
     judge: Judge = None,
     repeats: Repeats = None,
     transcriber: Transcriber = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only scenarios of this id or pattern (memory-*); may be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many scenarios.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Only so many scenarios, drawn at random; the same ones every time.")
+    ] = None,
     options: Set = None,
     config: Config = None,
+    dry_run: DryRun = False,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge what has been played, transcribing what is not yet."""
+    from interbench.cli.commands import execute_and_report, print_judging
+    from interbench.pipeline.plan import resume_plan
+
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
-    _go_on(folder, changes, ("transcribe", "judge"), options=options, config=config, quiet=quiet)
+    whole = resume_plan(folder, config, changes, options or ())
+    plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
+    if dry_run:
+        print_judging(plan, len(whole.systems) * len(whole.parts))
+    else:
+        execute_and_report(plan, ("transcribe", "judge"), quiet=quiet, strict=strict)
+
+
+@app.command("check-judge")
+def check_judge(
+    judge: Annotated[str, typer.Argument(help="URL of a server, name, or module:Class.")],
+    options: Set = None,
+    config: Config = None,
+    key: Annotated[str, typer.Option("--dimension", help="Which verdict to ask for.")] = "MVC",
+) -> None:
+    """Try out a judge: start it, let it give one verdict, and say in plain words what is wrong with it."""
+    from interbench.cli.commands import print_judge_check
+
+    raise typer.Exit(print_judge_check(judge, config, options or (), key))
 
 
 @app.command()
@@ -339,6 +362,35 @@ def validate(
     from interbench.cli.commands import print_defects
 
     raise typer.Exit(print_defects(source, personas))
+
+
+@app.command()
+def speak(
+    folder: Annotated[Path, typer.Argument(help="Folder of a scenario set.")],
+    command: Annotated[
+        str | None,
+        typer.Option(help="Another synthesizer: a command with {text} or {text_file} and {out}, a WAV file to write."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Speak also what has not changed.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Speak the user's turns of a scenario set that are new or have changed."""
+    from interbench.cli.set_verbs import speak_set
+
+    speak_set(folder, command, everything=everything, quiet=quiet)
+
+
+@app.command()
+def new(
+    what: Annotated[New, typer.Argument(help="What to begin.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a scenario set; made if it is not there.")],
+    name: Annotated[str, typer.Option("--id", help="Its id.")] = "my-001",
+    turns: Annotated[int, typer.Option(help="How many turns.")] = 3,
+) -> None:
+    """Add a scenario to be filled in to a set; `interbench validate` says what is still to be said."""
+    from interbench.cli.set_verbs import begin_scenario
+
+    begin_scenario(folder, name, turns)
 
 
 @app.command("check-system")

@@ -28,6 +28,8 @@ class Summary:
     missing: Counter[str] = field(default_factory=Counter)
     unplayed: int = 0
     """Conversations that could not be judged because they were not played to their end yet."""
+    seconds: float = 0.0
+    """How long the stages took."""
     judge: Mapping[str, Any] = field(default_factory=dict)
     ear: str = ""
     """One line on how well the transcriber hears; empty if it does not listen."""
@@ -39,6 +41,8 @@ class Summary:
     """What was odd about answers that were kept, by system."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
+    all_failed: Sequence[str] = ()
+    """Systems of the plan that have completed none of the turns the run folder holds."""
     cap: str = ""
     """Why turns were left unplayed, if a cap was reached."""
 
