@@ -49,6 +49,9 @@ class Transcriber(ABC):
         """What a user should know of what was loaded; asked after :meth:`start`, printed and stored with the run."""
         return ()
 
+    async def check(self) -> None:
+        """See in a moment whether :meth:`start` can succeed, without loading; raises as it does. For dry runs."""
+
     async def start(self) -> None:
         """Load models, check endpoints. Raises :class:`interbench.base.errors.TranscriberError` saying what to do."""
 

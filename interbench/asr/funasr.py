@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from interbench.asr.base import Transcriber, Utterance
-from interbench.asr.funasr_worker import ModelSettings, settings_request
+from interbench.asr.funasr_worker import ModelSettings, SetupError, locate, settings_request
 from interbench.asr.sound import RATE, nothing_to_hear
 from interbench.base.errors import TranscriberError, UsageError
 from interbench.base.scratch import Scratch
@@ -104,6 +104,19 @@ class FunASR(Transcriber):
 
     def notes(self) -> Sequence[str]:
         return self._notes
+
+    async def check(self) -> None:
+        """See that the three models are there."""
+        chosen = self._settings
+        for model, revision in (
+            (chosen.model, chosen.revision),
+            (chosen.vad_model, chosen.vad_revision),
+            (chosen.punc_model, chosen.punc_revision),
+        ):
+            try:
+                await asyncio.to_thread(locate, model, revision)
+            except SetupError as error:
+                raise TranscriberError(str(error)) from None
 
     async def start(self) -> None:
         self._scratch = Scratch("asr")

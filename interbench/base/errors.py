@@ -70,6 +70,12 @@ class FruitlessError(InterbenchError):
     exit_code = 4
 
 
+class SystemFailedError(InterbenchError):
+    """A system has completed none of its turns, and the user wants that to be an error (``--strict``)."""
+
+    exit_code = 5
+
+
 class ScriptError(InterbenchError):
     """The model that writes the avatars' replies can't be used."""
 

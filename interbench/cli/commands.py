@@ -5,18 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interbench.base import termination
-from interbench.base.errors import CapReachedError, FruitlessError
+from interbench.base.errors import CapReachedError, FruitlessError, SystemFailedError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
 from interbench.cli.results import make_report, print_table
 from interbench.domain.records import REMEDIES
+from interbench.media.pool import MediaPool
 from interbench.pipeline.plan import Plan
+from interbench.pipeline.portraits import check_portraits
 from interbench.pipeline.run import Stage, execute
 from interbench.pipeline.summary import Summary
 from interbench.report.grid import visible
 from interbench.report.notes import counted
+
+if TYPE_CHECKING:
+    from interbench.asr.base import Transcriber
+    from interbench.judge.base import Judge
 
 
 def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
@@ -32,8 +39,14 @@ def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
         return run_to_end(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
 
 
-def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) -> None:
-    """Run the stages; after judging, write the report and print the table."""
+def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool, strict: bool = False) -> None:
+    """Run the stages; after judging, write the report and print the table.
+
+    Raises:
+        CapReachedError: a cap left turns unplayed.
+        SystemFailedError: ``strict``, and a system has completed none of the turns that were played with it.
+        FruitlessError: nothing came of it.
+    """
     folder = plan.settings.out
     summary = carry_out(plan, stages, quiet=quiet)
     index = None
@@ -49,6 +62,11 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool) ->
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)
+    if strict and summary.all_failed:
+        raise SystemFailedError(
+            f"No turn was completed by {', '.join(summary.all_failed)}; the lines above and the report say why. Mend "
+            f"it and play these turns again with --retry failed,timed_out."
+        )
     if why := summary.fruitless:
         raise FruitlessError(why)
 
@@ -69,6 +87,9 @@ def closing_lines(summary: Summary) -> list[str]:
         what = f"{system}: {outcome.replace('_', ' ')}" + (f" ({code})" if code not in ("", outcome) else "")
         why = ": " + " ".join(first.message.split())[:_TOLD] if first.message else ""
         lines.append(visible(f"  {what}, {count}×; first in {first.scenario}, turn {first.turn}{why}"))
+        if at := first.detail.get("raised_at"):
+            kept = f"; whole traceback in the run folder's {first.detail.get('traceback', 'ledger')}"
+            lines.append(visible(f"    raised at {at}{kept}"))
     shown = list(summary.notices.items())[:_NOTICES]
     lines += [visible(f"  {system}: {' '.join(notice.split())[:_TOLD]}, {count}×") for (system, notice), count in shown]
     if more := len(summary.notices) - len(shown):
@@ -105,15 +126,16 @@ def print_plan(plan: Plan) -> None:
 
     settings = plan.settings
     # They refuse what the run would refuse.
-    make_transcriber(settings.transcriber, settings.transcriber_options)
-    make_judge(settings.judge, settings.judge_options, settings.repeats)
+    transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
+    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
     turns = sum(len(part.scenario.turns) for part in plan.parts)
     lines = [
         f"run folder   {settings.out}",
         f"scenarios    {len(plan.parts)} ({turns} turns)",
         f"systems      {len(plan.systems)}: {', '.join(spec.label for spec in plan.systems)}",
         f"clips        {plan.clips}",
-        f"transcriber  {settings.transcriber}",
+        f"transcriber  {settings.transcriber}"
+        + (f": {transcriber.label}" if settings.transcriber != transcriber.label else ""),
         f"judge        {settings.judge}, {plan.verdicts} judge calls ({settings.repeats} per dimension)",
     ]
     require_ledger(settings.out)
@@ -128,6 +150,20 @@ def print_plan(plan: Plan) -> None:
         lines.append(f"already done {held} clips, {judged} verdicts by the run's last judge")
     lines += spending_lines(plan)
     sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    run_to_end(_ask_whether_ready(plan, transcriber, judge))
+    sys.stdout.write("ready        portraits, transcriber and judge\n")
+
+
+async def _ask_whether_ready(plan: Plan, transcriber: Transcriber, judge: Judge) -> None:
+    """Find now what a run would find in its first minute: portraits, models and servers; raises as a run would."""
+    async with MediaPool() as media:
+        await check_portraits(plan.parts, media)
+    await transcriber.check()
+    try:
+        await judge.start()
+    finally:
+        await judge.stop()
 
 
 def print_defects(source: str, personas: Path | None) -> int:

@@ -78,6 +78,7 @@ Config = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 5 where a system has completed none of its turns.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
@@ -121,6 +122,7 @@ def _playing(*stages: Stage) -> Callable[..., None]:
         options: Set = None,
         config: Config = None,
         dry_run: DryRun = False,
+        strict: Strict = False,
         quiet: Quiet = False,
     ) -> None:
         from interbench.cli.commands import execute_and_report, print_plan
@@ -132,7 +134,7 @@ def _playing(*stages: Stage) -> Callable[..., None]:
         if dry_run:
             print_plan(plan)
         else:
-            execute_and_report(plan, stages, quiet=quiet)
+            execute_and_report(plan, stages, quiet=quiet, strict=strict)
 
     return grouped(play)
 
@@ -151,12 +153,13 @@ def _go_on(
     options: list[str] | None,
     config: Path | None,
     quiet: bool,
+    strict: bool = False,
 ) -> None:
     """What ``transcribe`` and ``judge`` have in common."""
     from interbench.cli.commands import execute_and_report
     from interbench.pipeline.plan import resume_plan
 
-    execute_and_report(resume_plan(folder, config, changes, options or ()), stages, quiet=quiet)
+    execute_and_report(resume_plan(folder, config, changes, options or ()), stages, quiet=quiet, strict=strict)
 
 
 @app.command()
@@ -180,11 +183,12 @@ def judge(
     transcriber: Transcriber = None,
     options: Set = None,
     config: Config = None,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge what has been played, transcribing what is not yet."""
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
-    _go_on(folder, changes, ("transcribe", "judge"), options=options, config=config, quiet=quiet)
+    _go_on(folder, changes, ("transcribe", "judge"), options=options, config=config, quiet=quiet, strict=strict)
 
 
 @app.command()

@@ -39,6 +39,7 @@ from interbench.base.errors import (
 from interbench.base.foreign import MAX_TEXT, NotJsonError, kept_json, mended, number, whole
 from interbench.domain.persona import Persona
 from interbench.domain.records import Charge, ClipFacts, Exchange, Outcome, Script, Timings
+from interbench.drive.raised import full_traceback, own_line
 from interbench.drive.script import Writer
 from interbench.drive.spending import Budget
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
@@ -189,7 +190,7 @@ class Driver:
         conversation = None
         try:
             generation = self._host.generation
-            conversation, done, problem = await self._open(part, done)
+            conversation, done, problem, raised = await self._open(part, done)
             for index in range(len(done) + 1, len(part.scenario.turns) + 1):
                 key = Key(self._label, scenario, index)
                 self._on_event("turn", key, "")
@@ -199,7 +200,9 @@ class Driver:
                 if reason:
                     exchange = Exchange(self._label, scenario, index, Outcome.NOT_PLAYED, "not_played", reason)
                     if problem and not done:
-                        exchange = dataclasses.replace(exchange, outcome=Outcome.FAILED, code="not_opened")
+                        exchange = dataclasses.replace(
+                            exchange, outcome=Outcome.FAILED, code="not_opened", detail=raised
+                        )
                     self._run.record(exchange, self._run.conversation_state(self._label, scenario))
                 else:
                     assert conversation is not None
@@ -214,14 +217,14 @@ class Driver:
 
     async def _open(
         self, part: PlannedScenario, done: list[Exchange]
-    ) -> tuple[Conversation | None, list[Exchange], str]:
-        """A conversation that stands after ``done``; or why there is none."""
+    ) -> tuple[Conversation | None, list[Exchange], str, Mapping[str, Any]]:
+        """A conversation that stands after ``done``; or why there is none, and where that was raised."""
         limit = self._settings.deadline_s
         try:
             opening = Opening(part.scenario.id, part.portrait, turn_seed(self._settings.seed, part.scenario.id, 0))
             conversation = await self._host.call(lambda: self._begin(part.persona, opening), limit)
             if not done:
-                return conversation, done, ""
+                return conversation, done, "", {}
             history = self._history(part, done)
             state = self._run.conversation_state(self._label, part.scenario.id)
             try:
@@ -232,18 +235,33 @@ class Driver:
                 await self._host.call(lambda: conversation.restore(history, state), limit)
             except ResumeUnsupportedError:
                 self._run.discard(self._label, part.scenario.id)
-                return conversation, [], ""
-            return conversation, done, ""
+                return conversation, [], "", {}
+            return conversation, done, "", {}
         except StuckError:
             await self._restart()
-            return None, done, "the conversation could not be opened: the system does not react"
+            return None, done, "the conversation could not be opened: the system does not react", {}
         except TimeoutError:
-            return None, done, f"the conversation could not be opened within {limit:g} s"
+            return None, done, f"the conversation could not be opened within {limit:g} s", {}
         except StoreError:
             raise
         except Exception as error:
             self._need_room()
-            return None, done, f"the conversation could not be opened: {_describe(error)}"
+            workdir = self._run.workdir(Key(self._label, part.scenario.id, len(done) + 1))
+            raised = self._keep_traceback(workdir.resolve(), error)
+            return None, done, f"the conversation could not be opened: {_describe(error)}", raised
+
+    def _keep_traceback(self, workdir: Path, error: Exception) -> dict[str, JsonValue]:
+        """Write an adapter's traceback beside what its turn left behind; gives where to look, for the record."""
+        if isinstance(error, InterbenchError):
+            # Its message says what is wrong; where it was noticed is no concern of the adapter's author.
+            return {}
+        path = workdir / "traceback.txt"
+        try:
+            path.write_text(full_traceback(error), encoding="utf-8", errors="backslashreplace")
+        except OSError:
+            # The turn has failed either way, and a full disk is noticed where it is recorded.
+            return {"raised_at": own_line(error)}
+        return {"raised_at": own_line(error), "traceback": str(path.relative_to(self._run.path.resolve()))}
 
     async def _begin(self, persona: Persona, opening: Opening) -> Conversation:
         """Open and prepare; runs on the system's loop. What was opened is closed if it can't be prepared."""
@@ -415,6 +433,7 @@ class Driver:
                 raise
             except Exception as error:
                 observed.final = Failed(_code_of(error), _describe(error), job_open=observed.job)
+                observed.detail.update(self._keep_traceback(request.workdir, error))
         if observed.final is None:
             observed.final = Failed("no_final_event", "the system ended its answer without saying how")
         if not observed.final_s:

@@ -127,6 +127,10 @@ class MediaPool:
         await self._call("plain_copy", path, out=str(target))
         return await self.inspect(target)
 
+    async def portrait(self, path: Path) -> None:
+        """Decode a picture of a person: PNG, JPEG or WebP."""
+        await self._call("portrait", path)
+
     async def frames(self, path: Path, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """``count`` frames as a player shows them, evenly spaced by time, scaled to ``size`` (width, height).
 

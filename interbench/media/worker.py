@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import decode, plain, sound
+from interbench.media import decode, plain, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -31,8 +31,9 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "plain_copy": plain.plain_copy,
     "probe_audio": sound.probe_audio,
 }
-_FOLLOWS_LINKS = frozenset({"audio", "probe_audio"})
-"""Sound of a scenario set may lie in a cache that links to it; clips of systems may not be links."""
+_PORTRAIT = "portrait"
+_FOLLOWS_LINKS = frozenset({"audio", "probe_audio", _PORTRAIT})
+"""Files of a scenario set may lie in a cache that links to it; clips of systems may not be links."""
 
 
 @contextlib.contextmanager
@@ -78,8 +79,10 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
         request["out"] = Path(request["out"])
     _bound_processor_time(limits)
     with _opened(path, limits, name in _FOLLOWS_LINKS) as file:
-        kind = demuxer(file, sound=name == "probe_audio")
+        kind = None if name == _PORTRAIT else demuxer(file, sound=name == "probe_audio")
         try:
+            if kind is None:
+                return still.portrait(file)
             return _TASKS[name](Task(limits, file, kind), **request)
         except MediaFaultError:
             raise

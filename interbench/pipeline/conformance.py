@@ -184,9 +184,10 @@ class _Checks:
             return
         if not exchange.completed or exchange.facts is None or exchange.timings is None:
             advice = _ADVICE.get(exchange.code, "")
-            self.say(
-                "wrong", f"{where}: {exchange.outcome.value} ({exchange.code}) {exchange.message}. {advice}".rstrip()
-            )
+            at = exchange.detail.get("raised_at")
+            raised = f" Raised at {at}." if at else ""
+            told = f"{where}: {exchange.outcome.value} ({exchange.code}) {exchange.message}.{raised} {advice}"
+            self.say("wrong", told.rstrip())
             return
         facts, timings = exchange.facts, exchange.timings
         heard = "" if timings.first_speech_s is None else f"first sound after {timings.first_speech_s:.2f} s, "

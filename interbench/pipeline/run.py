@@ -28,6 +28,7 @@ from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.hearing import check_hearing
 from interbench.pipeline.plan import Plan, make_plan, resume_plan
+from interbench.pipeline.portraits import check_portraits
 from interbench.pipeline.run_manifest import RunManifest
 from interbench.pipeline.set_options import script_options
 from interbench.pipeline.summary import Summary
@@ -121,6 +122,8 @@ class _Pipeline:
             for part in plan.parts:
                 self.run.record_part(part)
             if "drive" in self.stages:
+                if sum(self._recorded().values()) < plan.clips:
+                    await check_portraits(plan.parts, self.media)
                 self._take_back()
             if "judge" in self.stages or "transcribe" in self.stages:
                 stage = TranscriptionStage(transcriber, self.run, self.media)
@@ -142,6 +145,7 @@ class _Pipeline:
             if self.judging is not None and self.judging.copies.given_out:
                 summary.copies = dict(self.judging.copies.given_out)
                 self.manifest.amend(plain_copies={"recipe": COPY_RECIPE, "because": summary.copies})
+            summary.all_failed = self._all_failed()
             summary.spent = spoken_totals(self.run.spending())
             if summary.verdicts:
                 summary.judge = dict(judge.summary())
@@ -187,6 +191,12 @@ class _Pipeline:
             for exchange in self.run.exchanges()
             if exchange.system in labels and exchange.scenario in ids
         )
+
+    def _all_failed(self) -> list[str]:
+        labels, ids = self.plan.labels, self.plan.scenario_ids
+        played = {e.system for e in self.run.exchanges() if e.system in labels and e.scenario in ids}
+        done = {e.system for e in self.run.exchanges() if e.completed and e.scenario in ids}
+        return [spec.label for spec in self.plan.systems if spec.label in played - done]
 
     async def _system(self, spec: SystemSpec) -> None:
         """Play all scenarios against one system, and hand each conversation on."""

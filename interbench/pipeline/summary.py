@@ -39,6 +39,8 @@ class Summary:
     """What was odd about answers that were kept, by system."""
     spent: str = ""
     """One line on money; empty if nothing costs any."""
+    all_failed: Sequence[str] = ()
+    """Systems of the plan that have completed none of the turns the run folder holds."""
     cap: str = ""
     """Why turns were left unplayed, if a cap was reached."""
 

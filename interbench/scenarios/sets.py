@@ -37,8 +37,6 @@ AUDIO_RATE = 16_000
 _HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _SHOWN = 20
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp")
-_MAX_PORTRAIT_BYTES = 20 * 2**20
-_MAX_PORTRAIT_SIDE = 8192
 _SILENT_PEAK = 10 ** (-50 / 20)
 _CLIPPING_PEAK = 0.999
 
@@ -293,6 +291,8 @@ def _check_references(
 
 
 def _check_portrait(record: Record[Persona], *, decode: bool) -> Iterator[FileDefect]:
+    from interbench.media.still import portrait_problem
+
     portrait = record.value.portrait
     if portrait is None:
         return
@@ -303,29 +303,8 @@ def _check_portrait(record: Record[Persona], *, decode: bool) -> Iterator[FileDe
         return
     if not path.is_file():
         yield record.defect("portrait", f"there is no file {portrait!r}")
-    elif decode and (problem := _image_problem(path)):
+    elif decode and (problem := portrait_problem(path, path.stat().st_size)):
         yield record.defect("portrait", f"{portrait!r} {problem}")
-
-
-def _image_problem(path: Path) -> str:
-    """What is wrong with an image file, as a clause; empty if nothing."""
-    import warnings
-
-    from PIL import Image
-
-    if path.stat().st_size > _MAX_PORTRAIT_BYTES:
-        return f"is larger than {_MAX_PORTRAIT_BYTES >> 20} MB"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-                if max(image.size) > _MAX_PORTRAIT_SIDE:
-                    return f"is {image.width}×{image.height} pixels; at most {_MAX_PORTRAIT_SIDE} a side"
-                image.load()
-    except Exception as error:
-        # Pillow's decoders raise many kinds of exceptions for broken files.
-        return f"can't be decoded as PNG, JPEG or WebP: {error}"
-    return ""
 
 
 def _check_audio(records: Sequence[Record[Scenario]], root: Path) -> Iterator[FileDefect]:

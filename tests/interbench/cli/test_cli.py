@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,12 +69,59 @@ def test_turns_that_were_not_completed_are_explained(tmp_path: Path, scenarios: 
     systems = "it=harness_kit:Good,away=harness_kit:CantOpen,hot=harness_kit:Raises"
     done = cli("drive", "--out", "run", "--scenarios", scenarios, "--systems", systems, "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    away, unplayed, hot = (line for line in done.stderr.splitlines() if line.startswith("  "))
+    away, away_at, unplayed, hot, hot_at = (line for line in done.stderr.splitlines() if line.startswith("  "))
     assert away.startswith("  away: failed (not_opened)") and away.endswith("no route to the avatar")
     assert unplayed.startswith("  away: not played, ")
     assert hot.startswith("  hot: failed (exception)") and hot.endswith("the weights melted")
+    for told, function, words in (
+        (away_at, "open", "no route to the avatar"),
+        (hot_at, "answer", "the weights melted"),
+    ):
+        assert re.search(rf"raised at .*harness_kit\.py, line \d+, in {function}; whole traceback", told)
+        kept = (tmp_path / "run" / told.rpartition(" ")[2]).read_text()
+        assert kept.startswith("Traceback") and words in kept.splitlines()[-1]
     counts = [int(line.split("×")[0].split()[-1]) for line in (away, hot)]
     assert f"{sum(counts)} failed" in done.stderr
+
+
+def test_strict_is_for_a_system_that_completed_nothing(tmp_path: Path, scenarios: str) -> None:
+    common = (
+        "--out",
+        "run",
+        "--scenarios",
+        scenarios,
+        "--systems",
+        "it=harness_kit:Good,away=harness_kit:CantOpen",
+        "-q",
+    )
+    assert cli("drive", *common, cwd=tmp_path).returncode == 0
+    for verb in (("drive", *common), ("judge", "run", "-q")):
+        done = cli(*verb, "--strict", cwd=tmp_path)
+        assert done.returncode == 5 and "No turn was completed by away;" in done.stderr, done.stderr
+    assert cli("judge", "run", "-q", cwd=tmp_path).returncode == 0
+    only = [*common[:-2], "it=harness_kit:Good", "-q", "--strict"]
+    assert cli("drive", *only, cwd=tmp_path).returncode == 0
+
+
+def test_a_photograph_that_is_none_stops_a_run_before_its_first_turn(tmp_path: Path, scenarios: str) -> None:
+    people = tmp_path / "people"
+    people.mkdir()
+    (people / "tess.png").write_text("hello")
+    common = ("--scenarios", scenarios, "--systems", "it=harness_kit:Good", "--personas", str(people))
+    for arguments in (("run", "--dry-run"), ("drive", "--out", "run", "-q")):
+        done = cli(*arguments, *common, cwd=tmp_path)
+        assert done.returncode == 2 and "portrait can't be used, so nothing was played: of tess" in done.stderr
+        assert "can't be decoded as PNG, JPEG or WebP" in done.stderr
+    assert not list((tmp_path / "run" / "media").rglob("*.mp4"))
+
+
+def test_a_dry_run_asks_the_judge_and_resolves_the_transcriber(tmp_path: Path, scenarios: str) -> None:
+    common = ("run", "--dry-run", "--scenarios", scenarios, "--systems", "it=harness_kit:Good")
+    done = cli(*common, "--judge", "http://127.0.0.1:9", cwd=tmp_path, INTERBENCH_TRANSCRIBER="auto")
+    assert done.returncode == 1 and "transcriber  auto: " in done.stdout
+    assert "speech model" in done.stderr or "127.0.0.1:9" in done.stderr
+    done = cli(*common, "--judge", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 1 and "127.0.0.1:9 can't be reached" in done.stderr and "clips" in done.stdout
 
 
 def test_a_dry_run_prints_the_plan_and_does_nothing(tmp_path: Path, scenarios: str) -> None:
