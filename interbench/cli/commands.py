@@ -11,6 +11,7 @@ from interbench.base import termination
 from interbench.base.errors import CapReachedError, FruitlessError, SystemFailedError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import spending_lines
+from interbench.cli.judge_words import judge_lines, spoken_rate
 from interbench.cli.results import make_report, print_table
 from interbench.domain.records import REMEDIES
 from interbench.media.pool import MediaPool
@@ -24,6 +25,7 @@ from interbench.report.notes import counted
 if TYPE_CHECKING:
     from interbench.asr.base import Transcriber
     from interbench.judge.base import Judge
+    from interbench.pipeline.findings import Finding
 
 
 def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
@@ -104,16 +106,14 @@ def closing_lines(summary: Summary) -> list[str]:
     if summary.verdicts:
         scored = summary.verdicts - sum(summary.missing.values())
         reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.missing.items()))
-        lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else ""))
+        took = f" ({spoken_rate(summary.verdicts, summary.seconds)})" if summary.seconds else ""
+        lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else "") + took)
         lines += [remedy for reason, remedy in REMEDIES.items() if summary.missing[reason]]
     if summary.unplayed:
         lines.append(f"not judged: {summary.unplayed} conversations are not played to their end; run drive again")
     if summary.spent:
         lines.append(f"cost: {summary.spent}")
-    for name, value in summary.judge.items():
-        told = value if isinstance(value, list) else ["unknown, the server does not say" if value is None else value]
-        lines += [f"judge: {name} {one}" for one in told]
-    return lines
+    return lines + judge_lines(summary.judge)
 
 
 def print_plan(plan: Plan) -> None:
@@ -166,6 +166,65 @@ async def _ask_whether_ready(plan: Plan, transcriber: Transcriber, judge: Judge)
         await judge.stop()
 
 
+def print_judging(plan: Plan, planned: int) -> None:
+    """What judging a played run would do.
+
+    Args:
+        planned: conversations of the run, chosen or not.
+    """
+    from interbench.asr.registry import make_transcriber
+    from interbench.judge.registry import make_judge
+    from interbench.store.manifest import read_manifest
+    from interbench.store.run_folder import Run
+
+    settings = plan.settings
+    transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
+    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    ids = plan.scenario_ids
+    with Run(settings.out, write=False) as run:
+        exchanges = [e for e in run.exchanges() if e.system in plan.labels and e.scenario in ids]
+        current = (read_manifest(run.manifest_path) or {}).get("judge")
+        judged = sum(v.scenario in ids for _, v in run.verdicts(current)) if current else 0
+    broken = {(e.system, e.scenario) for e in exchanges if not e.completed}
+    heard = f": {transcriber.label}" if settings.transcriber != transcriber.label else ""
+    lines = [
+        f"run folder     {settings.out}",
+        f"conversations  {len(plan.systems) * len(plan.parts)} of {planned}, {len(broken)} of them with a turn that "
+        f"was not completed",
+        f"transcriber    {settings.transcriber}{heard}",
+        f"judge          {settings.judge}, {plan.verdicts} verdicts ({settings.repeats} per dimension)",
+        f"already given  {judged} by the run's last judge",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    run_to_end(_ask_whether_ready(plan, transcriber, judge))
+    sys.stdout.write("ready          transcriber and judge\n")
+
+
+def print_judge_check(judge: str, config: Path | None, options: Iterable[str], key: str) -> int:
+    """Check a judge and print what was found; the exit status."""
+    import typer
+
+    from interbench.judge.registry import make_judge
+    from interbench.pipeline.config import load_settings
+    from interbench.pipeline.judge_check import check_judge
+    from interbench.pipeline.set_options import with_options
+
+    settings = with_options(load_settings({"judge": judge}, config), options)
+    made = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    made.tell = lambda line: typer.echo(line, err=True)
+    return _conclude(judge, termination.run(check_judge(made, key)), "ready to judge")
+
+
+def _conclude(name: str, findings: Sequence[Finding], fine: str) -> int:
+    """Print findings and what they come to; the exit status."""
+    for finding in findings:
+        sys.stdout.write(f"{finding}\n")
+    wrong = sum(finding.level == "wrong" for finding in findings)
+    sys.stdout.write(f"\n{name}: {counted(wrong, 'thing')} to mend.\n" if wrong else f"\n{name}: {fine}.\n")
+    return 1 if wrong else 0
+
+
 def print_defects(source: str, personas: Path | None) -> int:
     """Print every defect of a scenario set; the exit status."""
     from interbench.scenarios.sets import load_set, validate_set
@@ -204,10 +263,4 @@ def print_conformance(
     spec = SystemSpec.parse(system, settings.system)
     listens = make_transcriber(settings.transcriber, settings.transcriber_options).needs_audio
     findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep, listens=listens))
-    for finding in findings:
-        sys.stdout.write(f"{finding}\n")
-    wrong = [finding for finding in findings if finding.level == "wrong"]
-    sys.stdout.write(
-        f"\n{system}: {counted(len(wrong), 'thing')} to mend.\n" if wrong else f"\n{system}: ready to be benchmarked.\n"
-    )
-    return 1 if wrong else 0
+    return _conclude(system, findings, "ready to be benchmarked")

@@ -145,23 +145,6 @@ run = app.command(
 drive = app.command("drive", help="Play the scenarios only.")(_playing("drive"))
 
 
-def _go_on(
-    folder: Path,
-    changes: dict[str, Any],
-    stages: tuple[Stage, ...],
-    *,
-    options: list[str] | None,
-    config: Path | None,
-    quiet: bool,
-    strict: bool = False,
-) -> None:
-    """What ``transcribe`` and ``judge`` have in common."""
-    from interbench.cli.commands import execute_and_report
-    from interbench.pipeline.plan import resume_plan
-
-    execute_and_report(resume_plan(folder, config, changes, options or ()), stages, quiet=quiet, strict=strict)
-
-
 @app.command()
 def transcribe(
     folder: RunFolder,
@@ -171,8 +154,11 @@ def transcribe(
     quiet: Quiet = False,
 ) -> None:
     """Transcribe what has been played."""
-    changes = {"transcriber": transcriber}
-    _go_on(folder, changes, ("transcribe",), options=options, config=config, quiet=quiet)
+    from interbench.cli.commands import execute_and_report
+    from interbench.pipeline.plan import resume_plan
+
+    plan = resume_plan(folder, config, {"transcriber": transcriber}, options or ())
+    execute_and_report(plan, ("transcribe",), quiet=quiet)
 
 
 @app.command()
@@ -181,14 +167,43 @@ def judge(
     judge: Judge = None,
     repeats: Repeats = None,
     transcriber: Transcriber = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only scenarios of this id or pattern (memory-*); may be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many scenarios.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Only so many scenarios, drawn at random; the same ones every time.")
+    ] = None,
     options: Set = None,
     config: Config = None,
+    dry_run: DryRun = False,
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge what has been played, transcribing what is not yet."""
+    from interbench.cli.commands import execute_and_report, print_judging
+    from interbench.pipeline.plan import resume_plan
+
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
-    _go_on(folder, changes, ("transcribe", "judge"), options=options, config=config, quiet=quiet, strict=strict)
+    whole = resume_plan(folder, config, changes, options or ())
+    plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
+    if dry_run:
+        print_judging(plan, len(whole.systems) * len(whole.parts))
+    else:
+        execute_and_report(plan, ("transcribe", "judge"), quiet=quiet, strict=strict)
+
+
+@app.command("check-judge")
+def check_judge(
+    judge: Annotated[str, typer.Argument(help="URL of a server, name, or module:Class.")],
+    options: Set = None,
+    config: Config = None,
+    key: Annotated[str, typer.Option("--dimension", help="Which verdict to ask for.")] = "MVC",
+) -> None:
+    """Try out a judge: start it, let it give one verdict, and say in plain words what is wrong with it."""
+    from interbench.cli.commands import print_judge_check
+
+    raise typer.Exit(print_judge_check(judge, config, options or (), key))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ class Judge(ABC):
 
     without_transcripts: frozenset[str] = frozenset()
     """Keys of the dimensions that it judges also where a turn has no transcript."""
+
+    tell: Callable[[str], None] = staticmethod(lambda line: None)
+    """Shows the user a line, such as why it waits; set by the harness before :meth:`start`."""
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:

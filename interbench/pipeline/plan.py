@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,38 @@ class Plan:
     @property
     def scenario_ids(self) -> frozenset[str]:
         return frozenset(part.scenario.id for part in self.parts)
+
+    def narrowed(
+        self, only: Sequence[str] = (), *, limit: int | None = None, sample: int | None = None, seed: int = 0
+    ) -> Plan:
+        """The same with fewer scenarios.
+
+        Args:
+            only: ids or globs; none means all.
+            limit: the first so many of them.
+            sample: so many of them drawn at random, the same ones for the same ``seed``; in the order of the run.
+
+        Raises:
+            UsageError: a pattern matches nothing, or a number is below 1.
+        """
+        parts = self.parts
+        for pattern in only:
+            if not any(fnmatchcase(part.scenario.id, pattern) for part in parts):
+                raise UsageError(f"This run has no scenario {pattern!r}; it has {_some(p.scenario.id for p in parts)}.")
+        if only:
+            parts = tuple(part for part in parts if any(fnmatchcase(part.scenario.id, pattern) for pattern in only))
+        for name, number in (("limit", limit), ("sample", sample)):
+            if number is not None and number < 1:
+                raise UsageError(f"The {name} is {number}; it must be at least 1.")
+        if sample is not None and sample < len(parts):
+            drawn = sorted(random.Random(seed).sample(range(len(parts)), sample))  # noqa: S311 - nothing is secret here
+            parts = tuple(parts[index] for index in drawn)
+        return replace(self, parts=parts[:limit])
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
 
 
 def make_plan(settings: Settings) -> Plan:

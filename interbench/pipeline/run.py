@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -62,10 +63,13 @@ async def execute(
     wanted = frozenset(stages)
     with Run(plan.settings.out, write=True) as run:
         summary = Summary()
+        began = time.monotonic()
+        judge.tell = progress.say
         try:
             await _Pipeline(plan, run, progress, wanted, summary).go(transcriber, judge)
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        summary.seconds = time.monotonic() - began
         return summary
 
 

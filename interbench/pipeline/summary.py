@@ -28,6 +28,8 @@ class Summary:
     missing: Counter[str] = field(default_factory=Counter)
     unplayed: int = 0
     """Conversations that could not be judged because they were not played to their end yet."""
+    seconds: float = 0.0
+    """How long the stages took."""
     judge: Mapping[str, Any] = field(default_factory=dict)
     ear: str = ""
     """One line on how well the transcriber hears; empty if it does not listen."""

@@ -45,6 +45,8 @@ LEAST_LOGPROB = -1e6
 _MOST_TOKENS = 10**9
 """Of one request; what is more is no count."""
 _CONNECT_S = 20.0
+_SILENCE_S = 10.0
+"""Waiting longer than this is said."""
 """How long a connection may take to come about; where packets are dropped, the system itself tries for minutes."""
 
 
@@ -168,6 +170,10 @@ class Server:
         self._headers = {"host": urlsplit(url).netloc, "content-type": "application/json", **secret.headers()}
         self._resume_at = 0.0
         self._down_since: float | None = None
+        self._waits_since: float | None = None
+        self._told = False
+        self.tell: Callable[[str], None] = lambda line: None
+        """Is told once why nothing comes, when that has gone on for some time."""
         self._recognise: Callable[[], Awaitable[None]] | None = None
         self._recognising = asyncio.Lock()
         self._lines: dict[httpx.AsyncHTTPTransport, _Line] = {}
@@ -244,8 +250,10 @@ class Server:
                     await self._pause()
                     answer = await self._attempt(body, begun)
                 self.throttle.answered(answer.seconds, first=first)
+                self._waits_since = None
                 return answer
             except _Busy as busy:
+                self._waits(busy, busy.wait_s)
                 self.throttle.overloaded()
                 tries += 1
                 pause = None if tries >= self._patience.attempts else backoff.pause(busy.wait_s)
@@ -258,6 +266,7 @@ class Server:
                     self.retries += 1
                     continue
             except _Unreachable as down:
+                self._waits(f"it can't be reached ({down})")
                 if self._down_since is None:
                     self._down_since = self._now()
                 pause = backoff.pause()
@@ -270,6 +279,7 @@ class Server:
                 final = failure.forgotten or (fail_on_500 and failure.status == 500)
                 if final or failure.missing not in (Missing.SERVER_ERROR, Missing.TIMED_OUT):
                     raise
+                self._waits(failure)
                 tries += 1
                 pause = None if tries >= self._patience.attempts else backoff.pause()
                 if pause is None:
@@ -282,6 +292,15 @@ class Server:
     def _backoff(self) -> Backoff:
         patience = self._patience
         return Backoff(patience.first_wait_s, patience.longest_wait_s, total_s=patience.outage_s)
+
+    def _waits(self, why: object, wait_s: float | None = None) -> None:
+        """Say once why nothing comes, when that has gone on for some time or will."""
+        now = self._now()
+        if self._waits_since is None:
+            self._waits_since, self._told = now, False
+        if not self._told and now + (wait_s or 0.0) - self._waits_since >= _SILENCE_S:
+            self._told = True
+            self.tell(f"judge: {self.url}: {why}; trying again for up to {self._patience.outage_s:g} s")
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -490,6 +509,7 @@ class Server:
             try:
                 return await self._once(method, path, body)
             except _Busy as busy:
+                self._waits(busy, busy.wait_s)
                 tries += 1
                 pause = None if tries >= self._patience.attempts else backoff.pause(busy.wait_s)
                 if pause is None:

@@ -27,7 +27,9 @@ from interbench.judge.vlm.settings import JudgeSettings
 MODEL_VARIABLE = "INTERBENCH_JUDGE_MODEL"
 KEY_VARIABLE = "INTERBENCH_JUDGE_KEY"
 
-_NOT_IDENTITY = frozenset({"media", "concurrency", "patience", "prompts", "repeats", "seed"})
+_NOT_IDENTITY = frozenset(
+    {"media", "concurrency", "patience", "prompts", "repeats", "seed", "prompt_price", "completion_price"}
+)
 _IF_SET = frozenset({"omit", "rename"})
 
 
@@ -89,7 +91,9 @@ class VLMJudge(Judge):
         ]
         try:
             for server in servers:
-                connections.append(await self._connection(server))  # noqa: PERF401 - one after the other, the first trouble ends it
+                server.tell = self.tell
+                # One after the other: the first trouble ends it.
+                connections.append(await self._connection(server))
             first = connections[0]
             for connection in connections[1:]:
                 if _identity(connection.served, self.urls) != _identity(first.served, self.urls):
@@ -235,8 +239,17 @@ class VLMJudge(Judge):
             "most_in_flight": max(
                 (int(connection.server.throttle.highest) for connection in self._connections), default=0
             ),
+            "usd": self._usd(),
             "remarks": sorted(totals.remarks),
         }
+
+    def _usd(self) -> float | None:
+        """What the tokens cost; None where no price was set."""
+        read, written = self.settings.prompt_price, self.settings.completion_price
+        if read is None and written is None:
+            return None
+        totals = self._totals
+        return (totals.prompt_tokens * (read or 0) + totals.completion_tokens * (written or 0)) / 1_000_000
 
     async def stop(self) -> None:
         for connection in self._connections:

@@ -53,6 +53,11 @@ class JudgeSettings:
     prompts: Path | None = None
     """Folder of other prompts than the bundled ones; their hashes are part of the identity."""
 
+    prompt_price: float | None = None
+    """USD per million tokens read, cached ones included; with ``completion_price`` the run says what it cost."""
+    completion_price: float | None = None
+    """USD per million tokens written."""
+
     def __post_init__(self) -> None:
         check_adjustments("The judge", self.omit, self.rename)
         if self.frames < 2 or self.size < 64:
@@ -61,6 +66,9 @@ class JudgeSettings:
             raise UsageError("The judge's temperature lies in 0..2 and its top-p in (0, 1].")
         if self.max_tokens < 16 or self.repeats < 1 or self.concurrency < 1:
             raise UsageError("The judge needs max_tokens of at least 16, and repeats and concurrency of at least 1.")
+
+        if min(self.prompt_price or 0, self.completion_price or 0) < 0:
+            raise UsageError("The judge's prices are USD per million tokens, and not below 0.")
 
     @property
     def sampling(self) -> Sampling:

@@ -12,7 +12,8 @@ from pathlib import Path
 import harness_kit
 import pytest
 
-VERBS = ("run", "drive", "transcribe", "judge", "table", "scores", "report", "list", "validate", "check-system")
+VERBS = ("run", "drive", "transcribe", "judge", "table", "scores", "report", "list", "validate", "check-system",
+         "check-judge")  # fmt: skip
 
 
 def cli(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -101,6 +102,17 @@ def test_strict_is_for_a_system_that_completed_nothing(tmp_path: Path, scenarios
     assert cli("judge", "run", "-q", cwd=tmp_path).returncode == 0
     only = [*common[:-2], "it=harness_kit:Good", "-q", "--strict"]
     assert cli("drive", *only, cwd=tmp_path).returncode == 0
+
+
+def test_a_part_of_a_run_is_judged_and_a_dry_run_judges_nothing(tmp_path: Path, scenarios: str) -> None:
+    common = ("--out", "run", "--scenarios", scenarios, "--systems", "it=harness_kit:Good", "-q")
+    assert cli("drive", *common, cwd=tmp_path).returncode == 0
+    dry = cli("judge", "run", "--only", "test-002", "--dry-run", cwd=tmp_path)
+    assert dry.returncode == 0 and "conversations  1 of 2, 0 of them" in dry.stdout and "9 verdicts" in dry.stdout
+    assert "already given  0" in dry.stdout
+    assert "verdicts: 4 scored" in cli("judge", "run", "--sample", "1", "-q", cwd=tmp_path).stderr
+    counted = [row.split(",") for row in cli("scores", "run", cwd=tmp_path).stdout.splitlines()]
+    assert sum("no record" in row for row in counted) == 9 and len(counted) == 19, "the plan stays whole"
 
 
 def test_a_photograph_that_is_none_stops_a_run_before_its_first_turn(tmp_path: Path, scenarios: str) -> None:
