@@ -24,7 +24,7 @@ OTHERS = {
         --enable-prompt-tokens-details --generation-config --no-enable-chunked-prefill --omni --deploy-config
     """,
     "modelscope": "--model --revision",
-    "a synthesizer, interbench.scenarios.user_audio": "--command --text-file --speaker --out",
+    "a synthesizer": "--text-file --speaker --out",
     "benchmarks/speech_windows.py": "--checkpoint",
     "somebody's system": "--driven_audio --source_image --result --said",
 }
@@ -58,7 +58,8 @@ def commands(page: Path) -> Iterator[tuple[int, str, str, list[str]]]:
         for found in re.finditer(r"(?<![\w./\[-])(interbench|livetalk) ([a-z][a-z-]+)([^`|]*)", line.replace("\0", "")):
             program, verb, rest = found.groups()
             if verb in VERBS[program]:
-                words = re.split(r"\s(?:#|&&|;|>)\s", f" {rest} ")[0]
+                own = re.sub(r'"[^"]*"', "", rest)  # quoted is the command of another program
+                words = re.split(r"\s(?:#|&&|;|>)\s", f" {own} ")[0]
                 yield number, program, verb, OPTION.findall(words)
 
 

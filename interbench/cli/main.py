@@ -50,6 +50,10 @@ class By(enum.StrEnum):
     persona = "persona"
 
 
+class New(enum.StrEnum):
+    scenario = "scenario"
+
+
 class AfterFailure(enum.StrEnum):
     go_on = "continue"
     stop = "stop"
@@ -358,6 +362,35 @@ def validate(
     from interbench.cli.commands import print_defects
 
     raise typer.Exit(print_defects(source, personas))
+
+
+@app.command()
+def speak(
+    folder: Annotated[Path, typer.Argument(help="Folder of a scenario set.")],
+    command: Annotated[
+        str | None,
+        typer.Option(help="Another synthesizer: a command with {text} or {text_file} and {out}, a WAV file to write."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Speak also what has not changed.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Speak the user's turns of a scenario set that are new or have changed."""
+    from interbench.cli.set_verbs import speak_set
+
+    speak_set(folder, command, everything=everything, quiet=quiet)
+
+
+@app.command()
+def new(
+    what: Annotated[New, typer.Argument(help="What to begin.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a scenario set; made if it is not there.")],
+    name: Annotated[str, typer.Option("--id", help="Its id.")] = "my-001",
+    turns: Annotated[int, typer.Option(help="How many turns.")] = 3,
+) -> None:
+    """Add a scenario to be filled in to a set; `interbench validate` says what is still to be said."""
+    from interbench.cli.set_verbs import begin_scenario
+
+    begin_scenario(folder, name, turns)
 
 
 @app.command("check-system")

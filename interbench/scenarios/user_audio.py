@@ -1,4 +1,4 @@
-"""The user's side of a scenario set as sound: ``python -m interbench.scenarios.user_audio FOLDER``.
+"""The user's side of a scenario set as sound: ``interbench speak FOLDER``.
 
 Every user turn is spoken in its scenario's ``user_voice``, brought to 16 kHz mono, trimmed, levelled, and written
 where the turn's ``audio`` says; a turn without ``audio`` gets ``audio/<scenario>/<turn>.mp3`` and the scenario file is
@@ -25,6 +25,7 @@ from interbench.domain.persona import Voice
 from interbench.domain.scenario import Scenario
 from interbench.media.pool import encode_audio
 from interbench.media.speech import Speech, SynthesizerCommand, level, resample, synthesize, trim
+from interbench.scenarios.edit_line import with_audio
 from interbench.scenarios.files import lines_of_text, read_records, resolve_inside
 from interbench.scenarios.sets import AUDIO_RATE, SCENARIOS
 
@@ -69,7 +70,8 @@ def lines_of(scenarios: Sequence[Scenario]) -> list[Line]:
 def name_audio(folder: Path) -> int:
     """Give every turn without ``audio`` the path ``audio/<scenario>/<turn>.mp3`` in the set's scenario file.
 
-    Only lines with such turns are rewritten. Returns how many turns were completed.
+    Only these are added, in the way each line is written; everything else stays as it is. Returns how many turns were
+    completed.
     """
     file = folder / SCENARIOS
     completed = 0
@@ -77,12 +79,11 @@ def name_audio(folder: Path) -> int:
     rewritten = data
     for _, line in lines_of_text(data):
         scenario = json.loads(line)
-        missing = [(number, turn) for number, turn in enumerate(scenario["turns"], 1) if turn.get("audio") is None]
-        for number, turn in missing:
-            turn["audio"] = f"audio/{scenario['id']}/{number}.mp3"
+        missing = [number for number, turn in enumerate(scenario["turns"], 1) if turn.get("audio") is None]
         completed += len(missing)
         if missing:
-            rewritten = rewritten.replace(line, json.dumps(scenario, ensure_ascii=False).encode(), 1)
+            named = {number: f"audio/{scenario['id']}/{number}.mp3" for number in missing}
+            rewritten = rewritten.replace(line, with_audio(line.decode(), named).encode(), 1)
     if completed:
         file.write_bytes(rewritten)
     return completed
