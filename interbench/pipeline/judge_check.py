@@ -20,7 +20,7 @@ from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
 from interbench.judge.base import Judge, JudgeTask
 from interbench.media.pool import MediaPool
-from interbench.pipeline.findings import Finding
+from interbench.pipeline.findings import Finding, Level
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
@@ -152,7 +152,7 @@ def _room(judge: Judge, summary: Mapping[str, Any]) -> list[Finding]:
             Finding("wrong", f"the context of {context:,} tokens is too short by {-left:,}: see docs/judge.md")
         )
     else:
-        level = "ok" if left >= _LITTLE_ROOM * context else "note"
+        level: Level = "ok" if left >= _LITTLE_ROOM * context else "note"
         findings.append(
             Finding(level, f"of the context of {context:,} tokens {left:,} are left after the longest answer")
         )
