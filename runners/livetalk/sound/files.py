@@ -66,7 +66,7 @@ def _decoded(file: BinaryIO, named: str, max_seconds: float | None) -> tuple[Sam
         except WavCodedError:
             file.seek(0)
         except WavError as error:
-            raise AudioError(f"{named} cannot be decoded ({error}). Export it again.") from error
+            raise AudioError(f"{named} can't be decoded ({error}). Export it again.") from error
     blocks, length = [np.zeros(0, np.float32)], 0
     with av.open(file, "r", options={"format_whitelist": _FORMATS}) as container:
         if not container.streams.audio:

@@ -59,4 +59,4 @@ class SpeechFileReader:
         try:
             return np.clip(read_audio(bytes(self._data), AUDIO_RATE), -1, 1)
         except AudioError as error:
-            raise ThinkerError("broken", f"The speech service's sound cannot be read. {error}") from None
+            raise ThinkerError("broken", f"The speech service's sound can't be read. {error}") from None
