@@ -18,8 +18,6 @@ from interbench.report.collect import collect_table, read_run
 from interbench.report.tables import to_json
 from interbench.store.run_folder import Run
 
-KILLS = 20
-
 
 def command(tmp_path: Path, out: str, system: str, **options: str) -> list[str]:
     config = tmp_path / f"{out}.toml"
@@ -69,7 +67,8 @@ def results(folder: Path) -> dict[str, Any]:
     }
 
 
-def test_killed_at_random_points_and_continued(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_killed_at_random_points_and_continued(tmp_path: Path, wanted: int) -> None:
     harness_kit.write_set(tmp_path / "set", count=4, turns=3)
     whole = run(command(tmp_path, "whole", "Good", log=str(tmp_path / "whole.log"), pause_s="0.05"))
     assert whole.returncode == 0, whole.stderr
@@ -81,7 +80,7 @@ def test_killed_at_random_points_and_continued(tmp_path: Path) -> None:
     dice = random.Random(2512)
     kills = restarts = 0
     out = tmp_path / "killed"
-    while kills < KILLS:
+    while kills < wanted:
         if not run_and_kill(argv, dice.uniform(0.2, 0.8) * length):
             # It got to its end: begin anew, so that kills fall into every phase of a run.
             restarts += 1

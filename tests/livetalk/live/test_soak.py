@@ -1,4 +1,4 @@
-"""A conversation of 200 turns: nothing grows, nothing drifts, nothing breaks."""
+"""A long conversation: nothing grows, nothing drifts, nothing breaks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from livetalk.thinkers.base import Question
 from livetalk.video.fragments import FragmentWriter
 from session_kit import Step, TellingThinker, make_engine, pocket_models, read, speech
 
-TURNS = 200
 SETTLED = 40
 """Turns after which all that is kept is there: window, anchors, the bounded memory, libraries' own caches."""
 
@@ -37,7 +36,8 @@ def resident_bytes() -> int:
     return pages * 4096
 
 
-async def test_two_hundred_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("turns", [80, pytest.param(200, marks=pytest.mark.soak)])
+async def test_many_turns(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
     blocks = 0
     write = FragmentWriter.write
 
@@ -56,7 +56,7 @@ async def test_two_hundred_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = np.full(16_000, 0.01, np.float32)
     tensors, objects, memory = [], [], []
     forgotten, silent = Question("", (), None, None), list[Step]()
-    for turn in range(TURNS):
+    for turn in range(turns):
         thinker.answers.append([speech(0.3, turn % 7)])
         answer = session.respond(UserTurn(text=f"Question {turn}.", audio=sound))
         if turn % 10 == 9:  # now and then the user breaks in, and now and then the client is gone
@@ -72,13 +72,13 @@ async def test_two_hundred_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             objects.append(len(gc.get_objects()))
             memory.append(resident_bytes())
     outcomes = {outcome: sum(record.outcome is outcome for record in session.records) for outcome in Outcome}
-    assert outcomes[Outcome.completed] >= 180 and outcomes[Outcome.failed] == 0
-    assert blocks >= TURNS - 20 and generator.block >= 180
+    assert outcomes[Outcome.completed] >= 0.9 * turns and outcomes[Outcome.failed] == 0
+    assert blocks >= 0.9 * turns and generator.block >= 0.9 * turns
     assert torch.isfinite(generator.cache.k).all() and torch.isfinite(generator.cache.v).all()
     assert generator.cache.end > generator.stream.window, "the window has rolled, again and again"
     assert max(tensors) - min(tensors) <= 0.02 * min(tensors), tensors
     # A record of a few strings for each turn, and nothing else.
-    assert objects[-1] - objects[0] <= 10 * (TURNS - SETTLED), objects
+    assert objects[-1] - objects[0] <= 10 * (turns - SETTLED), objects
     assert memory[-1] - memory[0] <= 16 * 2**20, memory
     assert len(session._memory.messages()) < 40
     await engine.stop()
