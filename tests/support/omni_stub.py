@@ -53,7 +53,7 @@ class Answer:
     sound: Sequence[npt.NDArray[np.float32]] = (tone(0.32), tone(0.8, 180.0))
     gates: Mapping[int, asyncio.Event] = field(default_factory=dict)
     extra: Mapping[int, Any] = field(default_factory=dict)
-    finish: str = "stop"
+    finish: str | None = "stop"
     done: bool = True
     form: str | None = None
     metadata: bool = True

@@ -68,8 +68,8 @@ def retry_after(value: str | None, now: dt.datetime | None = None) -> float | No
 def served_models(answer: object) -> dict[str, dict[str, Any]] | None:
     """The models in an answer to ``GET /v1/models``, by name; None where it is no list of models, or not all of it.
 
-    Known shapes: OpenAI's ``{"data": [{"id"}]}``, a bare list, lists under other names, entries with a ``name`` or that are
-    names, and objects by name. Its twin, which a test compares with it, is ``served_models`` in
+    Known shapes: OpenAI's ``{"data": [{"id"}]}``, a bare list, lists under other names, entries with a ``name`` or that
+    are names, and objects by name. Its twin, which a test compares with it, is ``served_models`` in
     ``interbench.base.models_list``.
     """
     if isinstance(answer, dict):
