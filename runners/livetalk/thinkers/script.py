@@ -58,8 +58,8 @@ class ScriptedThinker(Thinker):
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         voice = espeak.Voice.parse(question.voice) if question.voice else self._voice
-        told = {"pitch": question.manner.pitch, "rate": question.manner.rate}
-        voice = replace(voice, **{name: value for name, value in told.items() if value is not None})
+        pitch, rate = question.manner.pitch, question.manner.rate
+        voice = replace(voice, pitch=voice.pitch if pitch is None else pitch, rate=voice.rate if rate is None else rate)
         turn = sum(message.role == "user" for message in question.history)
         text = self._answers[turn % len(self._answers)] if self._answers else _pattern(question, turn)
         place = 0

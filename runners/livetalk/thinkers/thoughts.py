@@ -1,8 +1,8 @@
 """Reasoning that a service leaves in front of an answer: it is neither told nor spoken.
 
 Some services put it between ``<think>`` and ``</think>``, some into fields of its own, and some, where the model's
-template itself opens the thought, send only the ``</think>`` that ends it. In this last form a thought can't be told from
-an answer before it is over, so that whatever comes first has to be held back.
+template itself opens the thought, send only the ``</think>`` that ends it. In this last form a thought can't be told
+from an answer before it is over, so that whatever comes first has to be held back.
 """
 
 from __future__ import annotations
