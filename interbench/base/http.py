@@ -198,7 +198,7 @@ def retry_after(value: str | None, now: dt.datetime | None = None) -> float | No
     """Seconds that a ``Retry-After`` header asks to wait (RFC 9110, section 10.2.3): a number of them, or a date.
 
     None where there is nothing to heed: no header, no time to come, or something that is no time. Its twin, which a
-    test compares with it, is ``retry_after`` in ``livetalk.thinkers.service``.
+    test compares with it, is ``retry_after`` in ``livetalk.thinkers.foreign``.
     """
     value = (value or "").strip()
     if _SECONDS.fullmatch(value):
@@ -257,7 +257,10 @@ class Backoff:
 
 
 def trouble(error: Exception) -> str:
-    """What kept a request from being answered, in plain words, with the name that httpx gives it."""
+    """What kept a request from being answered, in plain words, with the name that httpx gives it.
+
+    Its twin, which a test compares with it, is ``trouble`` in ``livetalk.thinkers.foreign``.
+    """
     text, name = str(error), type(error).__name__
     if isinstance(error, UnreadableBodyError):
         return text

@@ -16,7 +16,7 @@ def served_models(answer: object) -> dict[str, Mapping[str, Any]] | None:
 
     Known shapes: OpenAI's ``{"data": [{"id"}]}``, a bare list (Together), lists under other names, entries with a
     ``name`` or that are names, and objects by name. Its twin, which a test compares with it, is ``served_models`` in
-    ``livetalk.thinkers.service``.
+    ``livetalk.thinkers.foreign``.
     """
     if isinstance(answer, dict):
         if answer.get("has_more") is True:

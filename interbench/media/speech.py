@@ -2,7 +2,8 @@
 
 :func:`synthesize` drives espeak-ng's library, which the ``espeakng_loader`` wheel carries, through ctypes.
 :class:`SynthesizerCommand` puts any other synthesizer in its place, as a command line. The helpers below bring speech
-into the shape that scenarios need: trimmed, levelled, 16 kHz.
+into the shape that scenarios need: trimmed, levelled, 16 kHz. livetalk drives the library by a twin of this binding,
+``livetalk.thinkers.espeak``, because the two packages share no code; a test holds both to the same sound.
 """
 
 from __future__ import annotations

@@ -37,7 +37,10 @@ import numpy as np
 
 WIDTH, HEIGHT, FPS, SOUND_RATE, BLOCK = 64, 64, 16, 48_000, 12
 MIME = 'video/mp4; codecs="avc1.42C01E, mp4a.40.2"'
-_FIELDS = {"open": {"image", "prompt", "persona", "voice", "seed"}, "turn": {"text", "audio", "played_s"}}
+_FIELDS = {
+    "open": {"image", "prompt", "persona", "voice", "pitch", "rate", "seed"},
+    "turn": {"text", "audio", "played_s"},
+}
 _FILES = {"image": "image/", "audio": "audio/"}
 
 
@@ -177,6 +180,8 @@ class ConversationServer:
         """Set when a client has left in the middle of an answer."""
         self.stopping = threading.Event()
         self.lock = threading.Lock()
+        self.records: deque[Refuse | Cut | bytes] = deque()
+        """How the next requests for a turn's record are answered; a page's bytes, or a connection that breaks."""
         self._plan: deque[Act] = deque()
         self._conversations: dict[str, list[dict[str, Any]]] = {}
         self._expired: set[str] = set()
@@ -294,7 +299,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._turn(state, name, body)
             case "GET", ["v1", "conversations", name, "turns", index]:
                 turns = state.find(name)
-                if isinstance(turns, Refuse):
+                planned = state.records.popleft() if state.records else None
+                if isinstance(planned, Refuse):
+                    self._refuse(planned)
+                elif isinstance(planned, bytes):
+                    self._respond(200, planned, {"Content-Type": "text/html"})
+                elif isinstance(planned, Cut):
+                    self.close_connection = True
+                elif isinstance(turns, Refuse):
                     self._refuse(turns)
                 elif index.isdigit() and 0 < int(index) <= len(turns):
                     self._json(200, turns[int(index) - 1])

@@ -50,7 +50,11 @@ _NEGATIONS = {
 
 
 def sentences(text: str) -> list[str]:
-    """``text`` in sentences, in order, without surrounding space; joined by spaces they say the same."""
+    """``text`` in sentences, in order, without surrounding space; joined by spaces they say the same.
+
+    ``livetalk.thinkers.sentences`` cuts what is spoken, for other ends: it knows abbreviations, clauses and other
+    scripts. In plain prose a test holds both to the same cuts.
+    """
     found = [part.strip() for part in _SENTENCE.findall(text)]
     return [part for part in found if part] or ([text.strip()] if text.strip() else [])
 

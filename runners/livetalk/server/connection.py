@@ -38,6 +38,7 @@ class Connection(H11Protocol):
     refused: ClassVar[staticmethod[[str], None]]
     strangers: ClassVar[dict[Connection, str]]
     """Oldest first, and the address that each comes from."""
+    admitted: ClassVar[set[Connection]]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -46,20 +47,22 @@ class Connection(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
         self._lingering_bytes = 0
-        self._admitted = False
 
     @classmethod
     def within(cls, limits: Limits, refused: Callable[[str], None]) -> type[Connection]:
         """The class for a server with these limits; ``refused`` is told the code of each refusal that no application
         sees."""
-        return type(cls.__name__, (cls,), {"limits": limits, "refused": staticmethod(refused), "strangers": {}})
+        return type(
+            cls.__name__,
+            (cls,),
+            {"limits": limits, "refused": staticmethod(refused), "strangers": {}, "admitted": set()},
+        )
 
     def admit(self) -> bool:
         """A request was let in, so that the connection is no stranger's any more; whether there is a place for it."""
         self.strangers.pop(self, None)
-        self._admitted = True
-        admitted = sum(isinstance(other, Connection) and other._admitted for other in self.connections)
-        return admitted <= self.limits.connections
+        self.admitted.add(self)
+        return len(self.admitted) <= self.limits.connections
 
     def abort(self) -> None:
         """End the connection at once; what was not yet sent is lost."""
@@ -79,6 +82,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.strangers.pop(self, None)
+        self.admitted.discard(self)
         for timer in (self._head_timer, self._linger_timer):
             if timer is not None:
                 timer.cancel()

@@ -111,7 +111,7 @@ class Thinker(ABC):
     """Kind and model, for people and for manifests; never an address with a key in it."""
 
     manners: tuple[str, ...] = ()
-    """Which fields of `Manner` its speaker follows."""
+    """Which fields of ``Manner`` its speaker follows."""
 
     async def start(self) -> None:
         """Load or reach the model.

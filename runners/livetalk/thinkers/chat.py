@@ -57,8 +57,8 @@ class ChatThinker(Thinker):
         speech_model: its model; None if it serves one.
         transcribe_url: root of a transcription service's API.
         voice: the speaker for questions that name none.
-        thinking: where the model's thoughts are, which are never spoken: `inline` in front of the answer, which then
-            waits for their end; `separate` in fields of their own, or nowhere; `auto` finds it out.
+        thinking: where the model's thoughts are, which are never spoken: ``inline`` in front of the answer, which
+            then waits for their end; ``separate`` in fields of their own, or nowhere; ``auto`` finds it out.
         silence_s: seconds that a service may send nothing.
 
     Raises:
@@ -378,7 +378,7 @@ class _Telling:
 async def _timed(
     events: AsyncGenerator[str, None], until: Callable[[], float | None]
 ) -> AsyncGenerator[str | None, None]:
-    """The events, and None when the time that `until` tells has come before the next one."""
+    """The events, and None when the time that ``until`` tells has come before the next one."""
     next_one: asyncio.Future[str] | None = None
     try:
         while True:

@@ -1,6 +1,7 @@
 """espeak-ng's voice: text in, samples and the places of the words in them out.
 
-The library and its data come in the wheel ``espeakng-loader``; it is driven through ctypes (speak_lib.h).
+The library and its data come in the wheel ``espeakng-loader``; it is driven through ctypes (speak_lib.h). interbench
+does the same in ``interbench.media.speech``, because the two packages share no code; a test holds both to one sound.
 """
 
 from __future__ import annotations

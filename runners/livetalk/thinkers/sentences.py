@@ -2,6 +2,8 @@
 
 Nothing is lost or changed by cutting: the pieces, joined, are the text. What has no sound (markup, emoji, addresses) is
 taken out separately, by :func:`speakable`.
+
+``interbench.systems.puppet.rewrites`` cuts replies into sentences, too; in plain prose a test holds both to one way.
 """
 
 from __future__ import annotations

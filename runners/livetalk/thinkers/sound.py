@@ -25,7 +25,7 @@ class SoundReader:
     Args:
         rate: samples per second of raw PCM; a WAV file's header says its own.
         channels: of raw PCM.
-        kind: of its samples, one of `RAW_KINDS`.
+        kind: of its samples, one of ``RAW_KINDS``.
     """
 
     def __init__(self, rate: int = 24_000, channels: int = 1, kind: str = "<i2") -> None:
@@ -79,7 +79,7 @@ class SoundReader:
             The last samples, where a file's header left open until now whether any follow it.
 
         Raises:
-            ThinkerError: `broken`; the sound is cut off in a header, or before the length it announced.
+            ThinkerError: ``broken``; the sound is cut off in a header, or before the length it announced.
         """
         if self._rest and (not self._begun or self._seen < _SHORTEST):
             raise _broken("it ends before it is complete")

@@ -117,7 +117,7 @@ class SpeechEndpoint:
 
 
 def _raw_reader(kind: str, content_type: str) -> SoundReader:
-    """A reader of raw samples as their media type describes them (RFC 2586 for `audio/L16`).
+    """A reader of raw samples as their media type describes them (RFC 2586 for ``audio/L16``).
 
     Raises:
         ValueError: they have a form that is not read here, or that nobody knows.

@@ -42,7 +42,17 @@ from interbench.report.tables import to_json
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
-from interbench.systems.events import Blocked, Completed, Event, Failed, Media, Opening, TimedOut, TurnRequest
+from interbench.systems.events import (
+    Blocked,
+    Completed,
+    Event,
+    Failed,
+    Media,
+    Opening,
+    ReplyText,
+    TimedOut,
+    TurnRequest,
+)
 from interbench.systems.host import Host
 from interbench.systems.live import livetalk
 from interbench.systems.live import own_server as livetalk_server
@@ -665,3 +675,146 @@ def test_every_option_is_documented() -> None:
 def test_the_command_line_says_when_the_address_is_for_nobody(tmp_path: Path) -> None:
     done = cli("drive", "--systems", "puppet", "--set", "livetalk.url=http://127.0.0.1:8010", cwd=tmp_path)
     assert done.returncode == 2 and "--systems livetalk" in done.stderr
+
+
+# -- what services say that nobody expects ----------------------------------------------------------------------------
+
+
+HALF = "Half \ud83d, then \0 nothing."
+MENDED = "Half \ufffd, then \ufffd nothing."
+
+
+async def test_half_a_character_in_an_answer_harms_nobody(play: Play, tmp_path: Path) -> None:
+    first, *others = await play(Answer(text=HALF, heard="\ude00", timings={"half_\ud83d_s": 0.5, "finished_s": 1.0}))
+    assert first.completed and first.reply_text == MENDED
+    assert first.parts_s == {"half_\ufffd": 0.5, "finished": 1.0}
+    assert [exchange.completed for exchange in others] == [True, True]
+    with Run(tmp_path / "out", write=False) as ledger:
+        assert next(iter(ledger.exchanges())).reply_text == MENDED
+
+
+def test_half_a_character_in_what_a_server_says_of_itself_harms_nobody(
+    server: ConversationServer, tmp_path: Path, scenarios: Path
+) -> None:
+    server.health.update(version="1.0 \ud83d", thinker="x" * 5_000, weights=7, settings={"a\ude00": "\ud83d"})
+    table = {"livetalk": {"url": server.url}}
+    summary = run(settings(tmp_path, scenarios, system=table))
+    assert summary.outcomes == {"completed": 6}
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text("utf-8"))
+    assert manifest["systems"]["livetalk"]["version"] == "1.0 \ufffd"
+    told = manifest["systems"]["livetalk"]["settings"]
+    assert told["settings"] == {"a\ufffd": "\ufffd"} and len(told["thinker"]) == 300 and told["weights"] == "7"
+
+
+async def test_a_system_is_checked_in_spite_of_half_a_character(server: ConversationServer) -> None:
+    server.health["version"] = "1.0 \ud83d"
+    server.plan(*[Answer(text=HALF)] * 12)
+    findings = await check_system(SystemSpec("it", "livetalk", {"url": server.url}), deadline_s=20.0)
+    "\n".join(map(str, findings)).encode()
+    assert not [finding for finding in findings if "exception" in str(finding).lower()]
+
+
+@pytest.mark.parametrize(
+    "tells",
+    [
+        {"timings": "soon"},
+        {"timings": {"first_block_s": "late", "finished_s": None, "extra": {"a": 1}, "x": -1, "y": 1e999}},
+        {"frames": 36.5, "underruns": "many", "underrun_s": [], "video_s": "two", "real_time_factor": -1},
+        {"text": 5, "heard_text": {"a": 1}, "error": "plain words", "extra": [1]},
+        {"error": [], "frames": "36", "video_s": 10**400},
+    ],
+    ids=range(5),
+)
+async def test_a_value_of_no_importance_costs_no_turn(
+    tells: Any, server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+) -> None:
+    final, events = await one_turn(server, parts[0], tmp_path, Answer(tells=tells))
+    assert isinstance(final, Completed), final
+    text = "".join(event.text for event in events if isinstance(event, ReplyText))
+    assert text == ("5" if "text" in tells else f"You said: {parts[0].scenario.turns[0].text}")
+
+
+async def one_turn(
+    server: ConversationServer, part: PlannedScenario, folder: Path, *acts: Act, **options: Any
+) -> tuple[Event, list[Event]]:
+    """The last event of a turn, and those before it."""
+    server.plan(*acts)
+    system = LiveTalk(server.url, **options)
+    await system.start()
+    try:
+        conversation = await system.open(part.persona)
+        await conversation.prepare(Opening("test-001", None, 1))
+        *events, final = [event async for event in conversation.respond(request(part, folder))]
+        await conversation.close()
+        return final, events
+    finally:
+        await system.stop()
+
+
+async def test_odd_things_that_a_server_says_of_itself_are_left_out(server: ConversationServer) -> None:
+    server.health.update(settings={"a": [1, 2], "b": None, "c": 1e999, "d": True}, random_weights="perhaps")
+    server.health.update(voice_fields="pitch", device=None, extra={"a": 1}, sessions=-3)
+    server.health["video"] = {**server.health["video"], "mime": 7, "sound_rate": "high"}
+    system = LiveTalk(server.url)
+    await system.start()
+    assert system.settings()["settings"] == {"a": "[1, 2]", "c": "Infinity", "d": True}
+    await system.stop()
+
+
+async def test_far_fewer_frames_than_the_server_sent_are_no_answer(play: Play) -> None:
+    short, near, liar = await play(
+        Answer(blocks=1, tells={"frames": 36, "video_s": 2.25}),
+        Answer(blocks=3, tells={"frames": 38, "video_s": 2.375}),
+        Answer(blocks=1, tells={"frames": 10**9, "video_s": 0.75}),
+    )
+    assert (short.outcome, short.code) == (Outcome.FAILED, "media_cut_short")
+    assert "36 frames" in short.message and "12 arrived" in short.message
+    assert near.completed and liar.completed, "a count that contradicts itself is none"
+
+
+@pytest.mark.parametrize("kind", ["gzip", "br"])
+async def test_an_answer_that_is_compressed_wrongly_is_named_as_such(
+    kind: str, server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+) -> None:
+    final, _ = await one_turn(server, parts[0], tmp_path, Answer(headers={"Content-Encoding": kind}))
+    assert isinstance(final, Failed) and final.code == "not_the_protocol"
+    assert "compress" in final.message and "cut" not in final.message
+
+
+async def test_the_record_of_a_turn_is_asked_for_again(
+    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+) -> None:
+    server.records.extend(
+        [
+            Refuse(404, "unknown_conversation"),  # whether the token is good is asked first
+            Refuse(500, "internal"),
+            Refuse(503, "busy", retry_after="0"),
+            b"<html>Bad gateway</html>",
+            Cut(0),
+            Refuse(429, "busy", retry_after="soon"),
+        ]
+    )
+    final, _ = await one_turn(server, parts[0], tmp_path, Answer())
+    assert isinstance(final, Completed) and not server.records
+
+
+async def test_the_token_check_takes_every_answer_but_a_refusal_of_access(server: ConversationServer) -> None:
+    for answer in (*(Refuse(status, "x") for status in (404, 405, 400, 422)), b"{}", b"?"):
+        server.records.append(answer)
+        system = LiveTalk(server.url)
+        await system.start()
+        await system.stop()
+    server.records.append(Refuse(403, "forbidden"))
+    with pytest.raises(SystemLoadError, match="does not let us in"):
+        await LiveTalk(server.url).start()
+
+
+async def test_a_server_that_says_so_is_told_how_a_persona_speaks(
+    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+) -> None:
+    await one_turn(server, parts[0], tmp_path)
+    server.health["voice_fields"] = ["pitch", "rate", "accent"]
+    await one_turn(server, parts[0], tmp_path)
+    await one_turn(server, parts[0], tmp_path, voice="en-gb")
+    told = [{name: fields.get(name) for name in ("pitch", "rate")} for fields in server.opened]
+    assert told == [{"pitch": None, "rate": None}, {"pitch": "50", "rate": "165"}, {"pitch": None, "rate": None}]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +41,19 @@ WORST_S = 4 * (9 / 2.3 + 1)
 """What is set aside for nine words where no length is asked for: four times 2.3 words a second and a second."""
 
 
-def spent(tmp_path: Path, out: str = "out") -> list[tuple[str, float | None, float]]:
+def spent(tmp_path: Path, out: str = "out") -> list[Any]:
     with Run(tmp_path / out, write=False) as run:
         return [(spend.charge.value, spend.usd, spend.video_s) for spend in run.spending()]
+
+
+def notices(final: Any) -> list[str]:
+    """What was odd about an answer."""
+    return list(final.detail.get("notices", ()))
 
 
 def completed(figure: Any) -> Status:
     """A finished job of the OpenAI Videos format that was so many seconds long."""
     return Status(200, body={"id": "openai_1", "status": "completed", "seconds": figure})
-
-
-def notices_of(final: Completed) -> list[str]:
-    notices = final.detail["notices"]
-    assert isinstance(notices, Sequence)
-    return [str(notice) for notice in notices]
 
 
 # -- money ------------------------------------------------------------------------------------------------------------
@@ -69,7 +67,7 @@ async def test_a_length_that_cannot_be_is_charged_as_asked_for_and_noticed(
         final, _ = await ask(adapters["sora"])
         assert isinstance(final, Completed), figure
         assert final.cost_usd == pytest.approx(0.4) and final.video_s == 4.0, figure
-        (notice,) = notices_of(final)
+        (notice,) = notices(final)
         assert "the service says" in notice and "4 s set aside are charged" in notice
 
 
@@ -77,7 +75,7 @@ async def test_a_length_that_can_be_is_charged(adapters: Any, ask: Any, services
     for figure, usd in (("4", 0.4), (8, 0.8), ("2.5", 0.25), (None, 0.4)):
         services.plan("poll", completed(figure))
         final, _ = await ask(adapters["sora"])
-        assert final.cost_usd == pytest.approx(usd) and "notices" not in final.detail
+        assert final.cost_usd == pytest.approx(usd) and not notices(final)
 
 
 async def test_where_no_length_is_asked_for_the_worst_case_bounds_what_is_believed(
@@ -92,7 +90,7 @@ async def test_where_no_length_is_asked_for_the_worst_case_bounds_what_is_believ
         assert submitting.video_s == pytest.approx(WORST_S)
         assert final.video_s == pytest.approx(seconds, abs=0.1), figure
         assert final.cost_usd == pytest.approx(0.05 * final.video_s)
-        assert ("notices" in final.detail) == (figure in odd)
+        assert bool(notices(final)) == (figure in odd)
 
 
 async def test_tokens_that_cannot_be_are_not_reckoned_with(adapters: Any, ask: Any, services: Any) -> None:
@@ -174,7 +172,7 @@ async def test_other_words_for_the_usual_states_are_known(adapters: Any, ask: An
         services.plan("poll", Status(200, body={"status": status, "error": {"message": "minor"}}))
         final, _ = await ask(adapters["sora"])
         assert isinstance(final, Completed)
-        assert "has an error" in notices_of(final)[0], "what contradicts itself is noticed"
+        assert "has an error" in notices(final)[0], "what contradicts itself is noticed"
 
 
 async def test_a_page_in_place_of_a_state_is_asked_for_again(adapter: Any, ask: Any, services: Any) -> None:
@@ -226,7 +224,7 @@ async def test_a_video_counts_more_than_an_error_beside_it(adapters: Any, ask: A
     operation = {"done": True, "error": {"code": 13}, "response": {"videos": [{"bytesBase64Encoded": data}]}}
     services.plan("poll", Status(200, body=operation))
     final, _ = await ask(adapters["veo"])
-    assert isinstance(final, Completed) and "and an error" in notices_of(final)[0]
+    assert isinstance(final, Completed) and "and an error" in notices(final)[0]
 
 
 async def test_an_answer_with_neither_video_nor_words_is_no_refusal(adapters: Any, ask: Any, services: Any) -> None:
