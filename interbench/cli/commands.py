@@ -106,9 +106,10 @@ def closing_lines(summary: Summary) -> list[str]:
     if summary.verdicts:
         scored = summary.verdicts - sum(summary.missing.values())
         reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(summary.missing.items()))
-        took = f" ({spoken_rate(summary.verdicts, summary.seconds)})" if summary.seconds else ""
-        lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else "") + took)
+        lines.append(f"verdicts: {scored} scored" + (f"; missing: {reasons}" if reasons else ""))
         lines += [remedy for reason, remedy in REMEDIES.items() if summary.missing[reason]]
+        if summary.seconds:
+            lines.append(spoken_rate(summary.verdicts, summary.seconds))
     if summary.unplayed:
         lines.append(f"not judged: {summary.unplayed} conversations are not played to their end; run drive again")
     if summary.spent:

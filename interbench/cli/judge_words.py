@@ -45,7 +45,7 @@ def _counts(left: dict[str, Any]) -> Iterator[str]:
 
 
 def spoken_rate(verdicts: int, seconds: float) -> str:
-    """How long it took, and how many verdicts that is per minute."""
+    """How long all of it took (more than 0 seconds), and how many verdicts that is per minute."""
     minutes, rest = divmod(round(seconds), 60)
     took = f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-    return f"in {took}, {60 * verdicts / seconds:.1f} per minute" if seconds > 0 else f"in {took}"
+    return f"time: {took}, {60 * verdicts / seconds:.1f} verdicts per minute"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from interbench.cli.grouped import Group, grouped
 from interbench.pipeline.setting_texts import SETTING_TEXTS
@@ -18,8 +19,21 @@ from interbench.pipeline.setting_texts import SETTING_TEXTS
 if TYPE_CHECKING:
     from interbench.pipeline.run import Stage
 
+
+class _Verbs(TyperGroup):
+    """The verbs; a value that can't be used is told without the name of the library that noticed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="interbench",
+    cls=_Verbs,
     help="Benchmark for multi-turn conversations with video avatars.",
     no_args_is_help=True,
     add_completion=False,

@@ -68,6 +68,9 @@ class Scenario(BaseModel):
     persona: Slug
     stresses: tuple[str, ...] = Field((), description="Keys of the dimensions this scenario gives most work to.")
     tags: tuple[Slug, ...] = ()
+    language: str = Field(
+        "en", pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$", description="What is spoken, as a language tag: en, de, pt-br."
+    )
     user_voice: Voice | None = Field(
         None, description="How the user sounds when the core's synthesizer speaks the turns."
     )
@@ -99,5 +102,9 @@ class Scenario(BaseModel):
 
     def digest(self) -> str:
         """SHA-256 over the scenario's content, independent of key order and file layout."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        if content["language"] == "en":
+            # What there was before scenarios had a language stays the same scenario.
+            del content["language"]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -114,7 +114,8 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
             f"The setting {where!r} in {origin.get(field, 'the settings')} is unknown. Known settings: {known}."
             f"{near(where, Settings.model_fields)}"
         )
-    return f"The setting {where!r} in {origin.get(field, 'the settings')} is wrong: {first['msg']}."
+    why = first["msg"].removeprefix("Value error, ")
+    return f"The setting {where!r} in {origin.get(field, 'the settings')} is wrong: {why}."
 
 
 def read_settings_file(file: Path | None) -> dict[str, Any]:

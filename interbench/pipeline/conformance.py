@@ -233,7 +233,8 @@ class _Checks:
         if len(self.parts) < 2 or capabilities.max_concurrency == 1:
             return
         both = await asyncio.gather(
-            self._play("side by side", self.parts[0], "side-a"), self._play("side by side", self.parts[1], "side-b")
+            self._play("first of two side by side", self.parts[0], "side-a"),
+            self._play("second of two side by side", self.parts[1], "side-b"),
         )
         if all(exchange.completed for exchanges in both for exchange in exchanges):
             self.say("ok", "two conversations at the same time")

@@ -24,6 +24,7 @@ from interbench.domain.keypoints import covered
 from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
 from interbench.scenarios.files import FileDefect, Record, read_records, resolve_inside
+from interbench.scenarios.language import language_warnings
 
 if TYPE_CHECKING:
     from interbench.media.pool import SoundFacts
@@ -175,12 +176,15 @@ def _read(
         defects += _replace_personas(cast, personas)
     for record in records:
         defects += _check_references(record, root, cast, complete=not persona_defects)
-    for persona in cast.values():
-        defects += _check_portrait(persona, decode=check_media)
+    for member in cast.values():
+        defects += _check_portrait(member, decode=check_media)
     if check_media:
         defects += _check_audio(records, root)
         for record in records:
             defects += _check_key_points(record)
+            persona = cast.get(record.value.persona)
+            for field, message in language_warnings(record.value, None if persona is None else persona.value):
+                defects.append(record.defect(field, message, "warning"))
     scenarios = tuple(record.value for record in records if tag is None or tag in record.value.tags)
     return (
         ScenarioSet(

@@ -87,7 +87,8 @@ class ReferencePool(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"])) or "the file"
-            raise ReferencePoolError(f"The reference {path} is not valid: {field}: {first['msg']}. {advice}") from error
+            why = first["msg"].removeprefix("Value error, ")
+            raise ReferencePoolError(f"The reference {path} is not valid: {field}: {why}. {advice}") from error
 
     def write(self, path: Path) -> None:
         """Replaces the file at once or not at all. Raises :class:`~interbench.base.errors.ReferencePoolError`."""

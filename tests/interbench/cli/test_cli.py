@@ -104,6 +104,13 @@ def test_strict_is_for_a_system_that_completed_nothing(tmp_path: Path, scenarios
     assert cli("drive", *only, cwd=tmp_path).returncode == 0
 
 
+def test_a_value_that_is_none_is_told_in_our_words_with_the_nearest_name() -> None:
+    done = cli("table", "run", "--format", "html")
+    assert done.returncode == 2 and "'--format' / '-f': 'html' is not one of" in done.stderr
+    done = cli("check-system", "pupet")
+    assert done.returncode == 1 and "Did you mean 'puppet'?" in done.stdout and "1 thing to mend" in done.stdout
+
+
 def test_a_part_of_a_run_is_judged_and_a_dry_run_judges_nothing(tmp_path: Path, scenarios: str) -> None:
     common = ("--out", "run", "--scenarios", scenarios, "--systems", "it=harness_kit:Good", "-q")
     assert cli("drive", *common, cwd=tmp_path).returncode == 0

@@ -100,7 +100,8 @@ def test_counters_are_told_in_words_and_only_if_there_is_something_to_tell() -> 
         "judge: own figure 3",
     ]
     assert judge_lines({}) == []
-    assert spoken_rate(30, 200.0) == "in 3 min 20 s, 9.0 per minute" and spoken_rate(9, 2.5).startswith("in 2.5 s")
+    assert spoken_rate(30, 200.0) == "time: 3 min 20 s, 9.0 verdicts per minute"
+    assert spoken_rate(9, 2.5).startswith("time: 2.5 s, ")
 
 
 def test_a_part_of_a_run_is_chosen_the_same_way_every_time(tmp_path: Path) -> None:

@@ -78,3 +78,23 @@ def test_speaking_a_set_leaves_a_small_difference(tmp_path: Path, capsys: pytest
     assert added == compact and (folder / "audio" / "rome" / "2.mp3").is_file()
     speak_set(folder, None, everything=False, quiet=True)
     assert "0 files spoken" in capsys.readouterr().out
+
+
+def test_another_language_is_warned_of_and_english_stays_the_same_scenario(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    begin_scenario(folder, "rome", 1)
+    file = folder / SCENARIOS
+    scenario = filled(json.loads(file.read_text()))
+    assert isinstance(scenario, dict)
+
+    def warned(**more: object) -> set[str]:
+        file.write_text(json.dumps({**scenario, **more}) + "\n")
+        defects = validate_set(str(folder))
+        assert {defect.level for defect in defects} <= {"warning"}
+        return {defect.field for defect in defects}
+
+    assert warned() == warned(language="en") == set()
+    assert warned(language="de") == {"language", "user_voice", "persona"}
+    assert warned(language="de", user_voice={"variant": "de+f2"}) == {"language", "persona"}
+    german = load_set(str(folder)).scenarios[0]
+    assert german.digest() != german.model_copy(update={"language": "en"}).digest()
