@@ -58,10 +58,15 @@ MODELS: list[tuple[Any, list[str] | None]] = [
     ({"data": ["a", "b"]}, ["a", "b"]),
     ({"data": {"a": {"id": 7}, "b": None}}, ["a", "b"]),
     ({"data": [{"id": 7}, None, {"id": ""}, {"model": "c"}]}, ["c"]),
-    *(
-        (nothing, None)
-        for nothing in ({}, [], None, 7, "a", {"data": None}, {"data": 5}, {"error": "no"}, {"data": []})
-    ),
+    ({}, None),
+    ([], None),
+    (None, None),
+    (7, None),
+    ("a", None),
+    ({"data": None}, None),
+    ({"data": 5}, None),
+    ({"error": "no"}, None),
+    ({"data": []}, None),
     ({"has_more": True, "data": [{"id": "a"}]}, None),
 ]
 

@@ -799,7 +799,8 @@ async def test_the_record_of_a_turn_is_asked_for_again(
 
 
 async def test_the_token_check_takes_every_answer_but_a_refusal_of_access(server: ConversationServer) -> None:
-    for answer in (*(Refuse(status, "x") for status in (404, 405, 400, 422)), b"{}", b"?"):
+    answers: list[Refuse | bytes] = [*(Refuse(status, "x") for status in (404, 405, 400, 422)), b"{}", b"?"]
+    for answer in answers:
         server.records.append(answer)
         system = LiveTalk(server.url)
         await system.start()
