@@ -68,7 +68,7 @@ oldest: .venv-vllm/installed .venv-lock/installed
 	$(LOCK) --oldest .venv-oldest/versions.txt
 	.venv-oldest/bin/python $(PIP) --no-deps "$(TORCH)"
 	.venv-oldest/bin/python $(PIP) -r .venv-oldest/versions.txt
-	.venv-oldest/bin/python $(LOCKED) --editable .
+	.venv-oldest/bin/python $(PIP) --no-deps --editable .
 	$(call test_beyond_the_locks,.venv-oldest,-o filterwarnings=default)
 
 define test_beyond_the_locks
