@@ -442,9 +442,7 @@ def _root(
 def main() -> None:
     """Run the command line; errors of ours are printed as one paragraph, without a traceback."""
     from interbench.base.errors import InterbenchError
-    from interbench.base.streams import settle_streams
 
-    settle_streams()
     try:
         app()
     except InterbenchError as error:

@@ -1,10 +1,13 @@
 """The program: ``livetalk``, or ``python -m livetalk``."""
 
 from livetalk.base import termination
+from livetalk.base.streams import settle_streams
 
 
 def main() -> None:
     """Run the command line, and end in good order when a signal says so."""
+    # First: what is opened from here on must not take the place of a standard stream that is closed.
+    settle_streams()
     termination.heed("livetalk: interrupted.")
     try:
         # Only now: what takes long to import can be interrupted as well.

@@ -31,9 +31,7 @@ add_verb(app, list_choices, "list")
 def main() -> None:
     """Entry point: errors a user can mend are printed as one paragraph, without a traceback."""
     from livetalk.base.errors import LiveTalkError
-    from livetalk.base.streams import settle_streams
 
-    settle_streams()
     try:
         app()
     except LiveTalkError as error:

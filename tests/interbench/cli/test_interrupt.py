@@ -145,6 +145,24 @@ def is_read(fifo: Path, writers: contextlib.ExitStack) -> bool:
     return True
 
 
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=["output", "error", "all"])
+def test_without_standard_streams(start: Callable[..., Program], tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """What service managers and cron may leave out does not swallow the signal, nor is anything else written to."""
+    scores = tmp_path / "scores.csv"
+    os.mkfifo(scores)
+    program = start(
+        "-c",
+        f"import os, sys\nfor number in {closed}: os.close(number)\n"
+        f"os.execv(sys.executable, [sys.executable, '-m', 'interbench', 'table', {str(scores)!r}])",
+    )
+    with contextlib.ExitStack() as writers:
+        program.wait_for(lambda: is_read(scores, writers))
+        program.signal(TERM)
+        end = program.end()
+    assert (end.status, end.errors) == (143, "" if 2 in closed else SAID + "\n")
+    assert program.leaves_nothing(), program.left()
+
+
 STUCK = """
 import pathlib, time
 from interbench.systems.base import AvatarSystem, Conversation

@@ -32,9 +32,9 @@ def lasts_s(program: Program) -> float:
     return time.monotonic() - began
 
 
-def play(out: Path, scenarios: str) -> list[str]:
-    chosen = ["--scenarios", scenarios, "--limit", "2", "--systems", "puppet", "--transcriber", "given", "--quiet"]
-    return ["run", "--out", str(out), *chosen]
+def play(out: Path, scenarios: str, *systems: str) -> list[str]:
+    chosen = ["--scenarios", scenarios, "--limit", "2", "--systems", *(systems or ("puppet",))]
+    return ["run", "--out", str(out), *chosen, "--transcriber", "given", "--quiet"]
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +50,31 @@ def whole(tmp_path_factory: pytest.TempPathFactory, short: str) -> tuple[Path, f
     return folder / "run", lasts_s(start(folder, (), *play(folder / "run", short)))
 
 
-@pytest.mark.parametrize(("bundled", "moments"), [(False, 150), (True, 30)], ids=["short", "starter"])
+LIVETALK = ("livetalk", "--livetalk-size", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "systems", "moments"),
+    [
+        pytest.param("", (), 150, id="short"),
+        pytest.param("starter", (), 30, id="starter"),
+        pytest.param("", LIVETALK, 30, id="livetalk"),
+    ],
+)
 def test_run(
-    bundled: bool,
+    scenarios: str,
+    systems: tuple[str, ...],
     moments: int,
     short: str,
     whole: tuple[Path, float],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    scenarios = "starter" if bundled else short
+    scenarios = scenarios or short
+    alone = whole[1]  # of the starter set, this is the beginning
+    if systems:
+        pytest.importorskip("torch", reason="livetalk needs it")
+        alone = lasts_s(start(tmp_path / "alone", (), *play(tmp_path / "alone" / "run", scenarios, *systems)))
 
     def check(place: Path) -> None:
         run = place / "run"
@@ -72,18 +87,18 @@ def test_run(
                 shutil.rmtree(older)
 
     tally = soak(
-        lambda place, ignored: start(place, ignored, *play(place / "run", scenarios)),
+        lambda place, ignored: start(place, ignored, *play(place / "run", scenarios, *systems)),
         tmp_path,
         moments=moments,
-        lasts_s=whole[1],  # of the bundled set, this is the beginning
+        lasts_s=alone,
         lines=LINES,
         complete=lambda end: "Report: " in end.output,
         check=check,
     )
-    say(f"interbench run --scenarios {'starter' if bundled else 'SHORT'}", tally, capsys)
+    say(f"interbench run, {' '.join(systems) or 'puppet'}, {Path(scenarios).name}", tally, capsys)
     # The last of them goes on from where it was.
     (place,) = tmp_path.iterdir()
-    assert lasts_s(start(place / "again", (), *play(place / "run", scenarios))) > 0
+    assert lasts_s(start(place / "again", (), *play(place / "run", scenarios, *systems))) > 0
     with Run(place / "run", write=False) as ledger:
         assert all(exchange.completed for exchange in ledger.exchanges()) and len(ledger.exchanges()) >= 2
 
