@@ -116,7 +116,7 @@ def test_bodies_and_clips(document: dict[str, Any]) -> None:
     opening = document["paths"]["/v1/conversations"]["post"]["requestBody"]
     assert opening["required"] is False
     fields = opening["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(fields) == {"image", "prompt", "persona", "voice", "seed"}
+    assert set(fields) == {"image", "prompt", "persona", "voice", "pitch", "rate", "seed"}
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
