@@ -123,8 +123,7 @@ class LiveServer:
             hosts=hosts,
             version="test",
         )
-        self._obedient = ObedientThinker()
-        self.thinker = thinker or self._obedient
+        self.thinker = thinker or ObedientThinker()
         self.token = token
         load = models if callable(models) else lambda: models
         # Several servers in one run of tests: most never decode a picture, and need no process for it.
@@ -141,9 +140,9 @@ class LiveServer:
 
     @property
     def obedient(self) -> ObedientThinker:
-        """Its thinker, where it was given no other."""
-        assert self.thinker is self._obedient
-        return self._obedient
+        """Its thinker, where that is one that does what it is told."""
+        assert isinstance(self.thinker, ObedientThinker)
+        return self.thinker
 
     def wait_until_ready(self) -> LiveServer:
         with self.client() as client:

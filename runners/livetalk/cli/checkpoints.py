@@ -11,7 +11,8 @@ import typer
 from livetalk.base.errors import OptionError
 from livetalk.base.flags import Flag
 from livetalk.cli.parameters import AsJson
-from livetalk.render.options import CHECKPOINTS, CHECKPOINTS_VARIABLE, Checkpoints
+from livetalk.render.config import SIZES
+from livetalk.render.options import CHECKPOINTS, CHECKPOINTS_VARIABLE, PUBLISHED, Checkpoints
 
 
 def download(
@@ -35,17 +36,23 @@ def download(
     typer.echo(f"All there. `livetalk doctor --checkpoints {to}` checks the files.")
 
 
-def doctor(checkpoints: Checkpoints = None, as_json: AsJson = False) -> None:
+def doctor(
+    checkpoints: Checkpoints = None,
+    purpose: Annotated[
+        str,
+        Flag("The size that is to run; others than 1.3B need no GPU and no files.", ("--for",), choices=tuple(SIZES)),
+    ] = PUBLISHED,
+    as_json: AsJson = False,
+) -> None:
     """Check GPU, memory, disk, packages, codecs and files; exit status 1 if something is missing."""
     from dataclasses import asdict
 
-    from livetalk.tools.doctor import examine, ready
+    from livetalk.tools.doctor import examine, in_words, ready
 
-    findings = examine(checkpoints or CHECKPOINTS)
+    findings = examine(checkpoints or CHECKPOINTS, purpose)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
-        for finding in findings:
-            typer.echo(f"{finding.level:<8} {finding.subject:<17} {finding.detail}")
+        typer.echo(in_words(findings))
     if not ready(findings):
         raise typer.Exit(1)

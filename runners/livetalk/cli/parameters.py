@@ -60,6 +60,13 @@ def add_verb(app: typer.Typer, function: Callable[..., None], name: str | None =
 class GroupedCommand(TyperCommand):
     """Shows its options in groups, in the order of the verb's parameters."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's, which typer asks
+            raise
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):

@@ -148,6 +148,7 @@ def serve(
 
     token = find_token(address.host, address.token_file, waived=address.no_token)
     choice = model.choose()
+    choice.require_files()  # before an address is taken that nobody could use
     speaker = thinker.make()
     bounds = limits.apply()
     settings = ServerSettings(

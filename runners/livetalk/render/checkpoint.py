@@ -66,10 +66,23 @@ class CheckpointFiles:
         )
 
     def missing(self) -> tuple[Path, ...]:
-        """Files and folders that are not there."""
+        """Files and folders that are not there; ``require`` refuses to go on without them."""
         return tuple(
             path for path in (self.dit, self.text_encoder, self.tokenizer, self.vae, self.speech) if not path.exists()
         )
+
+    def require(self) -> None:
+        """Go on only if all of them are there.
+
+        Raises:
+            CheckpointError: with the first that is not, how many more, and what fetches them.
+        """
+        if missing := self.missing():
+            others = f", nor are {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise CheckpointError(
+                f"{missing[0]} is not there{others}. `livetalk download` fetches the published files; --checkpoints "
+                "names their folder; --size tiny runs without them."
+            )
 
 
 def load_dit(

@@ -120,6 +120,17 @@ class ModelChoice:
         """Whether the weights are random, so that pictures mean nothing."""
         return self.checkpoints is None
 
+    def require_files(self) -> None:
+        """Find out in a moment whether the checkpoints are there; ``load`` looks into them.
+
+        Raises:
+            CheckpointError: files are missing.
+        """
+        from livetalk.render.checkpoint import CheckpointFiles
+
+        if self.checkpoints is not None:
+            CheckpointFiles.under(self.checkpoints).require()
+
     def load(self) -> Models:
         """Load the published weights, or draw random ones.
 

@@ -15,7 +15,17 @@ from livetalk.server import uploads
 from livetalk.server.answers import MEDIA_TYPE, TURN_HEADER, AnswerResponse, as_problem
 from livetalk.server.page_files import INDEX, page_files
 from livetalk.server.problems import ProblemError, documented
-from livetalk.server.schemas import Conversation, ConversationOpened, Health, Timings, Turn, TurnFailure, Video
+from livetalk.server.schemas import (
+    Conversation,
+    ConversationOpened,
+    Health,
+    Timings,
+    Turn,
+    TurnFailure,
+    Video,
+    Voice,
+    Voices,
+)
 from livetalk.server.service import Service
 from livetalk.thinkers.base import ThinkerError
 
@@ -28,6 +38,11 @@ _BODY = ("client_gone", "body_too_large", "unsupported_media_type", "bad_field",
 _ANSWER = (
     *("interrupted", "closed", "no_answer", "no_speech", "render_failed", "refused", "unsupported", "unreachable"),
     *("unauthorized", "broken", "failed", "overloaded", "timed_out"),
+)
+
+_SAMPLE = (
+    *("bad_field", "refused", "unsupported", "unreachable", "unauthorized", "broken", "failed", "overloaded"),
+    "timed_out",
 )
 
 open_routes = APIRouter()
@@ -99,6 +114,37 @@ async def metrics(service: ServiceOf) -> Response:
 async def openapi(request: Request) -> Response:
     """OpenAPI 3.1."""
     return JSONResponse(request.app.openapi())
+
+
+@routes.get(
+    "/v1/voices",
+    summary="The voices to choose from",
+    tags=["server"],
+    responses=documented(*_ANY, *_TOKEN, *_SERVICE),
+)
+async def voices(service: ServiceOf) -> Voices:
+    """In the order in which they may be shown."""
+    return Voices(voices=[Voice.model_validate(voice, from_attributes=True) for voice in service.voices.known])
+
+
+@routes.get(
+    "/v1/voices/{voice}/sample",
+    summary="A voice to hear",
+    tags=["server"],
+    response_class=Response,
+    responses=documented(*_ANY, *_TOKEN, *_SERVICE, *_SAMPLE)
+    | {
+        200: {
+            "description": "A few words, as WAV.",
+            "content": {"audio/wav": {"schema": {"type": "string", "contentMediaType": "audio/wav"}}},
+        }
+    },
+)
+async def voice_sample(
+    voice: Annotated[str, Path(description="As the field `voice` of a conversation.")], service: ServiceOf
+) -> Response:
+    """Spoken when it is first asked for, one voice at a time, and kept."""
+    return Response(await service.voices.sample(uploads.voice_name(voice, service.limits)), media_type="audio/wav")
 
 
 @routes.post(

@@ -46,6 +46,19 @@ class Health(_Model):
     video: Video | None = Field(description="What the clips are like; null while loading.")
 
 
+class Voice(_Model):
+    name: str = Field(description="What the field `voice` of a new conversation takes.")
+    description: str = Field(description="For people, in a few words; may be empty.")
+    gender: Literal["female", "male"] | None = Field(description="As it sounds; null where that is not known.")
+
+
+class Voices(_Model):
+    voices: list[Voice] = Field(
+        description="Those that the thinker knows by name; empty where only its service knows them. A conversation may "
+        "name others."
+    )
+
+
 class ConversationOpened(_Model):
     id: str = Field(description="Names the conversation in all further requests. Whoever knows it can take part.")
     video: Video

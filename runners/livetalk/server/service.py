@@ -17,6 +17,7 @@ from livetalk.server.media import MediaDecoder
 from livetalk.server.metrics import Metrics
 from livetalk.server.problems import ProblemError
 from livetalk.server.schemas import PROTOCOL, Health, Video
+from livetalk.server.voices import VoiceSamples
 from livetalk.thinkers.base import Thinker
 
 _RETRY_LOADING_S = 5.0
@@ -68,6 +69,7 @@ class Service:
         self.metrics = Metrics()
         self.media = MediaDecoder(settings.limits, (stream.height, stream.width))
         self.failure: Exception | None = None
+        self._voices = VoiceSamples(thinker)
         self._load = load
         self._thinker = thinker
         self._clock = clock
@@ -116,6 +118,15 @@ class Service:
                 retry_after_s=_RETRY_LOADING_S,
             )
         return self._conversations
+
+    @property
+    def voices(self) -> VoiceSamples:
+        """
+        Raises:
+            ProblemError: ``loading``, ``shutting_down``.
+        """
+        _ = self.conversations
+        return self._voices
 
     @property
     def health(self) -> Health:

@@ -29,6 +29,7 @@ _MAX_PLAYED_S = 86_400.0
 MOST_PITCH = 99
 LEAST_RATE, MOST_RATE = 80, 450
 _NUMBER_CHARS = 32
+_IN_VOICES = " _+.-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ async def read_opening(request: Request, limits: Limits) -> Opening:
         image=fields.file("image"),
         prompt=fields.text("prompt"),
         persona=fields.text("persona") or "",
-        voice=_voice(fields.text("voice")),
+        voice=None if (voice := fields.text("voice")) is None else voice_name(voice, limits),
         manner=Manner(
             None if pitch is None else _whole_number("pitch", pitch, MOST_PITCH),
             None if rate is None else _whole_number("rate", rate, MOST_RATE, least=LEAST_RATE),
@@ -169,9 +170,18 @@ def _audio_too_long(limits: Limits) -> ProblemError:
     )
 
 
-def _voice(name: str | None) -> str | None:
-    if name is not None and not all(letter.isalnum() or letter in " _+.-" for letter in name):
-        raise ProblemError("bad_field", "The field `voice` may hold letters, digits, spaces and _ + . - only.")
+def voice_name(name: str, limits: Limits) -> str:
+    """What may be the name of a voice.
+
+    Raises:
+        ProblemError: ``bad_field``.
+    """
+    if len(name) > limits.voice_chars or not all(letter.isalnum() or letter in _IN_VOICES for letter in name):
+        raise ProblemError(
+            "bad_field",
+            f"The field `voice` may hold letters, digits, spaces and {' '.join(_IN_VOICES.strip())} only, and at most "
+            f"{limits.voice_chars} characters.",
+        )
     return name
 
 

@@ -8,9 +8,10 @@ to know about interruptions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,23 @@ class HeardDelta:
 Delta: TypeAlias = TextDelta | SpeechDelta | HeardDelta
 
 
+@dataclass(frozen=True, slots=True)
+class KnownVoice:
+    """A voice that can be named in a question."""
+
+    name: str
+    description: str = ""
+    """For people, in a few words."""
+    gender: Literal["female", "male"] | None = None
+    """As it sounds; None where that is not known."""
+
+
+SAMPLE_TEXT = "Hello, it is good to see you. This is how I sound."
+"""What a voice says when somebody wants to hear it."""
+
+_SAMPLE_S = 8.0
+
+
 class Thinker(ABC):
     """Answers questions as a stream of text and speech. Several answers may run at once."""
 
@@ -126,6 +144,32 @@ class Thinker(ABC):
         Raises:
             ThinkerError: ``unsupported``.
         """
+
+    def voices(self) -> tuple[KnownVoice, ...]:
+        """The voices that are known by name, once it is started; none where only a service knows them."""
+        return ()
+
+    async def sample(self, voice: str) -> tuple[Samples, int]:
+        """A few words in a voice, for people to choose by: mono float32 in [-1, 1], and samples per second.
+
+        A thinker that can only answer is asked to say them; its answer is cut after 8 s.
+
+        Raises:
+            ThinkerError: the voice is unknown, or was not heard.
+        """
+        question = Question("", (), f"Say only this, and nothing else: {SAMPLE_TEXT}", None, voice)
+        pieces: list[Samples] = []
+        rate = 0
+        async with aclosing(cast(AsyncGenerator[Delta], self.answer(question))) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, SpeechDelta):
+                    pieces.append(delta.samples)
+                    rate = delta.rate
+                    if sum(map(len, pieces)) >= _SAMPLE_S * rate:
+                        break
+        if not any(map(len, pieces)):
+            raise ThinkerError("failed", f"{self.name} said nothing in the voice {voice[:80]!r}; try it again.")
+        return np.concatenate(pieces)[: round(_SAMPLE_S * rate)], rate
 
     @abstractmethod
     def answer(self, question: Question) -> AsyncIterator[Delta]:

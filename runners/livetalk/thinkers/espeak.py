@@ -26,7 +26,7 @@ import espeakng_loader
 import numpy as np
 
 from livetalk.base import termination
-from livetalk.thinkers.base import Samples, ThinkerError
+from livetalk.thinkers.base import KnownVoice, Samples, ThinkerError
 
 RATE = 22_050
 """Samples per second of everything :func:`speak` makes."""
@@ -104,6 +104,19 @@ class Voice:
                 "as f1 to f5 or m1 to m8, or none.",
             )
         return cls(language.lower(), variant, **numbers)
+
+
+VOICES = tuple(
+    KnownVoice(f"{language}+{kind}{number}", f"{accent}, {who} {place}", gender)
+    for language, accent, women, men in (
+        ("en-us", "American", (2, 3, 5), (1, 2, 3)),
+        ("en-gb", "British", (2, 3), (3, 7)),
+        ("en-gb-scotland", "Scottish", (4,), (2,)),
+    )
+    for gender, kind, who, numbers in (("female", "f", "woman", women), ("male", "m", "man", men))
+    for place, number in enumerate(numbers, 1)
+)
+"""A few of the hundreds that ``Voice.parse`` reads, to choose from."""
 
 
 class _EventId(ctypes.Union):

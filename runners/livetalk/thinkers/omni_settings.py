@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from livetalk.thinkers.base import KnownVoice
+
+VOICES = (
+    KnownVoice("Aiden", "man", "male"),
+    KnownVoice("Chelsie", "woman", "female"),
+    KnownVoice("Ethan", "man", "male"),
+)
+"""The published model's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from livetalk.base.background import in_background
-from livetalk.thinkers.base import Delta, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
-from livetalk.thinkers.omni_settings import SPEECH, TEXT, OmniLimits, Sampling
+from livetalk.thinkers.base import Delta, KnownVoice, Question, Samples, SpeechDelta, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.omni_settings import SPEECH, TEXT, VOICES, OmniLimits, Sampling
 from livetalk.thinkers.worker import Steps, Worker
 
 if TYPE_CHECKING:
@@ -111,6 +111,12 @@ class QwenOmniThinker(Thinker):
         if self._omni and voice.lower() not in self._omni.model.speakers:
             voices = ", ".join(sorted(self._omni.model.speakers))
             raise ThinkerError("unsupported", f"{self.name} has no voice {voice!r}; its voices are {voices}.")
+
+    def voices(self) -> tuple[KnownVoice, ...]:
+        if self._omni is None:
+            return ()
+        published = {voice.name.lower(): voice for voice in VOICES}
+        return tuple(published.get(name, KnownVoice(name)) for name in sorted(self._omni.model.speakers))
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         if self._worker is None:

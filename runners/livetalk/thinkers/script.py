@@ -15,7 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from livetalk.thinkers import espeak
-from livetalk.thinkers.base import Delta, Message, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.base import (
+    SAMPLE_TEXT,
+    Delta,
+    KnownVoice,
+    Message,
+    Question,
+    Samples,
+    SpeechDelta,
+    TextDelta,
+    Thinker,
+    ThinkerError,
+)
 from livetalk.thinkers.sentences import sentences, speakable
 
 MAX_SCRIPT_BYTES = 1_000_000
@@ -55,6 +66,13 @@ class ScriptedThinker(Thinker):
 
     def check_voice(self, voice: str) -> None:
         espeak.Voice.parse(voice)
+
+    def voices(self) -> tuple[KnownVoice, ...]:
+        return espeak.VOICES
+
+    async def sample(self, voice: str) -> tuple[Samples, int]:
+        spoken = await asyncio.to_thread(espeak.speak, SAMPLE_TEXT, espeak.Voice.parse(voice))
+        return spoken.samples, espeak.RATE
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         voice = espeak.Voice.parse(question.voice) if question.voice else self._voice

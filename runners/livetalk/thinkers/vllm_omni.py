@@ -12,9 +12,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from livetalk.thinkers.asking import until_it_fits
-from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
+from livetalk.thinkers.base import Delta, KnownVoice, Question, SpeechDelta, TextDelta, Thinker, ThinkerError
 from livetalk.thinkers.foreign import WholeCharacters, decoded
 from livetalk.thinkers.messages import chat_messages
+from livetalk.thinkers.omni_settings import VOICES
 from livetalk.thinkers.service import SILENCE_S, ServiceClient, read_json
 from livetalk.thinkers.sound import SoundReader
 
@@ -24,7 +25,6 @@ KEY_VARIABLE = "LIVETALK_THINKER_KEY"
 _LONGEST_EVENT = 25_165_824
 _LONGEST_STREAM = 134_217_728
 _RATE = 24_000
-_VOICES = ("Aiden", "Chelsie", "Ethan")
 
 
 class VllmOmniThinker(Thinker):
@@ -63,9 +63,13 @@ class VllmOmniThinker(Thinker):
         await self._service.close()
 
     def check_voice(self, voice: str) -> None:
-        # Only the published model's voices are known here; another model's are the server's to check.
-        if "qwen3-omni" in (self._model or self._wanted or "").lower() and voice.title() not in _VOICES:
-            raise ThinkerError("unsupported", f"Qwen3-Omni has no voice {voice[:80]!r}. It has {', '.join(_VOICES)}.")
+        names = [known.name for known in self.voices()]
+        if names and voice.title() not in names:
+            raise ThinkerError("unsupported", f"Qwen3-Omni has no voice {voice[:80]!r}. It has {', '.join(names)}.")
+
+    def voices(self) -> tuple[KnownVoice, ...]:
+        # Only the published model's are known here; another model's are the server's to check.
+        return VOICES if "qwen3-omni" in (self._model or self._wanted or "").lower() else ()
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         async with contextlib.aclosing(until_it_fits(self._told, question)) as deltas:

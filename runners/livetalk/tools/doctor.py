@@ -30,15 +30,35 @@ class Finding:
     subject: str
     level: Level
     detail: str
+    remedy: str | None = None
+    """What mends it, where that is one command."""
 
 
-def examine(checkpoints: Path) -> list[Finding]:
-    """Everything ``livetalk generate`` with the published weights depends on."""
+def examine(checkpoints: Path, purpose: str = "1.3B") -> list[Finding]:
+    """What ``livetalk`` depends on.
+
+    Args:
+        checkpoints: folder of the published weights.
+        purpose: the size that is to run. Others than the published one need neither a GPU nor checkpoints, and these
+            are not looked at.
+    """
+    published = purpose == "1.3B"
     findings = [_python(), *_packages()]
     if importlib.util.find_spec("torch") is not None:
-        findings += _gpu()
-    findings += [_memory(), *_codecs(), *_files(checkpoints)]
+        findings += _gpu() if published else ()
+    findings += [_memory(), *_codecs(), *(_files(checkpoints) if published else ())]
     return findings
+
+
+def in_words(findings: list[Finding]) -> str:
+    """A line per finding, and beneath them each remedy once, with what it mends."""
+    lines = [f"{finding.level:<8} {finding.subject:<17} {finding.detail}" for finding in findings]
+    mended: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.remedy is not None:
+            mended.setdefault(finding.remedy, []).append(finding.subject)
+    lines += [f"to mend  {', '.join(subjects)}: {remedy}" for remedy, subjects in mended.items()]
+    return "\n".join(lines)
 
 
 def ready(findings: list[Finding]) -> bool:
@@ -59,7 +79,7 @@ def _packages() -> Iterator[Finding]:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "missing", 'not installed; run pip install "interbench[livetalk]"')
+            yield Finding(name, "missing", "not installed", 'pip install "interbench[livetalk]"')
 
 
 def _gpu() -> Iterator[Finding]:
@@ -69,7 +89,7 @@ def _gpu() -> Iterator[Finding]:
 
     if not torch.cuda.is_available():
         reason = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
-        yield Finding("GPU", "missing", f"{reason}; the published model needs one, `--size tiny` runs without")
+        yield Finding("GPU", "missing", f"{reason}; size 1.3B needs one (`--for tiny` asks for none)")
         yield Finding(
             "attention", "note", f"on the CPU: {', '.join(available_kernels(torch.device('cpu'), torch.float32))}"
         )
@@ -124,7 +144,7 @@ def _files(root: Path) -> Iterator[Finding]:
     for subject, path, check in checks:
         if not path.exists():
             absent = True
-            yield Finding(subject, "missing", f"{path} is not there; run `livetalk download --to {root}`")
+            yield Finding(subject, "missing", f"{path} is not there", f"livetalk download --to {root}")
             continue
         try:
             check()

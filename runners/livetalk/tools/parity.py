@@ -108,7 +108,11 @@ class Fixtures:
             text = (folder / "manifest.json").read_text("utf-8")
             self.manifest: dict[str, Any] = json.loads(text, object_pairs_hook=_unambiguous)
         except OSError as error:
-            raise FixtureError(f"{folder / 'manifest.json'} can't be read: {error.strerror}.") from error
+            raise FixtureError(
+                f"{folder / 'manifest.json'} can't be read: {error.strerror}. Give a fixture folder, such as "
+                "tests/livetalk/golden: manifest.json lists the published code's results, a safetensors file per case, "
+                "and the tiny weights that gave them."
+            ) from error
         except ValueError as error:
             raise FixtureError(f"{folder / 'manifest.json'} is not usable JSON: {error}.") from error
         cases = self.manifest.get("cases") if isinstance(self.manifest, dict) else None

@@ -20,22 +20,30 @@ SOUND_RATE = 48_000
 _SOUND_BITRATE = 96_000
 _VIDEO_OPTIONS = {"crf": "18", "preset": "veryfast"}
 _VIDEO_THREADS = 4
+_ENDINGS = (".mp4", ".m4v")
 
 Frames = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
 
 
 def require_writable(path: Path) -> None:
-    """Find out before the work begins whether a clip can be written here; missing folders are made.
+    """Find out before the work begins whether a clip can be written here.
 
     Raises:
-        OutputError: the path is a folder, or nothing can be written there.
+        OutputError: the path is a folder or ends otherwise than an MP4, its folder does not exist, or nothing can be
+            written there.
     """
     try:
         if not path.name or path.is_dir():
             raise OutputError(f"{path} is a folder; give the name of the MP4 to write.")
+        if path.suffix.lower() not in _ENDINGS:
+            raise OutputError(
+                f"{path} does not end in {' or '.join(_ENDINGS)}, and nothing but MP4 is written. Choose another "
+                "--output."
+            )
+        if not path.parent.exists():
+            raise OutputError(f"There is no folder {path.parent}. Make it, or choose another --output for {path.name}.")
         partial = _partial(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with termination.undivided():
             partial.touch()
             partial.unlink()

@@ -371,3 +371,16 @@ def test_what_cannot_be_served_ends_the_program_with_a_clear_message(
     output = capsys.readouterr().err
     assert word.format(taken=server.port) in output and output.strip().splitlines()[-1].startswith("livetalk: ")
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+
+
+def test_no_address_is_taken_before_the_files_are_there(
+    server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--size", "1.3B", "--device", "cpu", "--checkpoints", str(tmp_path), "--port", str(server.port)]
+    monkeypatch.setattr(sys, "argv", ["livetalk", "serve", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out == "", "it said that it listens"
+    assert "model.safetensors is not there, nor are 4 more" in printed.err, "and not that the port is taken"

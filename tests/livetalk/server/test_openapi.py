@@ -89,7 +89,8 @@ def test_every_error_is_documented_where_it_can_come(document: dict[str, Any]) -
                     found.setdefault(code, set()).add(f"{method} {path}")
     assert set(found) == set(KINDS) - OF_NO_OPERATION
     turns = "post /v1/conversations/{conversation}/turns"
-    assert found["timed_out"] == {turns} and found["full"] == {"post /v1/conversations"}
+    assert found["timed_out"] == {turns, "get /v1/voices/{voice}/sample"}
+    assert found["full"] == {"post /v1/conversations"}
     assert len(found["expired"]) == 5 and turns in found["expired"]
 
 
@@ -115,7 +116,7 @@ def test_bodies_and_clips(document: dict[str, Any]) -> None:
     opening = document["paths"]["/v1/conversations"]["post"]["requestBody"]
     assert opening["required"] is False
     fields = opening["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(fields) == {"image", "prompt", "persona", "voice", "seed"}
+    assert set(fields) == {"image", "prompt", "persona", "voice", "pitch", "rate", "seed"}
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import re
 import threading
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +17,17 @@ import pytest
 from chromium import chromium
 from cut_line import CutLine
 from known import known
-from live_kit import PATIENCE_S, RATE, SHORT_ANSWER, LiveServer, ObedientThinker, tone, until, wav
+from live_kit import PATIENCE_S, RATE, SHORT_ANSWER, Clip, LiveServer, ObedientThinker, tone, until, wav
 from livetalk.base.errors import LiveTalkError
 from livetalk.render.pipeline import Models
-from livetalk.thinkers.base import Delta, HeardDelta, Question, SpeechDelta, TextDelta, ThinkerError
+from livetalk.thinkers.base import Delta, HeardDelta, Manner, Question, SpeechDelta, TextDelta, ThinkerError
 from PIL import Image
 
 pytestmark = pytest.mark.browser
 
 #: Browsers on people's desks let a page play sound only once they have touched it.
 AUTOPLAY = "--autoplay-policy=document-user-activation-required"
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
 WAIT_MS = 60_000
 HERTZ = 440.0
 HOSTILE = """<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&amp; {{7*7}} ${7*7} \u202e"""
@@ -230,6 +234,14 @@ class TestTyping:
         assert re.fullmatch(r"\d+\.\d\d", guest.page.inner_text("#figure-factor"))
         record = turn(server, guest, 1)
         guest.see("#figure-underruns", re.compile(rf"^{record['underruns']}\b"))
+        factor = guest.page.locator("#figures div", has_text="Real-time factor")
+        assert factor.get_attribute("class") == ("good" if record["real_time_factor"] <= 1 else "poor")
+        assert guest.page.locator("#figures .goal").all_inner_texts() == [
+            "aim: 0.6 s",
+            "needs 16",
+            "needs 1 or less",
+            "0 is smooth",
+        ]
         parts = guest.page.evaluate(
             "[...document.querySelectorAll('#figure-key li')].map(part => part.className.split(' ')[1])"
         )
@@ -476,6 +488,138 @@ class TestPortraits:
         guest.enter()
         assert guest.page.evaluate("document.querySelector('input[name=portrait]:checked').value").endswith("amara.jpg")
 
+    def test_all_ten_personas_are_there_with_names_and_voices(self, guest: Visit) -> None:
+        shown = guest.page.evaluate("import('/page/personas.js').then(({PERSONAS}) => PERSONAS)")
+        lines = (SCENARIOS / "personas.jsonl").read_text("utf-8").splitlines()
+        for persona in map(json.loads, lines):
+            (tile,) = [entry for entry in shown if entry["id"] == persona["id"]]
+            voice = persona["voice"]
+            assert tile["name"] == persona["name"]
+            assert (tile["voice"], tile["pitch"], tile["rate"]) == (voice["variant"], voice["pitch"], voice["rate"])
+            assert voice["description"].endswith(tile["sound"])
+            assert tile["gender"] == (persona["gender"] if persona["gender"] != "nonbinary" else None)
+            guest.see(".tiles .caption", persona["name"])
+            response = guest.page.request.get(f"{guest.url}/page/portrait-{persona['id']}.jpg")
+            picture = Image.open(io.BytesIO(response.body()))
+            drawn = Image.open(SCENARIOS / persona["portrait"]).convert("RGB")
+            assert np.abs(np.asarray(picture, int) - np.asarray(drawn, int)).mean() < 3
+        assert len(shown) == len(lines)
+
+    def test_a_portrait_speaks_with_its_own_voice_unless_another_is_chosen(
+        self, guest: Visit, server: LiveServer
+    ) -> None:
+        guest.page.get_by_role("radio", name="Walter").check()
+        guest.see("#who", "Walter: low, unhurried and kindly, British accent").ask()
+        question = server.obedient.questions[-1]
+        assert (question.voice, question.manner) == ("en-gb+m7", Manner(pitch=30, rate=146))
+        guest.click("Settings").click("The server's own")
+        guest.page.click("#settings-save")
+        guest.page.click("#new")
+        guest.see("#who", "Speaks with the server's own voice").ask()
+        question = server.obedient.questions[-1]
+        assert (question.voice, question.manner) == (None, Manner())
+
+    @pytest.mark.parametrize(("width", "height"), [(1400, 900), (1280, 720), (400, 860)])
+    def test_no_portrait_is_cut_off_and_the_users_own_is_seen(
+        self, visit: Callable[..., Visit], server: LiveServer, width: int, height: int
+    ) -> None:
+        guest = visit(server.url, viewport={"width": width, "height": height}).enter()
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 64), (90, 140, 200)).save(picture, "PNG")
+        file = {"name": "me.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+        guest.page.set_input_files("#portraits input[type=file]", file)
+        guest.page.wait_for_function("() => document.querySelector('input[value=upload]').checked")
+        seen = """label => {
+            const box = label.getBoundingClientRect(), x = box.x + box.width / 2;
+            return [box.top + 3, box.bottom - 3].every(y => label.contains(document.elementFromPoint(x, y)));
+        }"""
+        assert guest.page.eval_on_selector(".own", seen)
+        if width > 820:  # narrow windows have a strip that is pushed
+            assert guest.page.evaluate(f"[...document.querySelectorAll('.tiles label')].every({seen})")
+
+
+class TestVoices:
+    def test_they_are_listed_heard_and_chosen(self, guest: Visit, server: LiveServer) -> None:
+        guest.click("Settings")
+        guest.see("#voices", "American, woman 1")
+        assert guest.page.locator("#voices .name[aria-pressed=true]").inner_text().startswith("The portrait's")
+        with guest.page.expect_response("**/sample") as heard:
+            guest.click("Hear en-gb+f2")
+        assert heard.value.status == 200
+        guest.page.wait_for_selector(".hear[aria-label='Hear en-gb+f2'][aria-pressed=true]")
+        guest.page.wait_for_selector(".hear[aria-label='Hear en-gb+f2'][aria-pressed=false]")  # it ends by itself
+        guest.page.locator("#voices .name", has_text="en-gb+f2").click()
+        assert guest.page.input_value("#voice") == "en-gb+f2"
+        guest.page.click("#settings-save")
+        guest.see("#who", "Speaks with en-gb+f2, as the settings say").ask()
+        assert server.obedient.questions[-1].voice == "en-gb+f2"
+
+    def test_a_server_whose_voices_are_unknown_shows_no_list(self, guest: Visit) -> None:
+        suiting = """async voices => {
+            const {PERSONAS, suitingVoice} = await import("/page/personas.js");
+            return PERSONAS.filter(({id}) => ["maya", "walter", "robin"].includes(id))
+                .map(persona => suitingVoice(persona, voices, ["pitch"]));
+        }"""
+        assert guest.page.evaluate(suiting, []) == [None, None, None]
+        omni = [{"name": "Ethan", "gender": "male"}, {"name": "Chelsie", "gender": "female"}]
+        assert guest.page.evaluate(suiting, omni) == [{"voice": "Chelsie"}, {"voice": "Ethan"}, None]
+
+
+class TestKeeping:
+    def test_the_clip_the_transcript_and_the_timings(self, guest: Visit, server: LiveServer, tmp_path: Path) -> None:
+        def kept(selector: str) -> tuple[str, bytes]:
+            with guest.page.expect_download() as download:
+                guest.page.click(selector)
+            return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+        assert guest.page.is_disabled("#save-open"), "there is nothing yet"
+        guest.ask("Is that =1+1, or not?")
+        guest.see("#figure-underruns", re.compile(r"\d"))
+        guest.page.wait_for_selector(".save", state="visible")
+        record = turn(server, guest, 1)
+        name, content = kept(".save")
+        assert re.fullmatch(r"livetalk-[\d-]+-answer-1\.mp4", name)
+        assert Clip(content).frames == record["frames"]
+        guest.click("Save")
+        name, content = kept("#save [value=transcript]")
+        assert re.fullmatch(r"livetalk-[\d-]+-transcript\.txt", name)
+        assert f"You: Is that =1+1, or not?\nAvatar: {SHORT_ANSWER}\n" in content.decode()
+        guest.click("Save")
+        name, content = kept("#save [value=csv]")
+        assert name.endswith("timings.csv")
+        (row,) = csv.DictReader(io.StringIO(content.decode()))
+        assert (row["turn"], row["outcome"], row["frames"]) == ("1", "completed", str(record["frames"]))
+        assert float(row["first_fragment_s"]) == pytest.approx(record["timings"]["first_fragment_s"], abs=1e-4)
+        assert row["interrupted_at_s"] == ""
+        guest.click("Save")
+        name, content = kept("#save [value=json]")
+        assert name.endswith("timings.json")
+        given = json.loads(content)
+        assert given["server"]["random_weights"] is True
+        (entry,) = given["turns"]
+        assert entry["interrupted_at_s"] is None
+        assert entry["first_frame_here_s"] == float(row["first_frame_here_s"])
+
+    def test_what_was_not_heard_is_kept_as_such_and_the_clip_is_whole(self, guest: Visit, server: LiveServer) -> None:
+        guest.type("long").playing(0.5)
+        guest.page.click("#stop")
+        guest.see(".ending", re.compile(r"Interrupted at \d"))
+        guest.page.wait_for_selector(".save", state="visible")
+        with guest.page.expect_download() as download:
+            guest.click("Save clip")
+        assert Clip(Path(download.value.path()).read_bytes()).frames > 0
+        assert until(lambda: turn(server, guest, 1)["outcome"] == "interrupted")
+        text = guest.page.evaluate(
+            """async record => {
+                const {transcriptText} = await import("/page/save.js");
+                const turn = {message: {text: "long"}, record, cutAtS: 0.5, firstFrameS: 1, running: false, sentAt: 0};
+                return transcriptText([turn], null, new Date());
+            }""",
+            turn(server, guest, 1),
+        )
+        assert "(not heard: " in text
+        assert "(Interrupted at 0.50 s; first frame after 1.00 s)" in text
+
 
 class TestSettings:
     def test_they_reach_the_thinker_and_hold_from_the_next_conversation(self, guest: Visit, server: LiveServer) -> None:
@@ -680,6 +824,14 @@ class TestManners:
             assert box["x"] + box["width"] <= width
             assert box["y"] + box["height"] <= 720
 
+    def test_a_touch_on_the_bar_says_what_its_parts_are(self, visit: Callable[..., Visit], server: LiveServer) -> None:
+        guest = visit(server.url, viewport={"width": 400, "height": 860}).enter().ask()
+        assert not guest.page.is_visible("#figure-key")
+        guest.page.click("#figure-more")
+        guest.see("#figure-key", "First block of frames")
+        guest.page.click("#figure-more")
+        assert not guest.page.is_visible("#figure-key")
+
     def test_a_phones_head_holds_every_state_in_one_line(self, visit: Callable[..., Visit], server: LiveServer) -> None:
         guest = visit(server.url, viewport={"width": 390, "height": 844}).enter()
         heights = """async () => {
@@ -691,6 +843,8 @@ class TestManners:
 
     def test_all_can_be_done_with_the_keyboard_and_has_a_name(self, guest: Visit) -> None:
         nameless = """() => [...document.querySelectorAll("button, input, textarea, summary, video, canvas")].filter(
+            one => one.type !== "hidden"
+        ).filter(
             one => ![one.innerText, one.ariaLabel, one.labels?.[0]?.innerText, one.labels?.[0]?.querySelector("[alt]")]
                 .some(Boolean)
         ).map(one => one.outerHTML)"""
@@ -703,10 +857,10 @@ class TestManners:
         }"""
         guest.page.evaluate("document.activeElement.blur()")
         reached = []
-        for _ in range(9):
+        for _ in range(10):
             guest.page.keyboard.press("Tab")
             reached.append(guest.page.evaluate(ring))
-        names = ["settings-open", "portrait", "file", *["button"] * 3, "text", "mic", "send"]
+        names = ["settings-open", "portrait", "file", "button", *["button"] * 3, "text", "mic", "send"]
         assert reached == [[name, True] for name in names]
 
     def test_who_wants_no_motion_sees_none(self, visit: Callable[..., Visit], server: LiveServer) -> None:

@@ -296,14 +296,23 @@ def test_an_empty_machine(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, ["doctor", "--checkpoints", str(tmp_path)])
     assert outcome.exit_code == 1
     for subject in ("transformer", "text encoder", "tokenizer", "VAE", "speech encoder"):
-        assert re.search(rf"^missing  {subject} .*livetalk download --to", outcome.output, re.MULTILINE)
+        assert re.search(rf"^missing  {subject} .* is not there$", outcome.output, re.MULTILINE)
+    assert outcome.output.count("livetalk download --to") == 1
+    assert f"VAE, speech encoder: livetalk download --to {tmp_path}\n" in outcome.output
     for subject in ("torch", "libx264", "aac", "attention", "disk", "memory"):
         assert f" {subject} " in outcome.output
 
 
 def test_json(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, ["doctor", "--checkpoints", str(tmp_path), "--json"])
-    assert {"subject", "level", "detail"} == set(json.loads(outcome.output)[0])
+    assert {"subject", "level", "detail", "remedy"} == set(json.loads(outcome.output)[0])
+
+
+def test_a_machine_that_is_to_run_the_tiny_model_needs_neither_gpu_nor_files(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(app, ["doctor", "--for", "tiny", "--checkpoints", str(tmp_path)])
+    assert outcome.exit_code == 0, outcome.output
+    assert "missing" not in outcome.output
+    assert " torch " in outcome.output
 
 
 def test_files_of_another_size_are_told_apart(checkpoints: TinyCheckpoints) -> None:
@@ -351,7 +360,7 @@ def test_a_missing_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "diffusers" else find(name))
     found = by_subject(examine(tmp_path))
     assert found["diffusers"].level == "missing"
-    assert "interbench[livetalk]" in found["diffusers"].detail
+    assert "interbench[livetalk]" in found["diffusers"].remedy
     assert found["checkpoints"].level == "missing"
 
 

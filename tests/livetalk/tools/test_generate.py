@@ -274,6 +274,7 @@ def test_ten_minutes_in_absolute_mode_are_refused_before_anything_is_loaded(
         ("--prompt", "\udcff", "not valid UTF-8"),
         ("--attention", "fa9", "attention kernel 'fa9' is unknown"),
         ("--attention", "fa3", "can't run on cpu"),
+        ("--size", "3B", "'--size': '3B' is not one of"),
     ],
 )
 def test_bad_options_are_explained(

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from known import known
+from livetalk.base.errors import OutputError
 from livetalk.sound.files import read_audio
 from livetalk.video.mux import SOUND_RATE, VideoWriter
 
@@ -89,9 +90,15 @@ def test_wrong_frames_and_sizes_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_is_made(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "clip.mp4"
-    with VideoWriter(path, 64, 48) as writer:
-        writer.write(frames(1))
-        assert writer.frames == 1
-    assert path.exists()
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("new/folder/clip.mp4", "There is no folder"),
+        ("clip.webm", "nothing but MP4"),
+        ("clip", "nothing but MP4"),
+    ],
+)
+def test_no_folder_is_made_unasked_and_no_other_ending_written(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(OutputError, match=words):
+        VideoWriter(tmp_path / name, 64, 48)
+    assert list(tmp_path.iterdir()) == []

@@ -49,6 +49,17 @@ export class Api {
     return this.#json("v1/conversations", { method: "POST", body: fields, quietly });
   }
 
+  /** Asks for no token: what it tells can wait until there is one. */
+  voices() {
+    return this.#json("v1/voices", { quietly: true, signal: AbortSignal.timeout(10_000) });
+  }
+
+  /** A voice speaking, as a sound file. */
+  async sample(name) {
+    const response = await this.#request(`v1/voices/${encodeURIComponent(name)}/sample`, {});
+    return response.blob();
+  }
+
   conversation(id) {
     return this.#json(path(id), { signal: AbortSignal.timeout(10_000) });
   }

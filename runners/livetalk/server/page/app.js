@@ -2,16 +2,19 @@
 
 import { Api } from "./api.js";
 import { Dialogue } from "./dialogue.js";
-import { find, icon } from "./dom.js";
+import { element, find, icon } from "./dom.js";
 import { Link } from "./link.js";
 import { Notices } from "./notices.js";
+import { personaOf, suitingVoice } from "./personas.js";
 import { Player } from "./player.js";
 import { Portraits } from "./portraits.js";
-import { askForToken, keep, kept, openSettings, settingsFields } from "./settings.js";
+import { fileName, keepFile, timingsCsv, timingsJson, transcriptText } from "./save.js";
+import { askForToken, keep, kept, openSave, openSettings, settingsFields } from "./settings.js";
 import { encodeWav, RATE } from "./sound.js";
 import { Talk } from "./talk.js";
 import { Transcript } from "./transcript.js";
 import { hint, render, renderFigures } from "./view.js";
+import { hearButton, Voices } from "./voices.js";
 
 const INTERRUPTED_MS = 2_000; // that the interruption is spoken of
 
@@ -24,18 +27,26 @@ const portraits = new Portraits(find("#portraits"), {
   shown: (canvas) => {
     notices.hide("portrait");
     keep("portrait", portraits.value);
+    showWho();
     if (dialogue.turns.length === 0) showPortrait(canvas);
   },
   failed: (text) => tell("portrait", "No picture", text),
 });
 const dialogue = new Dialogue(api, player, async () => {
-  await portraits.ready;
-  return settingsFields(portraits.chosen.blob);
+  await Promise.all([portraits.ready, voices.asked]);
+  return settingsFields(portraits.chosen.blob, portraitsVoice());
 });
-const transcript = new Transcript(find("#transcript"), (turn) => {
-  if (!link.ready) return;
-  dialogue.retry(turn);
-  if (!dialogue.turns.includes(turn)) transcript.remove(turn);
+const voices = new Voices(api, find("#voices"), find("#voice"), find("#suit"), {
+  known: () => showWho(),
+  failed: (text) => tell("voice", "The voice could not be heard", text),
+});
+const transcript = new Transcript(find("#transcript"), {
+  retry: (turn) => {
+    if (!link.ready) return;
+    dialogue.retry(turn);
+    if (!dialogue.turns.includes(turn)) transcript.remove(turn);
+  },
+  save: (turn) => keepFile(turn.clip, "", fileName(new Date(), `answer-${dialogue.turns.indexOf(turn) + 1}.mp4`)),
 });
 const talk = new Talk(
   {
@@ -83,10 +94,50 @@ function startOver() {
   find("#text").focus();
 }
 
+/** Fields with the voice that goes with the portrait; null where the server has none. */
+function portraitsVoice() {
+  const persona = personaOf(portraits.value);
+  return persona ? suitingVoice(persona, voices.all, link.health?.voice_fields ?? []) : null;
+}
+
+/** Say who was chosen, and with which voice they will speak. */
+function showWho() {
+  voices.stop();
+  const persona = personaOf(portraits.value);
+  const suiting = kept("suit") === "no" ? null : portraitsVoice();
+  const chosen = kept("voice");
+  const line = find("#who");
+  line.hidden = !persona;
+  if (!persona) return;
+  line.replaceChildren(element("span", {}, element("b", { text: persona.name }), `: ${persona.sound}`));
+  if (chosen) line.firstChild.append(`. Speaks with ${chosen}, as the settings say`);
+  else if (!suiting) line.firstChild.append(". Speaks with the server's own voice");
+  else if (suiting.voice !== persona.voice) line.firstChild.append(`. Speaks with ${suiting.voice}`);
+  const voice = chosen || suiting?.voice;
+  if (voice) line.prepend(hearButton(`Hear the voice of ${persona.name}`, (button) => voices.hear(voice, button)));
+}
+
 async function changeSettings() {
-  if (!(await openSettings())) return;
+  const opened = openSettings();
+  voices.load();
+  voices.mark();
+  const changed = await opened;
+  voices.stop();
+  if (!changed) return;
+  showWho();
   if (dialogue.turns.length === 0) dialogue.close(); // at most it was opened in advance
   else tell("saved", "Saved", "This conversation keeps what it began with.", [["New conversation", startOver]]);
+}
+
+/** Keep what the user picks of the conversation. */
+async function save() {
+  const what = await openSave();
+  const at = new Date();
+  const { turns } = dialogue;
+  if (what === "transcript") {
+    keepFile(transcriptText(turns, link.health, at), "text/plain;charset=utf-8", fileName(at, "transcript.txt"));
+  } else if (what === "csv") keepFile(timingsCsv(turns), "text/csv", fileName(at, "timings.csv"));
+  else if (what === "json") keepFile(timingsJson(turns, link.health), "application/json", fileName(at, "timings.json"));
 }
 
 function showPortrait(canvas) {
@@ -165,6 +216,7 @@ link.addEventListener("change", () => {
     find("#stage").style.setProperty("--shape", `${width} / ${height}`);
     dialogue.mime = mime;
     transcript.fps = fps;
+    if (link.ready) voices.load();
   }
   update();
 });
@@ -199,7 +251,11 @@ addEventListener("keydown", ({ key }) => {
 });
 find("#stop").addEventListener("click", () => dialogue.interrupt());
 find("#new").addEventListener("click", startOver);
+find("#save-open").addEventListener("click", save);
 find("#settings-open").addEventListener("click", changeSettings);
+find("#figure-more").addEventListener("click", ({ currentTarget: button }) => {
+  button.setAttribute("aria-expanded", String(button.getAttribute("aria-expanded") !== "true"));
+});
 find("#play").addEventListener("click", () => {
   find("#play").hidden = true;
   player.resume();

@@ -18,6 +18,7 @@ export class Turn {
     this.over = false; // received and played, or cut short and ended by the server
     this.problem = null;
     this.firstFrameS = null; // since the user's turn was sent
+    this.clip = null; // all that came of the answer, as a file
     this.cutAtS = null; // where the user stopped the answer, in seconds of it
     this.playback = null;
     this.sentAt = null; // performance.now()
@@ -244,12 +245,12 @@ export class Dialogue extends EventTarget {
 
   async #receive(turn, reader) {
     const { playback } = turn;
-    let bytes = 0;
+    const pieces = [];
     try {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
-        bytes += value.length;
+        pieces.push(value);
         playback.append(value);
       }
     } catch (error) {
@@ -257,8 +258,10 @@ export class Dialogue extends EventTarget {
         this.#fail(turn, new Unreachable("The connection was lost in the middle of the answer.", { cause: error }));
       }
     }
-    if (bytes === 0) playback.stop();
-    else playback.end();
+    if (pieces.length === 0) return playback.stop();
+    turn.clip = new Blob(pieces, { type: "video/mp4" });
+    playback.end();
+    this.#changed(turn);
   }
 
   /** Follow the server's account of the turn until it is final and the answer is over here too. */

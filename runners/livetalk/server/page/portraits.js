@@ -1,5 +1,8 @@
 /* Who is to be seen: one of the drawn portraits, a picture of the user's, or whoever the server shows by itself. */
 
+import { element } from "./dom.js";
+import { PERSONAS, portrait } from "./personas.js";
+
 const MAX_SIDE = 1536; // far more than any video has, far less than a photograph
 const UNREADABLE = "This file is not a picture that your browser can read. Choose a JPEG, PNG or WebP.";
 
@@ -12,6 +15,7 @@ export class Portraits {
   constructor(fieldset, on) {
     this.fieldset = fieldset;
     this.on = on;
+    fieldset.querySelector(".tiles").prepend(...PERSONAS.map((persona, place) => tile(persona, place === 0)));
     this.own = fieldset.querySelector("input[value=upload]");
     this.chosen = { blob: null, canvas: null };
     this.ready = Promise.resolve(); // that the chosen picture is at hand
@@ -33,6 +37,7 @@ export class Portraits {
     const inputs = [...this.fieldset.querySelectorAll("input[name=portrait]")];
     const known = inputs.find((input) => input !== this.own && input.value === value);
     if (known) known.checked = true;
+    this.#bringIntoView();
     this.#choose(this.#read(this.value));
   }
 
@@ -46,9 +51,16 @@ export class Portraits {
         thumbnail.src = URL.createObjectURL(picture.blob);
         this.own.closest("label").hidden = false;
         this.own.checked = true;
+        this.#bringIntoView();
         return picture;
       }),
     );
+  }
+
+  /** Phones show the tiles as a strip, which the chosen one may have left. */
+  #bringIntoView() {
+    const chosen = this.fieldset.querySelector("input[name=portrait]:checked").closest("label");
+    chosen.scrollIntoView({ block: "nearest", inline: "center" });
   }
 
   async #read(value) {
@@ -74,6 +86,17 @@ export class Portraits {
     );
     this.ready = ready;
   }
+}
+
+function tile(persona, checked) {
+  const address = portrait(persona);
+  return element(
+    "label",
+    {},
+    element("input", { type: "radio", name: "portrait", value: address, checked: checked && "" }),
+    element("img", { src: address, alt: `${persona.name}, ${persona.look}`, draggable: "false" }),
+    element("span", { class: "caption", "aria-hidden": "true", text: persona.name }),
+  );
 }
 
 /**

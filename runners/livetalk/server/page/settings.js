@@ -3,7 +3,8 @@
 import { find } from "./dom.js";
 
 const KEY = "livetalk-settings";
-const NAMES = ["persona", "prompt", "voice", "seed"];
+const FIELDS = ["persona", "prompt", "voice", "seed"];
+const NAMES = [...FIELDS, "suit"]; // "no" where no voice is to be chosen for the portrait
 
 const values = read();
 
@@ -31,10 +32,19 @@ export async function openSettings() {
   return changed.length > 0;
 }
 
-/** @param picture the portrait as a blob, or null for the server's own. */
-export function settingsFields(picture) {
+/** What of the conversation the user wants to keep: "transcript", "csv", "json", or empty. */
+export const openSave = () => answered(find("#save"));
+
+/**
+ * @param picture the portrait as a blob, or null for the server's own.
+ * @param suiting fields with the voice that suits it, where the user has chosen none; or null.
+ */
+export function settingsFields(picture, suiting) {
   const fields = new FormData();
-  for (const name of NAMES) if (kept(name)) fields.set(name, kept(name));
+  for (const name of FIELDS) if (kept(name)) fields.set(name, kept(name));
+  if (suiting && !kept("voice") && kept("suit") !== "no") {
+    for (const [name, value] of Object.entries(suiting)) fields.set(name, value);
+  }
   if (picture) fields.set("image", picture, "portrait.jpg");
   return fields;
 }

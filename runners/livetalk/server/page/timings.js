@@ -42,6 +42,23 @@ export function figures(turn, fps) {
   };
 }
 
+/** Seconds to the first frame that the live system aims at (docs/performance.md). */
+const FIRST_FRAME_GOAL_S = 0.6;
+
+/** For each of the four figures whether it is as it should be: true, false, or null where there is none yet. */
+export function verdicts(turn) {
+  const record = turn?.record;
+  const first = turn?.firstFrameS ?? null;
+  const factor = record?.real_time_factor;
+  const inTime = typeof factor === "number" ? factor <= 1 : null;
+  return {
+    first: first === null ? null : first <= FIRST_FRAME_GOAL_S,
+    rate: inTime,
+    factor: inTime,
+    underruns: record && record.frames > 0 ? record.underruns === 0 : null,
+  };
+}
+
 /** Rows of name and value with everything that is known of a turn. */
 export function rows(turn, fps) {
   const { record, playback } = turn;

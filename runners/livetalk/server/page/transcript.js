@@ -12,10 +12,12 @@ const ENDINGS = {
 };
 
 export class Transcript {
-  /** @param retry called with the turn that is to be said again. */
-  constructor(list, retry) {
+  /**
+   * @param on callbacks: `retry(turn)`, which is to be said again; `save(turn)`, whose clip is to be kept.
+   */
+  constructor(list, on) {
     this.list = list;
-    this.retry = retry;
+    this.on = on;
     this.fps = 16;
     this.cards = new Map();
     this.conversation = null; // that of the latest turn
@@ -25,7 +27,7 @@ export class Transcript {
   show(turn) {
     let card = this.cards.get(turn);
     if (!card) {
-      card = new Card(turn, () => this.retry(turn));
+      card = new Card(turn, this.on);
       this.cards.set(turn, card);
       this.list.append(card.root);
     }
@@ -57,7 +59,7 @@ export class Transcript {
 }
 
 class Card {
-  constructor(turn, retry) {
+  constructor(turn, on) {
     this.turn = turn;
     this.placed = false; // in a conversation
     this.said = element("p", { class: "text", dir: "auto" });
@@ -66,7 +68,8 @@ class Card {
     this.waiting = element("span", { class: "dots", "aria-hidden": "true" }, ...[0, 1, 2].map(() => element("i")));
     this.answer = element("p", { class: "text", dir: "auto" }, this.heard, this.unheard, this.waiting);
     this.ending = element("p", { class: "ending" });
-    this.again = element("button", { type: "button", class: "again", click: retry }, icon("again"), "Try again");
+    this.again = element("button", { type: "button", class: "again", click: () => on.retry(turn) }, icon("again"), "Try again");
+    this.save = element("button", { type: "button", class: "save", click: () => on.save(turn) }, icon("save"), "Save clip");
     this.bar = element("span", { class: "bar", "aria-hidden": "true" });
     this.first = element("span", { class: "first" });
     this.table = element("dl");
@@ -82,7 +85,7 @@ class Card {
         this.answer,
         this.ending,
         this.again,
-        this.timings,
+        element("div", { class: "after" }, this.timings, this.save),
       ),
     );
   }
@@ -92,12 +95,13 @@ class Card {
     const { record, problem } = turn;
     this.#say();
     this.#answer();
-    const ending = this.#ending();
+    const ending = endingOf(turn);
     const failed = Boolean(problem) || ["failed", "timed_out"].includes(record?.outcome);
     this.ending.classList.toggle("bad", failed);
     if (failed) this.ending.setAttribute("role", "alert"); // before its words, which are then read out
     this.ending.hidden = !ending;
     if (this.ending.textContent !== ending) this.ending.textContent = ending;
+    this.save.hidden = turn.clip === null || turn.running;
     this.again.hidden = turn.running || !(failed || turn.sentAt === null);
     const found = parts(record?.timings, turn.firstFrameS);
     this.timings.hidden = found.length === 0 && turn.firstFrameS === null;
@@ -112,9 +116,9 @@ class Card {
   }
 
   #say() {
-    const { message, record } = this.turn;
-    const text = message.text ?? record?.user_text;
-    this.said.textContent = text ?? "";
+    const { message } = this.turn;
+    const text = saidBy(this.turn);
+    this.said.textContent = text;
     if (message.seconds) {
       const spoken = element("span", { class: "spoken" }, icon("mic"), `${message.seconds.toFixed(1)} s`);
       this.said.prepend(spoken, text ? " " : "");
@@ -124,29 +128,32 @@ class Card {
   #answer() {
     const { record, running } = this.turn;
     const text = String(record?.text ?? "");
-    const heard = this.#heard(text);
+    const heard = heardOf(this.turn);
     this.heard.textContent = heard;
     this.unheard.textContent = text.slice(heard.length).trimEnd();
     this.waiting.hidden = !running || text !== "";
     this.answer.hidden = !text && !running;
   }
+}
 
-  /** How much of the answer's text counts as said: all of it, unless it was cut short. */
-  #heard(text) {
-    const { record, cutAtS } = this.turn;
-    if (!record || record.outcome === "running") return text;
-    // The server may have finished an answer that was still being played here when it was cut short.
-    if (record.outcome === "completed" && cutAtS === null) return text;
-    const heard = String(record.heard_text ?? "");
-    return text.startsWith(heard) ? heard : "";
-  }
+/** The user's words; empty where they were spoken and nobody wrote them down. */
+export const saidBy = ({ message, record }) => message.text ?? record?.user_text ?? "";
 
-  #ending() {
-    const { problem, record, cutAtS, sentAt, running } = this.turn;
-    if (problem) return problem.message;
-    if (record?.error) return `${ENDINGS[record.outcome] ?? "The answer ended"}: ${record.error.message}`;
-    if (cutAtS !== null && sentAt === null) return "Not sent";
-    if (cutAtS !== null) return cutAtS > 0 ? `Interrupted at ${seconds(cutAtS)}` : "Interrupted before it began";
-    return (!running && ENDINGS[record?.outcome]) || "";
-  }
+/** How much of the answer's text counts as said: all of it, unless it was cut short. */
+export function heardOf({ record, cutAtS }) {
+  const text = String(record?.text ?? "");
+  if (!record || record.outcome === "running") return text;
+  // The server may have finished an answer that was still being played here when it was cut short.
+  if (record.outcome === "completed" && cutAtS === null) return text;
+  const heard = String(record.heard_text ?? "");
+  return text.startsWith(heard) ? heard : "";
+}
+
+/** How it ended, in words; empty where it ended well. */
+export function endingOf({ problem, record, cutAtS, sentAt, running }) {
+  if (problem) return problem.message;
+  if (record?.error) return `${ENDINGS[record.outcome] ?? "The answer ended"}: ${record.error.message}`;
+  if (cutAtS !== null && sentAt === null) return "Not sent";
+  if (cutAtS !== null) return cutAtS > 0 ? `Interrupted at ${seconds(cutAtS)}` : "Interrupted before it began";
+  return (!running && ENDINGS[record?.outcome]) || "";
 }

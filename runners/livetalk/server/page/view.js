@@ -1,7 +1,7 @@
 /* What is seen beside the transcript: the state, the stage's cues, the figures. */
 
 import { element, find } from "./dom.js";
-import { figures, median, parts, seconds } from "./timings.js";
+import { figures, median, parts, seconds, verdicts } from "./timings.js";
 
 const STATES = {
   connecting: "Connecting",
@@ -38,7 +38,7 @@ export function render(state, health, turns, free) {
   find("#welcome").hidden = begun;
   find("#portraits").hidden = begun;
   find("#figures").hidden = !begun;
-  find("#new").disabled = !begun;
+  find("#new").disabled = find("#save-open").disabled = !begun;
   find("#send").disabled = find("#free").disabled = !usable;
   find("#mic").disabled = !usable || free;
   find("#mic").setAttribute("aria-pressed", String(state === "listening"));
@@ -58,6 +58,12 @@ export function renderFigures(turns, fps) {
   setText("#cue", cue);
   if (!turn) return;
   for (const [name, value] of Object.entries(figures(turn, fps))) setText(`#figure-${name}`, value);
+  for (const [name, good] of Object.entries(verdicts(turn))) {
+    const { classList } = find(`#figure-${name}`).parentElement;
+    classList.toggle("good", good === true);
+    classList.toggle("poor", good === false);
+  }
+  if (fps) setText("#goal-rate", String(fps));
   renderParts(parts(turn.record?.timings, turn.firstFrameS));
   const all = turns.map(({ firstFrameS }) => firstFrameS).filter((s) => s !== null);
   const words = `Median time to the first frame of ${all.length} answers: ${seconds(median(all))}`;

@@ -1,0 +1,77 @@
+"""The thinker's voices, as a client lists and hears them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import wave
+
+import numpy as np
+
+from livetalk.base.errors import LiveTalkError
+from livetalk.server.answers import as_problem
+from livetalk.server.problems import ProblemError
+from livetalk.thinkers.base import KnownVoice, Samples, Thinker
+
+_SAMPLE_S = 30.0
+_KEPT = 64
+
+
+class VoiceSamples:
+    """Has each voice speak once, when somebody first wants to hear it; what the last 64 said is kept.
+
+    One voice speaks at a time, so that samples never crowd out conversations.
+
+    Args:
+        thinker: started before a voice is asked for.
+    """
+
+    def __init__(self, thinker: Thinker) -> None:
+        self._thinker = thinker
+        self._kept: dict[str, bytes] = {}
+        self._speaking = asyncio.Lock()
+
+    @property
+    def known(self) -> tuple[KnownVoice, ...]:
+        """The voices that the thinker knows by name; none where only its service knows them."""
+        return self._thinker.voices()
+
+    async def sample(self, name: str) -> bytes:
+        """A few words in a voice, as a WAV file.
+
+        Args:
+            name: one of the known voices, or another that the thinker does not refuse.
+
+        Raises:
+            ProblemError: what the thinker ran into (``unsupported`` where it has no such voice), or ``timed_out``.
+        """
+        async with self._speaking:
+            sound = self._kept.pop(name, None)
+            if sound is None:
+                sound = await self._spoken(name)
+            self._kept[name] = sound  # the latest last
+            while len(self._kept) > _KEPT:
+                del self._kept[next(iter(self._kept))]
+            return sound
+
+    async def _spoken(self, name: str) -> bytes:
+        try:
+            self._thinker.check_voice(name)
+            async with asyncio.timeout(_SAMPLE_S):
+                samples, rate = await self._thinker.sample(name)
+        except TimeoutError:
+            raise ProblemError("timed_out", f"The voice was not heard within {_SAMPLE_S:.0f} s; try again.") from None
+        except LiveTalkError as error:
+            raise as_problem(error) from None
+        return _wav(samples, rate)
+
+
+def _wav(samples: Samples, rate: int) -> bytes:
+    """Mono, 16 bits."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes())
+    return buffer.getvalue()
