@@ -107,13 +107,13 @@ class Voice:
 
 
 VOICES = tuple(
-    KnownVoice(f"{language}+{kind}{number}", f"{accent}, {who} {place}", gender)
+    KnownVoice(f"{language}+{kind}{number}", f"{accent}, {who} {place}", "female" if kind == "f" else "male")
     for language, accent, women, men in (
         ("en-us", "American", (2, 3, 5), (1, 2, 3)),
         ("en-gb", "British", (2, 3), (3, 7)),
         ("en-gb-scotland", "Scottish", (4,), (2,)),
     )
-    for gender, kind, who, numbers in (("female", "f", "woman", women), ("male", "m", "man", men))
+    for kind, who, numbers in (("f", "woman", women), ("m", "man", men))
     for place, number in enumerate(numbers, 1)
 )
 """A few of the hundreds that ``Voice.parse`` reads, to choose from."""

@@ -82,10 +82,11 @@ async def test_a_thinker_without_a_speaker_of_its_own_is_asked_to_say_a_few_word
 
 
 def test_a_silent_voice_is_an_error_of_the_protocol(serve: Callable[..., LiveServer]) -> None:
-    server = serve(thinker=Service())
+    thinker = Service()
+    server = serve(thinker=thinker)
     with server.client() as client:
         response = sample(client, "Mute")
         assert (response.status_code, response.json()["error"]["code"]) == (502, "failed")
         assert sample(client, "Ada").status_code == 200
         assert sample(client, "Ada").status_code == 200
-    assert [question.voice for question in server.thinker.asked] == ["Mute", "Ada"], "what was heard is kept"
+    assert [question.voice for question in thinker.asked] == ["Mute", "Ada"], "what was heard is kept"

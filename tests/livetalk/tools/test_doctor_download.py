@@ -360,7 +360,7 @@ def test_a_missing_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "diffusers" else find(name))
     found = by_subject(examine(tmp_path))
     assert found["diffusers"].level == "missing"
-    assert "interbench[livetalk]" in found["diffusers"].remedy
+    assert "interbench[livetalk]" in str(found["diffusers"].remedy)
     assert found["checkpoints"].level == "missing"
 
 
