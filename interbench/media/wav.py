@@ -117,7 +117,7 @@ class WavReader:
         if not self._in_sound:
             raise WavCutError("it has no 'data' chunk")
         rest = self._samples()
-        if self._declared is not None and self._declared < UNTRUSTED_BYTES:
+        if self._declared is not None and self._declared < UNTRUSTED_BYTES and not self.complete:
             there = self._taken + len(self._data)
             # Some writers count their header, or a part of it, as sound; the length of the file then tells.
             if there < self._declared and self._fed != self._whole:

@@ -74,6 +74,8 @@ TAKEN = {
     "an odd byte more": riff(RAMP.tobytes() + b"x"),
     "an odd byte more than it says": riff(RAMP.tobytes() + b"x", size=LENGTH),
     "an odd byte at the end of a pipe": riff(RAMP.tobytes() + b"x", size=0xFFFFFFFF),
+    "half a sample that it speaks of": riff(RAMP.tobytes() + b"x", size=LENGTH + 1, whole=0),
+    "half a sample that it speaks of and has not": riff(size=LENGTH + 1, whole=0),
     "notes behind": riff(after=chunk(b"LIST", b"INFOnotes")),
     "notes before": riff(before=chunk(b"LIST", b"INFOodd") + chunk(b"bext", bytes(603))),
     "notes before, not filled up": riff(before=chunk(b"LIST", b"INFOodd", padded=False)),

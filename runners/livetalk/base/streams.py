@@ -1,6 +1,6 @@
 """Standard streams as a program of ours can rely on them, whatever it was started with.
 
-interbench has a twin of this module, `interbench.base.streams`, because the two packages share no code.
+interbench has a twin of this module, ``interbench.base.streams``, because the two packages share no code.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HANDLER = "livetalk.plain"
 def settle_streams() -> None:
     """Make standard input, output and error usable.
 
-    Those that were closed (`2>&-`, as some service managers and cron do) lead nowhere instead: without that the next
+    Those that were closed (``2>&-``, as some service managers and cron do) lead nowhere instead: without that the next
     file that is opened would take their place, and whatever is written to standard error would go into it. What the
     terminal's encoding does not know is written plainly, rather than end hours of work at its last line.
     """

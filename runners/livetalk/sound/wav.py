@@ -5,7 +5,7 @@ or something near it. Then the sound that is there counts. Sources: Multimedia P
 Specifications 1.0 (RIFF), Microsoft's WAVEFORMATEXTENSIBLE, EBU Tech 3285 (BWF) and 3306 (RF64), ITU-R BS.2088 (BW64),
 Sony's Wave64, ITU-T G.711.
 
-interbench reads WAV by a twin of this module, `interbench.media.wav`, because the two packages share no code; a test
+interbench reads WAV by a twin of this module, ``interbench.media.wav``, because the two packages share no code; a test
 holds both to the same files.
 """
 
@@ -50,14 +50,14 @@ class WavCodedError(WavError):
 
 
 def is_wav(head: bytes) -> bool:
-    """Whether a file that begins with `head` (at least 40 bytes of it, or all) is WAV, RF64, BW64 or Wave64."""
+    """Whether a file that begins with ``head`` (at least 40 bytes of it, or all) is WAV, RF64, BW64 or Wave64."""
     return (head[:4] in _RIFF and head[8:12] == b"WAVE") or (head[:16] == _W64_RIFF and head[24:40] == _W64_WAVE)
 
 
 class WavReader:
     """Reads one file.
 
-    `rate` (samples per second), `channels` and `codec` (libavcodec's name) are known with the first
+    ``rate`` (samples per second), ``channels`` and ``codec`` (libavcodec's name) are known with the first
     samples.
     """
 
@@ -91,7 +91,7 @@ class WavReader:
         self._whole = 0  # bytes that the file's own header says it has
 
     def feed(self, data: bytes) -> Samples:
-        """Take more bytes; gives the samples that are now complete, `[n, channels]`; 1 is full scale.
+        """Take more bytes; gives the samples that are now complete, ``[n, channels]``; 1 is full scale.
 
         Raises:
             WavError: the header makes no sense.
@@ -117,7 +117,7 @@ class WavReader:
         if not self._in_sound:
             raise WavCutError("it has no 'data' chunk")
         rest = self._samples()
-        if self._declared is not None and self._declared < UNTRUSTED_BYTES:
+        if self._declared is not None and self._declared < UNTRUSTED_BYTES and not self.complete:
             there = self._taken + len(self._data)
             # Some writers count their header, or a part of it, as sound; the length of the file then tells.
             if there < self._declared and self._fed != self._whole:
@@ -243,10 +243,10 @@ class WavReader:
 
 
 def decode_wav(data: bytes) -> tuple[Samples, WavReader]:
-    """All samples of a file, `[n, channels]`, and what its header says.
+    """All samples of a file, ``[n, channels]``, and what its header says.
 
     Raises:
-        WavError: see `WavReader`.
+        WavError: see ``WavReader``.
     """
     reader = WavReader()
     pieces = [reader.feed(data), reader.finish()]

@@ -13,7 +13,7 @@ _COMPRESSED = (b"OggS", b"fLaC", b"ID3\2", b"ID3\3", b"ID3\4")
 
 
 class SpeechFileReader:
-    """Takes the bytes of one sentence in pieces cut anywhere and gives its samples, as `SoundReader` does.
+    """Takes the bytes of one sentence in pieces cut anywhere and gives its samples, as ``SoundReader`` does.
 
     Ogg, FLAC and tagged MP3 can't be heard while they are made: such a sentence is decoded when all of it has come.
 
@@ -34,7 +34,7 @@ class SpeechFileReader:
         """Take more bytes; gives the samples that are now complete.
 
         Raises:
-            ThinkerError: as `SoundReader.feed`.
+            ThinkerError: as ``SoundReader.feed``.
         """
         if self._compressed is False:
             return self._plain.feed(data)
@@ -49,7 +49,7 @@ class SpeechFileReader:
         """Say that no more bytes come; gives the last samples, of a compressed file all of them.
 
         Raises:
-            ThinkerError: as `SoundReader.finish`; or `broken`, the file can't be decoded.
+            ThinkerError: as ``SoundReader.finish``; or ``broken``, the file can't be decoded.
         """
         if not self._compressed:
             first = self._plain.feed(bytes(self._data)) if self._compressed is None else np.zeros(0, np.float32)

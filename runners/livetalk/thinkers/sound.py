@@ -133,10 +133,6 @@ def _checked_channels(channels: int) -> int:
     return channels
 
 
-def _drop(count: int) -> None:
-    _log.warning("A service's sound ends in the middle of a sample; its last %d byte(s) are left out.", count)
-
-
 def _broken(why: str) -> ThinkerError:
     return ThinkerError(
         "broken",
