@@ -16,6 +16,8 @@ def main() -> None:
         run_verb()
     except termination.Terminated:
         termination.end()
+    except SystemExit as leaving:
+        termination.leave(leaving)
 
 
 if __name__ == "__main__":

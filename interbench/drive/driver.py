@@ -359,7 +359,8 @@ class Driver:
         else:
             keep = capabilities.resumes_jobs and getattr(observed.final, "job_open", False)
             self._run.record(exchange, state, keep_jobs=keep)
-            _drop_stream(observed)
+            if isinstance(observed.final, TimedOut):
+                _drop_stream(observed)
         return exchange
 
     async def _script(self, part: PlannedScenario, key: Key) -> Script | None:
@@ -590,7 +591,7 @@ class Driver:
 
 
 def _drop_stream(observed: _Observed) -> None:
-    """Remove what came of an answer that did not end well; what the system itself wrote stays for whoever looks."""
+    """Remove what came of an answer before its deadline; what the system itself wrote stays for whoever looks."""
     if observed.stream is not None:
         observed.stream.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty

@@ -376,9 +376,11 @@ class _Handler(BaseHTTPRequestHandler):
         record.update(underruns=act.underruns, underrun_s=0.25 * act.underruns, real_time_factor=0.4)
         if act.heard is not None:
             record["heard_text"] = act.heard
+        index = record["index"]
         record.update(act.tells)
-        init, *fragments = clip(act.blocks, 60 + 20 * record["index"])
-        self._stream(record, [init], end=False, headers=act.headers)
+        init, *fragments = clip(act.blocks, 60 + 20 * index)
+        headers = {"Livetalk-Turn": str(index), **(act.headers or {})}
+        self._stream(record, [init], end=False, headers=headers)
         if act.gate is not None:
             act.gate.wait(30)
         self._stream(record, fragments, begin=False)

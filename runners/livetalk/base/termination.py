@@ -121,8 +121,10 @@ class _Program:
         for undo in reversed(list(_undo.values())):
             with contextlib.suppress(Exception):
                 undo()
-        line = (words or self.words).encode() + b"\n"
+        line = (self.words if words is None else words).encode() + b"\n"
         with contextlib.suppress(OSError):
+            if line == b"\n":
+                os._exit(status)
             # Progress bars hide the cursor and leave half a line.
             os.write(2, b"\r\x1b[K\x1b[?25h" + line if os.isatty(2) else line)
         os._exit(status)
@@ -154,7 +156,7 @@ def end(status: int | None = None, words: str | None = None) -> NoReturn:
 
     Args:
         status: of the process; None for what shells make of the signal, 128 and its number.
-        words: another line than that of :func:`heed`.
+        words: another line than that of :func:`heed`; empty for none.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -162,6 +164,18 @@ def end(status: int | None = None, words: str | None = None) -> NoReturn:
     if _program is None:
         raise RuntimeError("only a program that heeds signals can be ended by one")
     _program.end(status, words)
+
+
+def leave(leaving: SystemExit) -> NoReturn:
+    """Leave a program by the exit that it has come to.
+
+    One that was told to end goes at once: while the interpreter takes itself apart nothing heeds signals, and one more
+    would change the status.
+    """
+    if told():
+        code = leaving.code
+        end(code if isinstance(code, int) else int(code is not None), "")
+    raise leaving
 
 
 def run(main: Coroutine[Any, Any, _T], *, patience_s: float = PATIENCE_S) -> _T:

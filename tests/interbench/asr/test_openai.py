@@ -200,7 +200,7 @@ async def test_half_characters_do_not_reach_the_ledger() -> None:
     said = {"text": "a \ud800 b", "words": [{"word": "\ud800", "start": 0, "end": 1}]}
     async with running(lambda form, number: (200, said, {})) as server:
         (transcript,) = await hear(server, speech())
-    assert (transcript.text, transcript.words) == ("a ? b", (Word("?", 0, 1),))
+    assert (transcript.text, transcript.words) == ("a \ufffd b", (Word("\ufffd", 0, 1),))
 
 
 async def test_one_refused_sound_does_not_cost_the_others_their_word_times() -> None:

@@ -536,7 +536,7 @@ async def test_a_server_is_started_told_of_and_ended(tmp_path: Path) -> None:
 async def test_a_server_that_does_not_start_is_shown_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(SystemLoadError, match="ended with status 1") as caught:
         await LiveTalk(**own(tmp_path, "--fail")).start()
-    assert "The thinker cannot be reached at http://127.0.0.1:9." in str(caught.value)
+    assert "The thinker can't be reached at http://127.0.0.1:9." in str(caught.value)
     log = Path(str(caught.value).rpartition("is in ")[2].removesuffix("."))
     assert written(log).startswith("the stub of a server"), "the log stays"
 

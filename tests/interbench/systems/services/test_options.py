@@ -97,7 +97,7 @@ def test_error_bodies(body: Any, code: str, message: str) -> None:
 )
 def test_refusals(status: int, message: str, kind: type) -> None:
     final = refusal(status, complaint({"error": {"message": message, "code": "x"}}))
-    assert type(final) is kind and isinstance(final, (Blocked, Failed))
+    assert type(final) is kind and isinstance(final, (Blocked, Failed, Retired))
     assert final.charged is False
 
 
