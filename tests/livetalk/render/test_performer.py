@@ -22,7 +22,7 @@ from livetalk.render.performer import (
     generate_latents,
     split_features,
 )
-from livetalk.render.vae import WanVAE
+from livetalk.render.vae import VAEStream, WanVAE
 from torch import Tensor
 
 STREAM = StreamConfig(4, 4)
@@ -501,6 +501,6 @@ def test_after_its_end_a_session_must_be_started(
     subject = performer()
     list(subject.blocks(split_features(clip["features"][:9])))
     subject.end()
-    assert vars(subject.decoder)["cache"] == ()
+    assert isinstance(subject.decoder, VAEStream) and subject.decoder.cache == ()
     with pytest.raises(SessionError, match="not been started"):
         subject.blocks([])
