@@ -35,9 +35,10 @@ def home(tmp_path: Path) -> Path:
 
 def interbench(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # -P, as the installed command: the current folder is on the path only because the harness puts it there.
+    path = os.pathsep.join([str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         [sys.executable, "-P", "-m", "interbench", *arguments],
-        cwd=home, capture_output=True, text=True, timeout=300, env=dict(os.environ),
+        cwd=home, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
 
 
