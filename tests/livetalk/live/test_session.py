@@ -855,3 +855,32 @@ def threads(*kinds: str) -> list[str]:
         for thread in threading.enumerate()
         if any(thread.name.startswith(f"livetalk-{kind}") for kind in kinds)
     ]
+
+
+@pytest.mark.parametrize(("look_ahead", "begins"), [(0, True), (16, False)])
+async def test_the_look_ahead_says_how_much_sound_the_first_block_waits_for(
+    converse: Open, look_ahead: int, begins: bool
+) -> None:
+    more = asyncio.Event()
+    thinker = TellingThinker([TextDelta("Well."), speech(0.75), more, speech(1.5, 1)])
+    engine, session = await converse(thinker, look_ahead=look_ahead)
+    answer = session.respond(HELLO)
+    first = asyncio.ensure_future(anext(answer))
+    if begins:
+        await asyncio.wait_for(asyncio.shield(first), WAIT_S)
+        more.set()
+    else:
+        await asyncio.wait_for(thinker.asked.wait(), WAIT_S)
+        assert session.record(1).timings.first_window_s is None
+        more.set()
+        await asyncio.wait_for(asyncio.shield(first), WAIT_S)
+    await read(answer)
+    assert session.record(1).outcome is Outcome.completed
+    assert engine.settings.shown()["look_ahead"] == look_ahead
+
+
+def test_the_usual_look_ahead_is_not_shown_and_an_impossible_one_refused() -> None:
+    assert "look_ahead" not in LiveSettings(STREAM).shown()
+    for frames in (-1, 33):
+        with pytest.raises(SessionError, match="look-ahead"):
+            LiveSettings(STREAM, look_ahead=frames)
