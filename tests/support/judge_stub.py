@@ -100,6 +100,8 @@ class StubJudge:
         self.root = root
         self.weights = weights
         self.tokenize_status = tokenize_status
+        self.models: tuple[int, Any] | None = None
+        """Status and body of ``/v1/models``, instead of a list of the one model."""
         self.busy: list[Reply] = []
         """Answers, one each, to the next requests of any kind."""
         self.fingerprint: str | None = None
@@ -173,6 +175,9 @@ class StubJudge:
             return await _send(writer, reply.status, reply.body, reply.headers)
         if target == "/tokenize" and not self.vllm:
             return await _send(writer, self.tokenize_status, {"detail": [{"msg": "Field required"}]})
+        if target == "/v1/models" and self.models is not None:
+            status, answer = self.models
+            return await _send(writer, status, answer)
         if target == "/v1/models":
             entry: dict[str, Any] = {"id": self.model, "object": "model", "owned_by": "someone"}
             if self.vllm:

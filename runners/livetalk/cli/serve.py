@@ -141,11 +141,13 @@ def serve(
     limits: LimitOptions,
 ) -> None:
     """Serve the avatar: a page for browsers at /, and the conversation protocol over HTTP."""
+    from livetalk.base.memory import keep_few_arenas
     from livetalk.server import process
     from livetalk.server.guard import allowed_hosts
     from livetalk.server.service import ServerSettings, Service
     from livetalk.server.token import find_token
 
+    keep_few_arenas()
     token = find_token(address.host, address.token_file, waived=address.no_token)
     choice = model.choose()
     choice.require_files()  # before an address is taken that nobody could use

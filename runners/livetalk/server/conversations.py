@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
+from livetalk.base.memory import give_back
 from livetalk.live.engine import Engine
 from livetalk.live.session import Session
 from livetalk.live.turns import CapacityError
@@ -42,6 +43,11 @@ class OpenConversation:
                 f"{_MAX_USES} requests about this conversation are at work; wait for one to end.",
                 retry_after_s=1,
             )
+
+    @property
+    def used(self) -> bool:
+        """Whether requests about it are at work."""
+        return self._uses > 0
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -103,6 +109,8 @@ class Conversations:
         self._open: dict[str, OpenConversation] = {}
         self._expired: OrderedDict[str, None] = OrderedDict()
         self._reserved = 0
+        self._ended = False
+        """Whether conversations have ended since memory was handed back."""
 
     async def reserve(self) -> Place:
         """A place, before anything of the request is read: so there are never more uploads in memory than places.
@@ -189,10 +197,14 @@ class Conversations:
         await asyncio.gather(*(self._end(name, "expired") for name in over))
 
     async def keep_expiring(self) -> None:
-        """Call ``expire`` for ever, often enough that none stays much longer than it should."""
+        """Call ``expire`` for ever, often enough that none stays much longer than it should, and hand back what memory
+        the ended ones have freed while nobody is being answered."""
         while True:
             await asyncio.sleep(min(5.0, self._limits.idle_s / 4))
             await self.expire()
+            if self._ended and not any(entry.used for entry in self._open.values()):
+                self._ended = False
+                await asyncio.to_thread(give_back)
 
     async def close_all(self) -> None:
         """End every answer cleanly, and every conversation."""
@@ -203,6 +215,7 @@ class Conversations:
         if conversation is not None:
             self._closed(reason)
             await conversation.session.close()
+            self._ended = True
 
     def _over(self) -> ProblemError:
         return ProblemError(

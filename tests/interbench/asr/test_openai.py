@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interbench.asr.base import Utterance
+from interbench.asr.base import DOUBTED, Utterance
 from interbench.asr.openai import OpenAITranscriber
 from interbench.base.errors import TranscriberError, UsageError
 from interbench.domain.records import Word
@@ -302,3 +302,73 @@ async def test_the_key_is_removed_from_transcripts(monkeypatch: pytest.MonkeyPat
     async with running(lambda form, number: (200, said, {})) as server:
         (transcript,) = await hear(server, speech(), api_key_env="EAR_KEY")
     assert KEY not in repr(transcript) and transcript.text == "key [key]"
+
+
+# -- what servers say that nobody expects -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("doubts", "flagged"),
+    [
+        ([0.98], True),
+        ([0.6, 0.99], True),
+        ([0.98, 0.1], False),
+        ([0.2], False),
+        ([0.98, None], False),
+        (["0.98"], True),
+        ([7], False),
+        ([float("nan")], False),
+        ([], False),
+    ],
+    ids=repr,
+)
+async def test_the_recognisers_own_doubt_is_a_flag_and_the_text_is_kept(doubts: list[Any], flagged: bool) -> None:
+    segments = [{"no_speech_prob": doubt, "words": []} for doubt in doubts]
+    answer = {"text": "Thank you for watching!", "segments": segments}
+    async with running(lambda form, number: (200, answer, {})) as server:
+        (transcript,) = await hear(server, speech())
+    assert transcript.text == "Thank you for watching!" and transcript.error is None
+    assert (DOUBTED in transcript.flags) is flagged
+
+
+async def test_a_server_on_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with running(lambda form, number: (200, GOOD, {})) as server:
+        (transcript,) = await hear(server, speech(2.0))
+    assert transcript.text == "Hello there."
+
+
+@pytest.mark.parametrize("start", [10**400, "9" * 400, float("nan"), float("inf"), "², 1", None, True])
+async def test_times_that_are_none_leave_the_words_out(start: Any) -> None:
+    answer = {"text": "Half \ud83d word", "words": [{"word": "Half", "start": start, "end": 0.4}]}
+    async with running(lambda form, number: (200, json.dumps(answer).encode(), {})) as server:
+        (transcript,) = await hear(server, speech())
+    assert (transcript.text, transcript.words, transcript.flags) == ("Half \ufffd word", (), ("no_word_times",))
+
+
+async def test_odd_waits_are_not_heeded() -> None:
+    odd = ["²", "9" * 400, "-5", "0", "Mon, 01 Jan 0001 00:00:00 GMT"]
+
+    def handler(form: dict[str, bytes], number: int) -> tuple[int, Any, dict[str, str]]:
+        if 1 <= number <= len(odd):
+            return 429, {}, {"retry-after": odd[number - 1].encode().decode("latin-1")}
+        return 200, GOOD, {}
+
+    waits = Waits()
+    async with running(handler) as server:
+        (transcript,) = await hear(server, speech(2.0), sleep=waits, attempts=9)
+    assert transcript.text == "Hello there." and waits == [1, 2, 4, 8, 16]
+
+
+async def test_a_redirect_and_an_error_in_a_good_answer_are_told() -> None:
+    moved = {"location": "https://elsewhere.example/v1/audio/transcriptions?key=secret"}
+    async with running(lambda form, number: (308, b"", moved)) as server:
+        with pytest.raises(TranscriberError, match=r"redirects to https://elsewhere\.example/v1/audio/transcriptions,"):
+            await hear(server, speech())
+    error = {"error": {"message": "The model sleeps."}}
+    async with running(lambda form, number: (200, error if number else GOOD, {})) as server:
+        (transcript,) = await hear(server, speech())
+    assert transcript.error is not None and "The model sleeps." in transcript.error

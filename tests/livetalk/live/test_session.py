@@ -29,6 +29,7 @@ from livetalk.render.encoders.speech import SpeechStream
 from livetalk.render.performer import Performer, SeededNoise
 from livetalk.render.pipeline import Models
 from livetalk.render.portrait import portrait
+from livetalk.render.vae import VAEStream
 from livetalk.sound.resample import StreamResampler
 from livetalk.thinkers.base import Delta, HeardDelta, Question, SpeechDelta, TextDelta, ThinkerError
 from livetalk.video.fragments import FragmentWriter
@@ -794,10 +795,11 @@ async def test_a_closed_conversation_leaves_nothing_behind(models: Models) -> No
     await within(read(finished))
     running = session.respond(HELLO)
     await within(anext(running))
-    assert any(slot is not None for slot in vars(performer.decoder)["cache"])
+    decoder = performer.decoder
+    assert isinstance(decoder, VAEStream) and any(slot is not None for slot in decoder.cache)
     gone = [weakref.ref(thing) for thing in (session, finished, running, finished._feed, running._pieces_out)]
     await within(session.close())
-    assert vars(performer.decoder)["cache"] == () and performer.generator.cache.valid_frames == 0
+    assert decoder.cache == () and performer.generator.cache.valid_frames == 0
     del session, finished, running
 
     async def let_go() -> None:
@@ -855,3 +857,32 @@ def threads(*kinds: str) -> list[str]:
         for thread in threading.enumerate()
         if any(thread.name.startswith(f"livetalk-{kind}") for kind in kinds)
     ]
+
+
+@pytest.mark.parametrize(("look_ahead", "begins"), [(0, True), (16, False)])
+async def test_the_look_ahead_says_how_much_sound_the_first_block_waits_for(
+    converse: Open, look_ahead: int, begins: bool
+) -> None:
+    more = asyncio.Event()
+    thinker = TellingThinker([TextDelta("Well."), speech(0.75), more, speech(1.5, 1)])
+    engine, session = await converse(thinker, look_ahead=look_ahead)
+    answer = session.respond(HELLO)
+    first = asyncio.ensure_future(anext(answer))
+    if begins:
+        await asyncio.wait_for(asyncio.shield(first), WAIT_S)
+        more.set()
+    else:
+        await asyncio.wait_for(thinker.asked.wait(), WAIT_S)
+        assert session.record(1).timings.first_window_s is None
+        more.set()
+        await asyncio.wait_for(asyncio.shield(first), WAIT_S)
+    await read(answer)
+    assert session.record(1).outcome is Outcome.completed
+    assert engine.settings.shown()["look_ahead"] == look_ahead
+
+
+def test_the_usual_look_ahead_is_not_shown_and_an_impossible_one_refused() -> None:
+    assert "look_ahead" not in LiveSettings(STREAM).shown()
+    for frames in (-1, 33):
+        with pytest.raises(SessionError, match="look-ahead"):
+            LiveSettings(STREAM, look_ahead=frames)

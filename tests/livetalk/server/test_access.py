@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from live_kit import LiveServer, until
 from livetalk.base.addresses import is_loopback
 from livetalk.server.guard import allowed_hosts, host_name
+from livetalk.server.limits import Limits
 from livetalk.server.token import TokenError, find_token
 
 TOKEN = "correct-horse-battery-staple"
@@ -210,3 +212,50 @@ def test_loopback_and_host_names() -> None:
     assert allowed_hosts("127.0.0.2", ["avatar.example"]) == {
         *("localhost", "127.0.0.1", "::1", "127.0.0.2", "avatar.example")
     }
+
+
+def test_strangers_lock_nobody_out_who_has_the_token(serve: Callable[..., LiveServer]) -> None:
+    server = serve(token=TOKEN, limits=Limits(connections=4, strangers=12, head_s=60.0))
+    half = b"GET /v1/conversations/none HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
+    whole = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    held: list[socket.socket] = []
+    try:
+        with server.client(headers={"Authorization": f"Bearer {TOKEN}"}) as friend:
+            for number in range(60):
+                held.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+                held[-1].sendall((half, b"", whole)[number % 3])
+                if number % 3 == 2:
+                    assert held[-1].recv(12) == b"HTTP/1.1 200"
+                # Over the connection that it keeps, and over one that is opened in the middle of the crowd.
+                assert friend.get("/v1/conversations/none").status_code == 404
+                if number % 6 == 5:
+                    with server.client(headers={"Authorization": f"Bearer {TOKEN}"}) as newcomer:
+                        assert newcomer.get("/v1/conversations/none").status_code == 404
+        # Those that came first have made way, and the latest are still there.
+        for stranger in held[:40]:
+            with contextlib.suppress(ConnectionError):
+                while stranger.recv(65_536):
+                    pass
+        held[-3].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            held[-3].recv(1)
+    finally:
+        for stranger in held:
+            stranger.close()
+
+
+def test_of_several_addresses_the_one_that_holds_the_most_makes_way(serve: Callable[..., LiveServer]) -> None:
+    server = serve(token=TOKEN, limits=Limits(connections=4, strangers=6, head_s=60.0))
+    alone = socket.create_connection(("127.0.0.1", server.port), timeout=10, source_address=("127.0.0.2", 0))
+    crowd = []
+    try:
+        for _ in range(30):
+            crowd.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            crowd[-1].sendall(b"GET / HTT")
+        with contextlib.suppress(ConnectionError):
+            assert crowd[0].recv(1) == b"", "cut, although it came after the one that is alone"
+        alone.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert alone.recv(12) == b"HTTP/1.1 200"
+    finally:
+        for connection in (alone, *crowd):
+            connection.close()

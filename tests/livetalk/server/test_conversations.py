@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from live_kit import PATIENCE_S, SHORT_ANSWER, Clip, LiveServer, ObedientThinker, tone, until, wav
 from livetalk.server.limits import Limits
+from livetalk.thinkers.base import Manner
 
 PORTRAITS = Path(__file__).parents[3] / "runners" / "livetalk" / "server" / "page"
 
@@ -62,7 +63,14 @@ def test_a_conversation_of_three_turns(server: LiveServer, client: httpx.Client)
     opened = client.post(
         "/v1/conversations",
         files={"image": ("../../etc/passwd", picture, "image/jpeg")},
-        data={"persona": "You are Maya.", "prompt": "A woman in a park.", "seed": "7", "voice": "en-us+f3"},
+        data={
+            "persona": "You are Maya.",
+            "prompt": "A woman in a park.",
+            "seed": "7",
+            "voice": "en-us+f3",
+            "pitch": "70",
+            "rate": "120",
+        },
     )
     assert opened.status_code == 201
     found = opened.json()
@@ -87,6 +95,7 @@ def test_a_conversation_of_three_turns(server: LiveServer, client: httpx.Client)
 
     question = thinker.questions[-1]
     assert question.persona == "You are Maya." and question.voice == "en-us+f3"
+    assert question.manner == Manner(pitch=70, rate=120)
     assert question.text is None and question.audio is not None and len(question.audio) == 16_000
     assert [message.text for message in question.history] == [
         *("Do you like parks?", SHORT_ANSWER),

@@ -443,6 +443,23 @@ def test_what_is_no_http(server: LiveServer, request_head: str) -> None:
     assert status_and_code(raw_request(server.port, request_head)) == (400, "malformed")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("pitch", "100"),
+        ("pitch", "-1"),
+        ("pitch", "high"),
+        ("rate", "79"),
+        ("rate", "451"),
+        ("rate", "1e2"),
+        ("rate", "٣"),
+    ],
+)
+def test_manners_that_no_voice_has(client: httpx.Client, field: str, value: str) -> None:
+    response = client.post("/v1/conversations", data={field: value})
+    assert error(response) == (422, "bad_field") and f"`{field}`" in response.text
+
+
 def test_too_many_connections(server: LiveServer, client: httpx.Client) -> None:
     held = [httpx.Client(base_url=server.url, trust_env=False) for _ in range(SMALL.connections + 3)]
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from livetalk.thinkers import espeak
-from livetalk.thinkers.base import Message, Question, ThinkerError
+from livetalk.thinkers.base import Manner, Message, Question, ThinkerError
 from livetalk.thinkers.script import ScriptedThinker, read_script
 from thinker_kit import Told, asked, told, until_sound
 
@@ -230,3 +230,14 @@ def test_unusable_scripts_say_what_is_wrong(tmp_path: Path, content: bytes, says
 def test_a_missing_script_is_named(tmp_path: Path) -> None:
     with pytest.raises(ThinkerError, match="No such file"):
         read_script(tmp_path / "none.txt")
+
+
+async def test_a_conversation_may_say_how_its_voice_speaks() -> None:
+    thinker = ScriptedThinker(["The old bridge opens at noon, and seven boats pass."], voice="en-us,rate=200")
+    lengths = {}
+    for manner in (Manner(), Manner(rate=100), Manner(rate=300), Manner(pitch=90)):
+        lengths[manner] = len((await told(thinker, asked(manner=manner))).samples)
+    assert lengths[Manner(rate=300)] < lengths[Manner()] < lengths[Manner(rate=100)]
+    low, high = [(await told(thinker, asked(manner=Manner(pitch=pitch)))).samples for pitch in (0, 99)]
+    assert not np.array_equal(low[:20_000], high[:20_000])
+    assert thinker.manners == ("pitch", "rate")

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import livetalk
 import pytest
@@ -340,6 +341,38 @@ def test_the_published_shapes_satisfy_it(
     found = by_subject(examine(checkpoints.root))
     for subject in ("transformer", "text encoder", "tokenizer", "VAE", "speech encoder"):
         assert found[subject].level == "ok", found[subject].detail
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"do_stable_layer_norm": True}, "wav2vec2-base's kind"),
+        ({"feat_extract_norm": "layer"}, "wav2vec2-base's kind"),
+        ({"add_adapter": True}, "wav2vec2-base's kind"),
+        ({"hidden_act": "nonsense"}, "nonsense"),
+        ({"num_attention_heads": 7}, "does not describe a wav2vec2"),
+        ({"conv_kernel": [10, 3]}, "does not describe a wav2vec2"),
+    ],
+    ids=repr,
+)
+def test_every_setting_that_loading_refuses_is_noticed_before(
+    setting: dict[str, Any],
+    says: str,
+    checkpoints: TinyCheckpoints,
+    sparse_safetensors: Callable[[Path, dict[str, tuple[int, ...]]], None],
+) -> None:
+    from livetalk.base.errors import CheckpointError
+    from livetalk.render.checkpoint import load_speech_encoder
+    from livetalk.render.config import SpeechConfig
+    from livetalk.render.encoders import speech as speech_module
+
+    folder = checkpoints.files.speech
+    sparse_safetensors(folder / "model.safetensors", speech_module.reference_shapes(SpeechConfig()))
+    (folder / "config.json").write_text(json.dumps({"hidden_size": 768, "num_hidden_layers": 12, **setting}))
+    found = by_subject(examine(checkpoints.root))["speech encoder"]
+    assert found.level == "missing" and says in found.detail
+    with pytest.raises(CheckpointError):
+        load_speech_encoder(folder)
 
 
 def test_a_damaged_file_is_found(checkpoints: TinyCheckpoints) -> None:

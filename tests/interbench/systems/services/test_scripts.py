@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from video_services import Status
+from video_services import Raw, Status
 
 from interbench.asr.base import Transcriber, Utterance
 from interbench.base.errors import ScriptError, UsageError
@@ -89,6 +89,37 @@ async def test_a_failing_model_is_asked_again_and_then_stops_the_run(parts: Any,
         services.plan("chat", Status(200, body={"nonsense": 1}))
         with pytest.raises(ScriptError, match="does not answer like"):
             await write(run, services).reply(parts[0], 2)
+
+
+async def test_thoughts_are_no_part_of_a_script(parts: Any, services: Any, tmp_path: Path) -> None:
+    for number, said in enumerate(
+        ("<think>Hm.</think>Well, the tower.", "So, be brief.\n</think>\n\nWell, the tower.")
+    ):
+        services.plan("chat", Status(200, body={"choices": [{"message": {"content": said}}]}))
+        with Run(tmp_path / f"run{number}", write=True) as run:
+            assert (await write(run, services).reply(parts[0], 1)).text == "Well, the tower."
+
+
+async def test_parameters_of_a_script_are_left_out_and_renamed(parts: Any, services: Any, tmp_path: Path) -> None:
+    said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    services.plan("chat", Status(400, body={"error": {"message": said}}))
+    with Run(tmp_path / "run", write=True) as run:
+        plain = write(run, services)
+        with pytest.raises(ScriptError, match=r"under \[script_options\].*max_completion_tokens"):
+            await plain.reply(parts[0], 1)
+        changed = write(run, services, rename={"max_tokens": "max_completion_tokens"})
+        assert (await changed.reply(parts[0], 1)).text
+        assert changed.identity["rename"] and "rename" not in plain.identity
+        with pytest.raises(UsageError, match="every request needs 'model'"):
+            write(run, services, omit=["model"])
+    assert "max_tokens" not in services.chats[-1] and services.chats[-1]["max_completion_tokens"] == 136
+
+
+async def test_a_script_without_end_is_not_read(parts: Any, services: Any, tmp_path: Path) -> None:
+    services.plan("chat", Raw(bytes(2**16), endless=True))
+    with Run(tmp_path / "run", write=True) as run, pytest.raises(ScriptError, match="longer than"):
+        await write(run, services).reply(parts[0], 1)
+    assert services.taken < 32 * 2**20
 
 
 async def test_a_missing_key_is_said(services: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
