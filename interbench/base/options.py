@@ -72,8 +72,10 @@ class Option:
             return value
         kind = _dataclass_in(self.annotation)
         if kind is not None and isinstance(value, Mapping):
+            given = _fit_all(self.fields, value, f"{self.name}.")
             try:
-                return kind(**_fit_all(self.fields, value, f"{self.name}."))
+                # What is not given stays as the class has it.
+                return dataclasses.replace(self.default, **given) if isinstance(self.default, kind) else kind(**given)
             except (TypeError, ValueError) as error:
                 raise _UnfitError(f"is wrong: {error}") from None
         try:

@@ -107,6 +107,15 @@ def test_values_become_what_the_class_takes() -> None:
     assert made.told["argv"] == ["a"] and made.told["loose"] == 3 and made.told["mode"] == "slow"
 
 
+def test_fields_that_are_not_given_stay_as_the_class_has_them() -> None:
+    class Patient:
+        def __init__(self, bounds: Bounds = Bounds(attempts=7, wait_s=30.0)) -> None:
+            self.bounds = bounds
+
+    arguments = options_of(Patient, "judge 'patient'").check({"bounds": {"attempts": 2}})
+    assert arguments == {"bounds": Bounds(attempts=2, wait_s=30.0)}
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
