@@ -81,7 +81,7 @@ class RunRecords:
         return plan
 
 
-def read_run(path: Path, judge: str | None = None) -> RunRecords:
+def read_records(path: Path, judge: str | None = None) -> RunRecords:
     """Read a run folder.
 
     Args:

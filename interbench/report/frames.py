@@ -11,8 +11,7 @@ import pandas as pd
 
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange, Outcome
-from interbench.report.collect import RunRecords
-from interbench.report.collect import read_run as read_records
+from interbench.report.collect import RunRecords, read_records
 from interbench.stats.coverage import NO_RECORD
 
 EXCHANGES = (

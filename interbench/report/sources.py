@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.errors import UsageError
-from interbench.report.collect import RunRecords, read_run
+from interbench.report.collect import RunRecords, read_records
 from interbench.store.run_folder import identity_key
 
 _SHOWN = 5
@@ -55,9 +55,9 @@ def parse_sources(texts: Sequence[str]) -> list[Source]:
 def read_runs(sources: Sequence[Source], judge: str | None = None) -> list[RunRecords]:
     """The runs, their systems named after their labels, and scenarios that have changed between them told apart.
 
-    Raises as :func:`interbench.report.collect.read_run`.
+    Raises as :func:`interbench.report.collect.read_records`.
     """
-    return tell_apart([relabel(read_run(source.path, judge), source.label) for source in sources])
+    return tell_apart([relabel(read_records(source.path, judge), source.label) for source in sources])
 
 
 def relabel(run: RunRecords, label: str) -> RunRecords:

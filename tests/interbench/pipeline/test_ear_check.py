@@ -21,7 +21,7 @@ from interbench.judge.signals.judge import Signals
 from interbench.media.pool import encode_audio
 from interbench.pipeline.config import Settings
 from interbench.pipeline.run import Summary, execute, make_plan
-from interbench.report.collect import collect_report, collect_table, read_run
+from interbench.report.collect import collect_report, collect_table, read_records
 
 
 class Deaf(Transcriber):
@@ -71,7 +71,7 @@ def test_a_poor_ear_is_printed_stored_and_warned_of(tmp_path: Path, scenarios: P
     assert summary.ear in closing_lines(summary)
     stored = json.loads((tmp_path / "run" / "manifest.json").read_text())["ear_check"]
     assert stored["word_error_rate"] == 0.5 and stored["poor"] is True
-    records = read_run(tmp_path / "run")
+    records = read_records(tmp_path / "run")
     report = collect_report(records, collect_table([records]))
     assert summary.ear in report.notes
     assert "transcriber: the model is not of the pinned revision" in closing_lines(summary)
@@ -102,7 +102,7 @@ class Broken(Deaf):
 
 def failures(tmp_path: Path) -> list[str]:
     """Of the run's transcripts, by turn."""
-    return [transcript.error or "" for transcript in read_run(tmp_path / "run").transcripts.values()]
+    return [transcript.error or "" for transcript in read_records(tmp_path / "run").transcripts.values()]
 
 
 def test_a_transcriber_that_breaks_leaves_gaps_that_the_next_run_fills(tmp_path: Path, scenarios: Path) -> None:

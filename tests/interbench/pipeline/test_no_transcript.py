@@ -18,7 +18,7 @@ from interbench.pipeline.config import Settings
 from interbench.pipeline.plan import make_plan
 from interbench.pipeline.run import execute
 from interbench.pipeline.summary import Summary
-from interbench.report.collect import collect_table, read_run
+from interbench.report.collect import collect_table, read_records
 from interbench.report.notes import notes
 
 
@@ -43,7 +43,7 @@ def run(folder: Path, scenarios: Path, system: str, judge: Judge) -> Summary:
 def test_what_needs_words_is_missing_for_want_of_words_and_the_rest_is_judged(tmp_path: Path, scenarios: Path) -> None:
     summary = run(tmp_path / "run", scenarios, "SaysNothingOfIt", Signals())
     assert summary.missing == {"no_transcript": 3, "not_measurable_offline": 5} and summary.verdicts == 9
-    records = read_run(tmp_path / "run")
+    records = read_records(tmp_path / "run")
     by_key = {verdict.dimension: verdict for verdict in records.verdicts}
     assert by_key["MVC"].score is not None and by_key["MVC"].score > 1
     for key in ("SR", "IC", "CU"):

@@ -14,7 +14,7 @@ from typing import Any
 import harness_kit
 import pytest
 
-from interbench.report.collect import collect_table, read_run
+from interbench.report.collect import collect_table, read_records
 from interbench.report.tables import to_json
 from interbench.store.run_folder import Run
 
@@ -51,7 +51,7 @@ def run_and_kill(argv: list[str], after_s: float) -> bool:
 
 def results(folder: Path) -> dict[str, Any]:
     """All of a run that must not depend on interruptions: everything but times."""
-    records = read_run(folder)
+    records = read_records(folder)
     table = to_json(collect_table([records], replicates=50))
     for row in table["systems"]:
         for name in ("fps", "latency_s", "first_speech_s"):

@@ -13,7 +13,7 @@ import pytest
 from interbench.base.errors import UsageError
 from interbench.cli.results import make_report, print_table
 from interbench.report.changes import find_changes
-from interbench.report.collect import collect_scores, collect_table, read_run
+from interbench.report.collect import collect_scores, collect_table, read_records
 from interbench.report.html import write_report
 from interbench.report.joint import collect_joint_report
 from interbench.report.sources import Source, parse_source, parse_sources, read_runs
@@ -55,7 +55,7 @@ def test_a_label_stands_before_an_equals_sign(tmp_path: Path) -> None:
 
 def test_runs_of_the_same_systems_are_tabled_under_labels(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match=f"labels, which go before .* a={runs / 'one'} b={runs / 'two'}"):
-        collect_table([read_run(runs / "one"), read_run(runs / "two")])
+        collect_table([read_records(runs / "one"), read_records(runs / "two")])
     print_table([f"before={runs / 'one'}", f"after={runs / 'two'}"], form="csv")
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["system"] for row in rows] == [
@@ -130,7 +130,7 @@ def test_a_report_of_two_runs(runs: Path) -> None:
 
 
 def test_clips_of_each_run_come_from_its_own_folder(runs: Path) -> None:
-    clips = [exchange.clip for exchange in read_run(runs / "one").exchanges if exchange.clip]
+    clips = [exchange.clip for exchange in read_records(runs / "one").exchanges if exchange.clip]
     for name in ("one", "two"):
         for clip in clips:
             path = runs / name / clip
@@ -183,7 +183,7 @@ def test_unchecked_frames_are_said_beside_the_figures(runs: Path) -> None:
     from interbench.report.collect import UNCHECKED, collect_report
     from interbench.report.tables import render
 
-    run = read_run(runs / "one")
+    run = read_records(runs / "one")
     blind = replace(run, judge_identity={**run.judge_identity, "frames_checked": False})
     table = collect_table([blind])
     assert UNCHECKED in table.caveats and "Unchecked" in render(table, "md") and "Unchecked" in render(table, "latex")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from interbench.report.collect import collect_report, collect_table, read_run
+from interbench.report.collect import collect_report, collect_table, read_records
 from interbench.report.html import write_report
 from interbench.report.tables import render
 
@@ -30,7 +30,7 @@ def run(tmp_path: Path, old_run: Callable[[Path], Path]) -> Path:
 
 
 def test_its_table_holds_every_figure_it_held(run: Path) -> None:
-    table = collect_table([read_run(run)])
+    table = collect_table([read_records(run)])
     then = json.loads((OLD / "table.json").read_text(encoding="utf-8"))
     now = json.loads(render(table, "json"))
     assert now["judge"] == then["judge"] and now["pool"] == then["pool"] and now["intervals"] == then["intervals"]
@@ -43,7 +43,7 @@ def test_its_table_holds_every_figure_it_held(run: Path) -> None:
 
 
 def test_its_report_is_written(run: Path) -> None:
-    records = read_run(run)
+    records = read_records(run)
     index = write_report(collect_report(records, collect_table([records])), run / "report", media_root=run)
     page = index.read_text(encoding="utf-8")
     assert "3 systems on 2 scenarios with 4 turns" in page

@@ -36,7 +36,7 @@ from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.conformance import check_system
 from interbench.pipeline.run import Stage, Summary, execute, make_plan
-from interbench.report.collect import collect_report, collect_table, read_run
+from interbench.report.collect import collect_report, collect_table, read_records
 from interbench.report.html import write_report
 from interbench.report.tables import to_json
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -609,7 +609,7 @@ def test_tables_and_reports_show_the_steps_and_the_random_weights(
         settings(tmp_path, scenarios, limit=1, system={"livetalk": {"url": server.url}}),
         ("drive", "transcribe", "judge"),
     )
-    records = read_run(tmp_path / "run")
+    records = read_records(tmp_path / "run")
     table = collect_table([records], intervals=False)
     shown = to_json(table)
     (row,) = shown["systems"]
