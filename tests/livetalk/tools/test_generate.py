@@ -339,6 +339,7 @@ def test_a_disk_that_fills_up(
 
     monkeypatch.setattr(VideoWriter, "_write_sound", full)
     output = tmp_path / "new" / "o.mp4"
+    output.parent.mkdir()
     with pytest.raises(OutputError, match="could not be written to its end: No space left"):
         made(models, small, image=portrait, audio=wav(voice(0.1)), prompt="", output=output)
     assert list(output.parent.iterdir()) == []
