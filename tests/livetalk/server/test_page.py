@@ -102,6 +102,11 @@ class Visit:
         self.page.goto(self.url)
         return self.until("ready")
 
+    def leave(self) -> None:
+        """Go, as by a link: a page that the browser takes away has half a second for its farewell, busy or not."""
+        self.page.evaluate("() => { location.href = 'about:blank'; }")
+        self.page.wait_for_url("about:blank")
+
     def until(self, *states: str) -> Visit:
         self.page.wait_for_selector(", ".join(f"body[data-state={state}]" for state in states))
         return self
@@ -184,9 +189,7 @@ def visit(browser: Any, server: LiveServer) -> Iterator[Callable[..., Visit]]:
 
     yield begin
     for visit in visits:
-        # By itself: a page that the browser takes away is given half a second for its farewell, busy or not.
-        visit.page.evaluate("() => { location.href = 'about:blank'; }")
-        visit.page.wait_for_url("about:blank")
+        visit.leave()
     assert until(lambda: sessions(server) == 0), "whoever leaves gives their place back"
     for context in contexts:
         context.close()
@@ -804,7 +807,7 @@ class TestManners:
     def test_who_leaves_gives_the_place_back(self, guest: Visit, server: LiveServer) -> None:
         guest.type("long").playing()
         assert sessions(server) == 1
-        guest.page.goto("about:blank")
+        guest.leave()
         assert until(lambda: sessions(server) == 0)
         assert server.obedient.cancelled.acquire(timeout=PATIENCE_S)
 
