@@ -203,11 +203,12 @@ def test_a_run_of_the_puppet_scores_or_honestly_marks_every_verdict(dense: str, 
     argv += ["--scenarios", "all", "--only", "places-longest-river", "--transcriber", "given"]
     argv += ["--out", str(folder), "--config", str(settings)]
     done = subprocess.run(argv, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
     with Run(folder, write=False) as run:
         ((key, (label, _)),) = run.identities("judge").items()
         verdicts = [verdict for _, verdict in run.verdicts(key)]
         clips = {exchange.facts.sha256 for exchange in run.exchanges() if exchange.facts is not None}
+    # Random weights may score nothing at all, which is said by the exit status.
+    assert done.returncode == (0 if any(verdict.score is not None for verdict in verdicts) else 4), done.stderr
     assert label == "tiny-qwen3vl" and len(clips) == 3  # both begin with the same one
     assert len({(verdict.system, verdict.dimension) for verdict in verdicts}) == len(verdicts) == 2 * len(TASKS)
     for verdict in verdicts:

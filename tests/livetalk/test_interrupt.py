@@ -83,6 +83,7 @@ def test_a_clip_that_is_being_written(
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         file.writeframes(np.random.default_rng(0).integers(-3000, 3000, 16_000 * 60, np.int16).tobytes())
     place = tmp_path / "clips"
+    place.mkdir()
     arguments = ["--image", str(portrait), "--audio", str(sound), "--output", str(place / "out.mp4")]
     program = start("generate", *arguments, "--size", "tiny", "--speech", "windows", ignored=ignored)
     program.wait_for(lambda: any(entry.stat().st_size for entry in place.glob(".out.mp4*")))
