@@ -130,7 +130,9 @@ def test_turns_that_go_wrong_at_the_real_server(tmp_path: Path, server: LiveServ
 
 
 def test_conformance_of_the_real_server(tmp_path: Path) -> None:
+    script = tmp_path / "script.txt"
+    script.write_text("Yes, gladly.\n")
     # In a process of its own: one in this process would take turns with the event loop that is checked.
-    spec = SystemSpec("livetalk", "livetalk", {"size": "tiny"})
+    spec = SystemSpec("livetalk", "livetalk", {"size": "tiny", "serve": ["--set", f"thinker.script={script}"]})
     findings = asyncio.run(check_system(spec, deadline_s=60.0, keep=tmp_path / "clips"))
     assert [finding.text for finding in findings if finding.level == "wrong"] == []
