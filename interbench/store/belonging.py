@@ -62,8 +62,9 @@ def require_no_run(path: Path) -> None:
         left.append("clips under media/")
     if left:
         state = "is empty" if ledger.exists() else "is missing"
+        are = "is" if left == [MANIFEST] else "are"
         raise StoreError(
-            f"The ledger of {path} {state}, though {' and '.join(left)} are there: it held what was played and paid "
+            f"The ledger of {path} {state}, though {' and '.join(left)} {are} there: it held what was played and paid "
             f"for, and playing without it would do both again. Restore {LEDGER} from a backup, or give the run a new "
             f"folder with --out."
         )
