@@ -75,7 +75,8 @@ class Option:
             given = _fit_all(self.fields, value, f"{self.name}.")
             try:
                 # What is not given stays as the class has it.
-                return dataclasses.replace(self.default, **given) if isinstance(self.default, kind) else kind(**given)
+                known: Any = self.default
+                return dataclasses.replace(known, **given) if isinstance(known, kind) else kind(**given)
             except (TypeError, ValueError) as error:
                 raise _UnfitError(f"is wrong: {error}") from None
         try:
