@@ -75,8 +75,8 @@ class Option:
             given = _fit_all(self.fields, value, f"{self.name}.")
             try:
                 # What is not given stays as the class has it.
-                known: Any = self.default
-                return dataclasses.replace(known, **given) if isinstance(known, kind) else kind(**given)
+                own: Any = self.default if isinstance(self.default, kind) else None
+                return kind(**given) if own is None else dataclasses.replace(own, **given)
             except (TypeError, ValueError) as error:
                 raise _UnfitError(f"is wrong: {error}") from None
         try:
