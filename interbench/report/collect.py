@@ -19,6 +19,7 @@ from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
+from interbench.rating.results import PEOPLE, people_label, people_verdicts, read_ratings
 from interbench.report.breakdown import BYS, Breakdown, By, break_down
 from interbench.report.model import (
     JudgeFacts,
@@ -86,12 +87,14 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
 
     Args:
         path: the folder.
-        judge: label, or beginning of the key, of the judge whose verdicts are wanted; None means the run's last one.
+        judge: label, or beginning of the key, of the judge whose verdicts are wanted; None means the run's last one,
+            ``people`` those who rated it.
 
     Raises:
         StoreError: it is no run folder or can't be read.
         UsageError: that judge has left no verdicts here.
     """
+    said = read_ratings(path) if judge == PEOPLE else None
     with Run(path, write=False) as run:
         manifest = read_manifest(run.manifest_path)
         if manifest is None:
@@ -99,7 +102,7 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
                 f"{path} has no manifest.json: nothing was planned there yet. Give it to `interbench run`."
             )
         judges = run.identities("judge")
-        key = _choose(judges, judge, manifest.get("judge"), path)
+        key = _choose(judges, judge, manifest.get("judge"), path) if said is None else None
         transcribers = run.identities("transcriber")
         ear = manifest.get("transcriber")
         label, identity = judges.get(key, ("", {})) if key else ("", {})
@@ -121,11 +124,15 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
             parts=parts,
             exchanges=tuple(exchanges),
             transcripts=run.transcripts(ear) if ear else {},
-            verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen),
+            verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen)
+            if said is None
+            else tuple(people_verdicts(said, said.kept)),
             judge=JudgeLabel(name=label, identity=key[:12], comparable=bool(identity.get("comparable", True)))
             if key
-            else None,
-            judge_identity=identity,
+            else None
+            if said is None
+            else people_label(said),
+            judge_identity=identity if said is None else said.study.published(),
             transcriber=transcribers[ear][0] if ear else None,
             transcriber_identity=transcribers[ear][1] if ear else {},
             spending=tuple(run.spending()),
