@@ -29,6 +29,7 @@ from interbench.report.model import (
     SystemFacts,
     TranscriberFacts,
 )
+from interbench.report.people import People, collect_people
 from interbench.report.rows import Speed, Step
 from interbench.report.tables import Table, build_table
 from interbench.scenarios.plan import PlannedScenario
@@ -36,6 +37,7 @@ from interbench.stats import Comparison, Expected, JudgeLabel, ReferencePool, Sc
 from interbench.store.clips import ClipProblem
 from interbench.store.manifest import read_manifest
 from interbench.store.played import played
+from interbench.store.ratings import Ratings
 from interbench.store.run_folder import Key, Run, identity_key
 
 NOT_MEASURED = "not_measured"
@@ -327,7 +329,16 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
         usage=run_usage(run),
         notes=run_notes(run),
         breakdowns=collect_breakdowns([run], table),
+        people=_people_of(run),
     )
+
+
+def _people_of(run: RunRecords) -> People | None:
+    """What people said of it beside its judge; None if nobody has said anything, or they are its judge."""
+    if not Ratings.path(run.path).is_file() or (run.judge is not None and run.judge.name == PEOPLE):
+        return None
+    said = read_ratings(run.path)
+    return collect_people(run, said) if said.raters else None
 
 
 def all_pairs(scores: Scores, judge: JudgeLabel | None) -> tuple[Comparison, ...]:

@@ -77,7 +77,7 @@ class People:
 def collect_people(run: RunRecords, said: Said, *, replicates: int = 2000, seed: int = 0) -> People:
     """Works out what people said of a run, and how its judge agrees."""
     judged = _judged(run)
-    groups = {KEPT: said.kept}
+    groups = {KEPT: said.kept} if said.kept or not said.raters else {}
     if len(said.kept) < len(said.raters):
         groups[EVERYONE] = said.raters
     agreement = {

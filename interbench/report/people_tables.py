@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,10 +17,12 @@ from interbench.report.people import (
     agreement_json,
     arena_json,
     arena_notes,
+    people_note,
     people_notes,
     shown,
 )
-from interbench.report.tables import Format, csv_text
+from interbench.report.rows import Row
+from interbench.report.tables import Format, Table, csv_text
 from interbench.report.terminal import to_rich
 from interbench.stats.agreement import Agreement
 from interbench.stats.arena import Arena
@@ -44,6 +46,51 @@ WITH_JUDGE: Mapping[str, tuple[str, Callable[[Agreement], Estimate]]] = {
     "accuracy": ("Pairs alike", lambda a: a.accuracy),
 }
 """Headings and figures, by name of the field."""
+
+
+@dataclass(frozen=True)
+class PeopleSection:
+    """The report's part on people."""
+
+    grids: tuple[tuple[str, Grid], ...]
+    notes: tuple[str, ...]
+    files: Mapping[str, str]
+    """By name."""
+
+
+def people_section(people: People, table: Table) -> PeopleSection:
+    """Their rows beside those of the judge's ``table``, agreement and arena."""
+    grids = [("Mean percentiles", rows_grid(people, table))] if people.rows else []
+    files = {}
+    if people.agreement:
+        grids += agreement_grids(people)
+        files["agreement.json"] = render_agreement(people, "json")
+    if people.arenas:
+        grids += arena_grids(people)
+        files["arena.json"] = render_arena(people, "json")
+    return PeopleSection(tuple(grids), tuple(people_notes(people)), files)
+
+
+def rows_grid(people: People, table: Table) -> Grid:
+    """A row per system for people, and one for the judge, each by its own pool."""
+    keys = people.said.study.settings.asked
+    judge = "judge" if table.judge is None else table.judge.name
+    by_system = {row.system: row for row in table.rows}
+
+    def cells(row: Row) -> list[Cell]:
+        figures = [row.figure(key) for key in keys]
+        return [Cell(DASH if f.percentile is None else f"{f.percentile:.1f}", aside=_ends(f.interval)) for f in figures]
+
+    body = []
+    for row in people.rows:
+        body.append((Cell(f"{row.system} (people)"), *cells(row)))
+        if row.system in by_system:
+            body.append((Cell(f"{row.system} ({judge})"), *cells(by_system[row.system])))
+    return Grid(("System", *keys), (tuple(body),), (people_note(people.said),))
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
 def agreement_grids(people: People) -> Iterator[tuple[str, Grid]]:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from interbench.stats.ranking import (
     NO_VARIATION,
-    TOO_FEW,
     Estimate,
     group_means,
     kendall,
@@ -36,6 +35,10 @@ FEWEST_TO_DRAW = 3
 FEWEST_FOR_RHO = 6
 """Systems from which on their means have a rank correlation beside the count of inversions."""
 NOT_JUDGED = "not judged"
+NOT_RATED = "not rated"
+FEW_RATERS = "too few raters"
+FEW_SYSTEMS = "too few systems"
+"""Why there is no figure."""
 _SCENARIOS, _RATERS, _HALVES = 0, 1, 2
 
 
@@ -132,7 +135,7 @@ def agree(rated: Rated, *, replicates: int = 2000, seed: int = 0) -> Agreement:
         pooled_tau=_judged(with_judge.pooled[1], rated, 1),
         within_spearman=_judged(with_judge.within[0], rated, 1),
         within_tau=_judged(with_judge.within[1], rated, 1),
-        between_spearman=Estimate.missing(f"{TOO_FEW}: {len(rated.systems)} systems")
+        between_spearman=Estimate.missing(FEW_SYSTEMS)
         if len(rated.systems) < FEWEST_FOR_RHO
         else _judged(with_judge.between[0], rated, 1),
         between_tau=_judged(with_judge.between[1], rated, 1),
@@ -278,7 +281,7 @@ def _with_judge(rated: Rated, weights: FloatArray, drawn: FloatArray, seed: int)
         accuracy=np.divide(correct.astype(np.float64) @ share, chosen, out=np.full(width, np.nan), where=chosen > 0),
         pairs=len(correct),
         bias={
-            name: Estimate.of(difference[s], NOT_JUDGED if np.isnan(of_judge[s, 0]) else "not rated")
+            name: Estimate.of(difference[s], NOT_JUDGED if np.isnan(of_judge[s, 0]) else NOT_RATED)
             for s, name in enumerate(rated.systems)
         },
     )
@@ -344,9 +347,9 @@ def _weighted_mean(rows: FloatArray, weights: FloatArray) -> FloatArray:
 def _estimated(values: FloatArray, rated: Rated, raters: int) -> Estimate:
     """``raters``: how many have to have rated one conversation for there to be a figure."""
     if not rated.present.any():
-        return Estimate.missing("not rated")
+        return Estimate.missing(NOT_RATED)
     if rated.present.sum(axis=0).max() < raters:
-        return Estimate.missing(f"{TOO_FEW}: no conversation was rated by {raters}")
+        return Estimate.missing(FEW_RATERS)
     return Estimate.of(values, NO_VARIATION)
 
 

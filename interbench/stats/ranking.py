@@ -17,7 +17,6 @@ from interbench.stats.scores import FloatArray, Ints
 
 _FLAT = 1e-12
 NO_VARIATION = "no variation"
-TOO_FEW = "too few"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,8 @@ def pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:
     dy = y - (weights * y).sum(axis=0) / safe
     xx, yy = (weights * dx * dx).sum(axis=0), (weights * dy * dy).sum(axis=0)
     flat = (xx <= _FLAT * safe) | (yy <= _FLAT * safe)
-    result: FloatArray = (weights * dx * dy).sum(axis=0) / np.sqrt(np.where(flat, np.nan, xx * yy))
-    return result
+    both: FloatArray = (weights * dx * dy).sum(axis=0)
+    return np.divide(both, np.sqrt(xx * yy), out=np.full(both.shape, np.nan), where=~flat & (total > 0))
 
 
 def kendall(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:
