@@ -153,6 +153,8 @@ def _tell_status(folder: Path, export: Path | None) -> None:
         done = sum((rater, name) in said.answers for name in order)
         stood = said.diligence.get(rater)
         checks = "" if stood is None else f", {stood.checks - len(stood.failed)} of {stood.checks} checks passed"
+        if stood is not None and stood.hurry is not None:
+            checks += f", median time {stood.hurry:.1f} of the play time"
         out = f"; left out: {'; '.join(stood.out)}" if stood is not None and stood.out else ""
         typer.echo(f"{rater}: {done} of {len(order)}{checks}{out}")
 

@@ -24,7 +24,7 @@ from interbench.report.people import (
 from interbench.report.rows import Row
 from interbench.report.tables import Format, Table, csv_text
 from interbench.report.terminal import to_rich
-from interbench.stats.agreement import Agreement
+from interbench.stats.agreement import NOT_JUDGED, Agreement
 from interbench.stats.arena import Arena
 from interbench.stats.ranking import Estimate
 
@@ -101,7 +101,10 @@ def agreement_grids(people: People) -> Iterator[tuple[str, Grid]]:
         title = GROUP_TITLES[group]
         counts = [(key, f"{a.ratings} by {a.raters}") for key, a in dimensions.items()]
         yield f"{title}: among people", _grid(dimensions, AMONG_PEOPLE, ("Ratings", [text for _, text in counts]))
-        turned = [f"{len(a.inversions)} of {a.system_pairs}" for a in dimensions.values()]
+        turned = [
+            NOT_JUDGED if a.pooled_tau.why == NOT_JUDGED else f"{len(a.inversions)} of {a.system_pairs}"
+            for a in dimensions.values()
+        ]
         yield f"{title}: the judge with people", _grid(dimensions, WITH_JUDGE, ("Inversions", turned))
         systems = list(dict.fromkeys(name for a in dimensions.values() for name in a.bias))
         body = tuple(

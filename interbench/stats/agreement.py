@@ -38,6 +38,7 @@ NOT_JUDGED = "not judged"
 NOT_RATED = "not rated"
 FEW_RATERS = "too few raters"
 FEW_SYSTEMS = "too few systems"
+NO_PAIRS = "no pairs"
 """Why there is no figure."""
 _SCENARIOS, _RATERS, _HALVES = 0, 1, 2
 
@@ -141,7 +142,7 @@ def agree(rated: Rated, *, replicates: int = 2000, seed: int = 0) -> Agreement:
         between_tau=_judged(with_judge.between[1], rated, 1),
         inversions=with_judge.inversions,
         system_pairs=with_judge.system_pairs,
-        accuracy=_judged(with_judge.accuracy, rated, 1),
+        accuracy=_judged(with_judge.accuracy, rated, 1, NO_PAIRS),
         pairs=with_judge.pairs,
         bias=with_judge.bias,
     )
@@ -344,16 +345,16 @@ def _weighted_mean(rows: FloatArray, weights: FloatArray) -> FloatArray:
     return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def _estimated(values: FloatArray, rated: Rated, raters: int) -> Estimate:
+def _estimated(values: FloatArray, rated: Rated, raters: int, why: str = NO_VARIATION) -> Estimate:
     """``raters``: how many have to have rated one conversation for there to be a figure."""
     if not rated.present.any():
         return Estimate.missing(NOT_RATED)
     if rated.present.sum(axis=0).max() < raters:
         return Estimate.missing(FEW_RATERS)
-    return Estimate.of(values, NO_VARIATION)
+    return Estimate.of(values, why)
 
 
-def _judged(values: FloatArray, rated: Rated, raters: int) -> Estimate:
+def _judged(values: FloatArray, rated: Rated, raters: int, why: str = NO_VARIATION) -> Estimate:
     if np.isnan(rated.judge).all():
         return Estimate.missing(NOT_JUDGED)
-    return _estimated(values, rated, raters)
+    return _estimated(values, rated, raters, why)

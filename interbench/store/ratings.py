@@ -90,7 +90,8 @@ class Ratings:
             with self._explained():
                 if self._write:
                     self._acquire()
-                    self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+                    # A study is made in another thread where an event loop runs already; never in two at once.
+                    self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
                     self._db.execute("PRAGMA journal_mode=WAL")
                     # An answer that was acknowledged outlives the power as well as the process.
                     self._db.execute("PRAGMA synchronous=FULL")

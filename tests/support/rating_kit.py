@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +18,7 @@ from typing import Any, Self
 import harness_kit
 
 import interbench
+from interbench.cli.main import main
 from interbench.domain.persona import Persona
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.clip import ClipSystem, Reply
@@ -69,10 +73,27 @@ def play(
     return root / "run"
 
 
-def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """A verb as a user calls it."""
-    command = [sys.executable, "-m", "interbench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a verb came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def cli(*arguments: str | Path) -> Done:
+    """A verb as a user calls it, within this process: starting Python takes longer than most verbs."""
+    out, err, before, status = io.StringIO(), io.StringIO(), sys.argv, 0
+    sys.argv = ["interbench", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        sys.argv = before
+    return Done(status, out.getvalue(), err.getvalue())
 
 
 class Server:
@@ -92,7 +113,9 @@ class Server:
             if line.startswith("Ctrl-C"):
                 return self
         assert self.process.stderr is not None
-        raise AssertionError(self.process.stderr.read())
+        said = self.process.stderr.read()
+        self.__exit__(None, None, None)
+        raise AssertionError(said)
 
     @property
     def port(self) -> int:
@@ -104,8 +127,8 @@ class Server:
         self.process.wait()
 
     def stop(self) -> int:
-        """As Ctrl-C does; gives the exit status."""
-        self.process.send_signal(signal.SIGINT)
+        """As who is told to end; gives the exit status. (SIGINT is ignored by what a shell starts in the background.)"""
+        self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
     def __exit__(

@@ -39,9 +39,7 @@ def alpha_by_pairs(table: list[list[float]]) -> float:
         low, high = min(a, b), max(a, b)
         return (sum(n[g] for g in n if low <= g <= high) - (n[low] + n[high]) / 2) ** 2
 
-    observed = sum(
-        distance(a, b) / (len(unit) - 1) for unit in units for a, b in itertools.permutations(unit, 2)
-    )
+    observed = sum(distance(a, b) / (len(unit) - 1) for unit in units for a, b in itertools.permutations(unit, 2))
     expected = sum(n[a] * n[b] * distance(a, b) for a in n for b in n if a != b)
     return 1 - (total - 1) * observed / expected if expected else NAN
 
@@ -163,9 +161,7 @@ def test_agreement_between_systems_is_not_taken_for_agreement_within() -> None:
     people = values.mean(axis=0).reshape(8, 20)
     center = people.mean(axis=1, keepdims=True)
     found = agree(rated(values, (4 * center - 0.5 * people).ravel(), systems=8), replicates=60)
-    pooled, within, between = (
-        e.value for e in (found.pooled_spearman, found.within_spearman, found.between_spearman)
-    )
+    pooled, within, between = (e.value for e in (found.pooled_spearman, found.within_spearman, found.between_spearman))
     assert pooled is not None and within is not None and between is not None
     assert pooled > 0.5 and within < -0.9 and between > 0.95
     few = agree(rated(values[:, :60], people[:3].ravel(), systems=3), replicates=40)
