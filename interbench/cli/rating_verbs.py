@@ -81,8 +81,8 @@ def _serve(ratings: Ratings, study: Study, name: str | None, host: str, port: in
         alone = ratings.named(hashed) or ratings.take_place(hashed)
         if alone is None:
             raise UsageError(
-                f"All {len(ratings.raters())} places of the study are taken, and none is called {name!r}. Check the "
-                "name; a study has as many places as it was made with (--raters)."
+                f"All {len(ratings.raters())} places of the study are taken, none of them by {name!r}. Check the name; "
+                "a study has as many places as it was made with (--raters)."
             )
     serve(ratings, study, host=host, port=port, alone=alone, tell=typer.echo)
 

@@ -165,7 +165,9 @@ def _with_people(table: Table, runs: Sequence[RunRecords] | None, seed: int) -> 
     theirs = people_table(said, seed)
     if theirs is None:
         raise UsageError(f"Nobody has rated a conversation of {runs[0].path} yet; see interbench rate --status.")
-    return replace(table, people=theirs.rows, caveats=(*table.caveats, people_note(said)))
+    label = runs[0].label
+    rows = tuple(replace(row, system=f"{label}/{row.system}") for row in theirs.rows) if label else theirs.rows
+    return replace(table, people=rows, caveats=(*table.caveats, people_note(said)))
 
 
 def _print_comparison(

@@ -128,7 +128,8 @@ def people_verdicts(said: Said, raters: Sequence[str], *, sound: bool = True) ->
             Verdict(lost["system"], lost["scenario"], key, missing=Missing.INCOMPLETE, reasons=lost["why"])
             for key in said.study.settings.asked
         ]
-    return verdicts
+    # As the ledger orders those of other judges.
+    return sorted(verdicts, key=lambda v: (v.system, v.scenario, v.dimension, v.sample))
 
 
 def planned(said: Said) -> dict[str, list[str]]:

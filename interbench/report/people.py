@@ -125,7 +125,8 @@ def _judged(run: RunRecords) -> dict[tuple[str, str, str], float]:
     scores: dict[tuple[str, str, str], list[float]] = {}
     for verdict in run.verdicts:
         if verdict.score is not None:
-            scores.setdefault((verdict.system, verdict.scenario, verdict.dimension), []).append(verdict.score)
+            name = (run.bare(verdict.system), verdict.scenario, verdict.dimension)
+            scores.setdefault(name, []).append(verdict.score)
     return {name: statistics.fmean(of) for name, of in scores.items()}
 
 

@@ -221,7 +221,7 @@ def test_two_raters_at_once_rate_a_study_by_keyboard(browser: Any, run: Path) ->
 
 def test_a_pack_is_rated_from_a_folder_and_comes_back(browser: Any, copied: Callable[[], Path], tmp_path: Path) -> None:
     run = copied()
-    options = ("--items", "3", "--raters", "1", "--mode", "pairs")
+    options = ("--items", "3", "--raters", "1", "--mode", "pairs", "--seed", "1")
     done = cli("rate", run, *options, "--pack", tmp_path)
     assert done.returncode == 0, done.stderr
     link = next(tmp_path.glob("*/rate.html")).as_uri()
@@ -230,6 +230,11 @@ def test_a_pack_is_rated_from_a_folder_and_comes_back(browser: Any, copied: Call
     one.press("Enter")
     screen(one.page, "rate")
     assert one.page.evaluate(CONTRAST) == []
+    second = one.open(link)
+    screen(second, "trouble")
+    assert second.text_content("#trouble-title") == "Open in another tab"
+    second.close()
+    one.page.bring_to_front()
     count = 0
     while not one.ended:
         if count == 1:

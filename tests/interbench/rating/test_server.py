@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from rating_kit import SYSTEMS, Server
+from rating_kit import SYSTEMS, Server, cli
 
 from interbench.domain.ratings import WHOLE
 from interbench.store.ratings import Ratings
@@ -201,15 +201,17 @@ def test_clips_come_in_parts_and_under_names_that_tell_nothing(server: Server, c
     assert not [name for name in SYSTEMS if name in str(part.headers)]
 
 
-def test_no_answer_is_lost_when_the_server_is_killed(copied: Callable[[], Path]) -> None:
-    """After every one, at once."""
+def test_no_answer_is_lost_when_the_server_is_killed_and_a_name_finds_its_place(copied: Callable[[], Path]) -> None:
+    """Killed after every answer, at once; and the name is nowhere kept."""
     run = copied()
-    port, said = 0, 0
-    for step in range(4):
-        with Server(run, *(OPTIONS if not step else ()), port=port) as server:
-            port = server.port
+    for said in range(3):
+        options = ("--items", "3", "--raters", "1", "--dimensions", "MVC,SR", "--silent", "0") if not said else ()
+        with Server(run, "--as", "Ada Lovelace", *options) as server:
+            assert set(server.links) == {"r1"} and "#" not in server.links["r1"], "no token is needed on loopback"
             one = Rater(server.links["r1"])
             with one.client:
+                root = server.links["r1"].partition("r/r1")[0]
+                assert str(one.client.get(root, follow_redirects=True).url) == server.links["r1"]
                 assert one.enter().status_code == 200
                 told = one.at()
                 showing = told["showing"]
@@ -220,25 +222,20 @@ def test_no_answer_is_lost_when_the_server_is_killed(copied: Callable[[], Path])
                     answer = one.answer(showing["id"], WHOLE, 2)
                 server.kill()
                 assert answer.status_code == 200
-        said = said + 1 if said < len(showing["dimensions"]) else 0
     with Ratings(run, write=False) as ratings:
-        assert len(ratings.answers("r1")) == 4
-
-
-def test_a_name_finds_its_place_again_and_is_not_kept(copied: Callable[[], Path]) -> None:
-    run = copied()
-    places = []
-    for name in ("Ada Lovelace", "grace", "Ada Lovelace"):
-        with Server(run, "--as", name, *(OPTIONS if not places else ())) as server:
-            (place,) = server.links
-            places.append(place)
-            assert "#" not in server.links[place], "no token is needed on loopback"
-            root = server.links[place].partition("/r/")[0]
-            with httpx.Client(follow_redirects=True) as client:
-                assert str(client.get(root).url) == server.links[place]
-            assert server.stop() == 0
-    assert places == ["r1", "r2", "r1"]
+        assert len(ratings.answers("r1")) == 3 and len(ratings.done("r1")) == 1
     for path in run.glob("ratings*"):
         assert path.is_dir() or b"Lovelace" not in path.read_bytes()
-    with pytest.raises(AssertionError, match="All 2 places"), Server(run, "--as", "linus"):
-        pass
+    refused = cli("rate", run, "--as", "linus")
+    assert refused.returncode == 2 and "All 1 places of the study are taken" in refused.stderr
+
+
+def test_a_server_that_is_told_to_end_ends_well_with_tabs_open(server: Server, clients: list[httpx.Client]) -> None:
+    """The last test of this file: afterwards there is no server."""
+    one = rater(server, "r1", clients, "last")
+    assert one.enter(take=True).status_code == 200
+    with one.client.stream("GET", "api/hold", params={"tab": "last"}) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == ": here"
+        assert server.stop() == 0
+        assert "event: end" in list(lines)

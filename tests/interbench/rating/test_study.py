@@ -7,6 +7,7 @@ import csv
 import json
 import random
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,9 @@ import av
 import pytest
 import rating_kit
 from rating_kit import SYSTEMS, cli
+from rooms import imports, modules
 
+import interbench
 from interbench.base.errors import StoreError, UsageError
 from interbench.cli.results import make_report
 from interbench.domain.ratings import WHOLE, Answer, Kind, Showing
@@ -335,6 +338,23 @@ def test_the_table_has_rows_of_people_in_every_format(rated_run: Path) -> None:
     rows = list(csv.DictReader(cli("table", rated_run, "--humans", "-f", "csv").stdout.splitlines()))
     assert Counter(row["source"] for row in rows) == {"measured": 3, "people": 3}
     assert "one run folder" in cli("table", rated_run, f"b={rated_run}", "--humans").stderr
+    labelled = cli("table", f"x={rated_run}", "--humans", "-f", "md").stdout
+    assert f"| x/{SYSTEMS[0]} (people) |" in labelled
+
+
+def test_scores_and_report_take_people_in_the_judges_place(rated_run: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(cli("scores", rated_run, "--judge", "people").stdout.splitlines()))
+    asked = [row for row in rows if row["dimension"] == "OIE" and row["score"]]
+    assert len(asked) == 3 * 11 and {row["sample"] for row in asked} == {"0", "1", "2"}
+    sheet = tmp_path / "scores.csv"
+    assert cli("scores", rated_run, "--judge", "people", "-o", sheet).returncode == 0
+    again, direct = (
+        json.loads(cli("table", *source, "-f", "json").stdout)["systems"]
+        for source in ((sheet,), (rated_run, "--judge", "people"))
+    )
+    assert [s["dimensions"]["OIE"] for s in again] == [s["dimensions"]["OIE"] for s in direct]
+    page = make_report(rated_run, tmp_path / "report", judge="people")
+    assert "judged by <bdi>people</bdi>" in page.read_text(encoding="utf-8")
 
 
 def test_agreement_with_and_without_who_is_left_out(rated_run: Path) -> None:
@@ -443,6 +463,23 @@ def test_what_is_not_there_is_said(copied: Copied, tmp_path: Path) -> None:
     path.unlink(missing_ok=True)
     sqlite3.connect(path).execute("PRAGMA user_version = 9").connection.close()
     assert "schema" in cli("rate", run, "--status").stderr
+
+
+def test_only_serving_needs_more_than_the_core(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Path(interbench.__file__).parent
+    needing = {
+        name
+        for name, path in modules(room, "interbench")
+        if any(target.split(".")[0] in ("starlette", "uvicorn") for _, target in imports(path, name))
+    }
+    assert needing == {"interbench.rating.server", "interbench.rating.serve"}
+    run = copied()
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # as where it is not installed
+    done = cli("rate", run)
+    assert done.returncode == 2 and "needs uvicorn: pip install 'interbench[rate]'" in done.stderr
+    assert not Ratings.path(run).exists()
+    packed = cli("rate", run, "--items", "3", "--raters", "1", "--pack", run.parent / "packs")
+    assert packed.returncode == 0, packed.stderr
 
 
 def test_a_lost_clip_is_a_conversation_that_can_not_be_shown(copied: Copied) -> None:
