@@ -161,12 +161,12 @@ def _tell_status(folder: Path, export: Path | None) -> None:
 
 def _people(folder: Path, judge: str | None, replicates: int, seed: int) -> People:
     from interbench.rating.results import read_ratings
-    from interbench.report.collect import read_run
+    from interbench.report.collect import read_records
     from interbench.report.people import collect_people
 
     if replicates < 40 or seed < 0:
         raise UsageError("Ask for 40 replicates or more, and a seed of 0 or more.")
-    return collect_people(read_run(folder, judge), read_ratings(folder), replicates=replicates, seed=seed)
+    return collect_people(read_records(folder, judge), read_ratings(folder), replicates=replicates, seed=seed)
 
 
 def print_agreement(folder: Path, form: str, judge: str | None, replicates: int, seed: int) -> None:

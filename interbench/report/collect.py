@@ -6,7 +6,7 @@ import itertools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,14 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
         StoreError: it is no run folder or can't be read.
         UsageError: that judge has left no verdicts here.
     """
-    said = read_ratings(path) if judge == PEOPLE else None
+    if judge == PEOPLE:
+        said = read_ratings(path)
+        return replace(
+            read_records(path),
+            verdicts=tuple(people_verdicts(said, said.kept)),
+            judge=people_label(said),
+            judge_identity=said.study.published(),
+        )
     with Run(path, write=False) as run:
         manifest = read_manifest(run.manifest_path)
         if manifest is None:
@@ -104,7 +111,7 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
                 f"{path} has no manifest.json: nothing was planned there yet. Give it to `interbench run`."
             )
         judges = run.identities("judge")
-        key = _choose(judges, judge, manifest.get("judge"), path) if said is None else None
+        key = _choose(judges, judge, manifest.get("judge"), path)
         transcribers = run.identities("transcriber")
         ear = manifest.get("transcriber")
         label, identity = judges.get(key, ("", {})) if key else ("", {})
@@ -126,15 +133,11 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
             parts=parts,
             exchanges=tuple(exchanges),
             transcripts=run.transcripts(ear) if ear else {},
-            verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen)
-            if said is None
-            else tuple(people_verdicts(said, said.kept)),
+            verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen),
             judge=JudgeLabel(name=label, identity=key[:12], comparable=bool(identity.get("comparable", True)))
             if key
-            else None
-            if said is None
-            else people_label(said),
-            judge_identity=identity if said is None else said.study.published(),
+            else None,
+            judge_identity=identity,
             transcriber=transcribers[ear][0] if ear else None,
             transcriber_identity=transcribers[ear][1] if ear else {},
             spending=tuple(run.spending()),

@@ -302,7 +302,10 @@ def arena_notes(of: ArenaOf, key: str) -> list[str]:
     ]
     if not arena.connected:
         groups = "; ".join(", ".join(group) for group in arena.components)
-        notes.append(f"Not all systems can be compared: nobody lost and won across {groups}. More votes are needed.")
+        notes.append(
+            f"Not all systems can be compared: between these groups nobody has both won and lost: {groups}. More votes "
+            "may join them."
+        )
     if of.judge is not None:
         turned = ", ".join(f"{a} over {b}" for a, b in of.inversions) or "none"
         notes.append(

@@ -132,7 +132,7 @@ def arena_grids(people: People) -> Iterator[tuple[str, Grid]]:
     """Titled: per group of raters and dimension, people's win rates beside the judge's."""
     for group, dimensions in people.arenas.items():
         for key, of in dimensions.items():
-            yield f"{GROUP_TITLES[group]}: {key}", _arena_grid(of, key)
+            yield f"Arena, {key}: {GROUP_TITLES[group].lower()}", _arena_grid(of, key)
 
 
 def render_arena(people: People, format: Format) -> str:  # noqa: A002

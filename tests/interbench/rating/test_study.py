@@ -32,7 +32,7 @@ from interbench.rating.results import people_verdicts, read_ratings
 from interbench.rating.rubric import rated_dimensions
 from interbench.rating.settings import StudySettings, make_settings
 from interbench.rating.study import Study, make_study, require_study
-from interbench.report.collect import collect_table, read_run
+from interbench.report.collect import collect_table, read_records
 from interbench.report.people import EVERYONE, KEPT, SILENT, agreement_json, arena_json, collect_people
 from interbench.store.manifest import read_manifest
 from interbench.store.ratings import Ratings
@@ -95,7 +95,10 @@ def rate(run: Path, rater: str, kind: str) -> None:
 def rated_run(copied: Copied) -> Path:
     """The same, answered by two honest raters, a lenient one, and one who clicks."""
     run = copied()
-    made(run, raters=4, per_item=4, mode="both", dimensions=["MVC", "SR", "OIE"], silent=0.5)
+    made(
+        run, raters=4, per_item=4, mode="both", dimensions=["MVC", "SR", "OIE"], pair_dimensions=["SR", "OIE"],
+        silent=0.5,
+    )  # fmt: skip
     for rater, kind in (("r1", "honest"), ("r2", "honest"), ("r3", "lenient"), ("r4", "clicker")):
         rate(run, rater, kind)
     return run
@@ -318,7 +321,7 @@ def test_people_are_a_judge_like_any_other(rated_run: Path) -> None:
     assert {v.sample for v in verdicts if v.score is not None} == {0, 1, 2}
     lost = [v for v in verdicts if v.score is None]
     assert {(v.system, v.missing) for v in lost} == {(SYSTEMS[2], "incomplete_conversation")}
-    run = read_run(rated_run, "people")
+    run = read_records(rated_run, "people")
     assert run.judge is not None and run.judge.name == "people"
     table = collect_table([run], replicates=40)
     order = sorted(table.rows, key=lambda row: -(row.figure("OIE").percentile or 0))
@@ -358,7 +361,7 @@ def test_scores_and_report_take_people_in_the_judges_place(rated_run: Path, tmp_
 
 
 def test_agreement_with_and_without_who_is_left_out(rated_run: Path) -> None:
-    people = collect_people(read_run(rated_run), read_ratings(rated_run), replicates=60)
+    people = collect_people(read_records(rated_run), read_ratings(rated_run), replicates=60)
     assert set(people.agreement) == {KEPT, EVERYONE, SILENT}
     kept, everyone = (people.agreement[group]["OIE"] for group in (KEPT, EVERYONE))
     assert (kept.raters, kept.conversations, kept.ratings) == (3, 11, 33) and everyone.raters == 4
@@ -374,10 +377,15 @@ def test_agreement_with_and_without_who_is_left_out(rated_run: Path) -> None:
 
 
 def test_the_arena_orders_systems_as_people_do(rated_run: Path) -> None:
-    people = collect_people(read_run(rated_run), read_ratings(rated_run), replicates=60)
+    people = collect_people(read_records(rated_run), read_ratings(rated_run), replicates=60)
     arena = people.arenas[KEPT]["OIE"].people
     assert arena.votes == 3 * (3 * 3 + 1), "all pairs of four scenarios, one system missing in one, three raters"
     assert [s.system for s in sorted(arena.standings, key=lambda s: -s.wins)] == list(SYSTEMS)
+    assert people.arenas[KEPT]["OIE"].judge is None, "signals does not score it"
+    judged = people.arenas[KEPT]["SR"]
+    assert judged.judge is not None and judged.judged == arena.votes == judged.judge.votes
+    assert 0 <= judged.same <= judged.decided == arena.votes - judged.people.ties
+    assert people.arenas[EVERYONE]["SR"].people.votes == 40
     json.dumps(arena_json(people), allow_nan=False)
 
 
