@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,13 +206,19 @@ def test_no_answer_is_lost_when_the_server_is_killed_and_a_name_finds_its_place(
     """Killed after every answer, at once; and the name is nowhere kept."""
     run = copied()
     for said in range(3):
-        options = ("--items", "3", "--raters", "1", "--dimensions", "MVC,SR", "--silent", "0") if not said else ()
+        options: tuple[str, ...] = (
+            "--items", "3", "--raters", "1", "--dimensions", "MVC,SR", "--silent", "0",
+            "--host", "0.0.0.0",
+        ) if not said else ()  # fmt: skip
         with Server(run, "--as", "Ada Lovelace", *options) as server:
-            assert set(server.links) == {"r1"} and "#" not in server.links["r1"], "no token is needed on loopback"
-            one = Rater(server.links["r1"])
+            assert set(server.links) == {"r1"}
+            link = server.links["r1"].replace(socket.gethostname(), "127.0.0.1")
+            assert ("#" in link) == (not said), "a token is needed, but on loopback"
+            one = Rater(link)
             with one.client:
-                root = server.links["r1"].partition("r/r1")[0]
-                assert str(one.client.get(root, follow_redirects=True).url) == server.links["r1"]
+                assert one.client.get("api/at").status_code == (200 if said else 403)
+                root = one.client.get(link.partition("r/r1")[0], follow_redirects=True)
+                assert str(root.url) == link if said else "Open the link" in root.text
                 assert one.enter().status_code == 200
                 told = one.at()
                 showing = told["showing"]
