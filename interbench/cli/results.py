@@ -56,6 +56,8 @@ def print_table(
     view = View(precision, intervals, means, all_columns, None if dimensions is None else tuple(dimensions))
     frozen = None if reference is None else ReferencePool.read(reference)
     pooling = _Pooling(frozen, judge, seed, intervals, published)
+    if humans and (compare is not None or by is not None):
+        raise UsageError("--humans adds rows to the whole table; ask for it without --compare and --by.")
     if compare is not None:
         if by is not None or means:
             raise UsageError("--compare prints a table of its own; ask for it without --by and --means.")

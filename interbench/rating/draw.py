@@ -133,14 +133,16 @@ class Draft:
             again = self.add(Kind.REPEAT, [self.whole(name)], asked, salt=salt, repeats=first.id)
             extras.append(Extra(again, first.scenario, first.id))
         for number, (defect, name, takes) in enumerate(self._spoilt(items, asked)):
-            facts = {"salt": f"{rater}/{number}", "defect": defect.key, "aims": defect.aims}
-            extras.append(Extra(self.add(Kind.DEFECT, [(name, takes)], asked, **facts), name[1]))
+            facts: dict[str, Any] = {"defect": defect.key, "aims": defect.aims}
+            spoilt = self.add(Kind.DEFECT, [(name, takes)], asked, salt=f"{rater}/{number}", **facts)
+            extras.append(Extra(spoilt, name[1]))
         for number in range(self.settings.instructed if items else 0):
             name = self.rng.choice(items)
             # Neither end of the scale: those are also what who does not look presses.
             answer = str(self.rng.randint(*_inner(asked)))
-            facts = {"salt": f"{rater}/{number}", "instructed": answer}
-            extras.append(Extra(self.add(Kind.INSTRUCTED, [self.whole(name)], asked, **facts), name[1]))
+            salt = f"{rater}/{number}"
+            told = self.add(Kind.INSTRUCTED, [self.whole(name)], asked, salt=salt, instructed=answer)
+            extras.append(Extra(told, name[1]))
         return insert(main, {s: self.showings[s].scenario for s in main}, extras, self.rng)
 
     def _compared(self, pairs: Sequence[tuple[Name, Name]], rater: int, sides: Sides) -> list[str]:
@@ -160,9 +162,10 @@ class Draft:
         for number, (defect, name, takes) in enumerate(self._spoilt(single, asked, len(main))):
             left = self.rng.random() < 0.5
             both = [self.whole(name), (name, takes)] if left else [(name, takes), self.whole(name)]
-            facts = {"salt": f"{rater}/{number}", "defect": defect.key, "aims": defect.aims}
+            facts: dict[str, Any] = {"defect": defect.key, "aims": defect.aims}
             facts["instructed"] = "left" if left else "right"
-            extras.append(Extra(self.add(Kind.DEFECT, both, asked, **facts), name[1]))
+            spoilt = self.add(Kind.DEFECT, both, asked, salt=f"{rater}/{number}", **facts)
+            extras.append(Extra(spoilt, name[1]))
         return insert(main, {s: self.showings[s].scenario for s in main}, extras, self.rng)
 
     def _to_repeat(self, main: Sequence[str]) -> list[Showing]:

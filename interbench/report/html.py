@@ -195,7 +195,7 @@ def _hash(text: str) -> str:
 def _tables(data: ReportData) -> dict[str, str]:
     """The result table as files, and what people said."""
     tables = {f"table.{_EXTENSIONS[form]}": render(data.table, form, View(intervals=True)) for form in FORMATS}
-    return tables if data.people is None else tables | people_section(data.people, data.table).files
+    return tables if data.people is None else {**tables, **people_section(data.people, data.table).files}
 
 
 def _write(data: ReportData, folder: Path, links: Links) -> None:

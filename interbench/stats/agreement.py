@@ -68,7 +68,9 @@ class Rated:
         """Mean over raters, shape (n,); NaN where nobody rated."""
         count = self.present.sum(axis=0)
         total = np.where(self.present, self.values, 0.0).sum(axis=0)
-        return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+        means: FloatArray = np.full(len(total), np.nan)
+        np.divide(total, count, out=means, where=count > 0)
+        return means
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,9 @@ def _weighted_mean(rows: FloatArray, weights: FloatArray) -> FloatArray:
     there = ~np.isnan(rows)
     total = np.where(there, weights, 0.0).sum(axis=0)
     summed = np.where(there, rows * weights, 0.0).sum(axis=0)
-    return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
+    means: FloatArray = np.full(len(total), np.nan)
+    np.divide(summed, total, out=means, where=total > 0)
+    return means
 
 
 def _estimated(values: FloatArray, rated: Rated, raters: int, why: str = NO_VARIATION) -> Estimate:

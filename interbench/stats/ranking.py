@@ -72,7 +72,9 @@ def pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:
     xx, yy = (weights * dx * dx).sum(axis=0), (weights * dy * dy).sum(axis=0)
     flat = (xx <= _FLAT * safe) | (yy <= _FLAT * safe)
     both: FloatArray = (weights * dx * dy).sum(axis=0)
-    return np.divide(both, np.sqrt(xx * yy), out=np.full(both.shape, np.nan), where=~flat & (total > 0))
+    result: FloatArray = np.full(both.shape, np.nan)
+    np.divide(both, np.sqrt(xx * yy), out=result, where=~flat & (total > 0))
+    return result
 
 
 def kendall(x: FloatArray, y: FloatArray, weights: FloatArray) -> FloatArray:

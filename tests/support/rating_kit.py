@@ -127,7 +127,7 @@ class Server:
         self.process.wait()
 
     def stop(self) -> int:
-        """As who is told to end; gives the exit status. (SIGINT is ignored by what a shell starts in the background.)"""
+        """As who is told to end; gives the exit status. (What a shell starts in the background ignores SIGINT.)"""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 

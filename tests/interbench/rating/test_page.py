@@ -201,11 +201,11 @@ def test_two_raters_at_once_rate_a_study_by_keyboard(browser: Any, run: Path) ->
 
     said = read_ratings(run)
     assert said.raters == ("r1", "r2") and [closing.recognised for closing in said.closings] == [True, True]
-    for rater, order in said.assigned.items():
-        assert all((rater, name) in said.answers for name in order), "everything is closed"
-        assert said.diligence[rater].checks == 2
-        instructed = [n for n in order if said.showings[n].kind is Kind.INSTRUCTED]
-        assert all("instructed" not in said.diligence[rater].failed for _ in instructed)
+    for number, order in said.assigned.items():
+        assert all((number, name) in said.answers for name in order), "everything is closed"
+        assert said.diligence[number].checks == 2
+        assert any(said.showings[name].kind is Kind.INSTRUCTED for name in order)
+        assert "instructed" not in said.diligence[number].failed
     skipped = [key for key, given in said.answers.items() if given[WHOLE].skipped]
     assert [rater for rater, _ in skipped] == ["r2"]
     first_of_one = said.assigned["r1"][0]

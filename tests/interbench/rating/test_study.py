@@ -341,6 +341,7 @@ def test_the_table_has_rows_of_people_in_every_format(rated_run: Path) -> None:
     rows = list(csv.DictReader(cli("table", rated_run, "--humans", "-f", "csv").stdout.splitlines()))
     assert Counter(row["source"] for row in rows) == {"measured": 3, "people": 3}
     assert "one run folder" in cli("table", rated_run, f"b={rated_run}", "--humans").stderr
+    assert "without --compare and --by" in cli("table", rated_run, "--humans", "--by", "persona").stderr
     labelled = cli("table", f"x={rated_run}", "--humans", "-f", "md").stdout
     assert f"| x/{SYSTEMS[0]} (people) |" in labelled
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -45,7 +46,9 @@ def alpha_by_pairs(table: list[list[float]]) -> float:
 
 
 def rated(
-    values: list[list[float]] | FloatArray, judge: list[float] | FloatArray | None = None, systems: int = 1
+    values: Sequence[Sequence[float]] | FloatArray,
+    judge: Sequence[float] | FloatArray | None = None,
+    systems: int = 1,
 ) -> Rated:
     """Conversations in the order system by system."""
     table = np.array(values, float)
