@@ -59,6 +59,12 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+class RatingMode(enum.StrEnum):
+    absolute = "absolute"
+    pairs = "pairs"
+    both = "both"
+
+
 class By(enum.StrEnum):
     category = "category"
     persona = "persona"
@@ -256,6 +262,7 @@ def table(
     judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     with_published: Annotated[bool, typer.Option("--with-published", help="Quote the paper's rows beneath.")] = False,
+    humans: Annotated[bool, typer.Option("--humans", help="With rows of what people rated (interbench rate).")] = False,
 ) -> None:
     """Pool scores to percentiles and print the table."""
     from interbench.cli.results import print_table
@@ -275,6 +282,7 @@ def table(
         judge=judge,
         seed=seed,
         published=with_published,
+        humans=humans,
     )
 
 
@@ -318,6 +326,100 @@ def report(
         sources, out, portable=portable, zipped=zipped, single_page=single_page, judge=judge, title=title
     )
     typer.echo(made)
+
+
+@app.command()
+def rate(
+    folder: RunFolder,
+    name: Annotated[
+        str | None, typer.Option("--as", help="Rate yourself, under this name; only its keyed hash is kept.")
+    ] = None,
+    mode: Annotated[
+        RatingMode | None, typer.Option(help="Each conversation on the scale, pairs, or both. [default: absolute]")
+    ] = None,
+    items: Annotated[
+        int | None, typer.Option(help="Conversations of all systems together, in whole scenarios. [default: 60]")
+    ] = None,
+    raters: Annotated[int | None, typer.Option(help="Places for raters. [default: 3]")] = None,
+    per_item: Annotated[int | None, typer.Option(help="Raters of each conversation or pair. [default: 3]")] = None,
+    dimensions: Annotated[
+        str | None, typer.Option(help="Asked of each conversation, comma-separated. [default: all]")
+    ] = None,
+    pair_dimensions: Annotated[
+        str | None, typer.Option(help="Asked of each pair, comma-separated. [default: OIE]")
+    ] = None,
+    silent: Annotated[
+        float | None, typer.Option(help="Share of the conversations also asked without sound. [default: 0.2]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of what is drawn. [default: 0]")] = None,
+    study: Annotated[Path | None, typer.Option(help="Make it with the settings of a published study.json.")] = None,
+    pack: Annotated[
+        Path | None, typer.Option(help="Write a folder per rater here, to be sent, and don't serve.")
+    ] = None,
+    imports: Annotated[
+        list[Path] | None, typer.Option("--import", help="Take over a file that a pack has saved; may be repeated.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Print how far the raters are.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write all answers to this CSV file.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8400,
+) -> None:
+    """Let people rate a run, blind, in a browser. The first call makes the study, the same again goes on with it."""
+    from interbench.cli import rating_verbs
+
+    settings = {
+        "mode": None if mode is None else mode.value,
+        "items": items,
+        "raters": raters,
+        "per_item": per_item,
+        "dimensions": _list(dimensions),
+        "pair_dimensions": _list(pair_dimensions),
+        "silent": silent,
+        "seed": seed,
+    }
+    rating_verbs.rate(
+        folder,
+        settings,
+        study_file=study,
+        name=name,
+        host=host,
+        port=port,
+        pack=pack,
+        imports=imports or (),
+        status=status,
+        export=export,
+    )
+
+
+Replicates = Annotated[int, typer.Option(help="Of the bootstrap over scenarios.")]
+
+
+@app.command()
+def agree(
+    folder: RunFolder,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
+    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    replicates: Replicates = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """How far people agree with one another, and the judge with them."""
+    from interbench.cli.rating_verbs import print_agreement
+
+    print_agreement(folder, format_.value, judge, replicates, seed)
+
+
+@app.command()
+def arena(
+    folder: RunFolder,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
+    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    replicates: Replicates = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """People's votes between pairs as expected win rates, and the judge's on the same pairs."""
+    from interbench.cli.rating_verbs import print_arena
+
+    print_arena(folder, format_.value, judge, replicates, seed)
 
 
 @app.command()

@@ -46,6 +46,7 @@ def print_table(
     judge: str | None = None,
     seed: int = 0,
     published: bool = False,
+    humans: bool = False,
 ) -> None:
     """Print the table of run folders or CSV files, the comparison of two systems, or the table apart by kind of
     scenario."""
@@ -55,6 +56,8 @@ def print_table(
     view = View(precision, intervals, means, all_columns, None if dimensions is None else tuple(dimensions))
     frozen = None if reference is None else ReferencePool.read(reference)
     pooling = _Pooling(frozen, judge, seed, intervals, published)
+    if humans and (compare is not None or by is not None):
+        raise UsageError("--humans adds rows to the whole table; ask for it without --compare and --by.")
     if compare is not None:
         if by is not None or means:
             raise UsageError("--compare prints a table of its own; ask for it without --by and --means.")
@@ -62,6 +65,8 @@ def print_table(
         return
     runs = _runs(sources, judge)
     table = _table(sources, runs, pooling)
+    if humans:
+        table = _with_people(table, runs, seed)
     if write_reference is not None:
         table.to_reference().write(write_reference)
     if by is None:
@@ -149,6 +154,22 @@ def _table(sources: Sequence[str | Path], runs: Sequence[RunRecords] | None, poo
         seed=pooling.seed,
         published=pooling.published,
     )
+
+
+def _with_people(table: Table, runs: Sequence[RunRecords] | None, seed: int) -> Table:
+    """The table with rows of what people rated."""
+    if runs is None or len(runs) != 1:
+        raise UsageError("--humans needs one run folder: the ratings of people lie in it.")
+    from interbench.rating.results import read_ratings
+    from interbench.report.people import people_note, people_table
+
+    said = read_ratings(runs[0].path)
+    theirs = people_table(said, seed)
+    if theirs is None:
+        raise UsageError(f"Nobody has rated a conversation of {runs[0].path} yet; see interbench rate --status.")
+    label = runs[0].label
+    rows = tuple(replace(row, system=f"{label}/{row.system}") for row in theirs.rows) if label else theirs.rows
+    return replace(table, people=rows, caveats=(*table.caveats, people_note(said)))
 
 
 def _print_comparison(

@@ -316,6 +316,7 @@ class Missing(StrEnum):
     """A clip is no longer the one that was recorded, so what a judge would see is not what was played."""
     CLIP_MISSING = "clip_missing"
     CLIP_UNREADABLE = "clip_unreadable"
+    SKIPPED = "skipped_by_rater"
 
 
 REMEDIES: Mapping[str, str] = {

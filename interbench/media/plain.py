@@ -88,7 +88,7 @@ def plain_copy(task: Task, out: Path) -> dict[str, Any]:
     """Write a plain copy of a clip's picture to ``out``."""
     times = picture_times(task)
     start, end = times.start, times.end()
-    rate = _rate(times.times)
+    rate = steady_rate(times.times)
     count = max(1, round((end - start) * rate))
     wanted = [start + (k + Fraction(1, 2)) / rate for k in range(count)]
     with task.open() as source, av.open(str(out), "w", format="mp4", options={"fflags": "+bitexact"}) as target:
@@ -105,7 +105,7 @@ def plain_copy(task: Task, out: Path) -> dict[str, Any]:
         for number, frame in enumerate(on_screen(task, source, stream, map(float, wanted))):
             if picture is None:
                 shown = pose(stream, frame)
-                size = _copied_size(*shown.size(frame.width, frame.height))
+                size = copied_size(*shown.size(frame.width, frame.height))
                 encoder.width, encoder.height = size
             if frame is not converted:
                 converted = frame
@@ -117,7 +117,7 @@ def plain_copy(task: Task, out: Path) -> dict[str, Any]:
     return {}
 
 
-def _rate(times: Sequence[float]) -> Fraction:
+def steady_rate(times: Sequence[float]) -> Fraction:
     """A constant rate at which no frame is passed over, up to 60 a second."""
     gaps = np.diff(np.sort(times))
     gaps = gaps[gaps > 1e-4]
@@ -129,7 +129,7 @@ def _rate(times: Sequence[float]) -> Fraction:
     return max(Fraction(1), Fraction(1 / max(gap, 1 / _FASTEST)).limit_denominator(1001))
 
 
-def _copied_size(width: int, height: int) -> tuple[int, int]:
+def copied_size(width: int, height: int) -> tuple[int, int]:
     """Even, as H.264 with colour at half resolution wants it, and no larger than a judge ever looks at."""
     shrink = min(1.0, (_MOST_PIXELS / (width * height)) ** 0.5)
     even = [max(2, 2 * round(side * shrink / 2)) for side in (width, height)]

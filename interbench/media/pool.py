@@ -127,6 +127,15 @@ class MediaPool:
         await self._call("plain_copy", path, out=str(target))
         return await self.inspect(target)
 
+    async def blind_copy(self, path: Path, target: Path, defect: str = "") -> ClipFacts:
+        """Write a copy of a clip that tells nothing of where it comes from, for people who rate it; facts about it.
+
+        An MP4 that browsers play. ``defect`` is one of :data:`interbench.media.blind.Defect`. ``target`` (absolute) is
+        overwritten and must be in a folder of the harness's own.
+        """
+        await self._call("blind_copy", path, out=str(target), defect=defect)
+        return await self.inspect(target)
+
     async def portrait(self, path: Path) -> None:
         """Decode a picture of a person: PNG, JPEG or WebP."""
         await self._call("portrait", path)

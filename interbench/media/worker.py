@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import decode, plain, sound, still
+from interbench.media import blind, decode, plain, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -29,6 +29,7 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "audio": sound.audio,
     "frames": decode.frames,
     "plain_copy": plain.plain_copy,
+    "blind_copy": blind.blind_copy,
     "probe_audio": sound.probe_audio,
 }
 _PORTRAIT = "portrait"

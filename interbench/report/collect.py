@@ -6,7 +6,7 @@ import itertools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
+from interbench.rating.results import PEOPLE, people_label, people_verdicts, read_ratings
 from interbench.report.breakdown import BYS, Breakdown, By, break_down
 from interbench.report.model import (
     JudgeFacts,
@@ -28,6 +29,7 @@ from interbench.report.model import (
     SystemFacts,
     TranscriberFacts,
 )
+from interbench.report.people import People, collect_people
 from interbench.report.rows import Speed, Step
 from interbench.report.tables import Table, build_table
 from interbench.scenarios.plan import PlannedScenario
@@ -35,6 +37,7 @@ from interbench.stats import Comparison, Expected, JudgeLabel, ReferencePool, Sc
 from interbench.store.clips import ClipProblem
 from interbench.store.manifest import read_manifest
 from interbench.store.played import played
+from interbench.store.ratings import Ratings
 from interbench.store.run_folder import Key, Run, identity_key
 
 NOT_MEASURED = "not_measured"
@@ -86,12 +89,21 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
 
     Args:
         path: the folder.
-        judge: label, or beginning of the key, of the judge whose verdicts are wanted; None means the run's last one.
+        judge: label, or beginning of the key, of the judge whose verdicts are wanted; None means the run's last one,
+            ``people`` those who rated it.
 
     Raises:
         StoreError: it is no run folder or can't be read.
         UsageError: that judge has left no verdicts here.
     """
+    if judge == PEOPLE:
+        said = read_ratings(path)
+        return replace(
+            read_records(path),
+            verdicts=tuple(people_verdicts(said, said.kept)),
+            judge=people_label(said),
+            judge_identity=said.study.published(),
+        )
     with Run(path, write=False) as run:
         manifest = read_manifest(run.manifest_path)
         if manifest is None:
@@ -320,7 +332,16 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
         usage=run_usage(run),
         notes=run_notes(run),
         breakdowns=collect_breakdowns([run], table),
+        people=_people_of(run),
     )
+
+
+def _people_of(run: RunRecords) -> People | None:
+    """What people said of it beside its judge; None if nobody has said anything, or they are its judge."""
+    if not Ratings.path(run.path).is_file() or (run.judge is not None and run.judge.name == PEOPLE):
+        return None
+    said = read_ratings(run.path)
+    return collect_people(run, said) if said.raters else None
 
 
 def all_pairs(scores: Scores, judge: JudgeLabel | None) -> tuple[Comparison, ...]:

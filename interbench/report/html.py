@@ -32,6 +32,7 @@ from interbench.report.data_files import csv_files
 from interbench.report.grid import DASH
 from interbench.report.links import MEDIA, Links
 from interbench.report.model import ReportData
+from interbench.report.people_tables import people_section
 from interbench.report.plots import PERCENTILES, ring, spokes
 from interbench.report.tables import FORMATS, View, render
 
@@ -192,8 +193,9 @@ def _hash(text: str) -> str:
 
 
 def _tables(data: ReportData) -> dict[str, str]:
-    """The result table as files."""
-    return {f"table.{_EXTENSIONS[form]}": render(data.table, form, View(intervals=True)) for form in FORMATS}
+    """The result table as files, and what people said."""
+    tables = {f"table.{_EXTENSIONS[form]}": render(data.table, form, View(intervals=True)) for form in FORMATS}
+    return tables if data.people is None else {**tables, **people_section(data.people, data.table).files}
 
 
 def _write(data: ReportData, folder: Path, links: Links) -> None:
@@ -237,6 +239,7 @@ def _page(
         version=__version__,
         csp=Markup(policy),  # noqa: S704 - made of constants and hashes
         data=data,
+        people=None if data.people is None else people_section(data.people, data.table),
         o=made,
         files=files,
         inline=inline,

@@ -19,6 +19,7 @@ from interbench.domain.scenario import Scenario
 if TYPE_CHECKING:
     from interbench.report.breakdown import Breakdown
     from interbench.report.changes import Changes
+    from interbench.report.people import People
     from interbench.report.tables import Table
     from interbench.stats import Comparison
 
@@ -135,6 +136,8 @@ class ReportData:
     """The table apart by kind of scenario."""
     changes: Changes | None = None
     """Between runs, if the report is of several."""
+    people: People | None = None
+    """What people said of the run; None if nobody was asked."""
     notes: tuple[str, ...] = ()
     """Plain sentences for the top of the report, e.g. that the run is not finished or the ear check was poor."""
 

@@ -83,6 +83,8 @@ class Table:
     repeats: Mapping[str, Repeats] = field(default_factory=dict)
     """By key of the dimension, where conversations were judged repeatedly."""
     columns: tuple[Column, ...] = COLUMNS
+    people: tuple[Row, ...] = ()
+    """What people rated, beneath the judge's; pooled among themselves."""
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -92,7 +94,7 @@ class Table:
     @property
     def shown(self) -> tuple[Column, ...]:
         """The columns with a value."""
-        return shown_columns(self.columns, (*self.rows, *self.published))
+        return shown_columns(self.columns, (*self.rows, *self.people, *self.published))
 
     def to_reference(self) -> ReferencePool:
         """This table's pool as a file to be; the same reference again if one was used."""
@@ -300,6 +302,7 @@ def to_json(table: Table) -> dict[str, Any]:
             for column in table.columns
         ],
         "systems": json_systems(table),
+        "people": [{"system": row.system, **_fields(table.columns, row, {})} for row in table.people],
         "published": [
             {"system": row.system, "quoted_from": row.quoted_from, **_fields(table.columns, row)}
             for row in table.published
@@ -332,7 +335,7 @@ def _fields(columns: Sequence[Column], row: Row, marks: Mapping[str, Mark | None
         value = column.value(row)
         facts = {} if marks is None else column.facts(row)
         if column.section:
-            mark = {} if marks is None else {"mark": marks[column.key]}
+            mark = {} if not marks else {"mark": marks[column.key]}
             fields.setdefault(column.section, {})[column.key] = {column.unit: value, **facts, **mark}
         else:
             fields |= {column.key: value, **facts}
@@ -341,7 +344,10 @@ def _fields(columns: Sequence[Column], row: Row, marks: Mapping[str, Mark | None
 
 def _grid(table: Table, view: View) -> Grid:
     columns = shown_columns(
-        table.columns, (*table.rows, *table.published), dimensions=view.dimensions, everything=view.all_columns
+        table.columns,
+        (*table.rows, *table.people, *table.published),
+        dimensions=view.dimensions,
+        everything=view.all_columns,
     )
     hidden = [column for column in table.columns if column not in columns]
     if view.means:
@@ -362,8 +368,15 @@ def _grid(table: Table, view: View) -> Grid:
     published = tuple(
         (Cell(f"{row.system} (quoted)"), *(Cell(c.text(row, view.number)) for c in columns)) for row in table.published
     )
+    people = tuple(
+        (
+            Cell(f"{row.system} (people)"),
+            *(Cell(c.text(row, view.number), aside=aside(c, row)) for c in columns),
+        )
+        for row in table.people
+    )
     header = ("System", *(column.heading for column in columns))
-    sections = (measured, published) if published else (measured,)
+    sections = (measured, *(section for section in (people, published) if section))
     return Grid(header, sections, notes(table, hidden, means=view.means))
 
 
@@ -393,8 +406,10 @@ def csv_rows(table: Table) -> list[list[Any]]:
         + ["source", "judge"]
         + [f"{column.key}_{name}" for column, names in behind for name in names]
     ]
-    for row in (*table.rows, *table.published):
-        source = f"quoted from {row.quoted_from}" if row.quoted_from else "measured"
-        judge = None if row.quoted_from or table.judge is None else table.judge.name
+    judged_by = None if table.judge is None else table.judge.name
+    measured = [(row, "measured", judged_by) for row in table.rows]
+    people = [(row, "people", "people") for row in table.people]
+    quoted_rows = [(row, f"quoted from {row.quoted_from}", None) for row in table.published]
+    for row, source, judge in (*measured, *people, *quoted_rows):
         rows.append([row.system, *cells(row, beside), source, judge, *cells(row, behind)])
     return rows

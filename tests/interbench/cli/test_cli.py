@@ -13,7 +13,7 @@ import harness_kit
 import pytest
 
 VERBS = ("run", "drive", "transcribe", "judge", "table", "scores", "report", "list", "validate", "check-system",
-         "check-judge")  # fmt: skip
+         "check-judge", "rate", "agree", "arena")  # fmt: skip
 
 
 def cli(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

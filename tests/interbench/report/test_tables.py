@@ -103,7 +103,7 @@ def test_published_rows_are_quoted_beneath_and_never_marked(table: Any) -> None:
 def test_json_is_documented_shape_and_full_precision(table: Any, protocol: Callable[..., dict[str, float]]) -> None:
     document = json.loads(render(table, "json"))
     assert list(document) == [
-        "schema", "judge", "pool", "intervals", "columns", "systems", "published", "repeats", "notes"
+        "schema", "judge", "pool", "intervals", "columns", "systems", "people", "published", "repeats", "notes"
     ]  # fmt: skip
     assert document["schema"] == "interbench.table/1"
     assert document["judge"] == {"name": "Qwen3-VL-30B", "identity": "4f2a", "comparable": True}
