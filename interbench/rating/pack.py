@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.errors import StoreError, UsageError
+from interbench.base.foreign import NotJsonError, parsed_json
 from interbench.rating.clips import same_file
 from interbench.rating.intake import read_answer, read_closing
 from interbench.rating.page import FILES, STATIC, page_text, script, showing_payload, study_payload
@@ -110,8 +110,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LONGEST:
             raise UsageError(f"{path} has more than {_LONGEST >> 20} MiB, which no rater fills.")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = parsed_json(path.read_bytes())
+    except (OSError, NotJsonError) as error:
         raise UsageError(f"{path} can't be read as ratings ({error}). Give the file that the page saved.") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise UsageError(f"{path} holds no ratings of this version ({SCHEMA}). Give the file that the page saved.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import mimetypes
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from interbench.base.errors import StoreError, UsageError
+from interbench.base.foreign import NotJsonError, parsed_json
 from interbench.rating.page import CSP, FILES, STATIC, page_text
 from interbench.rating.session import Session
 from interbench.rating.study import Study
@@ -291,8 +291,8 @@ async def _body(request: Request) -> dict[str, Any]:
         if len(text) > _LONGEST_BODY:
             raise HTTPException(413, f"More than {_LONGEST_BODY} bytes are not read.")
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = parsed_json(text)
+    except NotJsonError:
         raise HTTPException(400, "This is no JSON.") from None
     if not isinstance(data, dict):
         raise HTTPException(400, "Send a JSON object.")

@@ -69,6 +69,9 @@ def clients() -> Iterator[list[httpx.Client]]:
         client.close()
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def rater(server: Server, name: str, clients: list[httpx.Client], tab: str = "tab") -> Rater:
     one = Rater(server.links[name], tab)
     clients.append(one.client)
@@ -87,6 +90,7 @@ def test_only_whoever_has_the_link_is_let_in(server: Server, clients: list[httpx
         one.post("enter", token="0" * 32),
         one.post("enter", token=two.token),
         one.post("enter", token=["x"]),
+        one.client.post("api/enter", content='{"tab": "tab", "token": "\\ud800"}', headers=JSON),
     ):
         assert refused.status_code == 403, refused.url
     entered = one.enter()
@@ -106,7 +110,7 @@ def test_other_names_other_sites_and_bodies_that_are_none_are_refused(
     assert one.client.get("api/at", headers={"Host": "evil.example"}).status_code == 421
     assert one.client.get("api/at", headers={"Origin": "http://evil.example"}).status_code == 403
     at = f"{one.base}api/answer"
-    headers = {"Content-Type": "application/json"}
+    headers = JSON
     two_megabytes = json.dumps({"tab": "tab", "note": "x" * 2_000_000})
     for content, kind, status in (
         (two_megabytes, headers, 413),
