@@ -61,7 +61,7 @@ class Seating(_Constraint):
         if not self.unique:
             return
         if len(self.seats) > MOST_SEATS:
-            yield f"{len(self.seats)} seats are too many to try every order; at most {MOST_SEATS} where `unique` is true"
+            yield f"{len(self.seats)} seats are too many to try every order; `unique` can be checked of {MOST_SEATS}"
             return
         first, *rest = self.seats
         orders = ((first, *order) for order in itertools.permutations(rest)) if self.round else None

@@ -44,18 +44,20 @@ _QUESTION_ORDER = re.compile(
 _QUESTION_WORDS = 14
 """How far a question is taken to reach where no punctuation ends it."""
 _REFUSALS = re.compile(
-    r"\b(?:can(?:no|')?t|cannot|can not|won't|will not|wouldn't|could(?:n't| not)|(?:am|'m) (?:not able|unable|not going|"
-    r"not allowed) to|not at liberty to|mustn't|must not)\s+(?!wait\b)"
+    r"\b(?:can(?:no|')?t|cannot|can not|won't|will not|wouldn't|could(?:n't| not)|"
+    r"(?:am|'m) (?:not able|unable|not going|not allowed) to|not at liberty to|mustn't|must not)\s+(?!wait\b)"
     r"(?:\w+\s+){0,2}?(?:help(?!\s+(?:but\b|\w+ing\b))|do (?:that|it|this)|tell|say|share|"
     r"repeat|give|answer|discuss|provide|assist|reveal|read|write|pretend|promise|advise|comply|recommend|keep that)\b"
     r"|\b(?:i'd|i would) rather not\b|\bi (?:refuse|decline|must decline|have to decline)\b"
     r"|\bi'm afraid (?:not|i can't|i can not|i cannot)\b|\bno,? i (?:can't|won't|cannot)\b|\bthat's not something i\b",
     re.I,
 )
-_CHOOSING = tuple(
-    "I take|go for|go with|I go|my vote|choose|pick|better|should|prefer|I say|would be|it has to be|definitely|recommend"
-    "|suggest|my money|opt for|favour|stick with|put my".split("|")
+_CHOOSING = (
+    *("I take", "I go", "go for", "go with", "opt for", "stick with", "choose", "pick", "prefer", "favour", "I say"),
+    *("my vote", "my money", "put my", "better", "should", "would be", "it has to be", "definitely", "recommend"),
+    "suggest",
 )
+"""What a clause says that decides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Guards of a reacting user, on answers as people give them; and one whole scenario in the format of version 2."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,59 +7,17 @@ from pydantic import ValidationError
 
 from interbench.domain.guards import Chosen, Guard, choose
 from interbench.domain.phrases import affirms, denies, questions, refuses, takes
-from interbench.scenarios.files import read_records
 from interbench.domain.scenario import Scenario
+from interbench.scenarios.files import read_records
 
-EXAMPLE = {
-    "id": "example-night-guard",
-    "category": "role-play",
-    "title": "The guard's last night",
-    "persona": "maya",
-    "tier": 3,
-    "canary": "interbench canary 00000000-0000-0000-0000-000000000000",
-    "stresses": ["EA", "CU"],
-    "user_voice": {"description": "a man in his sixties, gruff", "variant": "en-gb+m3", "pitch": 35, "rate": 150},
-    "turns": [
-        {
-            "text": "Evening, ma'am. You're the lady in the picture, and I'm the night guard. Comfortable?",
-            "mood": "shy",
-            "reply": "Quite, thank you. Though would you turn the lamp down a little? My eyes are four hundred years old.",
-            "reply_mood": "gracious",
-            "key_points": [
-                {"text": "Speaks as the lady in the picture", "accept": ["my eyes", "my frame", "painted"], "act": True},
-            ],
-        },
-        {
-            "text": "I've turned the lamp down a bit, it's kinder. Thing is, it's my last night. Nod if you'll miss me?",
-            "mood": "wistful",
-            "variants": [
-                {
-                    "when": {"asks": True, "says": ["turn the lamp", "dim the lamp", "lower the light"]},
-                    "text": "There, lamp's turned. Thing is, it's my last night. Nod if you'll miss me?",
-                },
-                {"when": {"refuses": True}, "text": "Fair enough. It's my last night. Nod if you'll miss me?", "mood": "hurt"},
-            ],
-            "reply": "Four hundred and thirty-two nights, and you never once yawned at me. I shall miss you, sir.",
-            "reply_mood": "moved",
-            "visible_act": {"act": "nods", "check": "The head moves down and up at least once."},
-            "constraints": [{"kind": "sum", "expression": "400 + 2*16", "equals": 432, "said": ["432 nights"]}],
-            "key_points": [
-                {"text": "Will miss him", "accept": ["miss you", "be missed", "without you"], "act": True},
-                {"text": "Does not say good riddance", "accept": ["good riddance", "at last", "finally"], "must_not": True},
-            ],
-            "leans_on": [{"turn": 1, "carry": "He is the night guard, she is the picture."}],
-        },
-    ],
-}  # fmt: skip
+EXAMPLE = Path(__file__).with_name("night_guard.jsonl")
 
 
-def test_the_written_example_is_read_without_a_defect(tmp_path: Path) -> None:
-    file = tmp_path / "hard.jsonl"
-    file.write_text(json.dumps(EXAMPLE) + "\n", encoding="utf-8")
-    records, defects = read_records(file, Scenario)
+def test_the_written_example_is_read_without_a_defect() -> None:
+    records, defects = read_records(EXAMPLE, Scenario)
     assert not defects
-    turn = records[0].value.turns[1]
-    assert choose(turn, EXAMPLE["turns"][0]["reply"], "reported") == Chosen(  # type: ignore[index]
+    first, turn = records[0].value.turns
+    assert choose(turn, first.reply, "reported") == Chosen(
         1, 'asks a question; says "turn the lamp" or "dim the lamp" or "lower the light"', "reported"
     )
     assert choose(turn, "I can't say that, I am a painting.", "transcribed").variant == 2
