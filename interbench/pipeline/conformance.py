@@ -196,7 +196,7 @@ class _Checks:
             f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
             f"after {timings.first_frame_s:.2f} s, {heard}complete after {timings.complete_s:.2f} s",
         )
-        asked = part.scenario.turns[exchange.turn - 1].text
+        asked = part.scenario.turns[exchange.turn - 1].line(exchange.variant)
         self.findings += clip_findings(where, facts)
         self.findings += text_findings(where, facts, asked, exchange.reply_text, listens=self.listens)
 

@@ -28,13 +28,13 @@ async def check_hearing(
     """
     turns = [
         Utterance(
-            key=f"user/{part.scenario.id}/{index}",
+            key=f"user/{part.scenario.id}/{index}" + (f".{variant}" if variant else ""),
             samples=None if audio is None else await media.audio(audio),
             facts=None,
-            reported_text=turn.text,
+            reported_text=part.scenario.turns[index - 1].line(variant),
         )
         for part in parts
-        for index, (turn, audio) in enumerate(zip(part.scenario.turns, part.audio, strict=True), start=1)
+        for index, variant, audio in part.all_audio()
     ]
     held = manifest.read().get("ear_check", {})
     said = digest(json.dumps([(turn.key, turn.reported_text) for turn in turns if turn.samples is not None]))

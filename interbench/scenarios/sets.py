@@ -77,9 +77,12 @@ class ScenarioSet:
     def _by_id(self) -> dict[str, Scenario]:
         return {scenario.id: scenario for scenario in self.scenarios}
 
-    def audio_path(self, scenario: Scenario, turn: int) -> Path | None:
-        """The user's speech in turn ``turn`` (1-based), always inside :attr:`root`; None if the turn has no audio."""
-        audio = scenario.turns[turn - 1].audio
+    def audio_path(self, scenario: Scenario, turn: int, variant: int = 0) -> Path | None:
+        """The user's speech in turn ``turn`` (1-based), always inside :attr:`root`; None if the line has no audio.
+
+        ``variant``: which of the turn's variants is spoken, 1-based; 0 is its own line.
+        """
+        audio = scenario.turns[turn - 1].line_audio(variant)
         return None if audio is None else _inside(self.root, audio, f"The audio of turn {turn} of {scenario.id}")
 
     def portrait_path(self, persona_id: str) -> Path | None:
