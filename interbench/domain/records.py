@@ -142,7 +142,7 @@ class Exchange:
     guard: str = ""
     """The condition on the answer before that chose the variant, in words; empty for the turn's own line."""
     line_source: Source = "none"
-    """Whose word the answer before was when the line was chosen; ``none`` where nobody knew, or nothing was to choose."""
+    """Whose word the answer before was when the line was chosen; ``none``: nobody knew, or nothing was to choose."""
 
     @property
     def completed(self) -> bool:

@@ -116,6 +116,7 @@ class Scenario(BaseModel):
     user_voice: Voice | None = Field(
         None, description="How the user sounds when the core's synthesizer speaks the turns."
     )
+    suits: tuple[Slug, ...] = Field((), description="Personas that the lines fit; all, if none is named.")
     tier: Literal[1, 2, 3] | None = Field(None, description="1: plain, 2: long with interference, 3: adversarial.")
     canary: Phrase | None = Field(None, description="The text by which a leak into training data is found.")
     turns: tuple[Turn, ...] = Field(min_length=1, max_length=32)
@@ -150,7 +151,7 @@ class Scenario(BaseModel):
         """SHA-256 over the scenario's content, independent of key order and file layout."""
         content = self.model_dump(mode="json")
         # What is written in the format of before stays the same scenario: keys that came later don't count unless used.
-        _drop_unused(content, {"language": "en", "tier": None})
+        _drop_unused(content, {"language": "en", "tier": None, "suits": []})
         # It says nothing that is played or judged.
         del content["canary"]
         for turn in content["turns"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
+from interbench.scenarios.rotation import rotated_personas
 from interbench.scenarios.sets import ScenarioSet
 from interbench.systems.events import ReferenceReply
 
@@ -29,9 +30,11 @@ class PlannedScenario:
     """For test subjects, by turn."""
     variant_audio: tuple[tuple[Path | None, ...], ...] = ()
     """The user's speech in the variants of each turn, by turn; empty in runs of before there were any."""
+    private: bool = False
+    """Reports show its figures and nothing that says what was asked or answered."""
 
     def line_audio(self, turn: int, variant: int) -> Path | None:
-        """The user's speech in turn ``turn`` (1-based), saying variant ``variant`` (1-based; 0: the turn's own line)."""
+        """The user's speech in turn ``turn`` (1-based), saying its variant ``variant`` (1-based; 0: its own line)."""
         return self.variant_audio[turn - 1][variant - 1] if variant else self.audio[turn - 1]
 
     def all_audio(self) -> Iterator[tuple[int, int, Path | None]]:
@@ -41,8 +44,17 @@ class PlannedScenario:
                 yield index, variant, self.line_audio(index, variant)
 
 
-def plan_scenarios(chosen: ScenarioSet, whole: ScenarioSet) -> tuple[PlannedScenario, ...]:
-    """The parts of ``chosen``, a selection from ``whole``."""
+def plan_scenarios(chosen: ScenarioSet, whole: ScenarioSet, rotation: int | None = None) -> tuple[PlannedScenario, ...]:
+    """The parts of ``chosen``, a selection from ``whole``.
+
+    ``rotation``: the seed by which personas are paired with scenarios anew (:mod:`interbench.scenarios.rotation`); None
+    for the pairing of the set.
+    """
+    cast = {} if rotation is None else rotated_personas(whole, rotation)
+    scenarios = [
+        scenario.model_copy(update={"persona": cast.get(scenario.id, scenario.persona)})
+        for scenario in chosen.scenarios
+    ]
     return tuple(
         PlannedScenario(
             scenario=scenario,
@@ -54,8 +66,9 @@ def plan_scenarios(chosen: ScenarioSet, whole: ScenarioSet) -> tuple[PlannedScen
                 tuple(chosen.audio_path(scenario, index, variant) for variant in range(1, len(turn.variants) + 1))
                 for index, turn in enumerate(scenario.turns, start=1)
             ),
+            private=chosen.private,
         )
-        for scenario in chosen.scenarios
+        for scenario in scenarios
     )
 
 
