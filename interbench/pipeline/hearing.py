@@ -88,8 +88,8 @@ async def check_voices(scenarios: ScenarioSet, transcriber: Transcriber) -> list
     result = [f"{voice}: {100 * errors.rate:.1f} % word errors on {errors.words} words" for voice, errors in ordered]
     poor = sum(errors.rate > POOR for errors in by_voice.values())
     result.append(
-        f"{transcriber.label}: {100 * total.rate:.1f} % word errors over {len(by_voice)} voices; above "
-        f"{100 * POOR:.0f} %: {poor} voices"
+        f"{transcriber.label}: {100 * total.rate:.1f} % word errors over {len(by_voice)} voices, above "
+        f"{100 * POOR:.0f} % in {poor} of them"
         + (f"; {failed} lines without a transcript, counted as unheard" if failed else "")
         + (f"; {mute} lines without a recording, not counted" if mute else "")
     )

@@ -81,6 +81,12 @@ def write_set(folder: Path, count: int = 2, turns: int = 3) -> Path:
     return folder
 
 
+def write_tone(path: Path) -> Path:
+    """A second of sound, as the suffix says."""
+    encode_audio(0.2 * np.sin(np.arange(16_000) / 9).astype(np.float32), 16_000, path)
+    return path
+
+
 OWN, ASKED, REFUSED = "And then what happens?", "I came by train, since you ask.", "Then let us leave it."
 """Lines of the user in turns 2 and 3 of :func:`write_reacting_set`: after any answer, a question, a refusal."""
 
@@ -91,7 +97,7 @@ def write_reacting_set(folder: Path, **facts: Any) -> Path:
     told = json.loads((folder / "scenarios.jsonl").read_text())
     (folder / "audio").mkdir()
     for name in ("own", "asked", "refused"):
-        encode_audio(0.2 * np.sin(np.arange(16_000) / 9).astype(np.float32), 16_000, folder / f"audio/{name}.ogg")
+        write_tone(folder / f"audio/{name}.ogg")
     for turn in told["turns"]:
         turn["audio"] = "audio/own.ogg"
     for turn in told["turns"][1:]:
