@@ -36,8 +36,6 @@ _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PAT
 _ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac", "ogg": "libopus"}
 _BITS = {"ogg": 32_000}
 """Bits per second where the codec's own choice is not taken."""
-_OPTIONS = {"ogg": {"frame_duration": "60"}}
-"""Of encoders. The longest packets of Opus: fewer headers, and fewer steps for whoever decodes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +270,7 @@ def _encode_audio(
 
     with av.open(target, "w", format=kind, options={"fflags": "+bitexact"}) as container:
         stream = cast("av.AudioStream", container.add_stream(_ENCODERS[kind], rate=rate, layout="mono"))
-        stream.codec_context.options = {"flags": "+bitexact", **_OPTIONS.get(kind, {})}
+        stream.codec_context.options = {"flags": "+bitexact"}
         if (wanted := bits or _BITS.get(kind)) is not None:
             stream.codec_context.bit_rate = wanted
         resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)

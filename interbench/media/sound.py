@@ -148,7 +148,7 @@ def _measure(
         rate = rate or frame.sample_rate
         channels = channels or len(frame.layout.channels)
         for piece in planar.resample(frame):
-            loudness.take(piece.to_ndarray())
+            loudness.take(piece.to_ndarray().astype(np.float32, copy=False))
             task.check_time(loudness.samples / rate)
     loudness.settle()
     return SoundFacts(

@@ -37,7 +37,7 @@ KEEP_S = 0.05
 PAD_S = 0.1
 """Silence added at both ends: synthesizers begin at once, which recognizers don't expect."""
 MP3_BITS = 48_000
-CODED = "Opus 32 kbit/s in packets of 60 ms, or MP3 48 kbit/s"
+CODED = "Opus 32 kbit/s, or MP3 48 kbit/s"
 """What :func:`interbench.media.pool.encode_audio` makes of it."""
 BUILT_IN = "espeak-ng"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from interbench.base.errors import MediaError
 from interbench.domain.keypoints import covered, jaccard, says, shingles
 from interbench.media.pool import SoundFacts
-from interbench.scenarios.datasheet import mood_family
+from interbench.scenarios.delivery import mood_family
 from interbench.scenarios.sets import ScenarioSet
 
 Sounds = dict[Path, SoundFacts | MediaError]

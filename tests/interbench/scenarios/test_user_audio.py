@@ -178,7 +178,7 @@ def decoded(path: Path) -> np.ndarray:
         async with MediaPool(size=1) as media:
             return await media.audio(path)
 
-    return asyncio.run(decode())  # type: ignore[no-any-return]
+    return asyncio.run(decode())
 
 
 def band_db(samples: np.ndarray, low: float, high: float) -> float:
