@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections import defaultdict
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class UserSpeech:
                 if samples is None:
                     raise MediaError("no_audio", f"{path} has no sound, so no system can be handed what the user says")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                temporary = target.with_name(f"new-{target.name}")
+                # Drivers of several systems may be at the same line; whoever is last replaces the same by the same.
+                temporary = target.with_name(f"{uuid.uuid4().hex}-{target.name}")
                 await asyncio.to_thread(encode_audio, samples, AUDIO_RATE, temporary)
                 temporary.replace(target)
         return target

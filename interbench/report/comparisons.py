@@ -143,5 +143,9 @@ def _json(comparison: Comparison) -> dict[str, Any]:
 def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
     """A row per pair and dimension."""
     fields = ("dimension", "mean_a", "mean_b", "difference", "lo", "hi", "p", "p_holm", "scenarios")
-    rows = [[pair.a, pair.b, *(getattr(d, field) for field in fields)] for pair in comparisons for d in pair.dimensions]
-    return csv_text([["a", "b", *fields], *rows])
+    rows = [
+        [pair.a, pair.b, *(getattr(d, field) for field in fields), pair.different_lines, pair.common_turns]
+        for pair in comparisons
+        for d in pair.dimensions
+    ]
+    return csv_text([["a", "b", *fields, "different_lines", "common_turns"], *rows])

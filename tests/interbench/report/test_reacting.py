@@ -90,6 +90,10 @@ def test_a_report_shows_what_was_said_to_each(run: Path) -> None:
     index = make_report(run, run / "shown")
     written = "".join(path.read_text("utf-8") for path in index.parent.rglob("*.js"))
     assert ASKED in written and OWN in written and "asks a question" in written
+    page = " ".join(index.read_text("utf-8").split())
+    assert "Turns in which the user said different things to the two: asks and tells: 2 of 3." in page
+    assert "tells: in 2 of 2 turns with variants (100 %)" in page
+    assert (index.parent / "comparisons.csv").read_text().splitlines()[1].endswith(",2,3")
 
 
 def test_nothing_of_a_private_set_is_printed(play: Callable[..., Path]) -> None:

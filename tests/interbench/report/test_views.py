@@ -178,5 +178,6 @@ def test_kinds_in_every_format(parts: Breakdown) -> None:
 
 def test_kinds_of_nothing_scored_are_dashes(make_scores: Callable[..., Scores]) -> None:
     nothing = make_scores({"a": {"EA": [None, None]}})
-    parts = break_down("persona", {"ada": ["s0"], "bo": ["s1"]}, built(nothing), nothing, Expected.from_scores(nothing), {})
+    kinds = {"ada": ["s0"], "bo": ["s1"]}
+    parts = break_down("persona", kinds, built(nothing), nothing, Expected.from_scores(nothing), {})
     assert header(render_breakdown(parts, "md")) == ["Persona", "System", "Scenarios"]

@@ -17,6 +17,7 @@ from interbench.media.pool import SoundFacts
 from interbench.scenarios.catalogue import BUNDLED, LATEST, TIERS, bundled_names, find_set
 from interbench.scenarios.datasheet import generated
 from interbench.scenarios.delivery import LOUDNESS_DB
+from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.rehearsal import SCRIPTED, rehearse
 from interbench.scenarios.rotation import rotated_personas
 from interbench.scenarios.sets import ScenarioSet, load_set, validate_set
@@ -172,6 +173,23 @@ def test_personas_are_rotated_by_seed_within_their_category(everything: Scenario
         assert not scenario.suits or one[scenario.id] in scenario.suits or one[scenario.id] == scenario.persona
         name = everything.personas[one[scenario.id]].name
         assert one[scenario.id] == scenario.persona or not _names(scenario, name), scenario.id
+
+
+def test_a_run_with_rotated_personas_plays_other_scenarios(everything: ScenarioSet) -> None:
+    """They have other digests: no folder mixes two pairings. What is chosen does not change who plays it."""
+    own = plan_scenarios(everything, everything)
+    first, second = (plan_scenarios(everything, everything, rotation=seed) for seed in (1, 2))
+    assert [part.persona.id for part in own] == [scenario.persona for scenario in everything.scenarios]
+    assert all(part.persona.id == part.scenario.persona for part in (*first, *second))
+    moved = [one.scenario.id for one, other in zip(own, first, strict=True) if one.persona != other.persona]
+    changed = [
+        one.scenario.id
+        for one, other in zip(own, first, strict=True)
+        if one.scenario.digest() != other.scenario.digest()
+    ]
+    assert moved == changed and moved
+    alone = plan_scenarios(everything.select(moved[:1]), everything, rotation=1)
+    assert alone[0].persona.id == next(part.persona.id for part in first if part.scenario.id == moved[0])
 
 
 def _names(scenario: Scenario, name: str) -> bool:
