@@ -68,6 +68,8 @@ class RatingMode(enum.StrEnum):
 class By(enum.StrEnum):
     category = "category"
     persona = "persona"
+    tier = "tier"
+    stressed = "stressed"
 
 
 class New(enum.StrEnum):
@@ -116,6 +118,7 @@ class Playing(Group):
     categories: Annotated[list[str] | None, _setting("categories", "--category")] = None
     limit: Annotated[int | None, _setting("limit")] = None
     personas: Personas = None
+    rotate_personas: Annotated[bool | None, _setting("rotate_personas", "--rotate-personas")] = None
     systems: Annotated[str | None, _setting("systems", "--systems", "-s")] = None
     transcriber: Transcriber = None
     judge: Judge = None
@@ -251,7 +254,10 @@ def table(
     dimensions: Annotated[
         str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
     ] = None,
-    by: Annotated[By | None, typer.Option("--by", help="Apart by category or persona of the scenarios.")] = None,
+    by: Annotated[
+        By | None,
+        typer.Option("--by", help="Apart by category, persona, tier or stressed dimension."),
+    ] = None,
     compare: Annotated[
         str | None, typer.Option(help="Two systems, comma-separated: print their paired comparison instead.")
     ] = None,
@@ -284,6 +290,24 @@ def table(
         published=with_published,
         humans=humans,
     )
+
+
+@app.command()
+def items(
+    sources: Annotated[
+        list[str], typer.Argument(help="Run folders, or CSV files system,scenario,dimension,score, of several systems.")
+    ],
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
+    dimensions: Annotated[
+        str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
+    ] = None,
+    apart: Annotated[bool, typer.Option("--apart", help="A row per dimension instead of one per scenario.")] = False,
+    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+) -> None:
+    """How single scenarios work: mean, spread, discrimination and ceiling over the systems of the runs."""
+    from interbench.cli.results import print_items
+
+    print_items(sources, form=format_.value, dimensions=_list(dimensions), apart=apart, judge=judge)
 
 
 @app.command()
@@ -471,10 +495,25 @@ def list_(
 
 @app.command()
 def validate(
-    source: Annotated[str, typer.Argument(help="A scenario set: starter, all, a folder, a file, or a Hub id.")] = "all",
+    source: Annotated[
+        str, typer.Argument(help="A scenario set: a bundled name, a folder, a file, or a Hub id.")
+    ] = "all",
     personas: Personas = None,
+    rehearse: Annotated[
+        str | None,
+        typer.Option(
+            "--rehearse",
+            metavar="PATTERN",
+            help="Instead, print what the user of these scenarios (an id or a pattern) says to three scripted systems.",
+        ),
+    ] = None,
 ) -> None:
     """Check a scenario set and name every defect with file, line and field."""
+    if rehearse is not None:
+        from interbench.cli.set_verbs import print_rehearsal
+
+        print_rehearsal(source, rehearse)
+        return
     from interbench.cli.commands import print_defects
 
     raise typer.Exit(print_defects(source, personas))
@@ -487,13 +526,23 @@ def speak(
         str | None,
         typer.Option(help="Another synthesizer: a command with {text} or {text_file} and {out}, a WAV file to write."),
     ] = None,
+    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible speech server that speaks instead.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name on that server.")] = None,
+    voices: Annotated[
+        str | None, typer.Option(help="Voices of that server, comma-separated; each scenario gets one of them.")
+    ] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable that holds that server's key.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Speak also what has not changed.")] = False,
+    transcriber: Annotated[
+        str | None, typer.Option(help="Let this transcriber hear the set, and print its word errors by voice.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Speak the user's turns of a scenario set that are new or have changed."""
-    from interbench.cli.set_verbs import speak_set
+    """Speak the user's lines of a scenario set that are new or have changed, in their moods."""
+    from interbench.cli.set_verbs import Speaker, speak_set
 
-    speak_set(folder, command, everything=everything, quiet=quiet)
+    speaker = Speaker(command, url, model, tuple(_list(voices) or ()), key_env)
+    speak_set(folder, speaker, everything=everything, transcriber=transcriber, quiet=quiet)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from interbench.domain.guards import Source
 from interbench.domain.scenario import Scenario
 
 
@@ -136,6 +137,12 @@ class Exchange:
     """The provider's own data (server times, rendered prompt ...), free of secrets."""
     events: tuple[tuple[float, str, str], ...] = ()
     """(seconds since hand-over, kind, note) of every event but media chunks, which are summed up."""
+    variant: int = 0
+    """Which of the turn's lines the user said: 1-based among its variants, 0 for its own line."""
+    guard: str = ""
+    """The condition on the answer before that chose the variant, in words; empty for the turn's own line."""
+    line_source: Source = "none"
+    """Whose word the answer before was when the line was chosen; ``none``: nobody knew, or nothing was to choose."""
 
     @property
     def completed(self) -> bool:

@@ -23,6 +23,7 @@ from interbench.base.scratch import Scratch
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
+from interbench.drive.speech import UserSpeech
 from interbench.media.pool import MediaPool
 from interbench.pipeline.findings import Finding, Level, clip_findings, text_findings
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -196,7 +197,7 @@ class _Checks:
             f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
             f"after {timings.first_frame_s:.2f} s, {heard}complete after {timings.complete_s:.2f} s",
         )
-        asked = part.scenario.turns[exchange.turn - 1].text
+        asked = part.scenario.turns[exchange.turn - 1].line(exchange.variant)
         self.findings += clip_findings(where, facts)
         self.findings += text_findings(where, facts, asked, exchange.reply_text, listens=self.listens)
 
@@ -247,6 +248,7 @@ class _Checks:
             await conversation.prepare(Opening(self.parts[0].scenario.id, self.parts[0].portrait, 1))
             return conversation
 
+        stack = contextlib.ExitStack()
         try:
             conversation = await self.host.call(abandoned, self.deadline_s)
             workdir = self.folder / "abandoned"
@@ -254,11 +256,13 @@ class _Checks:
             workdir.mkdir(parents=True)
             part = self.parts[0]
             turn = part.scenario.turns[0]
+            async with MediaPool(size=1) as media:
+                audio = await UserSpeech(media, stack.enter_context(Scratch("speech")).path).playable(part.audio[0])
             request = TurnRequest(
                 scenario=part.scenario.id,
                 index=1,
                 text=turn.text,
-                audio=part.audio[0],
+                audio=audio,
                 history=(),
                 portrait=part.portrait,
                 seed=1,
@@ -282,6 +286,8 @@ class _Checks:
             self.say("wrong", f"giving a turn up raises {type(error).__name__}: {error}")
         else:
             self.say("ok", "a turn can be given up at its deadline")
+        finally:
+            stack.close()
 
     async def _take_up(self, capabilities: Capabilities) -> None:
         """Play one turn, forget everything but the ledger, play on."""

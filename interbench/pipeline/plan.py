@@ -35,6 +35,8 @@ class Plan:
     systems: tuple[SystemSpec, ...]
     factories: Mapping[str, Callable[[], AvatarSystem]]
     """By system label."""
+    scenario_set: Mapping[str, str] | None = None
+    """Name, version and digest of the set that was loaded; None where a run is taken up from its folder."""
 
     @property
     def clips(self) -> int:
@@ -110,7 +112,9 @@ def make_plan(settings: Settings) -> Plan:
         script_options().check(settings.script_options)
     elif settings.script_options:
         raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
-    return Plan(settings, plan_scenarios(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
+    parts = plan_scenarios(chosen, whole, rotation=settings.seed if settings.rotate_personas else None)
+    facts = {"name": whole.name, "version": whole.version, "digest": whole.digest}
+    return Plan(settings, parts, specs, {spec.label: spec.factory() for spec in specs}, facts)
 
 
 def require_distinct(labels: Sequence[str]) -> None:

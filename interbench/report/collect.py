@@ -20,7 +20,8 @@ from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
 from interbench.rating.results import PEOPLE, people_label, people_verdicts, read_ratings
-from interbench.report.breakdown import BYS, Breakdown, By, break_down
+from interbench.report.breakdown import REPORTED_BYS, Breakdown, By, break_down
+from interbench.report.lines import different_lines, line_notes
 from interbench.report.model import (
     JudgeFacts,
     PlayedScenario,
@@ -32,8 +33,10 @@ from interbench.report.model import (
 from interbench.report.people import People, collect_people
 from interbench.report.rows import Speed, Step
 from interbench.report.tables import Table, build_table
+from interbench.report.withheld import withheld
 from interbench.scenarios.plan import PlannedScenario
 from interbench.stats import Comparison, Expected, JudgeLabel, ReferencePool, Scores, compare
+from interbench.stats.scores import KEYS
 from interbench.store.clips import ClipProblem
 from interbench.store.manifest import read_manifest
 from interbench.store.played import played
@@ -255,23 +258,54 @@ def collect_table(
         replicates=replicates,
         seed=seed,
         published=published,
-        caveats=tuple(dict.fromkeys(note for run in runs for note in (*_caveats(run), *clip_notes(run)))),
+        caveats=tuple(dict.fromkeys(note for run in runs for note in _table_notes(run))),
+    )
+
+
+def _table_notes(run: RunRecords) -> tuple[str, ...]:
+    return (*set_notes(run.manifest), *_caveats(run), *clip_notes(run), *line_notes(run.parts, run.exchanges))
+
+
+def set_notes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which versions of which scenario sets a run was played from; nothing where it was not written down yet."""
+    return tuple(
+        f"Scenario set {held['name']}, digest {held['digest'][:12]}." for held in manifest.get("scenario_sets", ())
     )
 
 
 def collect_breakdown(runs: Sequence[RunRecords], table: Table, by: By) -> Breakdown:
-    """The ``table`` of these runs apart by category or persona of the scenarios."""
+    """The ``table`` of these runs apart by kind of scenario.
+
+    Raises:
+        UsageError: no scenario says of what kind it is.
+    """
     scores, expected, _ = collect_scores(runs)
-    kinds = {
-        part.scenario.id: part.scenario.category if by == "category" else part.persona.id
-        for run in runs
-        for part in run.parts
-    }
-    played: dict[str, list[Exchange]] = {}
+    parts = {part.scenario.id: part for run in runs for part in run.parts}
+    kinds: dict[str, list[str]] = {key: [] for key in KEYS} if by == "stressed" else {}
+    for name, part in parts.items():
+        for kind in kinds_of(part, by):
+            kinds.setdefault(kind, []).append(name)
+    kinds = {kind: names for kind, names in kinds.items() if names}
+    if not kinds:
+        raise UsageError(f"No scenario of these runs says anything of the kind {by!r}.")
+    turns: dict[str, list[Exchange]] = {}
     for exchange in (exchange for run in runs for exchange in run.exchanges):
-        if exchange.scenario in kinds:
-            played.setdefault(kinds[exchange.scenario], []).append(exchange)
-    return break_down(by, kinds, table, scores, expected, {kind: speeds(turns) for kind, turns in played.items()})
+        for kind in kinds_of(parts[exchange.scenario], by) if exchange.scenario in parts else ():
+            turns.setdefault(kind, []).append(exchange)
+    return break_down(by, kinds, table, scores, expected, {kind: speeds(played) for kind, played in turns.items()})
+
+
+def kinds_of(part: PlannedScenario, by: By) -> tuple[str, ...]:
+    """Of what kinds a scenario is; of several where it stresses several dimensions."""
+    match by:
+        case "category":
+            return (part.scenario.category,)
+        case "persona":
+            return (part.persona.id,)
+        case "tier":
+            return () if part.scenario.tier is None else (f"tier {part.scenario.tier}",)
+        case "stressed":
+            return part.scenario.stresses
 
 
 def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeLabel | None]:
@@ -313,13 +347,13 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
     scores, _, judge = collect_scores([run])
     manifest = run.manifest
     last = last_invocation(run)
-    return ReportData(
+    data = ReportData(
         title=run.name,
         created=manifest["created"],
         finished=manifest.get("finished"),
         versions=last.get("versions", {}),
         host=last.get("host", {}),
-        scenario_set=str(manifest["settings"]["scenarios"]),
+        scenario_set=set_names(manifest),
         scenario_digest=set_digest(manifest),
         judge=judge_facts(run),
         transcriber=transcriber_facts(run),
@@ -327,13 +361,14 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
         scenarios=played_scenarios(run),
         conversations=shown_conversations(run),
         table=table,
-        comparisons=all_pairs(scores, judge),
+        comparisons=all_pairs([run], scores, judge),
         settings=manifest["settings"],
         usage=run_usage(run),
         notes=run_notes(run),
         breakdowns=collect_breakdowns([run], table),
         people=_people_of(run),
     )
+    return withheld(data)
 
 
 def _people_of(run: RunRecords) -> People | None:
@@ -344,9 +379,19 @@ def _people_of(run: RunRecords) -> People | None:
     return collect_people(run, said) if said.raters else None
 
 
-def all_pairs(scores: Scores, judge: JudgeLabel | None) -> tuple[Comparison, ...]:
+def all_pairs(runs: Sequence[RunRecords], scores: Scores, judge: JudgeLabel | None) -> tuple[Comparison, ...]:
     """Every two systems compared, once."""
-    return tuple(compare(scores, a, b, judge=judge) for a, b in itertools.combinations(scores.systems, 2))
+    return tuple(
+        with_lines(runs, compare(scores, a, b, judge=judge)) for a, b in itertools.combinations(scores.systems, 2)
+    )
+
+
+def with_lines(runs: Sequence[RunRecords], comparison: Comparison) -> Comparison:
+    """The comparison with the number of turns in which the user said different things to the two systems."""
+    parts = [part for run in runs for part in run.parts]
+    exchanges = [exchange for run in runs for exchange in run.exchanges]
+    different, turns = different_lines(parts, exchanges, comparison.a, comparison.b)
+    return replace(comparison, different_lines=different, common_turns=turns)
 
 
 def last_invocation(run: RunRecords) -> Mapping[str, Any]:
@@ -377,13 +422,19 @@ def transcriber_facts(run: RunRecords) -> TranscriberFacts:
 
 def played_scenarios(run: RunRecords) -> tuple[PlayedScenario, ...]:
     """Those of its plan."""
-    return tuple(PlayedScenario(part.scenario, part.persona, part.audio, part.portrait) for part in run.parts)
+    return tuple(
+        PlayedScenario(part.scenario, part.persona, part.audio, part.portrait, part.variant_audio, private=part.private)
+        for part in run.parts
+    )
 
 
 def collect_breakdowns(runs: Sequence[RunRecords], table: Table) -> tuple[Breakdown, ...]:
-    """By category and by persona, where there is more than one of them."""
-    every = [collect_breakdown(runs, table, by) for by in BYS]
-    return tuple(breakdown for breakdown in every if len(breakdown.parts) > 1)
+    """By category, persona and tier, where there is more than one of them."""
+    return tuple(
+        collect_breakdown(runs, table, by)
+        for by in REPORTED_BYS
+        if len({kind for run in runs for part in run.parts for kind in kinds_of(part, by)}) > 1
+    )
 
 
 def run_usage(run: RunRecords) -> dict[str, str]:
@@ -397,6 +448,12 @@ def run_usage(run: RunRecords) -> dict[str, str]:
         if settings.get(name) is not None
     ]
     return {"paid services": spoken_totals(run.spending), "caps": ", ".join(caps) or "none"}
+
+
+def set_names(manifest: Mapping[str, Any]) -> str:
+    """The sets that a run was played from, with their versions where they are known."""
+    named = [f"{held['name']} ({held['digest'][:12]})" for held in manifest.get("scenario_sets", ())]
+    return ", ".join(named) or str(manifest["settings"]["scenarios"])
 
 
 def set_digest(manifest: Mapping[str, Any]) -> str:
@@ -459,7 +516,7 @@ def shown_conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
 
 def run_notes(run: RunRecords) -> tuple[str, ...]:
     """Plain sentences for the top of a report."""
-    notes = [*_caveats(run), *clip_notes(run)]
+    notes = [*_caveats(run), *clip_notes(run), *line_notes(run.parts, run.exchanges)]
     turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
     planned = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios)
     if len(run.exchanges) < planned:

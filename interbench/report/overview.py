@@ -450,8 +450,18 @@ def _pair_note(data: ReportData) -> str:
         "Mean percentile of the first minus that of the second, over the scenarios where both are scored, with a 95 % "
         f"interval (bootstrap over scenarios, {first.replicates} replicates) and a two-sided p ({exchanges(first)} "
         f"of labels within scenarios), corrected for the dimensions after Holm. Coloured "
-        f"where that p is below {SIGNIFICANT:g}, in the colour of the better system."
+        f"where that p is below {SIGNIFICANT:g}, in the colour of the better system.{_different_lines(data)}"
     )
+
+
+def _different_lines(data: ReportData) -> str:
+    """Where a user who reacts said different things to the two of a pair; empty where nowhere."""
+    pairs = [
+        f"{pair.a} and {pair.b}: {pair.different_lines} of {pair.common_turns}"
+        for pair in data.comparisons
+        if pair.different_lines
+    ]
+    return f" Turns in which the user said different things to the two: {'; '.join(pairs)}." if pairs else ""
 
 
 def _defects(data: ReportData, slots: Mapping[str, int]) -> tuple[DefectCheck, ...]:

@@ -139,7 +139,8 @@ def shard_payload(data: ReportData, index: int, links: Links) -> Json:
         "systems": [
             _conversation(
                 conversations.get(s.name),
-                len(scenario.turns),
+                entry,
+                links,
                 f"{stem}{n + 1}-{anchor(s.name)}",
                 partial(links.clip, root=s.media_root),
             )
@@ -148,7 +149,9 @@ def shard_payload(data: ReportData, index: int, links: Links) -> Json:
     }
 
 
-def _conversation(conversation: ShownConversation | None, turns: int, stem: str, link: ClipLink) -> Json | None:
+def _conversation(
+    conversation: ShownConversation | None, entry: PlayedScenario, links: Links, stem: str, link: ClipLink
+) -> Json | None:
     """``None`` for a pair that is not planned; in its turns ``None`` for one that has not been played yet."""
     if conversation is None:
         return None
@@ -163,9 +166,10 @@ def _conversation(conversation: ShownConversation | None, turns: int, stem: str,
                 link,
                 conversation.clip_problems.get(n),
             )
+            | {"line": _line(exchanges[n], entry, links, f"{stem}-user-{n}")}
             if n in exchanges
             else None
-            for n in range(1, turns + 1)
+            for n in range(1, len(entry.scenario.turns) + 1)
         ],
         "verdicts": [[_verdict(v) for v in sorted(samples[d.key], key=lambda v: v.sample)] for d in DIMENSIONS],
     }
@@ -187,6 +191,21 @@ def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, link: Cl
         "parts": plain({step: _rounded(seconds) for step, seconds in exchange.parts_s.items()}),
         "detail": plain({key: value for key, value in exchange.detail.items() if key != "parts_s"}),
         "events": [[_rounded(at), kind, note] for at, kind, note in exchange.events],
+    }
+
+
+def _line(exchange: Exchange, entry: PlayedScenario, links: Links, stem: str) -> Json | None:
+    """What the user said in this conversation alone, and why; None where it was the turn's own line."""
+    if not exchange.variant:
+        return None
+    turn = entry.scenario.turns[exchange.turn - 1]
+    audio = entry.line_audio(exchange.turn, exchange.variant)
+    return {
+        "text": turn.line(exchange.variant),
+        "mood": turn.line_mood(exchange.variant),
+        "audio": _link(links.file(audio, stem)) if audio else None,
+        "guard": exchange.guard,
+        "source": exchange.line_source,
     }
 
 

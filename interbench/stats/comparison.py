@@ -51,6 +51,10 @@ class Comparison:
     exact: bool
     """Whether ``permutations`` are all there are."""
     seed: int
+    different_lines: int | None = None
+    """Turns in which the user said different things to the two; None where the scores don't tell, as in a CSV."""
+    common_turns: int | None = None
+    """Turns that were put to both."""
 
     @property
     def smallest_p(self) -> float:

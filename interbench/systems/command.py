@@ -18,7 +18,9 @@ from interbench.domain.persona import Persona
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.events import Completed, Event, Failed, JsonValue, ReplyText, TurnRequest
 
-PLACEHOLDERS = ("text", "audio", "portrait", "output", "workdir", "seed", "history", "persona", "turn", "scenario")
+PLACEHOLDERS = (
+    *("text", "mood", "audio", "portrait", "output", "workdir", "seed", "history", "persona", "turn", "scenario"),
+)
 _FIELD = re.compile(r"\{([a-z_]*)\}")
 
 
@@ -28,9 +30,9 @@ class CommandSystem(AvatarSystem):
     Args:
         argv: the command as a list. In each argument ``{text}`` (the user's words), ``{audio}`` (their speech, a path),
             ``{portrait}`` (reference image), ``{persona}`` (path of a JSON file), ``{history}`` (path of a JSON file
-            with the earlier turns), ``{output}`` (where the clip has to be), ``{workdir}``, ``{seed}``, ``{turn}`` and
-            ``{scenario}`` are replaced; nothing goes through a shell. A turn without audio or portrait replaces them
-            by an empty string.
+            with the earlier turns), ``{mood}`` (how the user feels), ``{output}`` (where the clip has to be),
+            ``{workdir}``, ``{seed}``, ``{turn}`` and ``{scenario}`` are replaced; nothing goes through a shell. A turn
+            without audio or portrait replaces them by an empty string.
         output: name of the file the command writes, inside the working folder of the turn.
         reply_text: name of a file in which the command leaves what the avatar says, if it knows.
         timeout_s: after this many seconds the command and all it started are killed.
@@ -234,6 +236,7 @@ def fill(argv: Sequence[str], persona: Persona, turn: TurnRequest, output: Path)
         "seed": turn.seed,
         "turn": turn.index,
         "scenario": turn.scenario,
+        "mood": turn.mood,
     }
     if any("{persona}" in argument for argument in argv):
         path = turn.workdir / "persona.json"

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interbench.base.bundled import data_path
 from interbench.domain.records import PlayedConversation
 from interbench.domain.scenario import Scenario
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -21,7 +20,7 @@ from interbench.systems.puppet.render import render
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[PlannedScenario, ...]:
-    whole = load_set(data_path("scenarios"))
+    whole = load_set("all")
     return plan_scenarios(whole, whole)
 
 
