@@ -14,10 +14,10 @@ from interbench.domain.phrases import affirms
 from interbench.domain.scenario import KeyPoint, Turn
 from interbench.domain.words import content_words
 
-CHANCE_SHARE = 0.05
+CHANCE_SHARE = 0.06
 """Share of a reply's words that belong to a turn's matter by chance: the 75th percentile over replies to other turns of
 other scenarios, on the half of the bundled set that thresholds are fitted on (``benchmarks/signals_thresholds.py``)."""
-FULL_SHARE = 0.33
+FULL_SHARE = 0.41
 """Share from which on a reply counts as wholly on topic: on the same half the 25th percentile over replies against the
 key points alone, i.e. what a right answer in other words reaches."""
 ECHO = 7
