@@ -96,7 +96,9 @@ def speakers(scenarios: Sequence[Scenario]) -> dict[str, Speaker]:
 
 def means(scenarios: Sequence[Scenario], speaker: Speaker) -> tuple[float, float, float]:
     """Mean scores (kp-recall, kp-memory, lexical) on 1 to 10."""
-    recall, memory, lexical = [], [], []
+    recall: list[float] = []
+    memory: list[float] = []
+    lexical: list[float] = []
     for scenario in scenarios:
         replies = speaker(scenario)
         heard = content.points_heard(scenario.turns, replies)

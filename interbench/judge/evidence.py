@@ -68,16 +68,17 @@ class Evidence:
         return replace(conversation, turns=tuple(turns))
 
     async def _turn(self, turn: PlayedTurn, *, details: bool) -> PlayedTurn:
-        if turn.clip is None or turn.facts is None:
+        clip, facts = turn.clip, turn.facts
+        if clip is None or facts is None:
             return turn
         speaking = None if turn.transcript is None else by_words(turn.transcript)
-        if speaking is None and turn.facts.audible:
-            speaking = await self._by_level(turn.clip)
+        if speaking is None and facts.audible:
+            speaking = await self._by_level(clip)
         turn = replace(turn, speaking=speaking)
         if not details:
             return turn
-        groups = detail_parts(turn.facts, speaking)
-        return replace(turn, details=tuple([await self._detail(turn.clip, turn.facts, parts) for parts in groups]))
+        groups = detail_parts(facts, speaking)
+        return replace(turn, details=tuple([await self._detail(clip, facts, parts) for parts in groups]))
 
     async def _by_level(self, clip: Path) -> Speaking | None:
         from interbench.media.pool import AUDIO_RATE

@@ -33,7 +33,7 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "excerpt": plain.excerpt,
     "probe_audio": sound.probe_audio,
 }
-_STILL = {"portrait": still.portrait, "picture": still.picture}
+_STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
 """What is done with pictures that don't move."""
 _FOLLOWS_LINKS = frozenset({"audio", "probe_audio", *_STILL})
 """Files of a scenario set may lie in a cache that links to it; clips of systems may not be links."""

@@ -153,7 +153,8 @@ async def test_a_server_that_shows_details_otherwise_stops_the_run(
 async def test_each_mode_is_another_judge_and_the_published_one_is_who_it_was(played: Played) -> None:
     identities = {}
     async with StubJudge() as stub:
-        for settings in [{"mode": mode} for mode in MODES] + [{"sampling": "dense"}, {"word_budget": 20}]:
+        every: list[dict[str, Any]] = [*({"mode": mode} for mode in MODES), {"sampling": "dense"}, {"word_budget": 20}]
+        for settings in every:
             judge = VLMJudge([stub.url], settings=JudgeSettings(**settings))
             await judge.start()
             identities[json.dumps(settings)] = judge.identity()
