@@ -76,6 +76,17 @@ class New(enum.StrEnum):
     scenario = "scenario"
 
 
+class Mode(enum.StrEnum):
+    published = "published"
+    observed = "observed"
+    observed_keypoints = "observed+keypoints"
+
+
+class Stills(enum.StrEnum):
+    even = "even"
+    dense = "dense"
+
+
 class AfterFailure(enum.StrEnum):
     go_on = "continue"
     stop = "stop"
@@ -97,6 +108,20 @@ Set = Annotated[
         metavar="NAME.OPTION=VALUE",
         help="Set an option of a system (by its label), of the judge or of the transcriber: livetalk.size=tiny, "
         "judge.temperature=0; may be repeated. `interbench list systems --options` shows what there is.",
+    ),
+]
+JudgeMode = Annotated[
+    Mode | None,
+    typer.Option(
+        help="How a vision-language judge reads: the published rubrics, those that count what can be observed, or the "
+        "latter with the author's key points; short for --set judge.mode=… [default: observed]"
+    ),
+]
+Sampling = Annotated[
+    Stills | None,
+    typer.Option(
+        help="What it sees of a clip: stills over its length, or besides more of its beginning and its pauses; short "
+        "for --set judge.sampling=… [default: even]"
     ),
 ]
 Config = Annotated[
@@ -141,11 +166,19 @@ def _list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _judge_options(options: list[str] | None, mode: Mode | None, sampling: Stills | None) -> list[str]:
+    """What ``--set`` says, after what the judge's own flags say."""
+    short = {"mode": mode, "sampling": sampling}
+    return [*(f"judge.{name}={value.value}" for name, value in short.items() if value is not None), *(options or ())]
+
+
 def _playing(*stages: Stage) -> Callable[..., None]:
     """A verb that plays: what it is told is kept with the run, also for stages that come later."""
 
     def play(
         playing: Playing,
+        judge_mode: JudgeMode = None,
+        sampling: Sampling = None,
         options: Set = None,
         config: Config = None,
         dry_run: DryRun = False,
@@ -157,7 +190,8 @@ def _playing(*stages: Stage) -> Callable[..., None]:
         from interbench.pipeline.plan import make_plan
         from interbench.pipeline.set_options import with_options
 
-        plan = make_plan(with_options(load_settings(playing.settings(), config), options or ()))
+        told = _judge_options(options, judge_mode, sampling)
+        plan = make_plan(with_options(load_settings(playing.settings(), config), told))
         if dry_run:
             print_plan(plan)
         else:
@@ -192,6 +226,8 @@ def transcribe(
 def judge(
     folder: RunFolder,
     judge: Judge = None,
+    judge_mode: JudgeMode = None,
+    sampling: Sampling = None,
     repeats: Repeats = None,
     transcriber: Transcriber = None,
     only: Annotated[
@@ -212,7 +248,7 @@ def judge(
     from interbench.pipeline.plan import resume_plan
 
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
-    whole = resume_plan(folder, config, changes, options or ())
+    whole = resume_plan(folder, config, changes, _judge_options(options, judge_mode, sampling))
     plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
     if dry_run:
         print_judging(plan, len(whole.systems) * len(whole.parts))
@@ -223,14 +259,18 @@ def judge(
 @app.command("check-judge")
 def check_judge(
     judge: Annotated[str, typer.Argument(help="URL of a server, name, or module:Class.")],
+    judge_mode: JudgeMode = None,
+    sampling: Sampling = None,
     options: Set = None,
     config: Config = None,
-    key: Annotated[str, typer.Option("--dimension", help="Which verdict to ask for.")] = "MVC",
+    key: Annotated[
+        str | None, typer.Option("--dimension", help="Which verdict to ask for. [default: MVC, or look]")
+    ] = None,
 ) -> None:
     """Try out a judge: start it, let it give one verdict, and say in plain words what is wrong with it."""
     from interbench.cli.commands import print_judge_check
 
-    raise typer.Exit(print_judge_check(judge, config, options or (), key))
+    raise typer.Exit(print_judge_check(judge, config, _judge_options(options, judge_mode, sampling), key))
 
 
 @app.command()

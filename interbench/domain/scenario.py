@@ -14,11 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from interbench.domain.constraints import Constraint
-from interbench.domain.dimensions import DIMENSIONS, no_such_dimension
+from interbench.domain.dimensions import DIMENSION_KEYS, no_such_dimension
 from interbench.domain.guards import MOST_VARIANTS, Guard, Phrase, Variant
 from interbench.domain.persona import Slug, Text, Voice
-
-_KEYS = frozenset(dimension.key for dimension in DIMENSIONS)
 
 
 class KeyPoint(BaseModel):
@@ -125,8 +123,8 @@ class Scenario(BaseModel):
     @classmethod
     def _known_dimensions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for key in value:
-            if key not in _KEYS:
-                raise ValueError(no_such_dimension(key))
+            if key not in DIMENSION_KEYS:
+                raise ValueError(no_such_dimension(key, DIMENSION_KEYS))
         return value
 
     @model_validator(mode="after")

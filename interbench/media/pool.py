@@ -138,9 +138,26 @@ class MediaPool:
         await self._call("blind_copy", path, out=str(target), defect=defect)
         return await self.inspect(target)
 
+    async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
+        """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
+
+        ``parts`` are (from, to) in seconds after its first picture, ascending and apart; they follow one another. The
+        video and ``target`` are as for :meth:`plain_copy`.
+        """
+        await self._call("excerpt", path, out=str(target), parts=[list(part) for part in parts], fps=fps)
+        return await self.inspect(target)
+
     async def portrait(self, path: Path) -> None:
         """Decode a picture of a person: PNG, JPEG or WebP."""
         await self._call("portrait", path)
+
+    async def picture(self, path: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """A still picture (PNG, JPEG or WebP), cut to the shape of ``size`` and scaled: sRGB ``[height, width, 3]``."""
+        width, height = size
+        async with self._handover() as target:
+            await self._call("picture", path, width=width, height=height, out=str(target))
+            pixels = await asyncio.to_thread(np.fromfile, target, np.uint8)
+        return pixels.reshape(height, width, 3)
 
     async def frames(self, path: Path, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """``count`` frames as a player shows them, evenly spaced by time, scaled to ``size`` (width, height).

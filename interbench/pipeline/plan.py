@@ -12,8 +12,8 @@ from typing import Any
 
 from interbench.base.errors import StoreError, UsageError
 from interbench.base.masking import MASK
-from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.names import alike, unprinted
+from interbench.judge.base import Judge
 from interbench.pipeline.config import Settings, merged_settings, read_settings_file
 from interbench.pipeline.set_options import script_options, with_options
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -42,9 +42,9 @@ class Plan:
     def clips(self) -> int:
         return len(self.systems) * sum(len(part.scenario.turns) for part in self.parts)
 
-    @property
-    def verdicts(self) -> int:
-        return len(self.systems) * len(self.parts) * len(DIMENSIONS) * self.settings.repeats
+    def verdicts(self, judge: Judge) -> int:
+        """How many ``judge`` is asked for."""
+        return len(self.systems) * len(self.parts) * len(judge.dimensions) * self.settings.repeats
 
     @property
     def labels(self) -> frozenset[str]:

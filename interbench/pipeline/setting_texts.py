@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DEFAULT_SYSTEMS = ("puppet", "puppet:drift", "puppet:off-topic", "puppet:partial", "puppet:amnesiac")
+DEFAULT_SYSTEMS = (
+    "puppet",
+    "puppet:drift",
+    "puppet:off-topic",
+    "puppet:partial",
+    "puppet:amnesiac",
+    "still",
+    "text-only",
+    "echo",
+    "boilerplate",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ SETTING_TEXTS: Mapping[str, SettingText] = {
         "Systems to test: name, name:variant, module:Class, or label= any of these; on the command line "
         "comma-separated.",
         DEFAULT_SYSTEMS,
-        "the puppet and four of its defects",
+        "the puppet, four of its defects and four controls",
     ),
     "system": SettingText("Tables of options by system label."),
     "transcriber": SettingText(

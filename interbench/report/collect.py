@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import numpy as np
 
 from interbench.asr.base import DOUBTED
 from interbench.base.errors import UsageError
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
@@ -86,6 +88,13 @@ class RunRecords:
         plan: Mapping[str, Sequence[str]] = self.manifest["plan"]
         return plan
 
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Keys of what its judge was asked for."""
+        if self.judge_identity.get("judge") == "signals" and "dimensions" not in self.judge_identity:
+            return tuple(_CALLED_BEFORE.values())
+        return tuple(self.judge_identity.get("dimensions", DIMENSION_KEYS))
+
 
 def read_records(path: Path, judge: str | None = None) -> RunRecords:
     """Read a run folder.
@@ -127,7 +136,7 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
                 for scenario in scenarios:
                     conversation = played(run, by_id[scenario], system, ear, ear_label)
                     if conversation is not None:
-                        digests[system, scenario] = conversation_digest(conversation)
+                        digests[system, scenario] = conversation_digest(conversation, identity.get("shown", ()))
         verdicts = run.verdicts(key) if key else []
         exchanges = run.exchanges()
         return RunRecords(
@@ -136,8 +145,13 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
             parts=parts,
             exchanges=tuple(exchanges),
             transcripts=run.transcripts(ear) if ear else {},
-            verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen),
-            judge=JudgeLabel(name=label, identity=key[:12], comparable=bool(identity.get("comparable", True)))
+            verdicts=_renamed((v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen), identity),
+            judge=JudgeLabel(
+                name=label,
+                identity=key[:12],
+                comparable=bool(identity.get("comparable", True)),
+                mode=judging_mode(identity),
+            )
             if key
             else None,
             judge_identity=identity,
@@ -146,6 +160,38 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
             spending=tuple(run.spending()),
             clip_problems=run.clip_problems(exchanges),
         )
+
+
+_CALLED_BEFORE = {"IC": "kp-recall", "CU": "kp-memory", "SR": "lexical", "MVC": "look"}
+"""What the offline judge's measures are called, by the dimension under whose name its first versions kept them."""
+
+
+def _renamed(verdicts: Iterable[Verdict], identity: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """Verdicts of the offline judge under the names that its measures have; what it called not measurable is no row."""
+    if identity.get("judge") != "signals" or "dimensions" in identity:
+        return tuple(verdicts)
+    return tuple(replace(v, dimension=_CALLED_BEFORE[v.dimension]) for v in verdicts if v.dimension in _CALLED_BEFORE)
+
+
+RENAMED = (
+    "Judged by an earlier version of the offline judge, which kept what it measured under names of the paper's "
+    "dimensions (IC, CU, SR, MVC); it is shown under the names of the measures."
+)
+
+
+def judging_mode(identity: Mapping[str, Any]) -> str:
+    """In which reading of the rubrics a vision-language judge of this identity judged; empty for any other judge."""
+    if identity.get("judge") != "vlm":
+        return ""
+    mode = str(identity.get("mode", "published"))
+    from interbench.judge.vlm.rubrics import MODES, Prompts
+
+    bundled = {key: rubric.sha256 for key, rubric in Prompts(mode).rubrics.items()} if mode in MODES else {}
+    return mode if identity.get("rubrics") == bundled else f"{mode} with other prompts"
+
+
+def _named(judge: JudgeLabel) -> str:
+    return f"{judge.name} ({judge.identity}{', ' if judge.mode else ''}{judge.mode})"
 
 
 def _choose(
@@ -211,10 +257,38 @@ UNCHECKED = (
 )
 
 
+def same_family(judge: JudgeLabel | None, systems: Mapping[str, Any]) -> list[str]:
+    """A sentence for every system that names a model of the judge's own family, as far as names tell.
+
+    Args:
+        judge: a vision-language one, or nobody.
+        systems: what the manifest keeps of each, by label.
+    """
+    if judge is None or not judge.comparable:
+        return []
+    letters = re.match(r"[a-z]{3,}", judge.name.casefold())
+    if letters is None:
+        return []
+    family = letters[0]
+    return [
+        f"{label} works with a model of the judge's own family ({judge.name}, {found[0]}): a judge may favour its "
+        f"family's way of putting things, which one judge alone can't tell from merit."
+        for label, facts in systems.items()
+        if (found := re.search(rf"\b{family}[\w.-]*", json.dumps(facts.get("settings", {})), re.IGNORECASE))
+    ]
+
+
 def _caveats(run: RunRecords) -> tuple[str, ...]:
     systems = run.manifest.get("systems", {})
     return (
+        *same_family(run.judge, systems),
         *([UNCHECKED] if run.judge_identity.get("frames_checked") is False else []),
+        *([RENAMED] if run.judge_identity.get("judge") == "signals" and "dimensions" not in run.judge_identity else []),
+        *(
+            [f"Of every answer only the first {budget} words count."]
+            if (budget := run.judge_identity.get("word_budget"))
+            else []
+        ),
         *run.remarks,
         *(f"{label}: {caveat}" for label, facts in systems.items() for caveat in facts.get("caveats", ())),
     )
@@ -317,9 +391,9 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
             raise UsageError(f"{run.path} has no verdicts yet; judge it first: interbench judge {run.path}")
         if first.judge is not None and not run.judge.same_as(first.judge):
             raise UsageError(
-                f"{first.path} was judged by {first.judge.name} ({first.judge.identity}) and {run.path} by "
-                f"{run.judge.name} ({run.judge.identity}). Scores of two judges never stand in one table: judge one of "
-                f"the runs again with the other's judge, or choose one with --judge."
+                f"{first.path} was judged by {_named(first.judge)} and {run.path} by {_named(run.judge)}. Scores of "
+                f"two judges, or of two modes of one, never stand in one table: judge one of the runs again with the "
+                f"other's judge and mode, or choose one with --judge."
             )
         if run.transcriber_identity != first.transcriber_identity:
             raise UsageError(
@@ -339,7 +413,7 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
             f"them another label (--systems label=...)."
         )
     scores = Scores.from_records([verdict for run in runs for verdict in run.verdicts])
-    return scores, Expected(plan, tuple(dimension.key for dimension in DIMENSIONS)), first.judge
+    return scores, Expected(plan, first.dimensions), first.judge
 
 
 def collect_report(run: RunRecords, table: Table) -> ReportData:

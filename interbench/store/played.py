@@ -36,6 +36,7 @@ def played(run: Run, scenario: Scenario, system: str, transcriber: str, label: s
                 transcript=transcripts.get(Key(system, scenario.id, index))
                 if exchange.outcome is Outcome.COMPLETED
                 else None,
+                timings=exchange.timings,
             )
         )
     return PlayedConversation(system, scenario, tuple(turns), label)
