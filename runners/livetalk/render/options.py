@@ -221,7 +221,12 @@ class SpeedOptions:
     """Speed."""
 
     compiled: Annotated[
-        bool | None, Flag("torch.compile.", spelling=("--compile/--no-compile",), default="on a GPU")
+        bool | None,
+        Flag(
+            "torch.compile.",
+            spelling=("--compile/--no-compile",),
+            default="on a GPU; for a clip from 30 s on",
+        ),
     ] = None
     compile_mode: Annotated[
         CompileMode,
@@ -234,7 +239,7 @@ class SpeedOptions:
             "Choose attention and the decoder's convolutions by timing at the start. Another choice may round "
             "otherwise.",
             spelling=("--tune/--no-tune",),
-            default="on a GPU",
+            default="on a GPU, but not for a clip",
         ),
     ] = None
     first_alone: Annotated[
