@@ -31,6 +31,9 @@ _STEPS = "livetalk.tools.sheet_steps"
 _GRACE = 0.1
 """Of its limit, beyond it: for a step that ends by itself to come to the end of what it is at."""
 
+_PROBE_S = 300.0
+"""Importing, and one number on the device."""
+
 Outcome = Literal["done", "left out", "failed", "cut off"]
 
 
@@ -158,28 +161,48 @@ def fill(job: Job, out: Path, *, progress: Callable[[str], None] = lambda _: Non
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{logs} can't be made: {error.strerror}. Name another folder for the sheet.") from error
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([_STEPS])  # what takes seconds to import is imported once
+    processes = processes_for(choice.device)
     # The time begins with the work, not with what is imported for it.
-    warm = processes.Process(target=os.getpid)
-    warm.start()
-    warm.join()
     end = time.monotonic() + 60 * job.minutes
     reasons = {step.name: step.unless(job) for step in _steps()}
     waiting = [step for step in _steps() if reasons[step.name] is None]
-    results = []
+    results: list[StepResult] = []
+    sheet = Sheet(_today(), choice.size.name, choice.device, job.minutes, results)
     for step in _steps():
         reason = reasons[step.name]
         if reason is not None:
             results.append(StepResult(step.name, step.title, "left out", reason, 0.0, 0.0, []))
-            continue
-        seconds = limit(end - time.monotonic(), step.share, sum(one.share for one in waiting))
-        waiting.remove(step)
-        progress(f"{step.title}, at most {seconds:.0f} s")
-        results.append(_take(processes, step, job, logs, seconds))
-        sheet = Sheet(_today(), choice.size.name, choice.device, job.minutes, results)
+        else:
+            seconds = limit(end - time.monotonic(), step.share, sum(one.share for one in waiting))
+            waiting.remove(step)
+            progress(f"{step.title}, at most {seconds:.0f} s")
+            results.append(_take(processes, step, job, logs, seconds))
         _write(out, sheet, to_markdown(sheet))  # after every step: whatever comes, this stays
-    return Sheet(_today(), choice.size.name, choice.device, job.minutes, results)
+    return sheet
+
+
+def processes_for(device: str) -> Any:
+    """How steps' processes begin: forked from one that has imported everything and touched no device, which saves
+    seconds for each; or anew, where the device can't be used from there."""
+    # Else merely asking whether there is a GPU keeps forked processes from it.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    forked = multiprocessing.get_context("forkserver")
+    forked.set_forkserver_preload([_STEPS])
+    probe = forked.Process(target=_touch, args=(device,), name="sheet-probe")
+    probe.start()
+    probe.join(_PROBE_S)
+    if probe.exitcode == 0:
+        return forked
+    if probe.is_alive():
+        probe.kill()
+    return multiprocessing.get_context("spawn")
+
+
+def _touch(device: str) -> None:
+    import torch
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whatever it says, the other way will be tried
+    torch.ones(1, device=device).item()
 
 
 def _steps() -> tuple[Step, ...]:

@@ -234,7 +234,7 @@ def _no_weights(job: Job) -> str | None:
 
 
 STEPS = (
-    Step("environment", "Environment", 10, _environment),
+    Step("environment", "Environment", 20, _environment),
     Step("parity", "The published code's results on this device", 50, _parity),
     Step("agreement_small", "A small model, every way of computing it, against the plain one", 50, _small),
     Step("kernels", "Attention kernels one by one", 20, _kernels),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def fill(out: Path, minutes: float) -> dict[str, Any]:
 
 
 def check(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every step is there in its order, with a result or a reason."""
+    """Every step is there in its order, with a result or a reason; on a busy machine some are cut off."""
     steps = found["steps"]
     assert [step["name"] for step in steps] == [step.name for step in STEPS]
     for step in steps:
@@ -45,8 +46,8 @@ def check(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
         assert step["outcome"] != "failed", step
         assert 0 <= step["limit_s"] <= 60 * found["minutes"]
     by_name = {step["name"]: step for step in steps}
-    environment = by_name["environment"]["rows"][0]
-    assert environment["torch"] and environment["device"] == "cpu"
+    for environment in by_name["environment"]["rows"][:1]:
+        assert environment["torch"] and environment["device"] == "cpu"
     return by_name
 
 
@@ -114,6 +115,13 @@ def test_a_step_that_hangs_is_cut_off_with_what_it_had(tmp_path: Path) -> None:
     result = read_result(step, rows, 3.0, 2.0, over=False, status=0)
     assert (result.outcome, result.reason, result.rows) == ("failed", "RuntimeError: no", [{"a": 1}])
     assert read_result(step, tmp_path / "none", 3.0, 2.0, over=False, status=1).outcome == "failed"
+
+
+def test_a_device_that_forked_processes_cannot_use_gets_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
+    assert sheet.processes_for("cpu").get_start_method() == "forkserver"
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
+    assert sheet.processes_for("nothing").get_start_method() == "spawn"
 
 
 def test_a_deadline_is_one_for_all() -> None:
