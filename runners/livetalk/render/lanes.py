@@ -115,5 +115,6 @@ def handed_out(
                 upcoming = threads.drawing.submit(next, source, _END)
     finally:
         stop.set()
-        wait([upcoming, *finishing])
+        unfinished: list[Future[Any]] = [upcoming, *finishing]
+        wait(unfinished)
         source.close()
