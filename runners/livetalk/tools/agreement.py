@@ -17,6 +17,7 @@ from torch import Tensor
 from livetalk.render.config import FRAMES_PER_BLOCK, Size, StreamConfig, TextConfig, block_frames
 from livetalk.render.performer import GivenNoise, Performer
 from livetalk.render.pipeline import Models, random_models
+from livetalk.render.speed import make_fast
 
 BLOCKS = 8
 """The window has rolled three times."""
@@ -102,6 +103,8 @@ def small(
         compiled: try the compiler, too.
         worthwhile: asked before each way; the rest is left out once it says no.
     """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     stream = replace(size.stream, position="bounded")
     given = _inputs(size, stream, blocks)
     expected = _session(random_models(size), stream, given, Way())
@@ -170,8 +173,7 @@ def _session(models: Models, stream: StreamConfig, given: _Inputs, way: Way) -> 
     dit, device = models.dit, models.dit.device
     if way.compiled:
         torch._dynamo.reset()  # codes of the model before would count towards the limit
-        dit.compile_layers()
-        models.vae.compile()
+        make_fast(models, stream, compiled=True)  # as a server has it
     performer = Performer(
         dit,
         models.vae.decoder_stream(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -295,7 +296,7 @@ def _in_process(name: str, job: Job, logs: Path, deadline: Deadline, held: Conne
             file.flush()
 
         def say(row: Any) -> None:
-            write({"row": asdict(row) if is_dataclass(row) and not isinstance(row, type) else row})
+            write({"row": plain(asdict(row) if is_dataclass(row) and not isinstance(row, type) else row)})
 
         outcome, reason = "done", None
         try:
@@ -311,6 +312,15 @@ def _in_process(name: str, job: Job, logs: Path, deadline: Deadline, held: Conne
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # whatever threads a step that was broken off has left
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it, which has no word for what is not a number: null then."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _end_with(held: Connection) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from livetalk.cli.main import app
 from livetalk.render.config import SIZES, Size, StreamConfig, VAEConfig
 from livetalk.render.pipeline import random_models
 from livetalk.tools.agreement import FLOAT32_LIMIT, Run, Way, compare, real, small, ways
+from typer.testing import CliRunner
 
 CPU = torch.device("cpu")
 
@@ -59,3 +63,13 @@ def test_frames_may_not_differ_by_much_either() -> None:
     latents, frames = torch.ones((3, 16, 4, 4)), torch.zeros((9, 8, 8, 3), dtype=torch.uint8)
     found = compare("way", "reference", Run(latents, frames + 3, 1.0), Run(latents, frames, 1.0), rms=0.05)
     assert not found.passed and (found.frames_max, found.frames_mean) == (3, 3.0)
+
+
+@pytest.mark.soak
+def test_the_command_line_holds_a_session_to_the_plain_way() -> None:
+    arguments = ["parity", str(Path(__file__).parents[1] / "golden"), "--session", "--json"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    assert len(found["cases"]) == 13 and len(found["session"]) == 4
+    assert all(entry["passed"] for entry in (*found["cases"], *found["session"]))

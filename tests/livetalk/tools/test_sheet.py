@@ -124,6 +124,11 @@ def test_a_device_that_forked_processes_cannot_use_gets_new_ones(monkeypatch: py
     assert sheet.processes_for("nothing").get_start_method() == "spawn"
 
 
+def test_what_is_not_a_number_is_null() -> None:
+    given = {"a": [math.nan, 1.0, (math.inf, "x")], "b": {"c": -math.inf, "d": None}, "e": True}
+    assert sheet.plain(given) == {"a": [None, 1.0, [None, "x"]], "b": {"c": None, "d": None}, "e": True}
+
+
 def test_a_deadline_is_one_for_all() -> None:
     assert Deadline(time.monotonic() + 60).allows() and not Deadline(time.monotonic() + 60).allows(61)
     assert not Deadline(time.monotonic()).allows()
