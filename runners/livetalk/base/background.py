@@ -58,12 +58,14 @@ class Worker:
         self._calls.put((future, call))
         return future
 
-    def close(self) -> None:
-        """End once the calls that are there are done. A later call begins anew."""
+    def close(self, patience_s: float) -> None:
+        """End once the calls that are there are done, and wait so long for that. A later call begins anew."""
         with self._lock:
-            if self._thread is not None:
-                self._thread = None
+            thread, self._thread = self._thread, None
+            if thread is not None:
                 self._calls.put(None)
+        if thread is not None:
+            thread.join(patience_s)
 
     def _run(self) -> None:
         while (entry := self._calls.get()) is not None:

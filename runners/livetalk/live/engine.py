@@ -38,6 +38,8 @@ __all__ = ["Engine", "LiveSettings"]
 
 _log = logging.getLogger(__name__)
 _PROMPTS_KEPT = 32
+_FAREWELL_S = 2.0
+"""For a picture or a prompt that nobody needs any more; the largest takes longer, and ends with the process."""
 _R = TypeVar("_R")
 
 
@@ -100,8 +102,8 @@ class Engine:
             pool, self._pool = self._pool, None
             await self.thinker.stop()
             await asyncio.to_thread(pool.shutdown)
-            self._picturing.close()
-            self._prompting.close()
+            for worker in (self._picturing, self._prompting):
+                await asyncio.to_thread(worker.close, _FAREWELL_S)
         self._performers.clear()
         self._prompts.clear()
 
