@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def compare(name: str, pairs: int, prompt: int) -> dict[str, Any]:
             ours.clean()
             return latents
 
-        loops = [("published", theirs), ("livetalk", own)]
+        loops: list[tuple[str, Callable[[], torch.Tensor]]] = [("published", theirs), ("livetalk", own)]
         made = {}
         for loop, work in loops if b % 2 else reversed(loops):
             began = _now()

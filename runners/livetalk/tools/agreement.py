@@ -73,8 +73,8 @@ class Agreement:
 
 def ways(dtypes: Sequence[torch.dtype], *, graphs: bool, compiled: bool) -> list[Way]:
     """Every combination, the plainest of each precision first."""
-    options = [(False, True) if usable else (False,) for usable in (graphs, compiled)]
-    return [Way(dtype, *chosen) for dtype, *chosen in itertools.product(dtypes, *options, (False, True))]
+    recorded, compiling = ((False, True) if usable else (False,) for usable in (graphs, compiled))
+    return [Way(*chosen) for chosen in itertools.product(dtypes, recorded, compiling, (False, True))]
 
 
 def compare(way: str, reference: str, run: Run, expected: Run, *, rms: float | None = None) -> Agreement:

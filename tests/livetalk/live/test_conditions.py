@@ -79,7 +79,8 @@ async def test_all_conversations_share_one_set_of_streams(models: Models) -> Non
 
 async def test_a_new_prompt_is_in_nobody_s_way(models: Models) -> None:
     """While it is encoded others open, answer and end, and the device keeps what it has set aside for them."""
-    begun, go_on, made = threading.Event(), threading.Event(), []
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[None] = []
 
     def text() -> TextEncoder:
         made.append(None)

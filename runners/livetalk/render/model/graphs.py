@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -39,7 +39,8 @@ class CudaRecorder:
                 sessions which replay at the same time need streams of their own.
         """
         self._device, self._stream = device, stream
-        self._memory: tuple[int, int] | None = None
+        self._memory: Any = None
+        """Torch's handle of it."""
 
     def record(self, work: Work) -> Graph:
         graph = torch.cuda.CUDAGraph()

@@ -296,7 +296,7 @@ def test_a_window_takes_two_transfers_to_the_device(voice: Voice) -> None:
     model = speech_module.empty_model(SIZES["tiny"].speech).to_empty(device="cpu")
     encoder = SpeechEncoder(model)
     stream = SpeechStream(encoder)
-    model.to("meta")
+    model.to(device=torch.device("meta"))  # type: ignore[call-arg]
     encoder.device = torch.device("meta")
     stream.push(voice(16.0))
     counts = []

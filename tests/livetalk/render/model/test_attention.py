@@ -186,8 +186,8 @@ def test_auto_takes_the_next_kernel_on_a_gpu(gpu: Callable[..., None], monkeypat
 
 def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of [1, tokens, heads, channels]."""
-    out = torch.nn.functional.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)))
-    return out.transpose(1, 2).contiguous()
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous()
 
 
 def test_a_layer_with_flash_attention_can_be_copied(
@@ -244,14 +244,16 @@ def test_the_fastest_of_those_that_agree_is_taken(
     assert choose_kernel("auto", GPU, torch.bfloat16, seconds=seconds.__getitem__) == "math"
 
 
+def unasked(name: str) -> float:
+    raise AssertionError(f"{name} is timed, and another was asked for by name")
+
+
 def test_a_model_times_its_kernels_on_its_own_sizes(golden_config: DiTConfig, golden_state: dict[str, Tensor]) -> None:
     dit = CausalDiT.from_state(golden_config, golden_state)
     assert dit.tune_attention(StreamConfig(4, 4)).attention == "sdpa"  # nothing else is offered on a CPU
     assert kernel_seconds("math", CPU, torch.float32, heads=2, head_dim=32, queries=12, keys=60) > 0
     dit.use_attention("math")
-    asked: list[str] = []
-    assert dit.tune_attention(StreamConfig(4, 4), lambda name: asked.append(name) or 1.0).attention == "math"
-    assert asked == []
+    assert dit.tune_attention(StreamConfig(4, 4), unasked).attention == "math"
 
 
 @pytest.fixture
@@ -282,8 +284,13 @@ def test_torch_s_own_way_to_flash_attention_is_only_for_who_asks(
     gpu((9, 0), "flash_attn_interface", "flash_attn", "flash_attn.cute")
     assert available_kernels(GPU, torch.bfloat16)[-2:] == ["torch-fa3", "torch-fa4"]
     timed: list[str] = []
-    choose_kernel("auto", GPU, torch.bfloat16, seconds=lambda name: timed.append(name) or 1.0)
-    assert torch_own == [] and not [name for name in timed if name.startswith("torch-")]
+
+    def seconds(name: str) -> float:
+        timed.append(name)
+        return 1.0
+
+    choose_kernel("auto", GPU, torch.bfloat16, seconds=seconds)
+    assert timed and torch_own == [] and not [name for name in timed if name.startswith("torch-")]
     for _ in range(2):
         attention_kernel("torch-fa4", GPU, torch.bfloat16)
     assert torch_own == ["FA4"] and torch.nn.attention.current_flash_attention_impl() == "FA4"

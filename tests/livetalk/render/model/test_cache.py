@@ -169,7 +169,11 @@ def test_rolling_the_window_is_one_piece_of_work(golden_config: DiTConfig, golde
         keys = torch.randn(cache.k.shape, generator=torch.Generator().manual_seed(0))
         cache.k.copy_(keys)
         pieces: list[tuple[int, Callable[[], None]]] = []
-        cache.begin_block(lambda frames, work, pieces=pieces: pieces.append((frames, work)))
+
+        def keep(frames: int, work: Callable[[], None], pieces: list[Any] = pieces) -> None:
+            pieces.append((frames, work))
+
+        cache.begin_block(keep)
         ((frames, work),) = pieces
         assert frames == 3 and torch.equal(cache.k, keys)
         work()

@@ -186,7 +186,7 @@ def test_a_layer_is_traced_whole_with_every_kernel(monkeypatch: pytest.MonkeyPat
     tokens, head = FRAMES_PER_BLOCK * stream.tokens_per_frame, config.head_dim
     with torch.device("meta"):
         keys, values = (torch.empty((12, 15 * 1024, head), dtype=torch.bfloat16) for _ in range(2))
-        given = (
+        given: tuple[Any, ...] = (
             torch.empty((FRAMES_PER_BLOCK, stream.tokens_per_frame, config.dim), dtype=torch.bfloat16),
             torch.empty((6, 1, config.dim), dtype=torch.bfloat16),
             torch.empty((tokens, 1, head // 2, 2)),
