@@ -76,7 +76,7 @@ def lend(tensor: Tensor, stream: torch.cuda.Stream | None) -> None:
         tensor.record_stream(stream)
 
 
-def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """A host's tensor on the device, without waiting for what the device is at."""
     if device.type != "cuda":
         return tensor.to(device, dtype)
