@@ -37,8 +37,11 @@ def sessions(generator: BlockGenerator, given: Any, count: int = 2) -> list[Tens
     return latents
 
 
-@pytest.mark.parametrize("position", ["bounded", "absolute"])
-@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "when it comes again"])
+@pytest.mark.parametrize(
+    ("position", "at_once"),
+    [("bounded", True), ("absolute", False)],
+    ids=["bounded, at once", "absolute, when it comes again"],
+)
 def test_recorded_blocks_are_the_same_blocks(
     golden_dit: CausalDiT, session: Callable[..., Any], captures: Captures, position: str, at_once: bool
 ) -> None:
