@@ -190,6 +190,7 @@ def _with_people(table: Table, runs: Sequence[RunRecords] | None, seed: int) -> 
     if runs is None or len(runs) != 1:
         raise UsageError("--humans needs one run folder: the ratings of people lie in it.")
     from interbench.rating.results import read_ratings
+    from interbench.report.columns import columns_of
     from interbench.report.people import people_note, people_table
 
     said = read_ratings(runs[0].path)
@@ -198,7 +199,9 @@ def _with_people(table: Table, runs: Sequence[RunRecords] | None, seed: int) -> 
         raise UsageError(f"Nobody has rated a conversation of {runs[0].path} yet; see interbench rate --status.")
     label = runs[0].label
     rows = tuple(replace(row, system=f"{label}/{row.system}") for row in theirs.rows) if label else theirs.rows
-    return replace(table, people=rows, caveats=(*table.caveats, people_note(said)))
+    # The judge may have measured other things than people rate.
+    columns = columns_of({of.key for of in (*table.dimensions, *theirs.dimensions)})
+    return replace(table, people=rows, columns=columns, caveats=(*table.caveats, people_note(said)))
 
 
 def _print_comparison(

@@ -41,7 +41,8 @@ class Question:
 @cache
 def rated_dimensions() -> Mapping[str, Question]:
     """By key, in the table's order: every dimension that has a rubric."""
-    rubrics = Prompts().rubrics
+    # The published reading: the other one tells a silent judge of stills what it can't see or hear, and people can.
+    rubrics = Prompts("published").rubrics
     return {
         d.key: Question(
             d.key,

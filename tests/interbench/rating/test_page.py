@@ -195,7 +195,7 @@ def test_two_raters_at_once_rate_a_study_by_keyboard(browser: Any, run: Path) ->
                 rater.press("Tab", "Enter")
                 screen(rater.page, "done")
                 text = rater.page.content() + "".join(rater.heard)
-                assert not [name for name in (*SYSTEMS, "test-00", "signals") if name in text]
+                assert not [name for name in (*SYSTEMS, "test-00", "merlin") if name in text]
                 assert len(rater.heard) > 100
                 rater.close()
 

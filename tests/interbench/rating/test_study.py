@@ -147,7 +147,7 @@ def test_the_same_seed_draws_the_same_under_other_names(copied: Copied) -> None:
 
 
 def test_questions_are_the_judges_own() -> None:
-    rubrics = Prompts().rubrics
+    rubrics = Prompts("published").rubrics
     assert set(rated_dimensions()) == set(rubrics)
     for key, question in rated_dimensions().items():
         text = rubrics[key].text
@@ -368,7 +368,7 @@ def test_agreement_with_and_without_who_is_left_out(rated_run: Path) -> None:
     assert (kept.raters, kept.conversations, kept.ratings) == (3, 11, 33) and everyone.raters == 4
     assert kept.alpha.value is not None and everyone.alpha.value is not None
     assert kept.alpha.value > 0.6 > everyone.alpha.value
-    assert kept.pooled_spearman.why == "not judged", "signals does not score it"
+    assert kept.pooled_spearman.why == "not judged", "its judge does not score it"
     assert people.agreement[KEPT]["MVC"].bias[SYSTEMS[2]].value is not None
     assert set(people.agreement[SILENT]) == {"MVC"}
     held = agreement_json(people)
@@ -382,7 +382,7 @@ def test_the_arena_orders_systems_as_people_do(rated_run: Path) -> None:
     arena = people.arenas[KEPT]["OIE"].people
     assert arena.votes == 3 * (3 * 3 + 1), "all pairs of four scenarios, one system missing in one, three raters"
     assert [s.system for s in sorted(arena.standings, key=lambda s: -s.wins)] == list(SYSTEMS)
-    assert people.arenas[KEPT]["OIE"].judge is None, "signals does not score it"
+    assert people.arenas[KEPT]["OIE"].judge is None, "its judge does not score it"
     judged = people.arenas[KEPT]["SR"]
     assert judged.judge is not None and judged.judged == arena.votes == judged.judge.votes
     assert 0 <= judged.same <= judged.decided == arena.votes - judged.people.ties
