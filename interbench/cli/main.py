@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from interbench.cli.grouped import Group, grouped
+from interbench.cli.single_verb import single
 from interbench.pipeline.setting_texts import SETTING_TEXTS
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(single, name="single")
 
 
 class What(enum.StrEnum):
