@@ -49,6 +49,7 @@ class What(enum.StrEnum):
     systems = "systems"
     transcribers = "transcribers"
     judges = "judges"
+    metrics = "metrics"
     dimensions = "dimensions"
     scenarios = "scenarios"
     personas = "personas"
@@ -530,7 +531,7 @@ def list_(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List systems, transcribers, judges, dimensions, scenarios or personas, also those of installed plug-ins."""
+    """List systems, transcribers, judges, metrics, dimensions, scenarios or personas, those of plug-ins included."""
     from interbench.cli import list_verb
 
     list_verb.show(what and what.value, scenarios=scenarios, with_options=with_options, as_json=as_json)

@@ -22,7 +22,7 @@ try:
     from interbench.single.nets import i3d, inception, s3fd, syncnet
     from interbench.single.nets.formula import formula_state
     from interbench.single.nets.loading import load, read_state
-    from interbench.single.sync.windows import embed
+    from interbench.single.sync.windows import Lips, embed_sound
 except ImportError as error:
     raise UsageError("The networks need torch: pip install 'interbench[metrics]'.") from error
 
@@ -83,7 +83,10 @@ def check_syncnet(fixture: Fixture, made: Networks, wav: Any) -> None:
     lips = fixture.take("lips_bgr")
     network = made.make("syncnet", syncnet.SyncNet)
     windows = sync.window_count(len(lips), len(wav))
-    seen, heard = embed(network, lips, mfcc(wav), windows)
+    mouths = Lips(network, windows)
+    for crop in lips:
+        mouths.add(crop)
+    seen, heard = mouths.embeddings(), embed_sound(network, mfcc(wav), windows)
     fixture.relative("im_feat", seen, 1e-4)
     fixture.relative("cc_feat", heard, 1e-4)
     every = sync.distances(seen, heard)

@@ -8,7 +8,7 @@ _ROUNDING = 1e-9
 
 
 def one_per_second(frames: int, fps: float) -> list[int]:
-    """Frames that Q-Align's video scorer looks at: one a second, whole seconds only. None of a clip shorter than that."""
+    """Frames that Q-Align's video scorer looks at: one for each whole second, so none of a shorter clip."""
     return [int(fps * second) for second in range(int(frames / fps))]
 
 

@@ -38,9 +38,7 @@ def frechet_distance(a: Features, b: Features, *, ddof: int = 1) -> float:
     centred_a = (a - mean_a) / np.sqrt(len(a) - ddof)
     centred_b = (b - mean_b) / np.sqrt(len(b) - ddof)
     # Of A Bᵀ [N, M], or of R_a R_bᵀ where there are more rows than columns: the same singular values.
-    left, right = (
-        np.linalg.qr(side, mode="r") if len(side) > side.shape[1] else side for side in (centred_a, centred_b)
-    )
+    left, right = _condensed(centred_a), _condensed(centred_b)
     common = np.linalg.svd(left @ right.T, compute_uv=False).sum()
     gap = mean_a - mean_b
     return float(gap @ gap + np.square(centred_a).sum() + np.square(centred_b).sum() - 2 * common)
@@ -142,6 +140,14 @@ def _checked(a: Features, b: Features, *, least: int) -> tuple[Numbers, Numbers]
     if min(len(a), len(b)) < least:
         raise ValueError(f"a set of {min(len(a), len(b))} rows is too small")
     return np.asarray(a, np.float64), np.asarray(b, np.float64)
+
+
+def _condensed(rows: Numbers) -> Numbers:
+    """The same but for a rotation, with no more rows than columns."""
+    if len(rows) <= rows.shape[1]:
+        return rows
+    condensed: Numbers = np.asarray(np.linalg.qr(rows, mode="r"))
+    return condensed
 
 
 def _kernel(x: Numbers, y: Numbers) -> Numbers:

@@ -56,5 +56,7 @@ def formula_values(
         values = (0.8 + 0.4 * u) * _NORMS[name]
     else:
         values = (2 * u - 1) * np.sqrt(6 / (count / shape[0]))
-    values = values.astype(np.float32).reshape(shape)
-    return values / np.float32(_SCALED_DOWN[name]) if name in _SCALED_DOWN else values
+    single: npt.NDArray[np.float32] = values.astype(np.float32).reshape(shape)
+    if name in _SCALED_DOWN:
+        single /= np.float32(_SCALED_DOWN[name])
+    return single

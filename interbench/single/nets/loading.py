@@ -16,15 +16,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from interbench.base.errors import InterbenchError
+from interbench.single.base import CheckpointError
 
 _SHARD_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 M = TypeVar("M", bound=nn.Module)
-
-
-class CheckpointError(InterbenchError):
-    """A checkpoint can't be read, or is not of the network that it was named for."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -58,5 +58,5 @@ def _filters() -> npt.NDArray[np.float64]:
 
 
 def sixteen_bit(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Samples in -1..1 as 16-bit numbers."""
-    return np.rint(np.clip(samples, -1, 1) * 32767).clip(-32768, 32767).astype(np.int16)
+    """Samples in -1..1 as 16-bit numbers, as FFmpeg makes them: what was read from such numbers becomes them again."""
+    return np.rint(samples.astype(np.float64) * 32768).clip(-32768, 32767).astype(np.int16)

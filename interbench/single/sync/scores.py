@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import medfilt
+from scipy.ndimage import median_filter
 
 REACH = 15
 """Frames by which the sound is shifted, each way. The function that computes the distances has 10 as its default; every
@@ -67,24 +67,46 @@ def score(lips: Embeddings, sound: Embeddings, reach: int = REACH) -> SyncScores
 
 
 def unpadded_score(lips: Embeddings, sound: Embeddings, reach: int = REACH) -> SyncScores:
-    """The same without the distances to the zeros outside of the clip."""
+    """The same without the distances to the zeros outside of the clip; a shift that leaves nothing to compare is NaN in
+    the mean distances and takes no part."""
     every = distances(lips, sound, reach)
     index = np.arange(len(every))[:, None] + np.arange(-reach, reach + 1)[None, :]
     inside = (index >= 0) & (index < len(every))
-    return _scores(np.where(inside, every, 0).sum(axis=0) / inside.sum(axis=0))
+    counts = inside.sum(axis=0)
+    return _scores(np.where(counts > 0, np.where(inside, every, 0).sum(axis=0) / np.maximum(counts, 1), np.nan))
 
 
 def _scores(mean: npt.NDArray[np.float64]) -> SyncScores:
     reach = len(mean) // 2
-    best = int(mean.argmin())
-    return SyncScores(float(np.median(mean) - mean[best]), float(mean[best]), reach - best, float(mean[reach]), mean)
+    best = int(np.nanargmin(mean))
+    return SyncScores(float(np.nanmedian(mean) - mean[best]), float(mean[best]), reach - best, float(mean[reach]), mean)
 
 
 def confidence_by_window(every: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Confidence of each window [windows] at the best shift of the track, smoothed over nine."""
     mean = every.mean(axis=0)
-    smoothed: npt.NDArray[np.float64] = medfilt(np.median(mean) - every[:, mean.argmin()], 9)
+    smoothed: npt.NDArray[np.float64] = median_filter(
+        np.median(mean) - every[:, mean.argmin()], 9, mode="constant", cval=0.0
+    )
     return smoothed
+
+
+def offsets_over_time(
+    lips: Embeddings, sound: Embeddings, reach: int = REACH, stretch: int = 10 * FPS
+) -> list[tuple[float, int]]:
+    """Middle (seconds) and offset of each stretch of so many windows; of a last one that is at least half as long.
+
+    Stretches at whose best shift nothing fits (the last shift looked at) are left out.
+    """
+    found = []
+    for start in range(0, len(lips), stretch):
+        part = slice(start, start + stretch)
+        if len(lips[part]) * 2 < stretch and start:
+            break
+        scores = score(lips[part], sound[part], reach)
+        if not scores.at_the_edge:
+            found.append(((start + len(lips[part]) / 2) / FPS, scores.offset))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

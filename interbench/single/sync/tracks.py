@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import medfilt
+from scipy.ndimage import median_filter
 
-from interbench.single.resize import bilinear_bytes
+from interbench.single.bilinear import bilinear_bytes
 
 _GAP = 25
 _OVERLAP = 0.5
@@ -108,18 +108,26 @@ def _overlap(a: Box, b: Box) -> float:
     return float(shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared))
 
 
+def _smoothed(values: Box, width: int) -> Box:
+    """Running median, with zeros before the first and after the last value: so the published pipeline has it."""
+    smoothed: Box = median_filter(values, width, mode="constant", cval=0.0)
+    return smoothed
+
+
 def squares(track: Track, *, median: int = _MEDIAN, scale: float = _SCALE) -> list[Square]:
     """What is cut out of each frame of a track, its place and size smoothed over ``median`` frames."""
     corners = track.boxes
-    half = medfilt(np.maximum(corners[:, 3] - corners[:, 1], corners[:, 2] - corners[:, 0]) / 2, median)
-    middle_x = medfilt((corners[:, 0] + corners[:, 2]) / 2, median)
-    middle_y = medfilt((corners[:, 1] + corners[:, 3]) / 2, median)
+    half = _smoothed(np.maximum(corners[:, 3] - corners[:, 1], corners[:, 2] - corners[:, 0]) / 2, median)
+    middle_x = _smoothed((corners[:, 0] + corners[:, 2]) / 2, median)
+    middle_y = _smoothed((corners[:, 1] + corners[:, 3]) / 2, median)
     return [square(float(s), float(x), float(y), scale) for s, x, y in zip(half, middle_x, middle_y, strict=True)]
 
 
 def square(half: float, x: float, y: float, scale: float = _SCALE) -> Square:
-    """What is cut out around a face of ``half`` its size at (``x``, ``y``): wider by ``scale`` to each side, and lower by
-    twice that, so that the mouth lies in the middle."""
+    """What is cut out around a face of ``half`` its size at (``x``, ``y``).
+
+    Wider by ``scale`` to each side, and lower by twice that, so that the mouth lies in the middle.
+    """
     pad = int(half * (1 + 2 * scale))
     x, y = x + pad, y + pad
     return Square(
