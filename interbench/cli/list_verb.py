@@ -30,6 +30,7 @@ def show(what: str | None, *, scenarios: str, with_options: bool = False, as_jso
         "systems": list_systems,
         "transcribers": list_transcribers,
         "judges": list_judges,
+        "metrics": list_metrics,
         "dimensions": list_dimensions,
         "scenarios": lambda: list_scenarios(scenarios),
         "personas": lambda: list_personas(scenarios),
@@ -152,6 +153,13 @@ def list_judges() -> list[Row]:
     from interbench.judge.registry import JUDGES
 
     return _registered(JUDGES, lambda cls: {}, given={"repeats": 1})
+
+
+def list_metrics() -> list[Row]:
+    """Metrics of single clips and conversations, by the columns that they fill."""
+    from interbench.single.registry import METRICS
+
+    return _registered(METRICS, lambda cls: {"columns": ", ".join(column.heading for column in cls.columns)})
 
 
 def list_dimensions() -> list[Row]:

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from interbench.cli.grouped import Group, grouped
+from interbench.cli.single_verb import single
 from interbench.pipeline.setting_texts import SETTING_TEXTS
 
 if TYPE_CHECKING:
@@ -41,11 +42,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.add_typer(single, name="single")
+
 
 class What(enum.StrEnum):
     systems = "systems"
     transcribers = "transcribers"
     judges = "judges"
+    metrics = "metrics"
     dimensions = "dimensions"
     scenarios = "scenarios"
     personas = "personas"
@@ -527,7 +531,7 @@ def list_(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List systems, transcribers, judges, dimensions, scenarios or personas, also those of installed plug-ins."""
+    """List systems, transcribers, judges, metrics, dimensions, scenarios or personas, those of plug-ins included."""
     from interbench.cli import list_verb
 
     list_verb.show(what and what.value, scenarios=scenarios, with_options=with_options, as_json=as_json)

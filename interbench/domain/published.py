@@ -35,3 +35,27 @@ PUBLISHED: tuple[PublishedRow, ...] = (
     _row("Sora2", None, 121.85, 75.78, 72.20, 25.85, 74.32, 66.68, 50.01, 65.07, 68.80, 53.09),
     _row("LiveTalk", 24.82, 1.16, 59.54, 60.42, 87.26, 56.32, 72.02, 81.27, 75.20, 72.65, 81.59),
 )
+
+
+SINGLE_SOURCE = "arXiv 2512.23576, Table 1"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSingle:
+    """One method as the paper's single-round table reports it, as far as the figures are at hand here."""
+
+    system: str
+    figures: Mapping[str, float]
+    """By key of the column. The speed columns are the same for all three data sets of that table; the others are of
+    HDTF."""
+
+
+PUBLISHED_SINGLE: tuple[PublishedSingle, ...] = (
+    PublishedSingle("ground truth, HDTF", {"sync_c": 8.06, "sync_d": 7.31}),
+    PublishedSingle("AniPortrait", {"fps": 0.38, "latency_s": 211.77}),
+    PublishedSingle("Hallo3", {"fps": 0.21, "latency_s": 589.69}),
+    PublishedSingle("FantasyTalking", {"fps": 0.35, "latency_s": 232.06}),
+    PublishedSingle("OmniAvatar-14B", {"fps": 0.20, "latency_s": 412.5}),
+    PublishedSingle("OmniAvatar-1.3B", {"fps": 0.97, "latency_s": 83.44}),
+    PublishedSingle("LiveTalk-1.3B", {"fps": 24.82, "latency_s": 0.33}),
+)

@@ -15,7 +15,7 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +70,22 @@ class SoundFacts:
     """Largest magnitude of any channel; 1 is full scale."""
     rms: float
     """Root of the mean square over all channels and the whole length; 1 is full scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some consecutive frames of a clip."""
+
+    first: int
+    """Number of the first of them."""
+    total: int
+    """Frames of the whole clip at the rate that was asked for."""
+    fps: float
+    """Frames a second of the file itself."""
+    late_s: float
+    """How much later than the clip's sound its picture begins; 0 if it does not."""
+    pixels: npt.NDArray[np.uint8]
+    """RGB [frames, height, width, 3]."""
 
 
 class MediaPool:
@@ -172,6 +188,55 @@ class MediaPool:
             await self._call("frames", path, count=count, width=width, height=height, out=str(target))
             pixels = await asyncio.to_thread(np.fromfile, target, np.uint8)
         return pixels.reshape(count, height, width, 3)
+
+    async def sequence(
+        self, path: Path, *, rate: float | None = None, size: tuple[int, int] | None = None
+    ) -> AsyncGenerator[Stretch, None]:
+        """All frames of a clip in order, as a player shows them, a stretch at a time.
+
+        Args:
+            path: the clip.
+            rate: frames a second, each the one on screen then; None for every frame of the file once.
+            size: width and height; None for those of the clip as shown.
+        """
+        first = 0
+        while True:
+            async with self._handover() as target:
+                answer = await self._call("sequence", path, first=first, rate=rate, size=size, out=str(target))
+                pixels = await asyncio.to_thread(np.fromfile, target, np.uint8)
+            shape = (answer["count"], answer["height"], answer["width"], 3)
+            yield Stretch(first, answer["total"], answer["fps"], answer["late_s"], pixels.reshape(shape))
+            first += answer["count"]
+            if first >= answer["total"]:
+                return
+
+    async def cut(
+        self,
+        path: Path,
+        target: Path,
+        *,
+        start: float,
+        duration: float,
+        side: int,
+        rate: int,
+        box: tuple[int, int, int, int] | None = None,
+    ) -> ClipFacts:
+        """Write a piece of a clip as a square clip; facts about it.
+
+        H.264 and FLAC in Matroska. ``target`` (absolute) is overwritten and must be in a folder of the harness's own.
+
+        Args:
+            path: the clip; a link to it is followed.
+            target: where the piece goes.
+            start: seconds from the first picture.
+            duration: seconds.
+            side: pixels along each side.
+            rate: frames a second.
+            box: left, top, width and height of what is cut out; None for the largest square in the middle.
+        """
+        arguments = {"start": start, "duration": duration, "box": box, "side": side, "rate": rate}
+        await self._call("cut", path, out=str(target), **arguments)
+        return await self.inspect(target)
 
     @contextlib.asynccontextmanager
     async def _handover(self) -> AsyncIterator[Path]:

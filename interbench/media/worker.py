@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import blind, decode, plain, sound, still
+from interbench.media import blind, cutting, decode, plain, sequence, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -28,6 +28,8 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "inspect": decode.inspect,
     "audio": sound.audio,
     "frames": decode.frames,
+    "cut": cutting.cut,
+    "sequence": sequence.sequence,
     "plain_copy": plain.plain_copy,
     "blind_copy": blind.blind_copy,
     "excerpt": plain.excerpt,
@@ -35,8 +37,8 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 _STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
 """What is done with pictures that don't move."""
-_FOLLOWS_LINKS = frozenset({"audio", "probe_audio", *_STILL})
-"""Files of a scenario set may lie in a cache that links to it; clips of systems may not be links."""
+_FOLLOWS_LINKS = frozenset({"audio", "cut", "probe_audio", *_STILL})
+"""Files of a scenario set or a data set may lie in a cache that links to it; clips of systems may not be links."""
 
 
 @contextlib.contextmanager

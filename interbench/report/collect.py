@@ -34,6 +34,7 @@ from interbench.report.model import (
 )
 from interbench.report.people import People, collect_people
 from interbench.report.rows import Speed, Step
+from interbench.report.sync_section import read_sync
 from interbench.report.tables import Table, build_table
 from interbench.report.withheld import withheld
 from interbench.scenarios.plan import PlannedScenario
@@ -441,6 +442,7 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
         notes=run_notes(run),
         breakdowns=collect_breakdowns([run], table),
         people=_people_of(run),
+        sync=read_sync(run.path),
     )
     return withheld(data)
 

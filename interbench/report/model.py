@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from interbench.report.breakdown import Breakdown
     from interbench.report.changes import Changes
     from interbench.report.people import People
+    from interbench.report.sync_section import SyncSection
     from interbench.report.tables import Table
     from interbench.stats import Comparison
 
@@ -149,6 +150,8 @@ class ReportData:
     """Between runs, if the report is of several."""
     people: People | None = None
     """What people said of the run; None if nobody was asked."""
+    sync: SyncSection | None = None
+    """Lips and sound of its conversations, where they were measured."""
     notes: tuple[str, ...] = ()
     """Plain sentences for the top of the report, e.g. that the run is not finished or the ear check was poor."""
 

@@ -1,0 +1,1 @@
+"""The metrics, each a class behind :class:`interbench.single.base.Metric`."""
