@@ -26,7 +26,7 @@ OTHERS = {
     "modelscope": "--model --revision",
     "a synthesizer": "--text-file --speaker --out",
     "benchmarks/speech_windows.py": "--checkpoint",
-    "somebody's system": "--driven_audio --source_image --result --said",
+    "somebody's system": "--driven_audio --source_image --result --heard --face --out",
 }
 """Options of other programs that the documentation names."""
 

@@ -262,6 +262,10 @@ def print_conformance(
 
     settings = with_options(load_settings({"systems": [system], "transcriber": transcriber}, config), options)
     spec = SystemSpec.parse(system, settings.system)
-    listens = make_transcriber(settings.transcriber, settings.transcriber_options).needs_audio
-    findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep, listens=listens))
+    made = make_transcriber(settings.transcriber, settings.transcriber_options)
+    # Loading a recogniser takes its time: the one that `auto` stands for is not loaded unasked.
+    ear = made if made.needs_audio and settings.transcriber != "auto" else None
+    findings = termination.run(
+        check_system(spec, deadline_s=deadline_s, keep=keep, listens=made.needs_audio, transcriber=ear)
+    )
     return _conclude(system, findings, "ready to be benchmarked")

@@ -125,6 +125,8 @@ class Playing(Group):
     deadline_s: Annotated[float | None, _setting("deadline_s", "--deadline")] = None
     after_failure: Annotated[AfterFailure | None, _setting("after_failure")] = None
     script: Annotated[str | None, _setting("script")] = None
+    words: Annotated[str | None, _setting("words")] = None
+    speech: Annotated[str | None, _setting("speech")] = None
     max_usd: Annotated[float | None, _setting("max_usd", "--max-usd")] = None
     max_video_seconds: Annotated[float | None, _setting("max_video_seconds", "--max-video-seconds")] = None
     retry: Annotated[str | None, _setting("retry")] = None

@@ -14,6 +14,7 @@ from interbench.base.errors import StoreError, UsageError
 from interbench.base.masking import MASK
 from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.names import alike, unprinted
+from interbench.drive.words import check_choice
 from interbench.pipeline.config import Settings, merged_settings, read_settings_file
 from interbench.pipeline.set_options import script_options, with_options
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -110,6 +111,7 @@ def make_plan(settings: Settings) -> Plan:
         script_options().check(settings.script_options)
     elif settings.script_options:
         raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
+    check_choice(settings.words, settings.words_options, settings.speech, settings.speech_options)
     return Plan(settings, plan_scenarios(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
 
 
