@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import blind, decode, plain, sound, still
+from interbench.media import blind, decode, plain, reshape, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -30,6 +30,7 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "frames": decode.frames,
     "plain_copy": plain.plain_copy,
     "blind_copy": blind.blind_copy,
+    "reshape": reshape.reshape,
     "probe_audio": sound.probe_audio,
 }
 _PORTRAIT = "portrait"

@@ -116,30 +116,6 @@ def write_clip(
     return path
 
 
-def write_talk(
-    path: Path, speech: Path, *, size: tuple[int, int] = (96, 64), fps: int = 10, lead_s: float = 0.0
-) -> Path:
-    """A small real MP4 that talks: a moving bar as long as the sound of the file ``speech`` (any that PyAV reads)."""
-    with av.open(str(speech)) as source:
-        resampler = av.AudioResampler(format="fltp", layout="mono", rate=16_000)
-        pieces = [piece.to_ndarray()[0] for frame in source.decode(audio=0) for piece in resampler.resample(frame)]
-    samples = np.concatenate([np.zeros(round(lead_s * 16_000), np.float32), *pieces])
-    with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
-        video.width, video.height, video.pix_fmt = *size, "yuv420p"
-        sound = container.add_stream("aac", rate=16_000, layout="mono")
-        for number in range(max(1, round(len(samples) / 16_000 * fps))):
-            picture = np.full((size[1], size[0], 3), 90, np.uint8)
-            picture[:, (number * 7) % size[0] : (number * 7) % size[0] + 6] = 200
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(video.encode(None))
-        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16_000
-        container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
-    return path
-
-
 class Good(ClipSystem):
     """Answers every turn; notes each rendering in a log, so that tests can count them."""
 

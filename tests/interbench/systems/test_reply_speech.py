@@ -36,7 +36,7 @@ from interbench.systems.registry import SystemSpec
 KIT = str(Path(harness_kit.__file__).parent)
 FILM = """
 import pathlib, shutil
-from harness_kit import write_talk
+from talk_film import write_talk
 write_talk(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[1]))
 """
 
@@ -109,7 +109,7 @@ def test_tables_mark_systems_that_were_told_their_words(tmp_path: Path) -> None:
     systems = {"told": {"spec": "command", "argv": argv}, "own": {"spec": "harness_kit:Good"}}
     drive(tmp_path, systems, stages=ALL_STAGES)
     table = collect_table([read_run(tmp_path / "run")])
-    told, own = table.rows
+    own, told = table.rows
     assert (told.told, own.told) == ("the script", "")
     assert {step.name for step in told.speed.steps} == {"words (before the clock)", "speech (before the clock)"}
     scored = dataclasses.replace(told, figures={key: Figure(50.0, mean=3.0) for key in ("EA", "SR")})
@@ -117,7 +117,7 @@ def test_tables_mark_systems_that_were_told_their_words(tmp_path: Path) -> None:
     assert shown == {"EA": "50", "SR": "50 †", "CU": "–"}
     markdown = render(table, "md")
     assert "| told † |" in markdown and "| own " in markdown and "told what to say (told by the script)" in markdown
-    assert [row["told_words"] for row in to_json(table)["systems"]] == ["the script", None]
+    assert [row["told_words"] for row in to_json(table)["systems"]] == [None, "the script"]
 
 
 def test_replies_that_were_spoken_are_not_spoken_again_and_others_are_refused(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_another_synthesizer_and_a_budget_of_words(tmp_path: Path) -> None:
 def test_a_worker_is_given_what_it_needs_and_tells_its_parts(tmp_path: Path) -> None:
     code = """
     import json, pathlib
-    from harness_kit import write_talk
+    from talk_film import write_talk
     for line in sys.stdin:
         request = json.loads(line)
         answer = {"version": "3"}
