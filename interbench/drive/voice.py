@@ -48,7 +48,7 @@ class Spoken:
 
     def facts(self) -> dict[str, Any]:
         """What is kept of it with every turn that it was handed to."""
-        return {"seconds": round(self.seconds, 3), "sha256": self.sha256, "made_s": round(self.made_s, 3)}
+        return {"seconds": self.seconds, "sha256": self.sha256, "made_s": self.made_s}
 
 
 class Speaker(Protocol):
@@ -114,7 +114,8 @@ def keep(path: Path, speech: Speech, made_s: float) -> Spoken:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     write_wav(temporary, speech)
-    spoken = Spoken(path, len(speech.samples) / RATE, hashlib.sha256(temporary.read_bytes()).hexdigest(), made_s)
+    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    spoken = Spoken(path, round(len(speech.samples) / RATE, 3), digest, round(made_s, 3))
     path.with_suffix(".json").write_text(json.dumps(spoken.facts()) + "\n", encoding="utf-8")
     temporary.replace(path)
     return spoken

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import checkouts_beyond
+
 _KIT = str(Path(__file__).parent)
 
 _HEAD = f"""
@@ -21,7 +23,8 @@ sys.path.append({_KIT!r})
 from talk_film import write_talk
 T0 = time.time()
 def log(**more):
-    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "PYTHONPATH", "PYTHONUNBUFFERED")
+    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "PYTHONPATH", "PYTHONUNBUFFERED",
+             "TOKENIZERS_PARALLELISM")
     entry = dict(argv=sys.argv, cwd=os.getcwd(), pid=os.getpid(), gpu=os.environ.get("CUDA_VISIBLE_DEVICES"), time=T0,
                  env={{n: os.environ[n] for n in names if n in os.environ}},
                  links=sorted(p.name for p in pathlib.Path().iterdir() if p.is_symlink()), **more)
@@ -213,27 +216,27 @@ os.replace("tmp.mp4", config["output_path"])
 _SCRIPTS: Mapping[str, Mapping[str, str]] = {
     "aniportrait": {
         "scripts/__init__.py": "",
-        "scripts/audio2vid.py": _HEAD + _ANIPORTRAIT,
+        "scripts/audio2vid.py": _ANIPORTRAIT,
         "configs/inference/inference_audio.yaml": "a2m_model: {}\n",
         "configs/inference/inference_v2.yaml": "unet: {}\n",
         "configs/inference/head_pose_temp/pose_temp.npy": "poses",
     },
     "hallo3": {
-        "hallo3/sample_video.py": _HEAD + _HALLO3,
+        "hallo3/sample_video.py": _HALLO3,
         "configs/cogvideox_5b_i2v_s2.yaml": "model: {}\n",
         "configs/inference.yaml": "args: {}\n",
     },
-    "fantasytalking": {"infer.py": _HEAD + _FANTASY},
+    "fantasytalking": {"infer.py": _FANTASY},
     "omniavatar-1.3b": {
-        "scripts/inference.py": _HEAD + _OMNI,
+        "scripts/inference.py": _OMNI,
         "configs/inference_1.3B.yaml": "exp_path: pretrained_models/OmniAvatar-1.3B\nfps: 25\n",
     },
     "omniavatar-14b": {
-        "scripts/inference.py": _HEAD + _OMNI,
+        "scripts/inference.py": _OMNI,
         "configs/inference.yaml": "exp_path: pretrained_models/OmniAvatar-14B\nfps: 25\n",
     },
     "livetalk-published": {
-        "scripts/inference_example.py": _HEAD + _LIVETALK,
+        "scripts/inference_example.py": _LIVETALK,
         "model_of_livetalk.py": "",
         "OmniAvatar/readme": "patched",
     },
@@ -263,13 +266,15 @@ WEIGHTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 SIX = tuple(_SCRIPTS)
+"""Of the paper's table."""
+BEYOND = tuple(checkouts_beyond.SCRIPTS)
 
 
 def make_checkout(home: Path, system: str) -> Path:
     """A checkout of ``system`` with an environment of its own and what stands for its weights."""
-    for name, text in _SCRIPTS[system].items():
-        _write(home / name, text)
-    for name in WEIGHTS[system]:
+    for name, text in {**_SCRIPTS, **checkouts_beyond.SCRIPTS}[system].items():
+        _write(home / name, _HEAD + text if name.endswith(".py") and text else text)
+    for name in {**WEIGHTS, **checkouts_beyond.WEIGHTS}[system]:
         _write(home / name / "weights.bin" if name.endswith("/") else home / name, "weights")
     _program(home / ".venv/bin/python", f'exec {sys.executable} "$@"')
     _write(home / ".venv/torchrun.py", _TORCHRUN)

@@ -1,4 +1,4 @@
-"""A small film that talks, for programs that stand in for talking heads. Imports nothing of ours: they start fast."""
+"""A small film that talks, for programs that stand in for talking heads; imports nothing of ours, to start fast."""
 
 from __future__ import annotations
 

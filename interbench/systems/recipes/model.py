@@ -174,6 +174,9 @@ class Recipe(_Part):
     checkpoints: tuple[Checkpoint, ...] = ()
     cost: Cost = Cost()
     seeded: bool = True
+    plain_paths: bool = False
+    """The script puts paths into command lines of a shell: only those of letters, digits and ``._/+@-`` are handed to
+    it."""
     caveats: tuple[Words, ...] = ()
 
     @field_validator("files")

@@ -269,7 +269,7 @@ class RecipeSystem(AvatarSystem):
             target,
             crop=crop,
             start_s=clip.trim_start_s,
-            seconds=None if padded is None else facts.speech_s,
+            seconds=None if padded is None and clip.mux is None else facts.speech_s,
             speech=workdir / f"{facts.stem}.wav" if clip.mux == "speech" else None,
         )
         return target

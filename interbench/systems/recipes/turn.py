@@ -26,6 +26,7 @@ LINKS = (
     "everything the script writes stays in the turn's own folder"
 )
 _SYSTEM, _TURN = "@system", "@turn"
+_PLAIN = re.compile(r"[A-Za-z0-9._/+@-]+")
 
 
 class UnfitValueError(InterbenchError):
@@ -158,6 +159,11 @@ def prepare(recipe: Recipe, facts: TurnFacts, places: Places, *, nth: int = 0, k
         "stem": facts.stem,
         **numbers,
     }
+    if recipe.plain_paths:
+        for name in ("home", "workdir", "portrait", "speech"):
+            if not _PLAIN.fullmatch(str(values[name])):
+                why = "holds characters that its script would hand to a shell; use a path of letters, digits and ._/+@-"
+                raise _unfit(recipe.name, name, why)
     for name in TEXTS:
         if name in recipe.needs and not values[name]:
             raise UnfitValueError(f"{recipe.name} needs a {name}, and the turn has none.")

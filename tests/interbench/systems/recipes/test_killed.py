@@ -14,13 +14,13 @@ from pathlib import Path
 
 import harness_kit
 import pytest
-from checkouts import SIX, make_checkout, read_log
+from checkouts import BEYOND, SIX, make_checkout, read_log
 from PIL import Image
 
 from interbench.base.child_guard import descendants, end_tree, guarded
 from interbench.store.run_folder import Run
 
-EACH = [pytest.param(name, marks=() if name == "omniavatar-1.3b" else pytest.mark.soak) for name in SIX]
+EACH = [pytest.param(name, marks=() if name == "omniavatar-1.3b" else pytest.mark.soak) for name in (*SIX, *BEYOND)]
 
 
 def until(true: Callable[[], bool], what: str) -> None:
@@ -106,10 +106,12 @@ def test_nothing_that_a_command_has_started_outlives_it(how: str) -> None:
 def test_a_keeper_gives_the_status_of_its_command_and_keeps_our_python_out() -> None:
     code = "import sys; sys.exit(7)"
     environment = {**os.environ, "PYTHONPATH": "/nowhere/at/all"}
-    done = subprocess.run(
+    done = subprocess.Popen(
         guarded([sys.executable, "-c", code]), stdin=subprocess.PIPE, env=environment, start_new_session=True
     )
-    assert done.returncode == 7
+    assert done.wait() == 7
+    assert done.stdin is not None
+    done.stdin.close()
     ended = subprocess.Popen(
         guarded([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]),
         stdin=subprocess.PIPE,
