@@ -64,7 +64,7 @@ class Rendered:
 
     clip: Path
     parts_s: dict[str, float] = field(default_factory=dict)
-    detail: dict[str, int | str] = field(default_factory=dict)
+    detail: dict[str, float] = field(default_factory=dict)
 
 
 class Lane(ABC):
@@ -158,9 +158,10 @@ class Kept(Lane):
 
     async def ready(self) -> None:
         if self._pending is not None:
-            # Whatever comes of a turn that was given up, its clip is nobody's any more.
-            with contextlib.suppress(Exception):
-                await asyncio.shield(self._pending)
+            # Whatever comes of a turn that was given up, its clip is nobody's any more. One that never ends is ended.
+            _, late = await asyncio.wait({self._pending}, timeout=self.setup.recipe.cost.timeout_s / 2)
+            if late:
+                await self.stop()
             self._pending = None
         if self._child is not None and self._child.running:
             return
@@ -198,7 +199,7 @@ class Kept(Lane):
         # Being given up cancels the wait and not the work.
         rendered = await asyncio.shield(self._pending)
         self._pending = None
-        detail: dict[str, int | str] = {"turns_before": nth, "load_s": f"{self.load_s:.3f}"}
+        detail = {"turns_before": nth, "load_s": round(self.load_s, 3)}
         return Rendered(rendered.clip, rendered.parts_s, {**rendered.detail, **detail})
 
     async def stop(self) -> None:

@@ -25,7 +25,7 @@ from interbench.pipeline.config import Settings
 from interbench.pipeline.conformance import check_system
 from interbench.pipeline.findings import likeness
 from interbench.pipeline.run import ALL_STAGES, Stage, execute, make_plan
-from interbench.report.collect import collect_table, read_run
+from interbench.report.collect import collect_table, read_records
 from interbench.report.columns import COLUMNS
 from interbench.report.rows import Figure
 from interbench.report.tables import render, to_json
@@ -108,7 +108,7 @@ def test_tables_mark_systems_that_were_told_their_words(tmp_path: Path) -> None:
     argv = [sys.executable, program(tmp_path, FILM), "{speech}", "{output}"]
     systems = {"told": {"spec": "command", "argv": argv}, "own": {"spec": "harness_kit:Good"}}
     drive(tmp_path, systems, stages=ALL_STAGES)
-    table = collect_table([read_run(tmp_path / "run")])
+    table = collect_table([read_records(tmp_path / "run")])
     own, told = table.rows
     assert (told.told, own.told) == ("the script", "")
     assert {step.name for step in told.speed.steps} == {"words (before the clock)", "speech (before the clock)"}
