@@ -82,7 +82,7 @@ class ReplySpeaker:
         self._run = run
         self._synthesizer = synthesizer
         self._locks: dict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.identity = {**synthesizer.identity, "rate": RATE}
+        self.identity: Mapping[str, Any] = {**synthesizer.identity, "rate": RATE}
 
     async def speak(self, part: PlannedScenario, turn: int, script: Script) -> Spoken:
         """The words of a turn as sound: that of an earlier invocation where words, voice and speaker are the same.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
@@ -49,7 +49,7 @@ def reshape(
         audio: Any = None
         if sound is not None:
             samples, rate = sound
-            audio = cast("av.AudioStream", target.add_stream("aac", rate=rate, layout="mono"))
+            audio = target.add_stream("aac", rate=rate, layout="mono")
             audio.bit_rate = 128_000
         kept = 0
         with task.open() as source:

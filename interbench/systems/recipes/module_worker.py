@@ -14,13 +14,13 @@ import traceback
 from pathlib import Path
 
 
-def main():
+def main() -> None:
     spec, requests, answers = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
     sys.path[0] = str(Path.cwd())
     sys.argv = [spec["module"]]
     module = importlib.import_module(spec["module"])
     parse, load, render = (getattr(module, spec[name]) for name in ("parse", "load", "render"))
-    state = ()
+    state: tuple[object, ...] = ()
     with Path(requests).open(encoding="utf-8") as pipe, Path(answers).open("a", encoding="utf-8") as sink:
         for line in pipe:
             request = json.loads(line)
@@ -33,7 +33,7 @@ def main():
                     state = loaded if isinstance(loaded, tuple) else (loaded,)
                 else:
                     render(args, *state)
-                answer = {}
+                answer: dict[str, object] = {}
             except SystemExit as error:
                 # argparse ends the program; the model stays loaded all the same.
                 answer = {"error": f"it ended with status {error.code}; its output says why"}

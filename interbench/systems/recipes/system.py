@@ -178,7 +178,8 @@ class RecipeSystem(AvatarSystem):
             if one.level == "note":
                 self.tell(one.text)
         self._commit = found_commit(home) or f"recipe for {self.recipe.commit}"
-        for gpu in [_device(gpu) for gpu in self._gpus] or [None]:
+        devices: list[str | None] = [_device(gpu) for gpu in self._gpus]
+        for gpu in devices or [None]:
             setup = Setup(self.recipe, home, self.python, self._env, gpu, self._seed, self._start_timeout_s)
             self._all.append(make_lane(setup, keep=self._keep))
         if self._keep:

@@ -106,7 +106,10 @@ def test_every_system_of_a_run_is_given_the_same_file(tmp_path: Path) -> None:
 
 def test_tables_mark_systems_that_were_told_their_words(tmp_path: Path) -> None:
     argv = [sys.executable, program(tmp_path, FILM), "{speech}", "{output}"]
-    systems = {"told": {"spec": "command", "argv": argv}, "own": {"spec": "harness_kit:Good"}}
+    systems: dict[str, dict[str, Any]] = {
+        "told": {"spec": "command", "argv": argv},
+        "own": {"spec": "harness_kit:Good"},
+    }
     drive(tmp_path, systems, stages=ALL_STAGES)
     table = collect_table([read_records(tmp_path / "run")])
     own, told = table.rows

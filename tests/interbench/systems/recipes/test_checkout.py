@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkouts import make_checkout
@@ -49,8 +50,8 @@ def test_pointers_wrong_sizes_and_digests_are_told(home: Path) -> None:
     path = home / "pretrained_models/model.bin"
     right = hashlib.sha256(b"weights").hexdigest()
 
-    def found(**facts: object) -> list[str]:
-        recipe = RECIPE.model_copy(update={"checkpoints": (Checkpoint(path="pretrained_models/model.bin", **facts),)})  # type: ignore[arg-type]
+    def found(**facts: Any) -> list[str]:
+        recipe = RECIPE.model_copy(update={"checkpoints": (Checkpoint(path="pretrained_models/model.bin", **facts),)})
         checked = [*check_files(recipe, home), *check_digests(recipe, home)]
         return [one.text for one in checked if one.level == "wrong"]
 
