@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import shutil
 import time
 from abc import ABC, abstractmethod
@@ -159,7 +160,9 @@ class Kept(Lane):
     async def ready(self) -> None:
         if self._pending is not None:
             # Whatever comes of a turn that was given up, its clip is nobody's any more. One that never ends is ended.
-            _, late = await asyncio.wait({self._pending}, timeout=self.setup.recipe.cost.timeout_s / 2)
+            ended, late = await asyncio.wait({self._pending}, timeout=self.setup.recipe.cost.timeout_s / 2)
+            for task in ended:
+                task.cancelled() or task.exception()
             if late:
                 await self.stop()
             self._pending = None
@@ -214,6 +217,18 @@ class Kept(Lane):
         scratch, self._scratch = self._scratch, None
         if scratch is not None:
             await asyncio.to_thread(scratch.remove)
+
+    def _send(self, line: int, text: str, child: Child) -> None:
+        """Write one request, whole or not at all; the pipe is empty, as there is one at a time."""
+        data = text.encode()
+        if len(data) > select.PIPE_BUF:
+            raise RenderError("request_too_long", f"a request of {len(data)} bytes; at most {select.PIPE_BUF} fit")
+        try:
+            os.write(line, data)
+        except OSError:
+            raise RenderError(
+                "worker_died", f"the process reads no more: {child.last_words()}", transient=True
+            ) from None
 
     def _log(self) -> Path:
         return self.folder / "command.log"
@@ -287,12 +302,7 @@ class PipeLane(Kept):
         started = Started.now(self.folder)
         self._said.lines()
         began = time.monotonic()
-        try:
-            os.write(self._line, prepared.files[keep.file].encode())
-        except OSError:
-            raise RenderError(
-                "worker_died", f"the process reads no more: {child.last_words()}", transient=True
-            ) from None
+        self._send(self._line, prepared.files[keep.file], child)
         parts: dict[str, float] = {}
 
         def announced() -> bool:
@@ -345,6 +355,9 @@ class ModuleLane(Kept):
         try:
             self._line = await self._opened(pipe, child)
             error, _ = await self._ask("load", prepared, child)
+        except RenderError as died:
+            await asyncio.shield(child.end())
+            raise SystemLoadError(f"{recipe.name} can't load its models: {died}") from None
         except BaseException:
             await asyncio.shield(child.end())
             raise
@@ -368,7 +381,7 @@ class ModuleLane(Kept):
     async def _ask(self, op: str, prepared: Prepared, child: Child) -> tuple[str, float | None]:
         """What went wrong, if anything, and how long it took."""
         argv = list(prepared.argv[_options_from(self.setup.recipe) :])
-        os.write(self._line, json.dumps({"op": op, "argv": argv}).encode() + b"\n")
+        self._send(self._line, json.dumps({"op": op, "argv": argv}) + "\n", child)
         answers: list[str] = []
 
         def answered() -> bool:
