@@ -48,8 +48,9 @@ async def ours(url: str, played: PlayedConversation) -> tuple[int, int]:
 
 async def rubric_first(url: str, played: PlayedConversation) -> tuple[int, int]:
     """The same, each question a request of its own with the rubric before the videos."""
-    prompts, settings = Prompts(), JudgeSettings()
-    case = make_case(played, prompts, settings.sampling)
+    settings = JudgeSettings()
+    prompts = Prompts(settings.mode)
+    case = make_case(played, prompts, settings.view)
     videos = [video_part(video.path, "data", f"first-{video.uuid}") for video in case.videos]
     prompt = computed = 0
     async with httpx.AsyncClient(timeout=600) as client:

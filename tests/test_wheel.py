@@ -93,6 +93,11 @@ def core() -> set[str]:
     return found
 
 
+def test_it_is_small_enough_for_an_index(wheel: Path) -> None:
+    """Recordings and portraits are most of it; indexes take a hundred megabytes."""
+    assert wheel.stat().st_size <= 60 * 2**20
+
+
 def test_it_holds_the_packages_and_their_data_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

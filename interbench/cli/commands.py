@@ -137,7 +137,7 @@ def print_plan(plan: Plan) -> None:
         f"clips        {plan.clips}",
         f"transcriber  {settings.transcriber}"
         + (f": {transcriber.label}" if settings.transcriber != transcriber.label else ""),
-        f"judge        {settings.judge}, {plan.verdicts} judge calls ({settings.repeats} per dimension)",
+        f"judge        {settings.judge}, {plan.verdicts(judge)} judge calls ({settings.repeats} per dimension)",
     ]
     require_ledger(settings.out)
     if (settings.out / "ledger.sqlite").exists():
@@ -194,7 +194,7 @@ def print_judging(plan: Plan, planned: int) -> None:
         f"conversations  {len(plan.systems) * len(plan.parts)} of {planned}, {len(broken)} of them with a turn that "
         f"was not completed",
         f"transcriber    {settings.transcriber}{heard}",
-        f"judge          {settings.judge}, {plan.verdicts} verdicts ({settings.repeats} per dimension)",
+        f"judge          {settings.judge}, {plan.verdicts(judge)} verdicts ({settings.repeats} per dimension)",
         f"already given  {judged} by the run's last judge",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
@@ -203,7 +203,7 @@ def print_judging(plan: Plan, planned: int) -> None:
     sys.stdout.write("ready          transcriber and judge\n")
 
 
-def print_judge_check(judge: str, config: Path | None, options: Iterable[str], key: str) -> int:
+def print_judge_check(judge: str, config: Path | None, options: Iterable[str], key: str | None) -> int:
     """Check a judge and print what was found; the exit status."""
     import typer
 

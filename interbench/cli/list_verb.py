@@ -155,11 +155,11 @@ def list_judges() -> list[Row]:
 
 
 def list_dimensions() -> list[Row]:
-    from interbench.domain.dimensions import DIMENSIONS
+    from interbench.domain.dimensions import EVERY
 
     return [
         {"key": dimension.key, "name": dimension.name, "group": dimension.group, "asks": dimension.question}
-        for dimension in DIMENSIONS
+        for dimension in EVERY
     ]
 
 

@@ -74,10 +74,23 @@ class RatingMode(enum.StrEnum):
 class By(enum.StrEnum):
     category = "category"
     persona = "persona"
+    tier = "tier"
+    stressed = "stressed"
 
 
 class New(enum.StrEnum):
     scenario = "scenario"
+
+
+class Mode(enum.StrEnum):
+    published = "published"
+    observed = "observed"
+    observed_keypoints = "observed+keypoints"
+
+
+class Stills(enum.StrEnum):
+    even = "even"
+    dense = "dense"
 
 
 class AfterFailure(enum.StrEnum):
@@ -103,6 +116,20 @@ Set = Annotated[
         "judge.temperature=0; may be repeated. `interbench list systems --options` shows what there is.",
     ),
 ]
+JudgeMode = Annotated[
+    Mode | None,
+    typer.Option(
+        help="How a vision-language judge reads: the published rubrics, those that count what can be observed, or the "
+        "latter with the author's key points; short for --set judge.mode=… [default: observed]"
+    ),
+]
+Sampling = Annotated[
+    Stills | None,
+    typer.Option(
+        help="What it sees of a clip: stills over its length, or besides more of its beginning and its pauses; short "
+        "for --set judge.sampling=… [default: even]"
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with settings; the command line comes before it.")
 ]
@@ -122,6 +149,7 @@ class Playing(Group):
     categories: Annotated[list[str] | None, _setting("categories", "--category")] = None
     limit: Annotated[int | None, _setting("limit")] = None
     personas: Personas = None
+    rotate_personas: Annotated[bool | None, _setting("rotate_personas", "--rotate-personas")] = None
     systems: Annotated[str | None, _setting("systems", "--systems", "-s")] = None
     transcriber: Transcriber = None
     judge: Judge = None
@@ -146,11 +174,19 @@ def _list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _judge_options(options: list[str] | None, mode: Mode | None, sampling: Stills | None) -> list[str]:
+    """What ``--set`` says, after what the judge's own flags say."""
+    short = {"mode": mode, "sampling": sampling}
+    return [*(f"judge.{name}={value.value}" for name, value in short.items() if value is not None), *(options or ())]
+
+
 def _playing(*stages: Stage) -> Callable[..., None]:
     """A verb that plays: what it is told is kept with the run, also for stages that come later."""
 
     def play(
         playing: Playing,
+        judge_mode: JudgeMode = None,
+        sampling: Sampling = None,
         options: Set = None,
         config: Config = None,
         dry_run: DryRun = False,
@@ -162,7 +198,8 @@ def _playing(*stages: Stage) -> Callable[..., None]:
         from interbench.pipeline.plan import make_plan
         from interbench.pipeline.set_options import with_options
 
-        plan = make_plan(with_options(load_settings(playing.settings(), config), options or ()))
+        told = _judge_options(options, judge_mode, sampling)
+        plan = make_plan(with_options(load_settings(playing.settings(), config), told))
         if dry_run:
             print_plan(plan)
         else:
@@ -197,6 +234,8 @@ def transcribe(
 def judge(
     folder: RunFolder,
     judge: Judge = None,
+    judge_mode: JudgeMode = None,
+    sampling: Sampling = None,
     repeats: Repeats = None,
     transcriber: Transcriber = None,
     only: Annotated[
@@ -217,7 +256,7 @@ def judge(
     from interbench.pipeline.plan import resume_plan
 
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
-    whole = resume_plan(folder, config, changes, options or ())
+    whole = resume_plan(folder, config, changes, _judge_options(options, judge_mode, sampling))
     plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
     if dry_run:
         print_judging(plan, len(whole.systems) * len(whole.parts))
@@ -228,14 +267,18 @@ def judge(
 @app.command("check-judge")
 def check_judge(
     judge: Annotated[str, typer.Argument(help="URL of a server, name, or module:Class.")],
+    judge_mode: JudgeMode = None,
+    sampling: Sampling = None,
     options: Set = None,
     config: Config = None,
-    key: Annotated[str, typer.Option("--dimension", help="Which verdict to ask for.")] = "MVC",
+    key: Annotated[
+        str | None, typer.Option("--dimension", help="Which verdict to ask for. [default: MVC, or look]")
+    ] = None,
 ) -> None:
     """Try out a judge: start it, let it give one verdict, and say in plain words what is wrong with it."""
     from interbench.cli.commands import print_judge_check
 
-    raise typer.Exit(print_judge_check(judge, config, options or (), key))
+    raise typer.Exit(print_judge_check(judge, config, _judge_options(options, judge_mode, sampling), key))
 
 
 @app.command()
@@ -259,7 +302,10 @@ def table(
     dimensions: Annotated[
         str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
     ] = None,
-    by: Annotated[By | None, typer.Option("--by", help="Apart by category or persona of the scenarios.")] = None,
+    by: Annotated[
+        By | None,
+        typer.Option("--by", help="Apart by category, persona, tier or stressed dimension."),
+    ] = None,
     compare: Annotated[
         str | None, typer.Option(help="Two systems, comma-separated: print their paired comparison instead.")
     ] = None,
@@ -292,6 +338,24 @@ def table(
         published=with_published,
         humans=humans,
     )
+
+
+@app.command()
+def items(
+    sources: Annotated[
+        list[str], typer.Argument(help="Run folders, or CSV files system,scenario,dimension,score, of several systems.")
+    ],
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
+    dimensions: Annotated[
+        str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
+    ] = None,
+    apart: Annotated[bool, typer.Option("--apart", help="A row per dimension instead of one per scenario.")] = False,
+    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+) -> None:
+    """How single scenarios work: mean, spread, discrimination and ceiling over the systems of the runs."""
+    from interbench.cli.results import print_items
+
+    print_items(sources, form=format_.value, dimensions=_list(dimensions), apart=apart, judge=judge)
 
 
 @app.command()
@@ -499,10 +563,25 @@ def recipe(
 
 @app.command()
 def validate(
-    source: Annotated[str, typer.Argument(help="A scenario set: starter, all, a folder, a file, or a Hub id.")] = "all",
+    source: Annotated[
+        str, typer.Argument(help="A scenario set: a bundled name, a folder, a file, or a Hub id.")
+    ] = "all",
     personas: Personas = None,
+    rehearse: Annotated[
+        str | None,
+        typer.Option(
+            "--rehearse",
+            metavar="PATTERN",
+            help="Instead, print what the user of these scenarios (an id or a pattern) says to three scripted systems.",
+        ),
+    ] = None,
 ) -> None:
     """Check a scenario set and name every defect with file, line and field."""
+    if rehearse is not None:
+        from interbench.cli.set_verbs import print_rehearsal
+
+        print_rehearsal(source, rehearse)
+        return
     from interbench.cli.commands import print_defects
 
     raise typer.Exit(print_defects(source, personas))
@@ -515,13 +594,23 @@ def speak(
         str | None,
         typer.Option(help="Another synthesizer: a command with {text} or {text_file} and {out}, a WAV file to write."),
     ] = None,
+    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible speech server that speaks instead.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name on that server.")] = None,
+    voices: Annotated[
+        str | None, typer.Option(help="Voices of that server, comma-separated; each scenario gets one of them.")
+    ] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable that holds that server's key.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Speak also what has not changed.")] = False,
+    transcriber: Annotated[
+        str | None, typer.Option(help="Let this transcriber hear the set, and print its word errors by voice.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Speak the user's turns of a scenario set that are new or have changed."""
-    from interbench.cli.set_verbs import speak_set
+    """Speak the user's lines of a scenario set that are new or have changed, in their moods."""
+    from interbench.cli.set_verbs import Speaker, speak_set
 
-    speak_set(folder, command, everything=everything, quiet=quiet)
+    speaker = Speaker(command, url, model, tuple(_list(voices) or ()), key_env)
+    speak_set(folder, speaker, everything=everything, transcriber=transcriber, quiet=quiet)
 
 
 @app.command()

@@ -100,6 +100,35 @@ def write_scores(sources: Sequence[str | Path], out: Path | None, judge: str | N
         raise UsageError(f"{out} can't be written: {error.strerror or error}.") from error
 
 
+def print_items(
+    sources: Sequence[str | Path],
+    *,
+    form: str,
+    dimensions: Sequence[str] | None = None,
+    apart: bool = False,
+    judge: str | None = None,
+) -> None:
+    """Print how single scenarios work over the systems of run folders or CSV files."""
+    from interbench.domain.dimensions import dimension
+    from interbench.report.collect import collect_scores
+    from interbench.report.items import render_items, render_items_rich
+    from interbench.stats import read_scores
+    from interbench.stats.items import items
+
+    keys = None if dimensions is None else [dimension(key).key for key in dimensions]
+    runs = _runs(sources, judge)
+    if runs is not None:
+        scores, _, label = collect_scores(runs)
+    else:
+        scores, label = read_scores([Path(source) for source in sources]), None
+    found = items(scores, keys)
+    _print(
+        form,
+        lambda format_: render_items(found, label, format_, apart=apart),
+        lambda width: render_items_rich(found, label, apart=apart, width=width),
+    )
+
+
 def load_table(sources: Sequence[str | Path]) -> Table:
     """The table of run folders or CSV files, with intervals."""
     return _table(sources, _runs(sources, None), _Pooling(None, None, 0, intervals=True, published=False))
@@ -175,7 +204,7 @@ def _with_people(table: Table, runs: Sequence[RunRecords] | None, seed: int) -> 
 def _print_comparison(
     sources: Sequence[str | Path], pair: Sequence[str], form: str, view: View, pooling: _Pooling
 ) -> None:
-    from interbench.report.collect import collect_scores
+    from interbench.report.collect import collect_scores, with_lines
     from interbench.report.comparisons import render_comparison, render_comparison_rich
     from interbench.stats import compare, read_scores
 
@@ -187,6 +216,8 @@ def _print_comparison(
     else:
         scores, label = read_scores([Path(source) for source in sources]), None
     comparison = compare(scores, pair[0], pair[1], judge=label, reference=pooling.reference, seed=pooling.seed)
+    if runs is not None:
+        comparison = with_lines(runs, comparison)
     if not any(row.scenarios for row in comparison.dimensions):
         raise UsageError(f"{pair[0]} and {pair[1]} can't be compared: no scenario is scored for both.")
     _print(

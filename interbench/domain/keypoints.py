@@ -16,9 +16,12 @@ language model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from interbench.domain.scenario import KeyPoint
 from interbench.domain.words import content_words, words
+
+if TYPE_CHECKING:
+    from interbench.domain.scenario import KeyPoint
 
 GAP = 2
 """How many other words may stand between two neighbouring words of a phrase."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from interbench.domain.guards import Source
+from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
 
 
@@ -136,6 +138,12 @@ class Exchange:
     """The provider's own data (server times, rendered prompt ...), free of secrets."""
     events: tuple[tuple[float, str, str], ...] = ()
     """(seconds since hand-over, kind, note) of every event but media chunks, which are summed up."""
+    variant: int = 0
+    """Which of the turn's lines the user said: 1-based among its variants, 0 for its own line."""
+    guard: str = ""
+    """The condition on the answer before that chose the variant, in words; empty for the turn's own line."""
+    line_source: Source = "none"
+    """Whose word the answer before was when the line was chosen; ``none``: nobody knew, or nothing was to choose."""
 
     @property
     def completed(self) -> bool:
@@ -223,6 +231,22 @@ class Transcript:
     """Why there is no transcript; ``text`` is then empty and must not be taken for silence."""
 
 
+LEAST_PAUSE_S = 0.3
+"""A silence within speech of more than this is a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaking:
+    """When speech is heard in a clip, in seconds on the clip's own clock."""
+
+    start_s: float
+    end_s: float
+    pauses: tuple[tuple[float, float], ...] = ()
+    """(from, to) of every silence of more than :data:`LEAST_PAUSE_S` between the two."""
+    by: Literal["words", "level"] = "level"
+    """Whether it is read off a transcriber's word times or off the level of the sound."""
+
+
 COPY_RECIPE = 1
 """Version of how plain copies are made; one of another version is made again."""
 
@@ -235,6 +259,17 @@ class PlainCopy:
     facts: ClipFacts
     because: str
     """What of the clip itself not every loader shows, as a clause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Parts of a clip as densely taken stills, one part after another: a small video of its own."""
+
+    path: Path
+    facts: ClipFacts
+    parts: tuple[tuple[float, float], ...]
+    """(from, to) in seconds of the clip."""
+    fps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +286,11 @@ class PlayedTurn:
     transcript: Transcript | None
     copy: PlainCopy | None = None
     """For judges that hand files to programs of others: what to hand over instead of :attr:`clip`."""
+    timings: Timings | None = None
+    speaking: Speaking | None = None
+    """For judges that are shown it; None where nothing is heard, or where nobody measured."""
+    details: tuple[Detail, ...] = ()
+    """For judges that are shown them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +305,10 @@ class PlayedConversation:
     turns: tuple[PlayedTurn, ...]
     transcriber: str
     """Label of the transcriber, e.g. ``given``."""
+    persona: Persona | None = None
+    """Whom the system was asked to be; None where nobody needs to know."""
+    portrait: Path | None = None
+    """The persona's reference image."""
 
     @property
     def complete(self) -> bool:
@@ -301,6 +345,11 @@ class Missing(StrEnum):
     """Every turn has a clip, but nobody knows what is said in one."""
     NO_KEY_POINTS = "no_key_points"
     NO_PICTURE = "no_picture"
+    """Of one colour, noise, a test card: nothing is shown that could be judged."""
+    FROZEN = "frozen_picture"
+    """A still picture instead of a video."""
+    NO_FACE = "no_face"
+    """Nobody is found in the picture."""
     NOT_APPLICABLE = "not_applicable"
     UNPARSED = "no_boxed_score"
     OUT_OF_SCALE = "out_of_scale"

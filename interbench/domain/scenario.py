@@ -6,21 +6,21 @@ portrait files that the two name by relative paths. The JSON Lines files load wi
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from interbench.domain.dimensions import DIMENSIONS, no_such_dimension
+from interbench.domain.constraints import Constraint
+from interbench.domain.dimensions import DIMENSION_KEYS, no_such_dimension
+from interbench.domain.guards import MOST_VARIANTS, Guard, Phrase, Variant
 from interbench.domain.persona import Slug, Text, Voice
-
-_KEYS = frozenset(dimension.key for dimension in DIMENSIONS)
-Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
 class KeyPoint(BaseModel):
-    """A fact that a complete answer holds."""
+    """A fact that a complete answer holds, or one that it must not."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +30,16 @@ class KeyPoint(BaseModel):
         description="Short phrasings, any of which shows that the fact was said; empty: the content words of `text`.",
     )
     needs: tuple[int, ...] = Field((), description="1-based earlier turns without which the fact can't be known.")
+    must_not: bool = Field(False, description="A complete answer does not say this.")
+    act: bool = Field(False, description="An act, a feeling or a move in a game: no fact, so there is no source.")
+    source: Phrase | None = Field(None, description="Where the fact is from.")
+    verified_on: datetime.date | None = Field(None, description="When it was last looked up there.")
+
+    @model_validator(mode="after")
+    def _findable(self) -> KeyPoint:
+        if self.must_not and not self.accept:
+            raise ValueError("what must not be said needs `accept` phrases by which it is found")
+        return self
 
 
 class Lean(BaseModel):
@@ -39,6 +49,15 @@ class Lean(BaseModel):
 
     turn: int = Field(ge=1, description="1-based index of the earlier turn.")
     carry: Text = Field(description="What must be carried over from it.")
+
+
+class VisibleAct(BaseModel):
+    """Something the user asks to see."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    act: Phrase = Field(description="What is to be done, e.g. `nods on yes`.")
+    check: Text = Field(description="What a judge looks for, in words.")
 
 
 class Turn(BaseModel):
@@ -55,6 +74,27 @@ class Turn(BaseModel):
     reply_mood: Phrase = Field("neutral", description="How the reference reply is delivered.")
     key_points: tuple[KeyPoint, ...] = Field((), description="Facts a complete answer would hold.")
     leans_on: tuple[Lean, ...] = Field((), description="Which earlier turns this one builds on.")
+    variants: tuple[Variant, ...] = Field(
+        (),
+        max_length=MOST_VARIANTS,
+        description="Other lines, each with a condition on the answer before; where none holds, `text` is spoken.",
+    )
+    presumes: Guard | None = Field(None, description="What `text` takes for granted of the answer before; an error.")
+    asr_fragile: bool = Field(False, description="Its point is a word that a recognizer of the language can't spell.")
+    visible_act: VisibleAct | None = Field(None, description="What the user asks to see.")
+    constraints: tuple[Constraint, ...] = Field((), description="What of the reply can be computed anew.")
+
+    def line(self, variant: int) -> str:
+        """What the user says in variant ``variant`` (1-based; 0: the turn's own line)."""
+        return self.variants[variant - 1].text if variant else self.text
+
+    def line_mood(self, variant: int) -> str:
+        """How the user feels in variant ``variant``."""
+        return (self.variants[variant - 1].mood or self.mood) if variant else self.mood
+
+    def line_audio(self, variant: int) -> str | None:
+        """The recording of variant ``variant``, relative to the scenario file."""
+        return self.variants[variant - 1].audio if variant else self.audio
 
 
 class Scenario(BaseModel):
@@ -74,18 +114,23 @@ class Scenario(BaseModel):
     user_voice: Voice | None = Field(
         None, description="How the user sounds when the core's synthesizer speaks the turns."
     )
+    suits: tuple[Slug, ...] = Field((), description="Personas that the lines fit; all, if none is named.")
+    tier: Literal[1, 2, 3] | None = Field(None, description="1: plain, 2: long with interference, 3: adversarial.")
+    canary: Phrase | None = Field(None, description="The text by which a leak into training data is found.")
     turns: tuple[Turn, ...] = Field(min_length=1, max_length=32)
 
     @field_validator("stresses")
     @classmethod
     def _known_dimensions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for key in value:
-            if key not in _KEYS:
-                raise ValueError(no_such_dimension(key))
+            if key not in DIMENSION_KEYS:
+                raise ValueError(no_such_dimension(key, DIMENSION_KEYS))
         return value
 
     @model_validator(mode="after")
     def _point_backwards(self) -> Scenario:
+        if self.turns[0].variants:
+            raise ValueError("turns.0.variants: there is no answer before the first turn; it has one line")
         for index, turn in enumerate(self.turns, start=1):
             for lean in turn.leans_on:
                 if lean.turn >= index:
@@ -103,8 +148,29 @@ class Scenario(BaseModel):
     def digest(self) -> str:
         """SHA-256 over the scenario's content, independent of key order and file layout."""
         content = self.model_dump(mode="json")
-        if content["language"] == "en":
-            # What there was before scenarios had a language stays the same scenario.
-            del content["language"]
+        # What is written in the format of before stays the same scenario: keys that came later don't count unless used.
+        _drop_unused(content, {"language": "en", "tier": None, "suits": []})
+        # It says nothing that is played or judged.
+        del content["canary"]
+        for turn in content["turns"]:
+            _drop_unused(turn, _LATER_TURN_KEYS)
+            for point in turn["key_points"]:
+                _drop_unused(point, _LATER_POINT_KEYS)
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_LATER_TURN_KEYS: dict[str, Any] = {
+    "variants": [],
+    "presumes": None,
+    "asr_fragile": False,
+    "visible_act": None,
+    "constraints": [],
+}
+_LATER_POINT_KEYS: dict[str, Any] = {"must_not": False, "act": False, "source": None, "verified_on": None}
+
+
+def _drop_unused(content: dict[str, Any], unused: dict[str, Any]) -> None:
+    for key, value in unused.items():
+        if content[key] == value:
+            del content[key]

@@ -10,6 +10,9 @@ Rules:
   their history (``after_failure="stop"`` marks them *not played* instead). After *retired*, they are always not played.
 * A conversation that was interrupted goes on where it stood if the system can restore it; otherwise it is played again
   from its first turn, because answers of two half conversations are not one conversation.
+* A user reacts: of a turn's lines the first is spoken whose guard holds on the words of the answer before, which the
+  system has reported or a transcript tells; how long that takes is nobody's latency. Where nobody knows the words, the
+  turn's own line is spoken, which stands after any answer. What was said is recorded, and never chosen again.
 * Money is set aside before a request is sent. A turn for which a cap leaves no room is left unplayed; a request of
   which nobody knows whether it was sent is never made again unasked.
 """
@@ -37,10 +40,12 @@ from interbench.base.errors import (
     UsageError,
 )
 from interbench.base.foreign import MAX_TEXT, NotJsonError, kept_json, mended, number, whole
+from interbench.domain.guards import Chosen, choose
 from interbench.domain.persona import Persona
 from interbench.domain.records import Charge, ClipFacts, Exchange, Outcome, Script, Timings
 from interbench.drive.raised import full_traceback, own_line
-from interbench.drive.script import Writer
+from interbench.drive.script import Writer, scripted_line
+from interbench.drive.speech import UserSpeech
 from interbench.drive.spending import Budget
 from interbench.drive.voice import Speaker, Spoken
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
@@ -173,12 +178,14 @@ class Driver:
         self._speaker = speaker
         self._on_event = on_event
         self._clock = clock
+        self._speech = UserSpeech(media, run.speech_folder)
         self._restarting = asyncio.Lock()
 
     async def play(self, part: PlannedScenario, recall: Recall | None = None) -> AsyncGenerator[Exchange, None]:
         """Play what the ledger does not yet hold; yields each exchange once it is recorded.
 
-        ``recall`` tells what was said in an earlier turn, for systems that read transcripts.
+        ``recall`` tells what was said in an earlier turn: for the user's reaction where the system does not report its
+        words, and for systems that read transcripts.
 
         Raises:
             CapReachedError: what is left may not be paid for; it stays to be played.
@@ -229,7 +236,7 @@ class Driver:
             conversation = await self._host.call(lambda: self._begin(part.persona, opening), limit)
             if not done:
                 return conversation, done, "", {}
-            history = self._history(part, done)
+            history = await self._history(part, done)
             state = self._run.conversation_state(self._label, part.scenario.id)
             try:
                 if self._host.system.capabilities.state in ("session", "kv_cache") and (
@@ -286,18 +293,35 @@ class Driver:
                 return f"turn {exchange.turn} was not completed and after_failure is stop"
         return ""
 
-    def _history(self, part: PlannedScenario, done: Sequence[Exchange]) -> tuple[PastTurn, ...]:
+    async def _history(self, part: PlannedScenario, done: Sequence[Exchange]) -> tuple[PastTurn, ...]:
         return tuple(
-            PastTurn(
-                index=exchange.turn,
-                user_text=part.scenario.turns[exchange.turn - 1].text,
-                user_audio=part.audio[exchange.turn - 1],
-                outcome=exchange.outcome.value,
-                reply_text=exchange.reply_text,
-                clip=None if exchange.clip is None else self._run.path / exchange.clip,
-            )
-            for exchange in done
+            [
+                PastTurn(
+                    index=exchange.turn,
+                    user_text=part.scenario.turns[exchange.turn - 1].line(exchange.variant),
+                    user_audio=await self._speech.playable(part.line_audio(exchange.turn, exchange.variant)),
+                    outcome=exchange.outcome.value,
+                    reply_text=exchange.reply_text,
+                    clip=None if exchange.clip is None else self._run.path / exchange.clip,
+                )
+                for exchange in done
+            ]
         )
+
+    async def _line(self, part: PlannedScenario, key: Key, done: Sequence[Exchange], recall: Recall | None) -> Chosen:
+        """What the user says in a turn after the answer before."""
+        turn = part.scenario.turns[key.turn - 1]
+        if not turn.variants or not done:
+            return Chosen()
+        system = self._host.system
+        if (system.takes_script or system.takes_speech) and self._writer is not None:
+            return scripted_line(part, key.turn, await self._writer.reply(part, key.turn - 1))
+        before = done[-1]
+        if not before.completed:
+            return Chosen()
+        if before.reply_text and before.reply_text.strip():
+            return choose(turn, before.reply_text, "reported")
+        return choose(turn, None if recall is None else await recall(before.turn), "transcribed")
 
     async def _turn(
         self,
@@ -310,17 +334,19 @@ class Driver:
         """Play one turn and record it."""
         turn = part.scenario.turns[key.turn - 1]
         capabilities = self._host.system.capabilities
+        jobs = [job for job in self._run.open_jobs(key.system, key.scenario) if job.key.turn == key.turn]
+        line = _line_of(jobs[-1].detail) if jobs else await self._line(part, key, done, recall)
         script = await self._script(part, key)
-        spoken = await self._speech(part, key, script)
+        spoken = await self._spoken(part, key, script)
         needed_s = self._host.system.turn_deadline_s(None if spoken is None else spoken.seconds)
-        history = self._history(part, done)
+        history = await self._history(part, done)
         if recall is not None and self._host.system.reads_transcripts:
             history = tuple([await _recalled(past, recall) for past in history])
         request = TurnRequest(
             scenario=part.scenario.id,
             index=key.turn,
-            text=turn.text,
-            audio=part.audio[key.turn - 1],
+            text=turn.line(line.variant),
+            audio=await self._speech.playable(part.line_audio(key.turn, line.variant)),
             history=history,
             portrait=part.portrait,
             seed=turn_seed(self._settings.seed, part.scenario.id, key.turn),
@@ -329,16 +355,17 @@ class Driver:
             reference=part.references[key.turn - 1] if capabilities.needs_reference else None,
             script=None if script is None else script.text,
             speech=None if spoken is None else spoken.path.resolve(),
+            mood=turn.line_mood(line.variant),
         )
-        jobs = [job for job in self._run.open_jobs(key.system, key.scenario) if job.key.turn == key.turn]
         if jobs and not capabilities.resumes_jobs:
             job = jobs[-1].job_id
             message = f"job {job} was submitted before an interruption and this system can't take it up again"
-            return self._lost(key, "interrupted", message)
+            return self._lost(key, line, "interrupted", message)
         if not jobs and self._budget.unsettled(key):
             if capabilities.announces_cost:
                 return self._lost(
                     key,
+                    line,
                     "unknown_submission",
                     "the run was interrupted while the request was being sent: the job may exist and be charged for, "
                     "so it was not sent again; --retry failed does that",
@@ -349,12 +376,16 @@ class Driver:
             return conversation.resume(request, jobs[-1].job_id) if jobs else conversation.respond(request)
 
         observed = _Observed(detail=dict(jobs[-1].detail) if jobs else {}, reserved=bool(jobs), job=bool(jobs))
+        if turn.variants:
+            # Kept with the job: whoever takes it up knows what was asked.
+            observed.detail["line"] = dataclasses.asdict(line)
         if script is not None:
             observed.detail["script"] = {"words_cut": script.words_cut, "model_s": round(script.seconds, 3)}
         if spoken is not None:
             observed.detail["speech"] = spoken.facts()
         if why := await self._not_ready(conversation, request.deadline_s):
-            exchange = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, "not_ready", mended(why[:MAX_TEXT]))
+            failed = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, "not_ready", mended(why[:MAX_TEXT]))
+            exchange = _saying(failed, line)
             self._run.record(exchange, self._run.conversation_state(key.system, key.scenario))
             return exchange
         if not jobs:
@@ -366,7 +397,7 @@ class Driver:
         if not stuck:
             with contextlib.suppress(Exception):
                 state = kept_json(conversation.state())
-        exchange = self._settle(key, observed, self._exchange(key, observed, resumed=bool(jobs)))
+        exchange = self._settle(key, observed, self._exchange(key, line, observed, resumed=bool(jobs)))
         if isinstance(observed.final, Completed):
             exchange = await self._accept(key, observed, exchange, request.workdir, state)
         else:
@@ -385,7 +416,7 @@ class Driver:
             raise UsageError(f"The system {key.system} has to be told what to say, but nothing writes it.")
         return await self._writer.reply(part, key.turn)
 
-    async def _speech(self, part: PlannedScenario, key: Key, script: Script | None) -> Spoken | None:
+    async def _spoken(self, part: PlannedScenario, key: Key, script: Script | None) -> Spoken | None:
         """The reply as sound; made before the clock starts, like its words."""
         if script is None or not self._host.system.takes_speech:
             return None
@@ -409,12 +440,12 @@ class Driver:
             return f"the system was not ready for its next turn: {_describe(error)}"
         return ""
 
-    def _lost(self, key: Key, code: str, message: str) -> Exchange:
+    def _lost(self, key: Key, line: Chosen, code: str, message: str) -> Exchange:
         """Record a turn whose request was interrupted and can't be taken up; it may have cost money."""
         usd = self._budget.settle(key, Charge.POSSIBLE) if self._budget.unsettled(key) else None
         if usd:
             message += f" (up to {usd:.2f} USD)"
-        exchange = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, code, message)
+        exchange = _saying(Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, code, message), line)
         self._run.record(exchange, self._run.conversation_state(key.system, key.scenario))
         return exchange
 
@@ -520,7 +551,7 @@ class Driver:
             case other:
                 raise ProtocolError("not_an_event", f"the system yielded a {type(other).__name__}, not an event")
 
-    def _exchange(self, key: Key, observed: _Observed, *, resumed: bool) -> Exchange:
+    def _exchange(self, key: Key, line: Chosen, observed: _Observed, *, resumed: bool) -> Exchange:
         """The record of a turn, before its clip (if any) has been checked."""
         final = observed.final
         assert final is not None
@@ -545,6 +576,9 @@ class Driver:
             reply_text=text if observed.text else None,
             detail=_plain({**observed.detail, **final.detail, **_count_of(final)}),
             events=tuple(observed.events),
+            variant=line.variant,
+            guard=line.guard,
+            line_source=line.source,
         )
 
     def _keeps_jobs(self) -> bool:
@@ -626,6 +660,16 @@ class Driver:
         async with self._restarting:
             with contextlib.suppress(Exception):
                 await self._host.restart()
+
+
+def _line_of(detail: Mapping[str, Any]) -> Chosen:
+    """The line with which a job was submitted; one of before there were any had the turn's own."""
+    kept = detail.get("line")
+    return Chosen(**kept) if isinstance(kept, Mapping) else Chosen()
+
+
+def _saying(exchange: Exchange, line: Chosen) -> Exchange:
+    return dataclasses.replace(exchange, variant=line.variant, guard=line.guard, line_source=line.source)
 
 
 def _drop_stream(observed: _Observed) -> None:

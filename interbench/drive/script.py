@@ -30,6 +30,7 @@ from interbench.base.http import (
 )
 from interbench.base.parameters import adjusted, advice, check_adjustments
 from interbench.base.remote import Secret, base_url, excerpt
+from interbench.domain.guards import Chosen, choose
 from interbench.domain.records import Script
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Run
@@ -48,6 +49,11 @@ class Writer(Protocol):
     async def reply(self, part: PlannedScenario, turn: int) -> Script:
         """What the avatar says in a turn (1-based)."""
         ...
+
+
+def scripted_line(part: PlannedScenario, turn: int, before: Script | None) -> Chosen:
+    """Which line the user says in a turn (1-based) after the scripted reply ``before``: the same for every system."""
+    return choose(part.scenario.turns[turn - 1], None if before is None else before.text, "reported")
 
 
 class ReferenceWriter:
@@ -124,7 +130,8 @@ class ScriptWriter:
         system = template("script.j2").render(persona=part.persona, words=self.words)
         messages = [{"role": "system", "content": system}]
         for index, said in enumerate(part.scenario.turns[:turn], start=1):
-            messages.append({"role": "user", "content": said.text})
+            line = scripted_line(part, index, known.get(index - 1))
+            messages.append({"role": "user", "content": said.line(line.variant)})
             if index < turn:
                 messages.append({"role": "assistant", "content": known[index].text})
         began = time.monotonic()

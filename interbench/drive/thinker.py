@@ -13,17 +13,21 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from interbench.base.bundled import data_path
-from interbench.base.errors import ScriptError, UsageError
+from interbench.base.errors import ScriptError
 from interbench.base.foreign import NotJsonError, decoded, listed, mapped, mended, parsed_json
 from interbench.base.http import Backoff, BodyTooLongError, asked_wait, hopeless, make_client, read_body, trouble
 from interbench.base.remote import Secret, base_url, excerpt
 from interbench.domain.records import Script
+from interbench.drive.script import scripted_line
+from interbench.drive.speech import HANDED_OVER, UserSpeech
 from interbench.drive.voice import RATE, Spoken, keep, kept
+from interbench.media.pool import MediaPool
 from interbench.media.speech import Speech
 from interbench.media.wav import WavError, decode_wav
 from interbench.scenarios.plan import PlannedScenario
@@ -32,7 +36,6 @@ from interbench.systems.prompting import template
 
 _ATTEMPTS = 5
 _MAX_ANSWER_BYTES = 256 * 2**20
-_SUFFIXES = {".wav": "wav", ".mp3": "mp3"}
 
 
 class ThinkerWriter:
@@ -110,7 +113,7 @@ class ThinkerWriter:
         answer = await self._ask(
             {
                 "model": self._model,
-                "messages": await asyncio.to_thread(self._messages, part, turn, known),
+                "messages": await self._messages(part, turn, known),
                 "modalities": ["text", "audio"],
                 "audio": {"format": "wav", **({"voice": self._voice} if self._voice else {})},
                 **({"speaker": self._voice} if self._voice else {}),
@@ -126,25 +129,30 @@ class ThinkerWriter:
         await asyncio.to_thread(keep, path, speech, script.seconds)
         return script
 
-    def _messages(self, part: PlannedScenario, turn: int, known: Mapping[int, Script]) -> list[dict[str, Any]]:
+    async def _messages(self, part: PlannedScenario, turn: int, known: Mapping[int, Script]) -> list[dict[str, Any]]:
         system = template("script.j2").render(persona=part.persona, words=self._budget)
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
         for index, said in enumerate(part.scenario.turns[:turn], start=1):
+            variant = scripted_line(part, index, known.get(index - 1)).variant
             if index < turn:
-                messages.append({"role": "user", "content": said.text})
+                messages.append({"role": "user", "content": said.line(variant)})
                 messages.append({"role": "assistant", "content": known[index].text})
                 continue
-            sound = part.audio[index - 1]
+            sound = await self._playable(part.line_audio(index, variant))
             if sound is None:
-                messages.append({"role": "user", "content": said.text})
+                messages.append({"role": "user", "content": said.line(variant)})
                 continue
-            kind = _SUFFIXES.get(sound.suffix.lower())
-            if kind is None:
-                raise UsageError(f"{sound}: a thinker hears WAV and MP3 files; give the user's speech as one of these.")
-            data = base64.b64encode(sound.read_bytes()).decode()
-            heard = [{"type": "input_audio", "input_audio": {"data": data, "format": kind}}]
-            messages.append({"role": "user", "content": heard})
+            data = base64.b64encode(await asyncio.to_thread(sound.read_bytes)).decode()
+            heard = {"data": data, "format": sound.suffix.lower().lstrip(".")}
+            messages.append({"role": "user", "content": [{"type": "input_audio", "input_audio": heard}]})
         return messages
+
+    async def _playable(self, recorded: Path | None) -> Path | None:
+        """What the user says, as WAV or MP3."""
+        if recorded is None or recorded.suffix.lower() in HANDED_OVER:
+            return recorded
+        async with MediaPool() as media:
+            return await UserSpeech(media, self._run.speech_folder).playable(recorded)
 
     def _read(self, answer: Mapping[str, Any]) -> tuple[str, Speech]:
         text, sound = "", ""

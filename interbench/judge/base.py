@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.records import PlayedConversation, Verdict
+
+Shown = Literal["timings", "speaking", "details"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,19 @@ class Judge(ABC):
 
     label: str
     """Shown in tables, e.g. ``signals`` or ``Qwen3-VL-30B-A3B-Instruct``. Tables never mix two labels or identities."""
+    dimensions: tuple[str, ...] = DIMENSION_KEYS
+    """Keys of what it is asked for a verdict on, in this order: dimensions, or measures
+    (:data:`interbench.domain.dimensions.MEASURES`)."""
     comparable: bool = True
     """False for a judge whose figures must not be set beside those of a vision-language model."""
     hands_over_files: bool = False
     """Whether clips go as they are to a program of someone else's, which shows them by its own lights. Such a judge
     gets plain copies (:attr:`interbench.domain.records.PlayedTurn.copy`) of those clips that not every loader shows as
     a player does."""
+    shown: frozenset[Shown] = frozenset()
+    """What it is shown beside clips and transcripts: ``timings`` (how long the user waited, when words were said),
+    ``speaking`` (:attr:`~interbench.domain.records.PlayedTurn.speaking`), ``details`` (of the clips, as stills of their
+    own). Measured for those judges only that ask for it."""
     max_conversations: int = 4
     """Conversations the harness hands over at a time; a judge with a server to mind schedules within them itself."""
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from interbench.base.errors import MediaError
 from interbench.base.foreign import kept_json, mended, number
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.records import Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
 from interbench.judge.copies import PlainCopies
+from interbench.judge.evidence import Evidence
 from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Run, identity_key
 
@@ -26,8 +27,12 @@ _LONGEST = 100_000
 """Characters of a judge's reasons that are kept."""
 
 
-def conversation_digest(conversation: PlayedConversation) -> str:
-    """Hash of everything a judge may base a verdict on: scenario, outcomes, clips, transcripts."""
+def conversation_digest(conversation: PlayedConversation, shown: Collection[str] = ()) -> str:
+    """Hash of everything a judge may base a verdict on: scenario, outcomes, clips, transcripts.
+
+    Args:
+        shown: what else the judge is shown (:attr:`interbench.judge.base.Judge.shown`).
+    """
     turns: list[dict[str, Any]] = [
         {
             "turn": turn.index,
@@ -38,6 +43,14 @@ def conversation_digest(conversation: PlayedConversation) -> str:
         }
         for turn in conversation.turns
     ]
+    for turn, author, of in zip(conversation.turns, conversation.scenario.turns, turns, strict=True):
+        if turn.user_text != author.text:
+            of["user"] = turn.user_text
+    if "timings" in shown:
+        for turn, of in zip(conversation.turns, turns, strict=True):
+            waited, words = turn.timings, () if turn.transcript is None else turn.transcript.words
+            of["waited"] = None if waited is None or waited.resumed else [waited.first_frame_s, waited.first_speech_s]
+            of["words"] = [[word.start_s, word.end_s] for word in words]
     return identity_key({"scenario": conversation.scenario.digest(), "turns": turns})
 
 
@@ -56,6 +69,7 @@ class JudgingStage:
         self._run = run
         self._repeats = repeats
         self.copies = PlainCopies(run, media)
+        self._evidence = Evidence(run, media)
         self._slots = asyncio.Semaphore(judge.max_conversations)
         self.key = ""
         """Under which the verdicts are kept."""
@@ -63,6 +77,10 @@ class JudgingStage:
     async def __aenter__(self) -> Self:
         await self._judge.start()
         identity = {**self._judge.identity(), "comparable": self._judge.comparable}
+        if self._judge.dimensions != DIMENSION_KEYS:
+            identity["dimensions"] = list(self._judge.dimensions)
+        if self._judge.shown:
+            identity["shown"] = sorted(self._judge.shown)
         self.key = self._run.identify("judge", self._judge.label, identity)
         return self
 
@@ -77,13 +95,13 @@ class JudgingStage:
 
     def pending(self, conversation: PlayedConversation) -> list[JudgeTask]:
         """Verdicts that the ledger does not hold, or holds as missing for a passing reason."""
-        digest = conversation_digest(conversation)
+        digest = conversation_digest(conversation, self._judge.shown)
         held = {
             (verdict.dimension, verdict.sample)
             for seen, verdict in self._run.verdicts(self.key, conversation.system, conversation.scenario.id)
             if seen == digest and not verdict.retryable
         }
-        wanted = [(d.key, sample) for sample in range(self._repeats) for d in DIMENSIONS]
+        wanted = [(key, sample) for sample in range(self._repeats) for key in self._judge.dimensions]
         return [JudgeTask(dimension, sample) for dimension, sample in wanted if (dimension, sample) not in held]
 
     async def give(self, conversation: PlayedConversation) -> list[Verdict]:
@@ -91,7 +109,7 @@ class JudgingStage:
         tasks = self.pending(conversation)
         if not tasks:
             return []
-        digest = conversation_digest(conversation)
+        digest = conversation_digest(conversation, self._judge.shown)
         given: list[Verdict] = []
         blocked: Sequence[JudgeTask] = tasks
         problem = await asyncio.to_thread(self._clip_problem, conversation)
@@ -103,11 +121,13 @@ class JudgingStage:
         if problem is not None:
             given += self._not_judged(conversation, blocked, problem, digest)
             tasks = [task for task in tasks if task not in blocked]
-        if tasks and self._judge.hands_over_files:
+        if tasks:
             try:
-                conversation = await self.copies.given(conversation)
+                if self._judge.hands_over_files:
+                    conversation = await self.copies.given(conversation)
+                conversation = await self._evidence.given(conversation, self._judge.shown)
             except MediaError as error:
-                unreadable = f"No copy that every judge can read can be made of a clip: {error}"
+                unreadable = f"What the judge needs can't be made or measured of a clip: {error}"
                 given += self._not_judged(conversation, tasks, (Missing.CLIP_UNREADABLE, unreadable), digest)
                 tasks = []
         if not tasks:

@@ -19,9 +19,16 @@ AUDIO_RATE = 22_050
 
 
 def write_film(
-    path: Path, frames: Iterable[Image.Image], samples: Samples, *, fps: int, faststart: bool = True
+    path: Path,
+    frames: Iterable[Image.Image],
+    samples: Samples,
+    *,
+    fps: int,
+    faststart: bool = True,
+    key_frames_s: int = 2,
 ) -> None:
-    """Write ``frames`` (RGB, all of one size) with ``samples`` (mono at :data:`AUDIO_RATE`).
+    """Write ``frames`` (RGB, all of one size) with ``samples`` (mono at :data:`AUDIO_RATE`), a key frame at least every
+    ``key_frames_s`` seconds.
 
     One encoder thread and no time stamps of the day: the same input gives the same bytes.
     """
@@ -30,7 +37,7 @@ def write_film(
         video = container.add_stream("libx264", rate=fps)
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
-        video.codec_context.gop_size = fps * 2
+        video.codec_context.gop_size = fps * key_frames_s
         # The cheap half of veryfast's searches: drawn pictures gain little from the rest.
         search = {"preset": "veryfast", "crf": "20", "x264-params": "ref=1:bframes=0:me=dia:subme=1:trellis=0"}
         audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono")

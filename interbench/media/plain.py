@@ -90,7 +90,25 @@ def plain_copy(task: Task, out: Path) -> dict[str, Any]:
     start, end = times.start, times.end()
     rate = steady_rate(times.times)
     count = max(1, round((end - start) * rate))
-    wanted = [start + (k + Fraction(1, 2)) / rate for k in range(count)]
+    _write(task, out, [float(start + (k + Fraction(1, 2)) / rate) for k in range(count)], rate)
+    return {}
+
+
+def excerpt(task: Task, out: Path, parts: Sequence[tuple[float, float]], fps: int) -> dict[str, Any]:
+    """Write to ``out`` what is shown in the ``parts`` of a clip, ``fps`` times a second, one part after another.
+
+    Args:
+        parts: (from, to) in seconds after the first picture, ascending and apart.
+        fps: of the excerpt, whatever the clip's own.
+    """
+    start = picture_times(task).start
+    wanted = [start + begin + k / fps for begin, end in parts for k in range(max(1, round((end - begin) * fps)))]
+    _write(task, out, wanted, Fraction(fps))
+    return {}
+
+
+def _write(task: Task, out: Path, wanted: Sequence[float], rate: Fraction) -> None:
+    """Write the pictures that are on screen at the ascending times ``wanted`` as a plain video of ``rate``."""
     with task.open() as source, av.open(str(out), "w", format="mp4", options={"fflags": "+bitexact"}) as target:
         stream = task.picture(source)
         encoder: Any = target.add_stream("libx264", rate=rate)
@@ -102,7 +120,7 @@ def plain_copy(task: Task, out: Path) -> dict[str, Any]:
         converted: av.VideoFrame | None = None
         picture: av.VideoFrame | None = None
         shown, size = Pose(), (0, 0)
-        for number, frame in enumerate(on_screen(task, source, stream, map(float, wanted))):
+        for number, frame in enumerate(on_screen(task, source, stream, wanted)):
             if picture is None:
                 shown = pose(stream, frame)
                 size = copied_size(*shown.size(frame.width, frame.height))
@@ -114,7 +132,6 @@ def plain_copy(task: Task, out: Path) -> dict[str, Any]:
             picture.pts, picture.time_base = number, 1 / rate
             target.mux(encoder.encode(picture))
         target.mux(encoder.encode(None))
-    return {}
 
 
 def steady_rate(times: Sequence[float]) -> Fraction:

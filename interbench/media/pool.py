@@ -33,7 +33,9 @@ AUDIO_RATE = 16_000
 """Samples per second of everything :meth:`MediaPool.audio` gives."""
 _WORKER = "interbench.media.worker"
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
-_ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac"}
+_ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac", "ogg": "libopus"}
+_BITS = {"ogg": 32_000}
+"""Bits per second where the codec's own choice is not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,26 @@ class MediaPool:
             arguments["speech"] = str(speech)
         await self._call("reshape", path, out=str(target), **arguments)
 
+    async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
+        """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
+
+        ``parts`` are (from, to) in seconds after its first picture, ascending and apart; they follow one another. The
+        video and ``target`` are as for :meth:`plain_copy`.
+        """
+        await self._call("excerpt", path, out=str(target), parts=[list(part) for part in parts], fps=fps)
+        return await self.inspect(target)
+
     async def portrait(self, path: Path) -> None:
         """Decode a picture of a person: PNG, JPEG or WebP."""
         await self._call("portrait", path)
+
+    async def picture(self, path: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """A still picture (PNG, JPEG or WebP), cut to the shape of ``size`` and scaled: sRGB ``[height, width, 3]``."""
+        width, height = size
+        async with self._handover() as target:
+            await self._call("picture", path, width=width, height=height, out=str(target))
+            pixels = await asyncio.to_thread(np.fromfile, target, np.uint8)
+        return pixels.reshape(height, width, 3)
 
     async def frames(self, path: Path, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """``count`` frames as a player shows them, evenly spaced by time, scaled to ``size`` (width, height).
@@ -261,33 +280,39 @@ def _arrival(arrivals: Sequence[tuple[int, float]], facts: ClipFacts, needed: in
     return next((time for received, time in arrivals if received >= enough), arrivals[-1][1])
 
 
-def encode_audio(samples: npt.NDArray[np.float32], rate: int, path: Path) -> None:
-    """Write mono ``samples`` in -1..1 as 16-bit WAV, FLAC or MP3, whichever the suffix says. Same input, same bytes.
+def encode_audio(samples: npt.NDArray[np.float32], rate: int, path: Path, *, bits: int | None = None) -> None:
+    """Write mono ``samples`` in -1..1 as 16-bit WAV, FLAC, MP3 or Opus in Ogg, whichever the suffix says.
+
+    Same input, same bytes. ``bits``: per second, of MP3 and Opus; by default 24,000 and 32,000.
 
     Raises:
-        UsageError: the suffix is none of .wav, .flac and .mp3.
+        UsageError: the suffix is none of .wav, .flac, .mp3 and .ogg.
     """
     kind = path.suffix.lower()[1:]
     if kind not in _ENCODERS:
         known = ", ".join(f".{kind}" for kind in _ENCODERS)
         raise UsageError(f"{path}: sound is written as {known}; give the file one of these suffixes.")
     with path.open("wb") as file:
-        _encode_audio(samples, rate, kind, file)
+        _encode_audio(samples, rate, kind, file, bits)
 
 
 def encoded_audio(samples: npt.NDArray[np.float32], rate: int, kind: str) -> bytes:
-    """What :func:`encode_audio` would write; ``kind`` is wav, flac or mp3."""
+    """What :func:`encode_audio` would write; ``kind`` is wav, flac, mp3 or ogg."""
     buffer = io.BytesIO()
     _encode_audio(samples, rate, kind, buffer)
     return buffer.getvalue()
 
 
-def _encode_audio(samples: npt.NDArray[np.float32], rate: int, kind: str, target: BinaryIO) -> None:
+def _encode_audio(
+    samples: npt.NDArray[np.float32], rate: int, kind: str, target: BinaryIO, bits: int | None = None
+) -> None:
     import av
 
     with av.open(target, "w", format=kind, options={"fflags": "+bitexact"}) as container:
         stream = cast("av.AudioStream", container.add_stream(_ENCODERS[kind], rate=rate, layout="mono"))
         stream.codec_context.options = {"flags": "+bitexact"}
+        if (wanted := bits or _BITS.get(kind)) is not None:
+            stream.codec_context.bit_rate = wanted
         resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)
         frame = av.AudioFrame.from_ndarray(np.clip(samples, -1.0, 1.0).reshape(1, -1), format="flt", layout="mono")
         frame.sample_rate = rate

@@ -142,26 +142,55 @@ def _measure(
     task: Task, frames: Iterator[av.AudioFrame], container: str, codec: str, rate: int = 0, channels: int = 0
 ) -> SoundFacts:
     """``rate`` and ``channels`` are those of the first frame where they are not given."""
-    samples, total, peak = 0, 0.0, 0.0
+    loudness = _Loudness()
     planar = av.AudioResampler(format="fltp")
     for frame in frames:
         rate = rate or frame.sample_rate
         channels = channels or len(frame.layout.channels)
         for piece in planar.resample(frame):
-            values = np.nan_to_num(piece.to_ndarray())
-            peak = max(peak, float(np.abs(values).max(initial=0.0)))
-            total += float(np.square(values, dtype=np.float64).mean(axis=0).sum())
-            samples += values.shape[1]
-            task.check_time(samples / rate)
+            loudness.take(piece.to_ndarray().astype(np.float32, copy=False))
+            task.check_time(loudness.samples / rate)
+    loudness.settle()
     return SoundFacts(
         container=container,
         codec=codec,
         rate=rate,
         channels=channels,
-        duration_s=samples / rate if rate else 0.0,
-        peak=peak,
-        rms=(total / samples) ** 0.5 if samples else 0.0,
+        duration_s=loudness.samples / rate if rate else 0.0,
+        peak=loudness.peak,
+        rms=(loudness.power / loudness.samples) ** 0.5 if loudness.samples else 0.0,
     )
+
+
+class _Loudness:
+    """Peak and power of a sound that comes in pieces, which are short: figures are worked out over many at once."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.peak = 0.0
+        self.power = 0.0
+        """Sum over samples of the mean square over channels."""
+        self._held: list[npt.NDArray[np.float32]] = []
+        self._size = 0
+
+    def take(self, piece: npt.NDArray[np.float32]) -> None:
+        """``piece``: shape (channels, n)."""
+        if self._held and self._held[0].shape[0] != piece.shape[0]:
+            self.settle()
+        self._held.append(piece)
+        self._size += piece.shape[1]
+        self.samples += piece.shape[1]
+        if self._size >= _BLOCK:
+            self.settle()
+
+    def settle(self) -> None:
+        """Work out what is held; to be called once more at the end."""
+        if not self._held:
+            return
+        values = np.nan_to_num(np.concatenate(self._held, axis=1))
+        self.peak = max(self.peak, float(np.abs(values).max(initial=0.0)))
+        self.power += float(np.square(values, dtype=np.float64).mean(axis=0).sum())
+        self._held, self._size = [], 0
 
 
 class _Wav:

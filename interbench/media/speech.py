@@ -314,7 +314,7 @@ class SynthesizerCommand:
 
     ``template`` is split like a shell would, but no shell runs it. In each argument these are replaced: ``{text}`` (the
     text), ``{text_file}`` (a UTF-8 file that holds it), ``{out}`` (the WAV file to write), ``{voice}`` (the whole
-    variant, ``en-us+f3``), ``{language}``, ``{description}``, ``{pitch}`` and ``{rate}``.
+    variant, ``en-us+f3``), ``{language}``, ``{description}``, ``{mood}``, ``{pitch}`` and ``{rate}``.
     """
 
     template: str
@@ -327,8 +327,8 @@ class SynthesizerCommand:
                 f"say; it is: {self.template}"
             )
 
-    def __call__(self, text: str, voice: Voice | None = None) -> Speech:
-        """Speak ``text``; no phonemes and words are known.
+    def __call__(self, text: str, voice: Voice | None = None, mood: str = "") -> Speech:
+        """Speak ``text``; no phonemes and words are known. ``mood``: how the speaker feels, in a few words.
 
         Raises:
             SpeechError: the command is missing, fails, takes too long, or writes no readable WAV file.
@@ -344,6 +344,7 @@ class SynthesizerCommand:
                 "{voice}": voice.variant,
                 "{language}": voice.variant.partition("+")[0],
                 "{description}": voice.description,
+                "{mood}": mood,
                 "{pitch}": str(voice.pitch),
                 "{rate}": str(voice.rate),
             }

@@ -42,3 +42,20 @@ def portrait(file: FileView) -> dict[str, Any]:
     if problem := portrait_problem(file, file.size):
         raise MediaFaultError("undecodable", f"it {problem}.")
     return {}
+
+
+def picture(file: FileView, out: Path, width: int, height: int) -> dict[str, Any]:
+    """Write a portrait's pixels to ``out``: sRGB bytes ``[height, width, 3]``, cut to that shape round its middle.
+
+    Raises:
+        MediaFaultError: it can't be used.
+    """
+    from PIL import Image, ImageOps
+
+    portrait(file)
+    file.seek(0)
+    with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:  # type: ignore[arg-type]
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
+    out.write_bytes(fitted.tobytes())
+    return {}

@@ -31,10 +31,12 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "plain_copy": plain.plain_copy,
     "blind_copy": blind.blind_copy,
     "reshape": reshape.reshape,
+    "excerpt": plain.excerpt,
     "probe_audio": sound.probe_audio,
 }
-_PORTRAIT = "portrait"
-_FOLLOWS_LINKS = frozenset({"audio", "probe_audio", _PORTRAIT})
+_STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
+"""What is done with pictures that don't move."""
+_FOLLOWS_LINKS = frozenset({"audio", "probe_audio", *_STILL})
 """Files of a scenario set may lie in a cache that links to it; clips of systems may not be links."""
 
 
@@ -81,10 +83,10 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
         request["out"] = Path(request["out"])
     _bound_processor_time(limits)
     with _opened(path, limits, name in _FOLLOWS_LINKS) as file:
-        kind = None if name == _PORTRAIT else demuxer(file, sound=name == "probe_audio")
+        kind = None if name in _STILL else demuxer(file, sound=name == "probe_audio")
         try:
             if kind is None:
-                return still.portrait(file)
+                return _STILL[name](file, **request)
             return _TASKS[name](Task(limits, file, kind), **request)
         except MediaFaultError:
             raise

@@ -47,6 +47,7 @@ class Settings(BaseModel):
     categories: tuple[str, ...] = _setting("categories")
     limit: int | None = _setting("limit", ge=1)
     personas: Path | None = _setting("personas")
+    rotate_personas: bool = _setting("rotate_personas")
     systems: tuple[str, ...] = _setting("systems")
     system: dict[str, dict[str, Any]] = _table("system")
     transcriber: str = _setting("transcriber")

@@ -24,6 +24,7 @@ from interbench.base.scratch import Scratch
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
+from interbench.drive.speech import UserSpeech
 from interbench.drive.voice import Espeak, ReplySpeaker
 from interbench.media.pool import MediaPool
 from interbench.pipeline.findings import (
@@ -223,12 +224,14 @@ class _Checks:
             return []
         where = f"{name}, turn {exchange.turn}"
         clip = await media.audio(run / exchange.clip)
-        recorded = part.audio[exchange.turn - 1]
+        recorded = part.line_audio(exchange.turn, exchange.variant)
         user = None if recorded is None else await media.audio(recorded)
         found = list(await asyncio.to_thread(lambda: list(echo_findings(where, clip, user))))
         if not found and self.transcriber is not None and clip is not None:
             (heard,) = await self.transcriber.transcribe([Utterance(where, clip, exchange.facts, None)])
-            found = list(heard_findings(where, part.scenario.turns[exchange.turn - 1].text, heard.text))
+            found = list(
+                heard_findings(where, part.scenario.turns[exchange.turn - 1].line(exchange.variant), heard.text)
+            )
         return found
 
     def _judge_turn(self, name: str, part: PlannedScenario, exchange: Exchange) -> None:
@@ -250,7 +253,7 @@ class _Checks:
             f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
             f"after {timings.first_frame_s:.2f} s, {heard}complete after {timings.complete_s:.2f} s",
         )
-        asked = part.scenario.turns[exchange.turn - 1].text
+        asked = part.scenario.turns[exchange.turn - 1].line(exchange.variant)
         self.findings += clip_findings(where, facts)
         self.findings += text_findings(where, facts, asked, exchange.reply_text, listens=self.listens)
 
@@ -301,6 +304,7 @@ class _Checks:
             await conversation.prepare(Opening(self.parts[0].scenario.id, self.parts[0].portrait, 1))
             return conversation
 
+        stack = contextlib.ExitStack()
         try:
             conversation = await self.host.call(abandoned, self.deadline_s)
             workdir = self.folder / "abandoned"
@@ -308,11 +312,13 @@ class _Checks:
             workdir.mkdir(parents=True)
             part = self.parts[0]
             turn = part.scenario.turns[0]
+            async with MediaPool(size=1) as media:
+                audio = await UserSpeech(media, stack.enter_context(Scratch("speech")).path).playable(part.audio[0])
             request = TurnRequest(
                 scenario=part.scenario.id,
                 index=1,
                 text=turn.text,
-                audio=part.audio[0],
+                audio=audio,
                 history=(),
                 portrait=part.portrait,
                 seed=1,
@@ -336,6 +342,8 @@ class _Checks:
             self.say("wrong", f"giving a turn up raises {type(error).__name__}: {error}")
         else:
             self.say("ok", "a turn can be given up at its deadline")
+        finally:
+            stack.close()
 
     async def _take_up(self, capabilities: Capabilities) -> None:
         """Play one turn, forget everything but the ledger, play on."""

@@ -19,6 +19,7 @@ from interbench.domain.records import Exchange, PlayedConversation, PlayedTurn, 
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
 from interbench.judge.base import Judge, JudgeTask
+from interbench.judge.evidence import Evidence
 from interbench.media.pool import MediaPool
 from interbench.pipeline.findings import Finding, Level
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -31,18 +32,21 @@ _LITTLE_ROOM = 0.25
 """Share of the context that should be left after one bundled conversation: there are longer ones."""
 
 
-async def check_judge(judge: Judge, key: str, *, system: str = "puppet", scenarios: str = "starter") -> list[Finding]:
+async def check_judge(
+    judge: Judge, key: str | None = None, *, system: str = "puppet", scenarios: str = "starter"
+) -> list[Finding]:
     """Start ``judge``, let a system play a conversation, and ask for one verdict.
 
     Args:
         judge: not started.
-        key: of the dimension.
+        key: of the dimension; None: one of those that take a picture, where the judge is asked for any.
         system: who plays.
         scenarios: the set whose first scenario is played.
 
     Returns:
         What was found; the checks end early where nothing more can be tried.
     """
+    key = key or next((one for one in ("MVC", "look") if one in judge.dimensions), judge.dimensions[0])
     dimension(key)
     findings: list[Finding] = []
     try:
@@ -57,7 +61,7 @@ async def check_judge(judge: Judge, key: str, *, system: str = "puppet", scenari
         findings += _who_it_is(judge)
         async with contextlib.AsyncExitStack() as stack:
             folder = stack.enter_context(Scratch("judge")).path
-            conversation = await _conversation(folder, system, scenarios)
+            conversation = await _conversation(folder, system, scenarios, judge)
             findings += await _verdict(judge, conversation, key)
     finally:
         await judge.stop()
@@ -76,7 +80,7 @@ def _who_it_is(judge: Judge) -> list[Finding]:
     return findings
 
 
-async def _conversation(folder: Path, system: str, scenarios: str) -> PlayedConversation:
+async def _conversation(folder: Path, system: str, scenarios: str, judge: Judge) -> PlayedConversation:
     whole = load_set(scenarios)
     part = plan_scenarios(whole, whole)[0]
     host = Host(SystemSpec.parse(system, {}).factory())
@@ -86,7 +90,10 @@ async def _conversation(folder: Path, system: str, scenarios: str) -> PlayedConv
             async with MediaPool() as media:
                 driver = Driver(system, host, run, media, DriveSettings(), writer=ReferenceWriter())
                 exchanges = [exchange async for exchange in driver.play(part)]
-            return _as_judges_see_it(part, exchanges, run)
+                conversation = _as_judges_see_it(part, exchanges, run)
+                if conversation.why_no_clip():
+                    return conversation
+                return await Evidence(run, media).given(conversation, judge.shown)
     finally:
         await host.stop()
 
@@ -102,10 +109,11 @@ def _as_judges_see_it(part: PlannedScenario, exchanges: Sequence[Exchange], run:
             None if exchange.clip is None else (run.path / exchange.clip).resolve(),
             exchange.facts,
             Transcript(exchange.reply_text or "", flags=("reported",)),
+            timings=exchange.timings,
         )
         for turn, exchange in zip(part.scenario.turns, exchanges, strict=True)
     )
-    return PlayedConversation(exchanges[0].system, part.scenario, turns, "given")
+    return PlayedConversation(exchanges[0].system, part.scenario, turns, "given", part.persona, part.portrait)
 
 
 async def _verdict(judge: Judge, conversation: PlayedConversation, key: str) -> list[Finding]:

@@ -12,9 +12,9 @@ from typing import Any
 
 from interbench.base.errors import StoreError, UsageError
 from interbench.base.masking import MASK
-from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.names import alike, unprinted
 from interbench.drive.words import check_choice
+from interbench.judge.base import Judge
 from interbench.pipeline.config import Settings, merged_settings, read_settings_file
 from interbench.pipeline.set_options import script_options, with_options
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -36,14 +36,16 @@ class Plan:
     systems: tuple[SystemSpec, ...]
     factories: Mapping[str, Callable[[], AvatarSystem]]
     """By system label."""
+    scenario_set: Mapping[str, str] | None = None
+    """Name, version and digest of the set that was loaded; None where a run is taken up from its folder."""
 
     @property
     def clips(self) -> int:
         return len(self.systems) * sum(len(part.scenario.turns) for part in self.parts)
 
-    @property
-    def verdicts(self) -> int:
-        return len(self.systems) * len(self.parts) * len(DIMENSIONS) * self.settings.repeats
+    def verdicts(self, judge: Judge) -> int:
+        """How many ``judge`` is asked for."""
+        return len(self.systems) * len(self.parts) * len(judge.dimensions) * self.settings.repeats
 
     @property
     def labels(self) -> frozenset[str]:
@@ -112,7 +114,9 @@ def make_plan(settings: Settings) -> Plan:
     elif settings.script_options:
         raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
     check_choice(settings.words, settings.words_options, settings.speech, settings.speech_options)
-    return Plan(settings, plan_scenarios(chosen, whole), specs, {spec.label: spec.factory() for spec in specs})
+    parts = plan_scenarios(chosen, whole, rotation=settings.seed if settings.rotate_personas else None)
+    facts = {"name": whole.name, "version": whole.version, "digest": whole.digest}
+    return Plan(settings, parts, specs, {spec.label: spec.factory() for spec in specs}, facts)
 
 
 def require_distinct(labels: Sequence[str]) -> None:

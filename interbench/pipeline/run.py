@@ -11,14 +11,13 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 from interbench.asr.base import Transcriber
 from interbench.asr.stage import TranscriptionStage
 from interbench.base.errors import CapReachedError, InterbenchError, SystemLoadError, UsageError
 from interbench.base.progress import Progress
-from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import COPY_RECIPE, Transcript
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
@@ -188,7 +187,7 @@ class _Pipeline:
         if self.transcription is not None:
             self.progress.total("transcribe", len(self.plan.systems) * turns)
         if self.judging is not None:
-            self.progress.total("judge", self.plan.verdicts)
+            self.progress.total("judge", self.plan.verdicts(self.judging.judge))
 
     def _recorded(self) -> Counter[str]:
         labels, ids = self.plan.labels, self.plan.scenario_ids
@@ -335,10 +334,11 @@ class _Pipeline:
         if conversation is None:
             self.summary.unplayed += 1
             return
+        conversation = replace(conversation, persona=part.persona, portrait=part.portrait)
         verdicts = await judging.give(conversation)
         for verdict in verdicts:
             self.summary.count_verdict(verdict)
-        for _ in range(len(DIMENSIONS) * self.plan.settings.repeats):
+        for _ in range(len(judging.judge.dimensions) * self.plan.settings.repeats):
             self.progress.advance("judge")
 
 

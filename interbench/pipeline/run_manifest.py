@@ -52,6 +52,7 @@ class RunManifest:
             plan={spec.label: [part.scenario.id for part in plan.parts] for spec in plan.systems},
             systems=systems or {},
             prompts=_prompts_digest(data_path("prompts")),
+            scenario_sets=() if plan.scenario_set is None else (plan.scenario_set,),
         )
         self._run.keep_manifest(manifest)
 

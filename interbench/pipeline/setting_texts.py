@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DEFAULT_SYSTEMS = ("puppet", "puppet:drift", "puppet:off-topic", "puppet:partial", "puppet:amnesiac")
+DEFAULT_SYSTEMS = (
+    "puppet",
+    "puppet:drift",
+    "puppet:off-topic",
+    "puppet:partial",
+    "puppet:amnesiac",
+    "still",
+    "text-only",
+    "echo",
+    "boilerplate",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +41,22 @@ class SettingText:
 
 SETTING_TEXTS: Mapping[str, SettingText] = {
     "out": SettingText("The run folder.", Path("runs/default")),
-    "scenarios": SettingText("starter, all, a folder, a JSON Lines file, or a Hub id (org/name).", "starter"),
+    "scenarios": SettingText(
+        "starter, all, long, hard, everything (all@1: version 1), a folder, a JSON Lines file, or a Hub id (org/name).",
+        "starter",
+    ),
     "only": SettingText("Scenario id or pattern such as travel-*; several are possible.", ()),
     "categories": SettingText("Category to play; several are possible.", ()),
     "limit": SettingText("At most this many scenarios."),
     "personas": SettingText("A folder with photographs or personas of your own."),
+    "rotate_personas": SettingText(
+        "Pair personas and scenarios anew, by the seed, instead of as the set pairs them.", False
+    ),
     "systems": SettingText(
         "Systems to test: name, name:variant, module:Class, or label= any of these; on the command line "
         "comma-separated.",
         DEFAULT_SYSTEMS,
-        "the puppet and four of its defects",
+        "the puppet, four of its defects and four controls",
     ),
     "system": SettingText("Tables of options by system label."),
     "transcriber": SettingText(

@@ -91,7 +91,9 @@ def read_material(path: Path) -> Material:
                 heard = transcripts.get(Key(*name, exchange.turn))
                 said = heard.text if heard is not None and heard.error is None else exchange.reply_text or ""
                 assert exchange.clip is not None and exchange.facts is not None
-                clips.append(PlayedClip((run.path / exchange.clip).resolve(), exchange.facts, turn.text, said))
+                clips.append(
+                    PlayedClip((run.path / exchange.clip).resolve(), exchange.facts, turn.line(exchange.variant), said)
+                )
             played[name] = ShowableConversation(*name, part.persona.id, shown_digest(part, of), tuple(clips))
         scenarios = dict.fromkeys(scenario for planned in plan.values() for scenario in planned)
         return Material(str(manifest.get("run_id", "")), tuple(plan), tuple(scenarios), played, left_out)

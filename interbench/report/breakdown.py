@@ -1,4 +1,4 @@
-"""The table once more, apart by what kind of scenario it was: by category or by persona."""
+"""The table once more, apart by what kind of scenario it was: by category, persona, tier or stressed dimension."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from interbench.stats import Expected, Scores
 if TYPE_CHECKING:
     import rich.console
 
-By = Literal["category", "persona"]
+By = Literal["category", "persona", "tier", "stressed"]
 BYS: tuple[By, ...] = get_args(By)
+REPORTED_BYS: tuple[By, ...] = ("category", "persona", "tier")
+"""Of these a report has a section; a scenario may stress several dimensions, which only the table can show."""
 SCHEMA = "interbench.breakdown/1"
 
 
@@ -38,20 +40,17 @@ class Breakdown:
 
 def break_down(
     by: By,
-    kinds: Mapping[str, str],
+    kinds: Mapping[str, Sequence[str]],
     table: Table,
     scores: Scores,
     expected: Expected,
     speeds: Mapping[str, Mapping[str, Speed]],
 ) -> Breakdown:
-    """Set apart the scenarios of ``table`` by their ``kinds`` (scenario id to name of its kind).
+    """Set apart the scenarios of ``table`` by their ``kinds`` (name of a kind to ids of its scenarios).
 
     Percentiles stay relative to the table's pool, so that kinds can be compared; intervals are a bootstrap
     over the scenarios of the kind, with that pool held fixed. ``speeds`` are by kind and system.
     """
-    names: dict[str, list[str]] = {}
-    for scenario, kind in kinds.items():
-        names.setdefault(kind, []).append(scenario)
     reference = table.to_reference() if table.pool.moments else None
     resampling = table.resampling
 
@@ -71,8 +70,8 @@ def break_down(
 
     return Breakdown(
         by,
-        {kind: part(kind, scenarios) for kind, scenarios in names.items()},
-        {kind: len(scenarios) for kind, scenarios in names.items()},
+        {kind: part(kind, scenarios) for kind, scenarios in kinds.items()},
+        {kind: len(scenarios) for kind, scenarios in kinds.items()},
         table,
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ import numpy as np
 from interbench.asr.base import DOUBTED
 from interbench.base.errors import UsageError
 from interbench.base.foreign import mapped, number
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
 from interbench.drive.spending import spoken_totals
 from interbench.judge.stage import conversation_digest
 from interbench.rating.results import PEOPLE, people_label, people_verdicts, read_ratings
-from interbench.report.breakdown import BYS, Breakdown, By, break_down
+from interbench.report.breakdown import REPORTED_BYS, Breakdown, By, break_down
+from interbench.report.lines import different_lines, line_notes
 from interbench.report.model import (
     JudgeFacts,
     PlayedScenario,
@@ -33,8 +36,10 @@ from interbench.report.model import (
 from interbench.report.people import People, collect_people
 from interbench.report.rows import Speed, Step
 from interbench.report.tables import Table, build_table
+from interbench.report.withheld import withheld
 from interbench.scenarios.plan import PlannedScenario
 from interbench.stats import Comparison, Expected, JudgeLabel, ReferencePool, Scores, compare
+from interbench.stats.scores import KEYS
 from interbench.store.clips import ClipProblem
 from interbench.store.manifest import read_manifest
 from interbench.store.played import played
@@ -84,6 +89,13 @@ class RunRecords:
         plan: Mapping[str, Sequence[str]] = self.manifest["plan"]
         return plan
 
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Keys of what its judge was asked for."""
+        if self.judge_identity.get("judge") == "signals" and "dimensions" not in self.judge_identity:
+            return tuple(_CALLED_BEFORE.values())
+        return tuple(self.judge_identity.get("dimensions", DIMENSION_KEYS))
+
 
 def read_records(path: Path, judge: str | None = None) -> RunRecords:
     """Read a run folder.
@@ -125,7 +137,7 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
                 for scenario in scenarios:
                     conversation = played(run, by_id[scenario], system, ear, ear_label)
                     if conversation is not None:
-                        digests[system, scenario] = conversation_digest(conversation)
+                        digests[system, scenario] = conversation_digest(conversation, identity.get("shown", ()))
         verdicts = run.verdicts(key) if key else []
         exchanges = run.exchanges()
         return RunRecords(
@@ -134,8 +146,13 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
             parts=parts,
             exchanges=tuple(exchanges),
             transcripts=run.transcripts(ear) if ear else {},
-            verdicts=tuple(v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen),
-            judge=JudgeLabel(name=label, identity=key[:12], comparable=bool(identity.get("comparable", True)))
+            verdicts=_renamed((v for seen, v in verdicts if digests.get((v.system, v.scenario)) == seen), identity),
+            judge=JudgeLabel(
+                name=label,
+                identity=key[:12],
+                comparable=bool(identity.get("comparable", True)),
+                mode=judging_mode(identity),
+            )
             if key
             else None,
             judge_identity=identity,
@@ -144,6 +161,38 @@ def read_records(path: Path, judge: str | None = None) -> RunRecords:
             spending=tuple(run.spending()),
             clip_problems=run.clip_problems(exchanges),
         )
+
+
+_CALLED_BEFORE = {"IC": "kp-recall", "CU": "kp-memory", "SR": "lexical", "MVC": "look"}
+"""What the offline judge's measures are called, by the dimension under whose name its first versions kept them."""
+
+
+def _renamed(verdicts: Iterable[Verdict], identity: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """Verdicts of the offline judge under the names that its measures have; what it called not measurable is no row."""
+    if identity.get("judge") != "signals" or "dimensions" in identity:
+        return tuple(verdicts)
+    return tuple(replace(v, dimension=_CALLED_BEFORE[v.dimension]) for v in verdicts if v.dimension in _CALLED_BEFORE)
+
+
+RENAMED = (
+    "Judged by an earlier version of the offline judge, which kept what it measured under names of the paper's "
+    "dimensions (IC, CU, SR, MVC); it is shown under the names of the measures."
+)
+
+
+def judging_mode(identity: Mapping[str, Any]) -> str:
+    """In which reading of the rubrics a vision-language judge of this identity judged; empty for any other judge."""
+    if identity.get("judge") != "vlm":
+        return ""
+    mode = str(identity.get("mode", "published"))
+    from interbench.judge.vlm.rubrics import MODES, Prompts
+
+    bundled = {key: rubric.sha256 for key, rubric in Prompts(mode).rubrics.items()} if mode in MODES else {}
+    return mode if identity.get("rubrics") == bundled else f"{mode} with other prompts"
+
+
+def _named(judge: JudgeLabel) -> str:
+    return f"{judge.name} ({judge.identity}{', ' if judge.mode else ''}{judge.mode})"
 
 
 def _choose(
@@ -232,10 +281,38 @@ UNCHECKED = (
 )
 
 
+def same_family(judge: JudgeLabel | None, systems: Mapping[str, Any]) -> list[str]:
+    """A sentence for every system that names a model of the judge's own family, as far as names tell.
+
+    Args:
+        judge: a vision-language one, or nobody.
+        systems: what the manifest keeps of each, by label.
+    """
+    if judge is None or not judge.comparable:
+        return []
+    letters = re.match(r"[a-z]{3,}", judge.name.casefold())
+    if letters is None:
+        return []
+    family = letters[0]
+    return [
+        f"{label} works with a model of the judge's own family ({judge.name}, {found[0]}): a judge may favour its "
+        f"family's way of putting things, which one judge alone can't tell from merit."
+        for label, facts in systems.items()
+        if (found := re.search(rf"\b{family}[\w.-]*", json.dumps(facts.get("settings", {})), re.IGNORECASE))
+    ]
+
+
 def _caveats(run: RunRecords) -> tuple[str, ...]:
     systems = run.manifest.get("systems", {})
     return (
+        *same_family(run.judge, systems),
         *([UNCHECKED] if run.judge_identity.get("frames_checked") is False else []),
+        *([RENAMED] if run.judge_identity.get("judge") == "signals" and "dimensions" not in run.judge_identity else []),
+        *(
+            [f"Of every answer only the first {budget} words count."]
+            if (budget := run.judge_identity.get("word_budget"))
+            else []
+        ),
         *run.remarks,
         *(f"{label}: {caveat}" for label, facts in systems.items() for caveat in facts.get("caveats", ())),
     )
@@ -279,24 +356,55 @@ def collect_table(
         replicates=replicates,
         seed=seed,
         published=published,
-        caveats=tuple(dict.fromkeys(note for run in runs for note in (*_caveats(run), *clip_notes(run)))),
+        caveats=tuple(dict.fromkeys(note for run in runs for note in _table_notes(run))),
         told=_told(runs),
     )
 
 
+def _table_notes(run: RunRecords) -> tuple[str, ...]:
+    return (*set_notes(run.manifest), *_caveats(run), *clip_notes(run), *line_notes(run.parts, run.exchanges))
+
+
+def set_notes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which versions of which scenario sets a run was played from; nothing where it was not written down yet."""
+    return tuple(
+        f"Scenario set {held['name']}, digest {held['digest'][:12]}." for held in manifest.get("scenario_sets", ())
+    )
+
+
 def collect_breakdown(runs: Sequence[RunRecords], table: Table, by: By) -> Breakdown:
-    """The ``table`` of these runs apart by category or persona of the scenarios."""
+    """The ``table`` of these runs apart by kind of scenario.
+
+    Raises:
+        UsageError: no scenario says of what kind it is.
+    """
     scores, expected, _ = collect_scores(runs)
-    kinds = {
-        part.scenario.id: part.scenario.category if by == "category" else part.persona.id
-        for run in runs
-        for part in run.parts
-    }
-    played: dict[str, list[Exchange]] = {}
+    parts = {part.scenario.id: part for run in runs for part in run.parts}
+    kinds: dict[str, list[str]] = {key: [] for key in KEYS} if by == "stressed" else {}
+    for name, part in parts.items():
+        for kind in kinds_of(part, by):
+            kinds.setdefault(kind, []).append(name)
+    kinds = {kind: names for kind, names in kinds.items() if names}
+    if not kinds:
+        raise UsageError(f"No scenario of these runs says anything of the kind {by!r}.")
+    turns: dict[str, list[Exchange]] = {}
     for exchange in (exchange for run in runs for exchange in run.exchanges):
-        if exchange.scenario in kinds:
-            played.setdefault(kinds[exchange.scenario], []).append(exchange)
-    return break_down(by, kinds, table, scores, expected, {kind: speeds(turns) for kind, turns in played.items()})
+        for kind in kinds_of(parts[exchange.scenario], by) if exchange.scenario in parts else ():
+            turns.setdefault(kind, []).append(exchange)
+    return break_down(by, kinds, table, scores, expected, {kind: speeds(played) for kind, played in turns.items()})
+
+
+def kinds_of(part: PlannedScenario, by: By) -> tuple[str, ...]:
+    """Of what kinds a scenario is; of several where it stresses several dimensions."""
+    match by:
+        case "category":
+            return (part.scenario.category,)
+        case "persona":
+            return (part.persona.id,)
+        case "tier":
+            return () if part.scenario.tier is None else (f"tier {part.scenario.tier}",)
+        case "stressed":
+            return part.scenario.stresses
 
 
 def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeLabel | None]:
@@ -308,9 +416,9 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
             raise UsageError(f"{run.path} has no verdicts yet; judge it first: interbench judge {run.path}")
         if first.judge is not None and not run.judge.same_as(first.judge):
             raise UsageError(
-                f"{first.path} was judged by {first.judge.name} ({first.judge.identity}) and {run.path} by "
-                f"{run.judge.name} ({run.judge.identity}). Scores of two judges never stand in one table: judge one of "
-                f"the runs again with the other's judge, or choose one with --judge."
+                f"{first.path} was judged by {_named(first.judge)} and {run.path} by {_named(run.judge)}. Scores of "
+                f"two judges, or of two modes of one, never stand in one table: judge one of the runs again with the "
+                f"other's judge and mode, or choose one with --judge."
             )
         if run.transcriber_identity != first.transcriber_identity:
             raise UsageError(
@@ -330,7 +438,7 @@ def collect_scores(runs: Sequence[RunRecords]) -> tuple[Scores, Expected, JudgeL
             f"them another label (--systems label=...)."
         )
     scores = Scores.from_records([verdict for run in runs for verdict in run.verdicts])
-    return scores, Expected(plan, tuple(dimension.key for dimension in DIMENSIONS)), first.judge
+    return scores, Expected(plan, first.dimensions), first.judge
 
 
 def collect_report(run: RunRecords, table: Table) -> ReportData:
@@ -338,13 +446,13 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
     scores, _, judge = collect_scores([run])
     manifest = run.manifest
     last = last_invocation(run)
-    return ReportData(
+    data = ReportData(
         title=run.name,
         created=manifest["created"],
         finished=manifest.get("finished"),
         versions=last.get("versions", {}),
         host=last.get("host", {}),
-        scenario_set=str(manifest["settings"]["scenarios"]),
+        scenario_set=set_names(manifest),
         scenario_digest=set_digest(manifest),
         judge=judge_facts(run),
         transcriber=transcriber_facts(run),
@@ -352,13 +460,14 @@ def collect_report(run: RunRecords, table: Table) -> ReportData:
         scenarios=played_scenarios(run),
         conversations=shown_conversations(run),
         table=table,
-        comparisons=all_pairs(scores, judge),
+        comparisons=all_pairs([run], scores, judge),
         settings=manifest["settings"],
         usage=run_usage(run),
         notes=run_notes(run),
         breakdowns=collect_breakdowns([run], table),
         people=_people_of(run),
     )
+    return withheld(data)
 
 
 def _people_of(run: RunRecords) -> People | None:
@@ -369,9 +478,19 @@ def _people_of(run: RunRecords) -> People | None:
     return collect_people(run, said) if said.raters else None
 
 
-def all_pairs(scores: Scores, judge: JudgeLabel | None) -> tuple[Comparison, ...]:
+def all_pairs(runs: Sequence[RunRecords], scores: Scores, judge: JudgeLabel | None) -> tuple[Comparison, ...]:
     """Every two systems compared, once."""
-    return tuple(compare(scores, a, b, judge=judge) for a, b in itertools.combinations(scores.systems, 2))
+    return tuple(
+        with_lines(runs, compare(scores, a, b, judge=judge)) for a, b in itertools.combinations(scores.systems, 2)
+    )
+
+
+def with_lines(runs: Sequence[RunRecords], comparison: Comparison) -> Comparison:
+    """The comparison with the number of turns in which the user said different things to the two systems."""
+    parts = [part for run in runs for part in run.parts]
+    exchanges = [exchange for run in runs for exchange in run.exchanges]
+    different, turns = different_lines(parts, exchanges, comparison.a, comparison.b)
+    return replace(comparison, different_lines=different, common_turns=turns)
 
 
 def last_invocation(run: RunRecords) -> Mapping[str, Any]:
@@ -402,13 +521,19 @@ def transcriber_facts(run: RunRecords) -> TranscriberFacts:
 
 def played_scenarios(run: RunRecords) -> tuple[PlayedScenario, ...]:
     """Those of its plan."""
-    return tuple(PlayedScenario(part.scenario, part.persona, part.audio, part.portrait) for part in run.parts)
+    return tuple(
+        PlayedScenario(part.scenario, part.persona, part.audio, part.portrait, part.variant_audio, private=part.private)
+        for part in run.parts
+    )
 
 
 def collect_breakdowns(runs: Sequence[RunRecords], table: Table) -> tuple[Breakdown, ...]:
-    """By category and by persona, where there is more than one of them."""
-    every = [collect_breakdown(runs, table, by) for by in BYS]
-    return tuple(breakdown for breakdown in every if len(breakdown.parts) > 1)
+    """By category, persona and tier, where there is more than one of them."""
+    return tuple(
+        collect_breakdown(runs, table, by)
+        for by in REPORTED_BYS
+        if len({kind for run in runs for part in run.parts for kind in kinds_of(part, by)}) > 1
+    )
 
 
 def run_usage(run: RunRecords) -> dict[str, str]:
@@ -422,6 +547,12 @@ def run_usage(run: RunRecords) -> dict[str, str]:
         if settings.get(name) is not None
     ]
     return {"paid services": spoken_totals(run.spending), "caps": ", ".join(caps) or "none"}
+
+
+def set_names(manifest: Mapping[str, Any]) -> str:
+    """The sets that a run was played from, with their versions where they are known."""
+    named = [f"{held['name']} ({held['digest'][:12]})" for held in manifest.get("scenario_sets", ())]
+    return ", ".join(named) or str(manifest["settings"]["scenarios"])
 
 
 def set_digest(manifest: Mapping[str, Any]) -> str:
@@ -484,7 +615,7 @@ def shown_conversations(run: RunRecords) -> tuple[ShownConversation, ...]:
 
 def run_notes(run: RunRecords) -> tuple[str, ...]:
     """Plain sentences for the top of a report."""
-    notes = [*_caveats(run), *clip_notes(run)]
+    notes = [*_caveats(run), *clip_notes(run), *line_notes(run.parts, run.exchanges)]
     turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
     planned = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios)
     if len(run.exchanges) < planned:

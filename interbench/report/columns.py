@@ -6,11 +6,11 @@ To add a column is to add an entry to :data:`COLUMNS`; what it shows must be in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from interbench.domain.dimensions import DIMENSIONS, Dimension
+from interbench.domain.dimensions import EVERY, Dimension
 from interbench.report.grid import DASH, Mark, rank_marks
 from interbench.report.rows import Row
 from interbench.stats import Coverage
@@ -184,7 +184,7 @@ COLUMNS: tuple[Column, ...] = (
             "first_speech_missing": dict(row.speed.unheard),
         },
     ),
-    *(dimension_column(dimension) for dimension in DIMENSIONS),
+    *(dimension_column(dimension) for dimension in EVERY),
     Column(
         key="mean_percentile",
         heading="Mean",
@@ -223,6 +223,11 @@ COLUMNS: tuple[Column, ...] = (
     ),
 )
 """In the order of the table, after the name of the system."""
+
+
+def columns_of(dimensions: Collection[str]) -> tuple[Column, ...]:
+    """The columns of a table in which these dimensions are expected."""
+    return tuple(column for column in COLUMNS if column.section != "dimensions" or column.key in dimensions)
 
 
 def shown_columns(

@@ -61,6 +61,16 @@ def power_note(comparison: Comparison) -> str:
     )
 
 
+def lines_note(comparison: Comparison) -> str:
+    """In how many turns the user said different things to the two; empty where nobody knows."""
+    if comparison.common_turns is None:
+        return ""
+    return (
+        f"Reacting to their answers, the user said different things to the two in {comparison.different_lines} of "
+        f"{comparison.common_turns} turns."
+    )
+
+
 def _grid(comparison: Comparison, view: View) -> Grid:
     def number(value: float | None, sign: str = "") -> str:
         return DASH if value is None else f"{value:{sign}.{view.precision}f}"
@@ -92,6 +102,7 @@ def _grid(comparison: Comparison, view: View) -> Grid:
         f"{exchanges(comparison)} of labels within scenarios; Holm-corrected over the dimensions. "
         f"Seed {comparison.seed}.",
         power_note(comparison),
+        lines_note(comparison),
         f"Without a scenario scored for both and not shown: {', '.join(hidden)}." if hidden else "",
         who_judged(comparison.judge),
     )
@@ -118,6 +129,8 @@ def _json(comparison: Comparison) -> dict[str, Any]:
         "permutations": comparison.permutations,
         "exact": comparison.exact,
         "seed": comparison.seed,
+        "different_lines": comparison.different_lines,
+        "common_turns": comparison.common_turns,
         "smallest_p": comparison.smallest_p,
         "smallest_p_holm": comparison.smallest_p_holm,
         "dimensions": {
@@ -130,5 +143,9 @@ def _json(comparison: Comparison) -> dict[str, Any]:
 def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
     """A row per pair and dimension."""
     fields = ("dimension", "mean_a", "mean_b", "difference", "lo", "hi", "p", "p_holm", "scenarios")
-    rows = [[pair.a, pair.b, *(getattr(d, field) for field in fields)] for pair in comparisons for d in pair.dimensions]
-    return csv_text([["a", "b", *fields], *rows])
+    rows = [
+        [pair.a, pair.b, *(getattr(d, field) for field in fields), pair.different_lines, pair.common_turns]
+        for pair in comparisons
+        for d in pair.dimensions
+    ]
+    return csv_text([["a", "b", *fields, "different_lines", "common_turns"], *rows])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange
 from interbench.report.breakdown import breakdown_csv
 from interbench.report.changes import changes_csv
@@ -68,6 +67,10 @@ def csv_files(data: ReportData, overview: Overview) -> dict[str, str]:
                 *([key, r.sd, r.agreement, r.conversations, r.pairs] for key, r in data.table.repeats.items()),
             ]
         )
+    if (found := data.table.correlations) is not None:
+        files["correlations.csv"] = csv_text(
+            [["dimension", *found.keys], *([key, *row] for key, row in zip(found.keys, found.r, strict=True))]
+        )
     for breakdown in data.breakdowns:
         files[f"by-{breakdown.by}.csv"] = breakdown_csv(breakdown)
     if data.changes:
@@ -87,7 +90,7 @@ def _profile(data: ReportData) -> str:
     header = ("system", "dimension", "name", "percentile", "lo", "hi", "raw_mean", "scored", "expected", "missing")
     rows: list[list[Any]] = []
     for row in data.table.rows:
-        for d in DIMENSIONS:
+        for d in data.table.dimensions:
             figure = row.figure(d.key)
             missing = "; ".join(f"{reason} {count}" for reason, count in figure.coverage.missing.items())
             covered = figure.coverage.scored, figure.coverage.expected

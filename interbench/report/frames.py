@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from interbench.domain.dimensions import DIMENSIONS
 from interbench.domain.records import Exchange, Outcome
 from interbench.report.collect import RunRecords, read_records
 from interbench.stats.coverage import NO_RECORD
@@ -117,14 +116,14 @@ def score_rows(records: RunRecords) -> Iterator[Sequence[Any]]:
     judge = None if records.judge is None else records.judge.name
     for system, scenarios in records.plan.items():
         for scenario in scenarios:
-            for dimension in DIMENSIONS:
+            for dimension in records.dimensions:
                 for sample in range(repeats):
-                    verdict = given.get((system, scenario, dimension.key, sample))
+                    verdict = given.get((system, scenario, dimension, sample))
                     missing = NO_RECORD if verdict is None else verdict.missing and verdict.missing.value
                     yield (
                         system,
                         scenario,
-                        dimension.key,
+                        dimension,
                         None if verdict is None else verdict.score,
                         sample,
                         judge,

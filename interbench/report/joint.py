@@ -17,12 +17,14 @@ from interbench.report.collect import (
     run_notes,
     run_usage,
     set_digest,
+    set_names,
     shown_conversations,
     system_facts,
     transcriber_facts,
 )
 from interbench.report.model import ReportData
 from interbench.report.tables import Table
+from interbench.report.withheld import withheld
 
 
 def collect_joint_report(runs: Sequence[RunRecords], table: Table) -> ReportData:
@@ -38,13 +40,13 @@ def collect_joint_report(runs: Sequence[RunRecords], table: Table) -> ReportData
     scenarios = {entry.scenario.id: entry for run in runs for entry in played_scenarios(run)}
     lasts = [last_invocation(run) for run in runs]
     finished = [str(run.manifest["finished"]) for run in runs if run.manifest.get("finished")]
-    return ReportData(
+    data = ReportData(
         title=" and ".join(run.name for run in runs),
         created=min(str(run.manifest["created"]) for run in runs),
         finished=max(finished, default=None),
         versions=_shared([last.get("versions", {}) for last in lasts]),
         host=_shared([last.get("host", {}) for last in lasts]),
-        scenario_set=", ".join(dict.fromkeys(str(run.manifest["settings"]["scenarios"]) for run in runs)),
+        scenario_set=", ".join(dict.fromkeys(set_names(run.manifest) for run in runs)),
         scenario_digest=", ".join(dict.fromkeys(set_digest(run.manifest) for run in runs)),
         judge=judge_facts(first),
         transcriber=transcriber_facts(first),
@@ -52,7 +54,7 @@ def collect_joint_report(runs: Sequence[RunRecords], table: Table) -> ReportData
         scenarios=tuple(scenarios.values()),
         conversations=tuple(shown for run in runs for shown in shown_conversations(run)),
         table=table,
-        comparisons=all_pairs(scores, judge),
+        comparisons=all_pairs(runs, scores, judge),
         settings={run.name: run.manifest["settings"] for run in runs},
         usage={run.name: usage for run in runs if (usage := run_usage(run))},
         breakdowns=collect_breakdowns(runs, table),
@@ -63,6 +65,7 @@ def collect_joint_report(runs: Sequence[RunRecords], table: Table) -> ReportData
             )
         ),
     )
+    return withheld(data)
 
 
 def _shared(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

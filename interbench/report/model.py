@@ -78,6 +78,17 @@ class PlayedScenario:
     in the media root is linked; one elsewhere (the installed scenario set) is copied into the report."""
     portrait: Path | None = None
     """The persona's reference image, treated like ``user_audio``."""
+    variant_audio: tuple[tuple[Path | None, ...], ...] = ()
+    """Per turn the user's speech in its variants."""
+    private: bool = False
+    """Nothing is shown that says what was asked or answered (:mod:`interbench.report.withheld`)."""
+
+    def line_audio(self, turn: int, variant: int) -> Path | None:
+        """The user's speech in turn ``turn`` (1-based), saying variant ``variant`` (0: the turn's own line)."""
+        if variant:
+            variants = self.variant_audio[turn - 1] if turn <= len(self.variant_audio) else ()
+            return variants[variant - 1] if variant <= len(variants) else None
+        return self.user_audio[turn - 1] if turn <= len(self.user_audio) else None
 
 
 @dataclass(frozen=True, slots=True)

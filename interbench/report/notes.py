@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSION_KEYS, DIMENSIONS
 from interbench.domain.published import SOURCE
 from interbench.domain.records import REMEDIES
 from interbench.report.columns import TOLD, Column
-from interbench.stats import KEYS, JudgeLabel, Repeats
+from interbench.stats import JudgeLabel, Repeats
 
 if TYPE_CHECKING:
     from interbench.report.tables import Table
@@ -24,7 +24,8 @@ def who_judged(judge: JudgeLabel | None) -> str:
     """The sentence that goes with every figure of that judge."""
     if judge is None:
         return "The scores came without the name of their judge."
-    text = f"Judge: {judge.name}" + (f" ({judge.identity})." if judge.identity else ".")
+    text = f"Judge: {judge.name}" + (f" ({judge.identity})" if judge.identity else "")
+    text += f", mode {judge.mode}." if judge.mode else "."
     if not judge.comparable:
         text += (
             f" {judge.name} works offline: its figures are not comparable with those of a vision-language model (VLM) "
@@ -113,7 +114,7 @@ def _mean_note(table: Table) -> str:
 
 
 def _hidden_note(table: Table, hidden: Sequence[Column]) -> str:
-    empty = [column.heading for column in hidden if not column.measured((*table.rows, *table.published))]
+    empty = [column.heading for column in hidden if not column.measured((*table.rows, *table.beneath))]
     return f"Without a measured value and not shown: {', '.join(empty)}." if empty else ""
 
 
@@ -132,7 +133,7 @@ def _repeats_note(table: Table) -> str:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    return f"all {len(keys)} dimensions" if len(keys) == len(KEYS) else f"the measured dimensions ({', '.join(keys)})"
+    return f"all {len(keys)} dimensions" if keys == DIMENSION_KEYS else f"the measured dimensions ({', '.join(keys)})"
 
 
 def _judge_note(table: Table) -> str:
@@ -186,11 +187,30 @@ def _unheard_note(table: Table) -> str:
 
 
 def _published_note(table: Table) -> str:
-    if not table.published:
-        return ""
+    return quoted_note() if table.beneath else ""
+
+
+def quoted_note() -> str:
+    """What goes with every quoted row."""
     return (
         f"Rows marked (quoted) are the published ones of {SOURCE}, relative to the paper's own pool; they are neither "
         "reproduced nor pooled here."
+    )
+
+
+def why_apart(judge: JudgeLabel | None) -> str:
+    """Why the published rows stand in a table of their own; empty if the published rubrics gave the scores."""
+    if judge is not None and judge.mode == "published":
+        return ""
+    if judge is None or not (judge.mode or not judge.comparable):
+        how = "nobody says by which reading of the rubrics the scores above were judged"
+    elif not judge.comparable:
+        how = f"what {judge.name} measures is none of the paper's dimensions"
+    else:
+        how = f"the verdicts above were given in the mode {judge.mode}"
+    return (
+        f"The published rows stand in a table of their own, because {how}. Figures of two readings are not comparable; "
+        f"judge with --judge-mode published to set them in one table."
     )
 
 

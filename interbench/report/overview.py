@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from interbench.domain.dimensions import DIMENSIONS, Dimension, dimension
+from interbench.domain.dimensions import Dimension, dimension
 from interbench.domain.records import Exchange
 from interbench.report.breakdown import Breakdown
 from interbench.report.columns import Column
@@ -22,7 +22,7 @@ from interbench.report.payload import OUTCOMES, plain, real_time_factor
 from interbench.report.plots import PERCENTILES, Radar, StripPlot, radar, strip_plot
 from interbench.report.rows import Figure, Row
 from interbench.report.tables import Table
-from interbench.stats import Comparison, PairedDifference, Repeats
+from interbench.stats import Comparison, Correlations, PairedDifference, Repeats
 
 FEWEST_SPOKES = 3
 """A radar needs as many dimensions; fewer make no outline."""
@@ -204,6 +204,7 @@ class Overview:
     unmeasured: tuple[Dimension, ...]
     kinds: tuple[KindTable, ...]
     repeats: tuple[tuple[Dimension, Repeats], ...]
+    correlations: Correlations | None
     changed: tuple[ComparedPair, ...]
     """Systems of later runs with those of the first."""
     notices: tuple[str, ...]
@@ -229,7 +230,7 @@ def make_overview(data: ReportData) -> Overview:
         heads=_heads(data.table),
         groups=_groups(data.table),
         results=tuple(_result(data.table, row, slots[row.system], index) for index, row in enumerate(data.table.rows)),
-        quoted=tuple(_result(data.table, row) for row in data.table.published),
+        quoted=tuple(_result(data.table, row) for row in data.table.beneath),
         notes=notes(data.table, hidden),
         dots=_dots(data, slots, measured),
         radars=_radars(data, slots, measured) if len(measured) >= FEWEST_SPOKES else (),
@@ -240,10 +241,11 @@ def make_overview(data: ReportData) -> Overview:
         pairs=tuple(_pair(comparison, slots, measured) for comparison in data.comparisons),
         pair_note=_pair_note(data),
         power=_power(data),
-        measured=tuple(d for d in DIMENSIONS if d.key in measured),
-        unmeasured=tuple(d for d in DIMENSIONS if d.key not in measured),
+        measured=tuple(d for d in data.table.dimensions if d.key in measured),
+        unmeasured=tuple(d for d in data.table.dimensions if d.key not in measured),
         kinds=tuple(_kinds(breakdown, slots, measured) for breakdown in data.breakdowns),
         repeats=tuple((dimension(key), of) for key, of in data.table.repeats.items()),
+        correlations=data.table.correlations,
         changed=tuple(_pair(pair, slots, measured) for pair in (data.changes.figures if data.changes else ())),
         notices=tuple(dict.fromkeys((*data.notes, *small_pool_notes(data.table)))),
         defects=_defects(data, slots),
@@ -330,7 +332,7 @@ def _dots(data: ReportData, slots: Mapping[str, int], measured: tuple[str, ...])
         return DotMark(slots[row.system], 9.0 + 13.0 * index, PERCENTILES.x(figure.percentile), lo, hi, says)
 
     grouped: dict[str, tuple[DotRow, ...]] = {}
-    for d in DIMENSIONS:
+    for d in data.table.dimensions:
         if d.key in measured:
             marks = tuple(m for i, row in enumerate(data.table.rows) if (m := mark(i, row, d.key)))
             grouped[d.group] = (*grouped.get(d.group, ()), DotRow(d.key, d.name, marks))
@@ -450,8 +452,18 @@ def _pair_note(data: ReportData) -> str:
         "Mean percentile of the first minus that of the second, over the scenarios where both are scored, with a 95 % "
         f"interval (bootstrap over scenarios, {first.replicates} replicates) and a two-sided p ({exchanges(first)} "
         f"of labels within scenarios), corrected for the dimensions after Holm. Coloured "
-        f"where that p is below {SIGNIFICANT:g}, in the colour of the better system."
+        f"where that p is below {SIGNIFICANT:g}, in the colour of the better system.{_different_lines(data)}"
     )
+
+
+def _different_lines(data: ReportData) -> str:
+    """Where a user who reacts said different things to the two of a pair; empty where nowhere."""
+    pairs = [
+        f"{pair.a} and {pair.b}: {pair.different_lines} of {pair.common_turns}"
+        for pair in data.comparisons
+        if pair.different_lines
+    ]
+    return f" Turns in which the user said different things to the two: {'; '.join(pairs)}." if pairs else ""
 
 
 def _defects(data: ReportData, slots: Mapping[str, int]) -> tuple[DefectCheck, ...]:
@@ -470,7 +482,7 @@ def _defects(data: ReportData, slots: Mapping[str, int]) -> tuple[DefectCheck, .
         )
         for system in data.systems
         if system.intact in slots and system.intact in rows and system.name in rows
-        for d in DIMENSIONS
+        for d in data.table.dimensions
         if d.key in system.lowers
     )
 

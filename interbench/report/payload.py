@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from scipy.special import ndtr
 
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import Dimension
 from interbench.domain.records import ClipFacts, Exchange, Outcome, Timings, Transcript, Verdict
 from interbench.report.links import Link, Links, anchor
 from interbench.report.model import PlayedScenario, ReportData, ShownConversation
@@ -59,8 +59,9 @@ def shard_name(index: int) -> str:
 def index_payload(data: ReportData, percentile: Percentile) -> Json:
     """What lists, filters and the disagreement order need, for all scenarios at once."""
     played = {(c.system, c.scenario): c for c in data.conversations}
+    dimensions = data.table.dimensions
     return {
-        "dimensions": [{"key": d.key, "name": d.name, "group": d.group, "question": d.question} for d in DIMENSIONS],
+        "dimensions": [{"key": d.key, "name": d.name, "group": d.group, "question": d.question} for d in dimensions],
         "systems": [{"name": s.name, "description": s.description} for s in data.systems],
         "judge": data.judge.label,
         "comparable": data.judge.comparable,
@@ -71,24 +72,31 @@ def index_payload(data: ReportData, percentile: Percentile) -> Json:
                 "category": entry.scenario.category,
                 "turns": len(entry.scenario.turns),
                 "shard": shard_name(index),
-                "cells": [_cell(played.get((s.name, entry.scenario.id)), entry, percentile) for s in data.systems],
+                "cells": [
+                    _cell(played.get((s.name, entry.scenario.id)), entry, percentile, dimensions) for s in data.systems
+                ],
             }
             for index, entry in enumerate(data.scenarios)
         ],
     }
 
 
-def _cell(conversation: ShownConversation | None, entry: PlayedScenario, percentile: Percentile) -> Json:
+def _cell(
+    conversation: ShownConversation | None,
+    entry: PlayedScenario,
+    percentile: Percentile,
+    dimensions: Sequence[Dimension],
+) -> Json:
     """One conversation in brief; one that is not planned has no outcomes.
 
     Lists over dimensions follow their order; null stands for no score.
     """
     if conversation is None:
-        nothing = [None] * len(DIMENSIONS)
+        nothing = [None] * len(dimensions)
         return {"outcomes": [], "scores": nothing, "percentiles": nothing, "spread": nothing}
     exchanges = {e.turn: e for e in conversation.exchanges}
-    samples = samples_by_dimension(conversation.verdicts)
-    scores = [_scores(samples[d.key]) for d in DIMENSIONS]
+    samples = samples_by_dimension(conversation.verdicts, dimensions)
+    scores = [_scores(samples[d.key]) for d in dimensions]
     means = [mean(values) for values in scores]
     return {
         "outcomes": [
@@ -98,7 +106,7 @@ def _cell(conversation: ShownConversation | None, entry: PlayedScenario, percent
         "scores": [_rounded(value) for value in means],
         "percentiles": [
             None if value is None else _rounded(percentile(d.key, value), 2)
-            for d, value in zip(DIMENSIONS, means, strict=True)
+            for d, value in zip(dimensions, means, strict=True)
         ],
         "spread": [_rounded(max(values) - min(values)) if len(values) > 1 else None for values in scores],
     }
@@ -139,21 +147,30 @@ def shard_payload(data: ReportData, index: int, links: Links) -> Json:
         "systems": [
             _conversation(
                 conversations.get(s.name),
-                len(scenario.turns),
+                entry,
+                links,
                 f"{stem}{n + 1}-{anchor(s.name)}",
                 partial(links.clip, root=s.media_root),
+                data.table.dimensions,
             )
             for n, s in enumerate(data.systems)
         ],
     }
 
 
-def _conversation(conversation: ShownConversation | None, turns: int, stem: str, link: ClipLink) -> Json | None:
+def _conversation(
+    conversation: ShownConversation | None,
+    entry: PlayedScenario,
+    links: Links,
+    stem: str,
+    link: ClipLink,
+    dimensions: Sequence[Dimension],
+) -> Json | None:
     """``None`` for a pair that is not planned; in its turns ``None`` for one that has not been played yet."""
     if conversation is None:
         return None
     exchanges = {e.turn: e for e in conversation.exchanges}
-    samples = samples_by_dimension(conversation.verdicts)
+    samples = samples_by_dimension(conversation.verdicts, dimensions)
     return {
         "turns": [
             _turn(
@@ -163,11 +180,12 @@ def _conversation(conversation: ShownConversation | None, turns: int, stem: str,
                 link,
                 conversation.clip_problems.get(n),
             )
+            | {"line": _line(exchanges[n], entry, links, f"{stem}-user-{n}")}
             if n in exchanges
             else None
-            for n in range(1, turns + 1)
+            for n in range(1, len(entry.scenario.turns) + 1)
         ],
-        "verdicts": [[_verdict(v) for v in sorted(samples[d.key], key=lambda v: v.sample)] for d in DIMENSIONS],
+        "verdicts": [[_verdict(v) for v in sorted(samples[d.key], key=lambda v: v.sample)] for d in dimensions],
     }
 
 
@@ -187,6 +205,21 @@ def _turn(exchange: Exchange, transcript: Transcript | None, stem: str, link: Cl
         "parts": plain({step: _rounded(seconds) for step, seconds in exchange.parts_s.items()}),
         "detail": plain({key: value for key, value in exchange.detail.items() if key != "parts_s"}),
         "events": [[_rounded(at), kind, note] for at, kind, note in exchange.events],
+    }
+
+
+def _line(exchange: Exchange, entry: PlayedScenario, links: Links, stem: str) -> Json | None:
+    """What the user said in this conversation alone, and why; None where it was the turn's own line."""
+    if not exchange.variant:
+        return None
+    turn = entry.scenario.turns[exchange.turn - 1]
+    audio = entry.line_audio(exchange.turn, exchange.variant)
+    return {
+        "text": turn.line(exchange.variant),
+        "mood": turn.line_mood(exchange.variant),
+        "audio": _link(links.file(audio, stem)) if audio else None,
+        "guard": exchange.guard,
+        "source": exchange.line_source,
     }
 
 
@@ -245,9 +278,9 @@ def _link(link: Link) -> Json:
     return {"href": link.href, "problem": link.problem}
 
 
-def samples_by_dimension(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
-    """Every dimension's verdicts, an empty list where there is none."""
-    grouped: dict[str, list[Verdict]] = {d.key: [] for d in DIMENSIONS}
+def samples_by_dimension(verdicts: Iterable[Verdict], dimensions: Sequence[Dimension]) -> dict[str, list[Verdict]]:
+    """The verdicts of each of the ``dimensions``, an empty list where there is none."""
+    grouped: dict[str, list[Verdict]] = {d.key: [] for d in dimensions}
     for verdict in verdicts:
         if verdict.dimension in grouped:
             grouped[verdict.dimension].append(verdict)

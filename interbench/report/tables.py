@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from interbench.base.errors import UsageError
-from interbench.domain.dimensions import dimension
+from interbench.domain.dimensions import Dimension, dimension
 from interbench.domain.published import PUBLISHED
-from interbench.report.columns import COLUMNS, TOLD, Column, shown_columns
+from interbench.report.columns import COLUMNS, TOLD, Column, columns_of, shown_columns
 from interbench.report.grid import Cell, Grid, Mark, to_latex, to_markdown
-from interbench.report.notes import notes
+from interbench.report.notes import notes, quoted_note, why_apart
 from interbench.report.rows import NO_FIGURE, NO_SPEED, Figure, Row, Speed, quoted
 from interbench.report.sheet import SheetWriter
 from interbench.report.terminal import to_rich
 from interbench.stats import (
     KEYS,
     LEVEL,
+    Correlations,
     Expected,
     JudgeLabel,
     Pool,
@@ -39,6 +40,7 @@ from interbench.stats import (
     interval,
     make_pool,
     mean_of_dimensions,
+    measure_correlations,
     measure_coverage,
     measure_repeats,
     percentiles,
@@ -77,14 +79,23 @@ class Table:
     resampling: Resampling | None
     """None if no intervals were asked for."""
     published: tuple[Row, ...]
-    """Quoted beneath; neither pooled nor marked."""
+    """Quoted; neither pooled nor marked."""
+    why_apart: str = ""
+    """Why they stand in a table of their own; empty where they stand beneath the measured ones."""
     caveats: tuple[str, ...] = ()
     """What a reader has to know of single systems, a sentence each."""
     repeats: Mapping[str, Repeats] = field(default_factory=dict)
     """By key of the dimension, where conversations were judged repeatedly."""
+    correlations: Correlations | None = None
+    """Between the dimensions, where there are enough conversations."""
     columns: tuple[Column, ...] = COLUMNS
     people: tuple[Row, ...] = ()
     """What people rated, beneath the judge's; pooled among themselves."""
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Those in which scores are expected: the dimensions, the measures, or both."""
+        return tuple(dimension(column.key) for column in self.columns if column.section == "dimensions")
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -94,7 +105,12 @@ class Table:
     @property
     def shown(self) -> tuple[Column, ...]:
         """The columns with a value."""
-        return shown_columns(self.columns, (*self.rows, *self.people, *self.published))
+        return shown_columns(self.columns, (*self.rows, *self.people, *self.beneath))
+
+    @property
+    def beneath(self) -> tuple[Row, ...]:
+        """The quoted rows that stand beneath the measured ones."""
+        return () if self.why_apart else self.published
 
     def to_reference(self) -> ReferencePool:
         """This table's pool as a file to be; the same reference again if one was used."""
@@ -203,7 +219,7 @@ def build_table(
         Row(
             system,
             (speeds or {}).get(system, NO_SPEED),
-            {key: figure(system, key) for key in KEYS},
+            {key: figure(system, key) for key in KEYS if key in expected.dimensions},
             mean_figure(system),
             told=(told or {}).get(system, ""),
         )
@@ -217,8 +233,11 @@ def build_table(
         reference=reference,
         resampling=resampling,
         published=tuple(map(quoted, PUBLISHED)) if published else (),
+        why_apart=why_apart(judge) if published else "",
         caveats=caveats,
         repeats=measure_repeats(scores),
+        correlations=measure_correlations(scores),
+        columns=columns_of(expected.dimensions),
     )
 
 
@@ -257,20 +276,25 @@ def render(table: Table, format: Format, view: View = PLAIN) -> str:  # noqa: A0
     """
     match format:
         case "csv":
+            if table.why_apart:
+                raise UsageError(f"A CSV file holds one table. {table.why_apart} Ask for another --format.")
             return csv_text(csv_rows(table))
         case "json":
             return json.dumps(to_json(table), indent=2, allow_nan=False) + "\n"
         case "md":
-            return to_markdown(_grid(table, view))
+            return "\n".join(map(to_markdown, _grids(table, view)))
         case "latex":
-            return to_latex(_grid(table, view))
+            first, *others = _grids(table, view)
+            return "\n".join([to_latex(first), *(to_latex(other, "tab:interbench-quoted") for other in others)])
         case _:
             raise UsageError(f"{format!r} is not a format of tables; choose one of {', '.join(FORMATS)}.")
 
 
 def render_rich(table: Table, view: View = PLAIN, *, width: int | None = None) -> rich.console.RenderableType:
     """The table for a terminal of ``width`` columns; where it is too wide it gets a column per system instead."""
-    return to_rich(_grid(table, view), width)
+    import rich.console
+
+    return rich.console.Group(*(to_rich(grid, width) for grid in _grids(table, view)))
 
 
 def to_json(table: Table) -> dict[str, Any]:
@@ -309,9 +333,17 @@ def to_json(table: Table) -> dict[str, Any]:
             {"system": row.system, "quoted_from": row.quoted_from, **_fields(table.columns, row)}
             for row in table.published
         ],
+        "published_apart": table.why_apart or None,
         "repeats": {key: asdict(repeats) for key, repeats in table.repeats.items()},
+        "correlations": None if table.correlations is None else _correlations_json(table.correlations),
         "notes": list(notes(table)),
     }
+
+
+def _correlations_json(found: Correlations) -> dict[str, Any]:
+    rows = {key: dict(zip(found.keys, row, strict=True)) for key, row in zip(found.keys, found.r, strict=True)}
+    least = min(min(row) for row in found.conversations)
+    return {"r": rows, "conversations": least, "effective_dimensions": found.effective}
 
 
 def json_systems(table: Table) -> list[dict[str, Any]]:
@@ -345,10 +377,24 @@ def _fields(columns: Sequence[Column], row: Row, marks: Mapping[str, Mark | None
     return fields
 
 
+def _grids(table: Table, view: View) -> list[Grid]:
+    """The table, and that of the quoted rows where they don't stand in it."""
+    return [_grid(table, view), *([_quoted_grid(table, view)] if table.why_apart else [])]
+
+
+def _quoted_grid(table: Table, view: View) -> Grid:
+    columns = shown_columns(COLUMNS, table.published)
+    rows = tuple(
+        (Cell(f"{row.system} (quoted)"), *(Cell(column.text(row, view.number)) for column in columns))
+        for row in table.published
+    )
+    return Grid(("System", *(column.heading for column in columns)), (rows,), (table.why_apart, quoted_note()))
+
+
 def _grid(table: Table, view: View) -> Grid:
     columns = shown_columns(
         table.columns,
-        (*table.rows, *table.people, *table.published),
+        (*table.rows, *table.people, *table.beneath),
         dimensions=view.dimensions,
         everything=view.all_columns,
     )
@@ -369,7 +415,7 @@ def _grid(table: Table, view: View) -> Grid:
         for index, row in enumerate(table.rows)
     )
     published = tuple(
-        (Cell(f"{row.system} (quoted)"), *(Cell(c.text(row, view.number)) for c in columns)) for row in table.published
+        (Cell(f"{row.system} (quoted)"), *(Cell(c.text(row, view.number)) for c in columns)) for row in table.beneath
     )
     people = tuple(
         (
@@ -412,7 +458,7 @@ def csv_rows(table: Table) -> list[list[Any]]:
     judged_by = None if table.judge is None else table.judge.name
     measured = [(row, "measured", judged_by) for row in table.rows]
     people = [(row, "people", "people") for row in table.people]
-    quoted_rows = [(row, f"quoted from {row.quoted_from}", None) for row in table.published]
+    quoted_rows = [(row, f"quoted from {row.quoted_from}", None) for row in table.beneath]
     for row, source, judge in (*measured, *people, *quoted_rows):
         rows.append([row.system, *cells(row, beside), source, judge, *cells(row, behind)])
     return rows

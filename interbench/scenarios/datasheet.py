@@ -1,13 +1,13 @@
 """The figures of a scenario set's datasheet: ``python -m interbench.scenarios.datasheet FOLDER``.
 
 Rewrites the part of ``README.md`` between the two marker comments, and ``figures.svg``. With ``--check`` it writes
-nothing and says whether both are up to date.
+nothing and says whether both are up to date. FOLDER is a set, or holds the versions of one (``v1``, ``v2``), of which
+the latest is counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import sys
 from collections import Counter
@@ -19,64 +19,16 @@ from pathlib import Path
 from interbench.base import termination
 from interbench.base.errors import InterbenchError, UsageError
 from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.persona import Voice
 from interbench.domain.scenario import Scenario, Turn
+from interbench.scenarios.catalogue import FACTS, LATEST, find_set
+from interbench.scenarios.delivery import mood_family
 from interbench.scenarios.sets import ScenarioSet, load_set
 
 README = "README.md"
 FIGURES = "figures.svg"
 BEGIN = "<!-- figures: written by `python -m interbench.scenarios.datasheet`, do not edit -->"
 END = "<!-- end of figures -->"
-
-MOOD_FAMILIES: Mapping[str, str] = {
-    "happy": (
-        "relieved triumphant proud pleased delighted delight cheerful excited thrilled grateful happy glowing "
-        "elated giddy satisfied gleeful charmed encouraged lighter brightening celebratory overjoyed joy "
-        "enthusiastic won impressed hopeful breezy reassured giving bursting"
-    ),
-    "playful": (
-        "amused playful laughing laugh mischievous giggling silly grinning teasing chuckling mock sly smug "
-        "game lively barely tease showing trick pouncing fishing scheming innocent crafty haggling grand "
-        "competitive challenging inventive collapsing"
-    ),
-    "curious": (
-        "curious interested intrigued eager keen thoughtful thinking fascinated wonder testing counting considering"
-    ),
-    "warm": "warm warming fond tender moved touched cosy smiling dreamy chatty honest gentle calmer breathing",
-    "anxious": (
-        "worried nervous anxious panicky panicking panic frightened scared afraid tense frazzled stressed "
-        "flustered jumpy alarmed shaky desperate urgent mortified rattled harassed whispering rushed careful "
-        "caught hurried low"
-    ),
-    "sad": (
-        "tearful grieving hurt sad bittersweet homesick heavy numb hollow deflated deflating cracking "
-        "dismayed wistful quiet subdued brittle pleading overcome regretful"
-    ),
-    "cross": (
-        "annoyed impatient angry irritated irritable cross grumpy gruff indignant sarcastic accusing "
-        "frustrated stubborn grudging prickly defiant sharp muttering"
-    ),
-    "doubtful": (
-        "doubtful hesitant uncertain sceptical unconvinced torn wavering puzzled confused muddled vague wary "
-        "absent unsure distracted tempted surprised astonished taken wry coming"
-    ),
-    "embarrassed": (
-        "embarrassed sheepish ashamed shy timid squirming apologetic guilty humble modest correcting conceding"
-    ),
-    "determined": (
-        "determined confident certain decided firmer firm businesslike earnest practical precise focused "
-        "trying resolute resolved checking reciting calculating concentrating convinced bolder finding "
-        "pushing impulsive stepping remembering"
-    ),
-    "tired": "tired exhausted weary groggy drowsy worn resigned sleepy",
-}
-"""Word of a mood -> family, for the overview only; the moods themselves are free text."""
-
-_FAMILY = {word: family for family, members in MOOD_FAMILIES.items() for word in members.split()}
-
-
-def mood_family(mood: str) -> str:
-    """The family of the first word of ``mood`` that has one; ``"other"`` if none has."""
-    return next((_FAMILY[word] for word in re.findall(r"[a-z]+", mood.lower()) if word in _FAMILY), "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +56,22 @@ class Figures:
     """Scenarios in which the family of the user's mood changes."""
     personas: Mapping[str, int]
     voices: int
-    """Different voices of users."""
+    """Different settings (voice, pitch, rate) of users."""
+    accents: int
+    """Different pairs of accent and timbre among them."""
+    timbres: int
+    """Different timbres: what the synthesizer can do but change accent, pitch and pace."""
+    tiers: Mapping[str, int]
+    varied_turns: int
+    """Turns in which the user's line depends on the answer before."""
+    variants: int
+    negative_points: int
+    sourced_points: int
+    """Key points with the place where the fact was looked up."""
+    visible_acts: int
+    constraints: int
+    fragile_turns: int
+    """Turns whose point is a word that an English recognizer can't spell."""
 
 
 def figures_of(scenario_set: ScenarioSet) -> Figures:
@@ -116,6 +83,9 @@ def figures_of(scenario_set: ScenarioSet) -> Figures:
     families = Counter(mood_family(turn.mood) for turn in turns)
     lengths = Counter(len(scenario.turns) for scenario in scenarios)
     stressed = Counter(key for scenario in scenarios for key in scenario.stresses)
+    voices = [scenario.user_voice or Voice() for scenario in scenarios]
+    lines = [turn.line(variant) for turn in turns for variant in range(len(turn.variants) + 1)]
+    tiers = Counter("none" if scenario.tier is None else str(scenario.tier) for scenario in scenarios)
     return Figures(
         scenarios=len(scenarios),
         turns=len(turns),
@@ -124,7 +94,7 @@ def figures_of(scenario_set: ScenarioSet) -> Figures:
         context_turns=sum(_needs_context(turn) for turn in later),
         key_points=len(points),
         context_points=sum(bool(point.needs) for point in points),
-        user_words=tuple(len(turn.text.split()) for turn in turns),
+        user_words=tuple(len(line.split()) for line in lines),
         reply_words=tuple(len(turn.reply.split()) for turn in turns),
         categories=dict(sorted(Counter(scenario.category for scenario in scenarios).items())),
         dimensions={dimension.key: stressed[dimension.key] for dimension in DIMENSIONS},
@@ -133,7 +103,17 @@ def figures_of(scenario_set: ScenarioSet) -> Figures:
         moods=len({turn.mood for turn in turns}),
         changing=sum(_mood_changes(scenario) for scenario in scenarios),
         personas=dict(sorted(Counter(scenario.persona for scenario in scenarios).items())),
-        voices=len({scenario.user_voice for scenario in scenarios}),
+        voices=len({(voice.variant, voice.pitch, voice.rate) for voice in voices}),
+        accents=len({voice.variant for voice in voices}),
+        timbres=len({voice.variant.partition("+")[2] for voice in voices}),
+        tiers=dict(sorted(tiers.items())),
+        varied_turns=sum(bool(turn.variants) for turn in turns),
+        variants=sum(len(turn.variants) for turn in turns),
+        negative_points=sum(point.must_not for point in points),
+        sourced_points=sum(point.source is not None for point in points),
+        visible_acts=sum(turn.visible_act is not None for turn in turns),
+        constraints=sum(len(turn.constraints) for turn in turns),
+        fragile_turns=sum(turn.asr_fragile for turn in turns),
     )
 
 
@@ -145,24 +125,46 @@ def _mood_changes(scenario: Scenario) -> bool:
     return len({mood_family(turn.mood) for turn in scenario.turns}) > 1
 
 
-def markdown(figures: Figures) -> str:
-    """The generated part of the datasheet."""
+def markdown(figures: Figures, digests: Mapping[str, str], version: str = "", canary: str | None = None) -> str:
+    """The generated part of the datasheet.
+
+    Args:
+        figures: of the whole set.
+        digests: of each of its parts, by name: of texts, recordings, personas and portraits.
+        version: as the set gives it.
+        canary: the text that stands in each of its lines.
+    """
     f = figures
     rows = [
+        *([("version", version)] if version else []),
+        *([("canary", f"`{canary}`")] if canary else []),
+        *((f"digest of {name}", f"`{digest}`") for name, digest in digests.items()),
+        ("tiers", ", ".join(f"{count} of tier {tier}" for tier, count in f.tiers.items())),
         ("scenarios", f"{f.scenarios} in {len(f.categories)} categories"),
         ("turns", f"{f.turns}, {f.turns / f.scenarios:.2f} per scenario"),
         ("turns per scenario", ", ".join(f"{count} of {length}" for length, count in f.lengths.items())),
         ("later turns that lean on an earlier one", f"{f.leaning_turns} of {f.later_turns}"),
         ("... with a key point that can't be known without it", f"{f.context_turns} of {f.later_turns}"),
-        ("key points", f"{f.key_points}, of which {f.context_points} need an earlier turn"),
-        ("words in a user turn", _spread(f.user_words)),
+        ("turns with variants of the user's line", f"{f.varied_turns}, with {f.variants} variants"),
+        (
+            "key points",
+            f"{f.key_points}, of which {f.context_points} need an earlier turn, {f.negative_points} must not be said, "
+            f"{f.sourced_points} name a source",
+        ),
+        ("visible acts, constraints that are recomputed", f"{f.visible_acts}, {f.constraints}"),
+        ("turns that hang on a foreign word", f"{f.fragile_turns}"),
+        ("words in a line of the user", _spread(f.user_words)),
         ("words in a reference reply", _spread(f.reply_words)),
         ("scenarios that stress a dimension", _listing(f.dimensions)),
         ("moods of the user", f"{f.moods} as written; by family: {_listing(f.families)}"),
         ("scenarios in which the family changes", f"{f.changing}"),
         ("categories", _listing(f.categories)),
         ("personas", _listing(f.personas)),
-        ("user voices", f"{f.voices}"),
+        (
+            "user voices",
+            f"{f.voices} settings of {f.accents} pairs of accent and timbre, over {f.timbres} timbres of one formant "
+            f"synthesizer",
+        ),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return f"| figure | value |\n|---|---|\n{table}\n\n![Distributions of the set]({FIGURES})"
@@ -192,12 +194,12 @@ _WIDTH, _PANEL_WIDTH, _ROW, _LABEL = 960, 450, 20, 130
 _INK, _MUTED, _BAR, _PAPER = "#1f2933", "#616e7c", "#3d7ea6", "#ffffff"
 
 
-def figure_svg(figures: Figures) -> str:
-    """Bar charts of the set as an SVG drawing."""
+def figure_svg(figures: Figures, canary: str | None = None) -> str:
+    """Bar charts of the set as an SVG drawing; ``canary``: of the set, to stand in it."""
     panels = [
         ("Turns per scenario", figures.lengths),
         ("Scenarios stressing each dimension", figures.dimensions),
-        ("Words in a user turn", _histogram(figures.user_words, 5)),
+        ("Words in a line of the user", _histogram(figures.user_words, 5)),
         ("Words in a reference reply", _histogram(figures.reply_words, 5)),
         ("Moods of the user, by family", figures.families),
         (
@@ -218,7 +220,10 @@ def figure_svg(figures: Figures) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}" '
         f'role="img" aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="13">\n'
-        f'<rect width="{_WIDTH}" height="{y}" fill="{_PAPER}"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        + (f"<desc>{escape(canary)}</desc>\n" if canary else "")
+        + f'<rect width="{_WIDTH}" height="{y}" fill="{_PAPER}"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )
 
 
@@ -241,18 +246,41 @@ def _histogram(values: Sequence[int], step: int) -> dict[str, int]:
     return {f"{low * step + 1} to {(low + 1) * step}": bins[low] for low in range(min(bins), max(bins) + 1)}
 
 
+def latest(folder: Path) -> Path:
+    """The set in ``folder``, or of its versions the latest."""
+    inner = folder / f"v{LATEST}"
+    return inner if (inner / FACTS).is_file() else folder
+
+
+def generated(folder: Path) -> dict[str, str]:
+    """The files of ``folder`` that hold figures, by name, as they should be.
+
+    Raises:
+        InterbenchError: the set can't be read, or the datasheet has no place for the figures.
+        OSError: the datasheet can't be read.
+    """
+    place = find_set(latest(folder))
+    parts = [load_set(file) for file in place.files]
+    whole = load_set(place.root)
+    figures = figures_of(whole)
+    readme = (folder / README).read_text(encoding="utf-8")
+    digests = {part.root.joinpath(part.source).name: part.digest for part in parts}
+    return {
+        README: with_figures(readme, markdown(figures, digests, place.facts.version, place.facts.canary)),
+        FIGURES: figure_svg(figures, place.facts.canary),
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m interbench.scenarios.datasheet", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("folder", type=Path, help="folder with scenarios.jsonl and README.md")
+    parser.add_argument("folder", type=Path, help="folder with a set, or its versions, and README.md")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a figure is out of date")
     arguments = parser.parse_args(argv)
     folder: Path = arguments.folder
     try:
-        figures = figures_of(load_set(folder))
-        readme = (folder / README).read_text(encoding="utf-8")
-        wanted = {README: with_figures(readme, markdown(figures)), FIGURES: figure_svg(figures)}
+        wanted = generated(folder)
     except (InterbenchError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -22,27 +22,58 @@ class _Member:
     end: int
 
 
-def with_audio(line: str, paths: Mapping[int, str]) -> str:
-    """``line``, a scenario as JSON, in which the turns numbered by ``paths`` (from 1) name these sound files.
+def with_audio(line: str, paths: Mapping[tuple[int, int], str]) -> str:
+    """``line``, a scenario as JSON, in which these lines of the user name these sound files.
 
-    A member that is there without a value gets one; otherwise it is put behind the turn's text, with the spaces that
-    the line has between its members.
+    Args:
+        line: one line of a scenario file that has been read before.
+        paths: by (turn, variant): the turn from 1, the variant from 1, or 0 for the turn's own line.
+
+    A member that is there gets another value; otherwise it is put behind the text, with the spaces that the line has
+    between its members.
     """
-    (turns,) = [member for member in _members(line, _after(line, 0)) if member.key == "turns"][-1:]
+    turns = _member(line, _after(line, 0), "turns")
+    assert turns is not None
     for number, at in reversed(list(enumerate(_elements(line, turns.value), start=1))):
-        if number in paths:
-            line = _named(line, list(_members(line, at)), json.dumps(paths[number]))
+        # From the end, so that what lies before stays where it is.
+        edits = [(at, paths[number, 0])] if (number, 0) in paths else []
+        variants = _member(line, at, "variants")
+        if variants is not None and line[variants.value] == "[":
+            for variant, begin in enumerate(_elements(line, variants.value), start=1):
+                if (number, variant) in paths:
+                    edits.append((begin, paths[number, variant]))
+        places = [(_place(line, begin), begin, path) for begin, path in edits]
+        for _, begin, path in sorted(places, reverse=True):
+            line = _named(line, begin, "audio", path, behind="text")
     return line
 
 
-def _named(line: str, members: list[_Member], path: str) -> str:
+def with_canary(line: str, canary: str) -> str:
+    """``line``, a scenario as JSON, with this canary."""
+    return _named(line, _after(line, 0), "canary", canary, behind="id")
+
+
+def _place(line: str, begin: int) -> int:
+    """Where in the text the object that begins at ``begin`` will be changed."""
+    found = _member(line, begin, "audio") or _member(line, begin, "text")
+    assert found is not None
+    return found.end
+
+
+def _named(line: str, begin: int, key: str, value: str, *, behind: str) -> str:
+    members = list(_members(line, begin))
+    text = json.dumps(value, ensure_ascii=False)
     for member in members:
-        if member.key == "audio":
-            return line[: member.value] + path + line[member.end :]
-    behind = next(member for member in members if member.key == "text")
-    colon = line[behind.key_end : behind.value]
+        if member.key == key:
+            return line[: member.value] + text + line[member.end :]
+    place = next(member for member in members if member.key == behind)
+    colon = line[place.key_end : place.value]
     comma = line[members[0].end : members[1].start] if len(members) > 1 else ", "
-    return f'{line[: behind.end]}{comma}"audio"{colon}{path}{line[behind.end :]}'
+    return f"{line[: place.end]}{comma}{json.dumps(key)}{colon}{text}{line[place.end :]}"
+
+
+def _member(text: str, start: int, key: str) -> _Member | None:
+    return next(iter([member for member in _members(text, start) if member.key == key][-1:]), None)
 
 
 def _members(text: str, start: int) -> Iterator[_Member]:

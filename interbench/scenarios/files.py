@@ -17,12 +17,14 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from interbench.domain.guards import Choice, Guard, Variant
 from interbench.domain.persona import Look, Persona, Voice
-from interbench.domain.scenario import KeyPoint, Lean, Scenario, Turn
+from interbench.domain.scenario import KeyPoint, Lean, Scenario, Turn, VisibleAct
 
 Model = TypeVar("Model", Scenario, Persona)
 
-_KEYS = sorted({key for model in (Scenario, Turn, KeyPoint, Lean, Persona, Voice, Look) for key in model.model_fields})
+_MODELS = (Scenario, Turn, Variant, Guard, Choice, KeyPoint, Lean, VisibleAct, Persona, Voice, Look)
+_KEYS = sorted({key for model in _MODELS for key in model.model_fields})
 _LONGEST_VALUE = 60
 _LONGEST_NUMBER = 18
 """Digits of a whole number; no field takes one as long."""

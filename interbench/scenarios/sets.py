@@ -6,40 +6,28 @@ relative paths. The format is described in ``docs/scenarios.md``.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import hashlib
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from interbench.base.bundled import data_path
-from interbench.base.errors import MediaError, ScenarioError, UsageError
-from interbench.domain.keypoints import covered
+from interbench.base.errors import ScenarioError, UsageError
 from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
+from interbench.scenarios import checks
+from interbench.scenarios.catalogue import PERSONAS, SCENARIOS, Place, find_set
+from interbench.scenarios.checks import AUDIO_RATE
 from interbench.scenarios.files import FileDefect, Record, read_records, resolve_inside
 from interbench.scenarios.language import language_warnings
 
-if TYPE_CHECKING:
-    from interbench.media.pool import SoundFacts
+__all__ = ["AUDIO_RATE", "PERSONAS", "SCENARIOS", "ScenarioSet", "load_set", "validate_set"]
 
-SCENARIOS = "scenarios.jsonl"
-PERSONAS = "personas.jsonl"
-BUNDLED = {"starter": "starter", "all": None}
-"""Names of the bundled sets, and the tag that their scenarios carry."""
-AUDIO_RATE = 16_000
-
-_HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _SHOWN = 20
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp")
-_SILENT_PEAK = 10 ** (-50 / 20)
-_CLIPPING_PEAK = 0.999
 
 
 @dataclass(frozen=True)
@@ -55,6 +43,12 @@ class ScenarioSet:
     """By id."""
     persona_roots: Mapping[str, Path]
     """Folder that each persona's portrait path is relative to, by persona id."""
+    name: str = ""
+    """As results name it, with its version: ``all@2``."""
+    version: str = ""
+    """As the set gives it; empty if it gives none."""
+    private: bool = False
+    """Its texts, clips and transcripts are left out of reports."""
 
     @cached_property
     def digest(self) -> str:
@@ -62,8 +56,9 @@ class ScenarioSet:
         total = hashlib.sha256()
         for scenario in self.scenarios:
             total.update(scenario.digest().encode())
-            for turn in range(1, len(scenario.turns) + 1):
-                total.update(_file_digest(self.audio_path(scenario, turn)))
+            for index, turn in enumerate(scenario.turns, start=1):
+                for variant in range(len(turn.variants) + 1):
+                    total.update(_file_digest(self.audio_path(scenario, index, variant)))
         for name in sorted({scenario.persona for scenario in self.scenarios}):
             total.update(self.personas[name].model_dump_json().encode())
             total.update(_file_digest(self.portrait_path(name)))
@@ -77,9 +72,12 @@ class ScenarioSet:
     def _by_id(self) -> dict[str, Scenario]:
         return {scenario.id: scenario for scenario in self.scenarios}
 
-    def audio_path(self, scenario: Scenario, turn: int) -> Path | None:
-        """The user's speech in turn ``turn`` (1-based), always inside :attr:`root`; None if the turn has no audio."""
-        audio = scenario.turns[turn - 1].audio
+    def audio_path(self, scenario: Scenario, turn: int, variant: int = 0) -> Path | None:
+        """The user's speech in turn ``turn`` (1-based), always inside :attr:`root`; None if the line has no audio.
+
+        ``variant``: which of the turn's variants is spoken, 1-based; 0 is its own line.
+        """
+        audio = scenario.turns[turn - 1].line_audio(variant)
         return None if audio is None else _inside(self.root, audio, f"The audio of turn {turn} of {scenario.id}")
 
     def portrait_path(self, persona_id: str) -> Path | None:
@@ -130,9 +128,10 @@ def load_set(source: str | Path, *, personas: Path | None = None) -> ScenarioSet
     """Read a scenario set.
 
     Args:
-        source: ``"starter"`` or ``"all"`` (bundled), a folder, a ``.jsonl`` file, or the id of a dataset on the Hugging
-            Face Hub (``org/name`` or ``org/name@revision``; needs the extra ``hub``). A file or folder without its own
-            ``personas.jsonl`` uses the bundled personas.
+        source: a bundled set (``starter``, ``all``, ``long``, ``hard``, ``everything``, each of an earlier version as
+            ``all@1``), a folder, a ``.jsonl`` file, or the id of a dataset on the Hugging Face Hub (``org/name`` or
+            ``org/name@revision``; needs the extra ``hub``). A file or folder without its own ``personas.jsonl`` uses
+            the bundled personas.
         personas: a folder that replaces personas: by its ``personas.jsonl``, by images named like persona ids, or both.
 
     Raises:
@@ -163,10 +162,9 @@ def _read(
     source: str | Path, personas: Path | None, *, check_media: bool = False
 ) -> tuple[ScenarioSet, list[FileDefect]]:
     """The set, as far as it can be read, and its defects; with ``check_media`` also those that take decoding."""
-    scenario_file, tag = _find(source)
-    root = scenario_file.parent
-    records, defects = read_records(scenario_file, Scenario)
-    persona_file = root / PERSONAS
+    place = find_set(source)
+    records, defects = _read_scenarios(place)
+    persona_file = place.root / PERSONAS
     if not persona_file.is_file():
         persona_file = data_path("scenarios") / PERSONAS
     persona_records, persona_defects = read_records(persona_file, Persona)
@@ -175,74 +173,57 @@ def _read(
     if personas is not None:
         defects += _replace_personas(cast, personas)
     for record in records:
-        defects += _check_references(record, root, cast, complete=not persona_defects)
+        defects += checks.check_references(record, place.root, cast, complete=not persona_defects)
     for member in cast.values():
-        defects += _check_portrait(member, decode=check_media)
+        defects += checks.check_portrait(member, decode=check_media)
     if check_media:
-        defects += _check_audio(records, root)
+        defects += checks.check_audio(records, place.root)
         for record in records:
-            defects += _check_key_points(record)
-            persona = cast.get(record.value.persona)
-            for field, message in language_warnings(record.value, None if persona is None else persona.value):
-                defects.append(record.defect(field, message, "warning"))
-    scenarios = tuple(record.value for record in records if tag is None or tag in record.value.tags)
+            defects += _check_texts(record, place, cast)
     return (
         ScenarioSet(
             source=str(source),
-            root=root,
-            scenarios=scenarios,
+            root=place.root,
+            scenarios=tuple(record.value for record in records if place.tag is None or place.tag in record.value.tags),
             personas={name: record.value for name, record in cast.items()},
             persona_roots={name: record.file.parent for name, record in cast.items()},
+            name=place.name,
+            version=place.facts.version,
+            private=place.facts.private,
         ),
         defects,
     )
 
 
-def _find(source: str | Path) -> tuple[Path, str | None]:
-    """The scenario file that ``source`` means, and the tag its scenarios must carry (None: all)."""
-    if isinstance(source, str) and source in BUNDLED:
-        return data_path("scenarios") / SCENARIOS, BUNDLED[source]
-    path = Path(source)
-    if path.is_dir():
-        if not (path / SCENARIOS).is_file():
-            raise ScenarioError(f"{path} is not a scenario set: it has no {SCENARIOS}. See docs/scenarios.md.")
-        return path / SCENARIOS, None
-    if path.is_file():
-        if path.suffix != ".jsonl":
-            raise ScenarioError(f"{path} is not a scenario file: give a .jsonl file or the folder that holds one.")
-        return path, None
-    if isinstance(source, str) and (match := _HUB_ID.fullmatch(source)) and path.suffix != ".jsonl":
-        return _download(match["repo"], match["revision"]) / SCENARIOS, None
-    raise ScenarioError(
-        f"There is no scenario set {str(source)!r}. Give one of {', '.join(BUNDLED)}, a folder or .jsonl file that "
-        f"exists, or the id of a dataset on the Hugging Face Hub (org/name)."
-    )
+def _read_scenarios(place: Place) -> tuple[list[Record[Scenario]], list[FileDefect]]:
+    """The scenarios of all files of a set, whose ids are different across them."""
+    records: list[Record[Scenario]] = []
+    defects: list[FileDefect] = []
+    held: dict[str, Record[Scenario]] = {}
+    for file in place.files:
+        found, wrong = read_records(file, Scenario)
+        defects += wrong
+        for record in found:
+            if (other := held.get(record.value.id)) is not None:
+                defects.append(record.defect("id", f"{record.value.id!r} is already in {other.file.name}"))
+                continue
+            held[record.value.id] = record
+            records.append(record)
+    return records, defects
 
 
-def _download(repo: str, revision: str | None) -> Path:
-    """The folder of a dataset repository of the Hugging Face Hub, fetched into the user's cache."""
-    try:
-        from huggingface_hub import snapshot_download  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        raise ScenarioError(
-            f"There is no folder {repo!r} here, and to fetch the dataset of that name from the Hugging Face Hub the "
-            f'extra "hub" is needed: pip install "interbench[hub]".'
-        ) from None
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "interbench" / "scenarios" / f"{repo}@{revision or 'main'}".replace("/", "--")
-    try:
-        # A local folder rather than the Hub's cache, whose links lead out of the set.
-        snapshot_download(repo, repo_type="dataset", revision=revision, local_dir=folder)
-    except Exception as error:
-        raise ScenarioError(
-            f"There is no folder {repo!r} here, and the dataset of that name can't be fetched from the Hugging Face "
-            f"Hub: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
-        ) from error
-    if not (folder / SCENARIOS).is_file():
-        raise ScenarioError(
-            f"The dataset {repo!r} on the Hugging Face Hub is not a scenario set: it has no {SCENARIOS} at its top."
-        )
-    return folder
+def _check_texts(record: Record[Scenario], place: Place, cast: Mapping[str, Record[Persona]]) -> list[FileDefect]:
+    persona = cast.get(record.value.persona)
+    return [
+        *checks.check_labels(record, place.facts),
+        *checks.check_lines(record),
+        *checks.check_constraints(record),
+        *checks.check_key_points(record),
+        *(
+            record.defect(field, message, "warning")
+            for field, message in language_warnings(record.value, None if persona is None else persona.value)
+        ),
+    ]
 
 
 def _replace_personas(cast: dict[str, Record[Persona]], folder: Path) -> list[FileDefect]:
@@ -271,95 +252,6 @@ def _replace_personas(cast: dict[str, Record[Persona]], folder: Path) -> list[Fi
     if not own and not images and not defects:
         raise ScenarioError(f"{folder} holds neither {PERSONAS} nor an image ({', '.join(_IMAGES)}).")
     return defects
-
-
-def _check_references(
-    record: Record[Scenario], root: Path, cast: Mapping[str, Record[Persona]], *, complete: bool
-) -> Iterator[FileDefect]:
-    """Files and the persona that a scenario names in vain. ``complete``: whether all personas could be read."""
-    scenario = record.value
-    if scenario.persona not in cast and complete:
-        known = ", ".join(sorted(cast))
-        yield record.defect("persona", f"there is no persona {scenario.persona!r}; there are {known}")
-    for index, turn in enumerate(scenario.turns):
-        if turn.audio is None:
-            continue
-        field = f"turns.{index}.audio"
-        try:
-            path = resolve_inside(root, turn.audio)
-        except ValueError as error:
-            yield record.defect(field, f"{turn.audio!r} {error}")
-            continue
-        if not path.is_file():
-            yield record.defect(field, f"there is no file {turn.audio!r}")
-
-
-def _check_portrait(record: Record[Persona], *, decode: bool) -> Iterator[FileDefect]:
-    from interbench.media.still import portrait_problem
-
-    portrait = record.value.portrait
-    if portrait is None:
-        return
-    try:
-        path = resolve_inside(record.file.parent, portrait)
-    except ValueError as error:
-        yield record.defect("portrait", f"{portrait!r} {error}")
-        return
-    if not path.is_file():
-        yield record.defect("portrait", f"there is no file {portrait!r}")
-    elif decode and (problem := portrait_problem(path, path.stat().st_size)):
-        yield record.defect("portrait", f"{portrait!r} {problem}")
-
-
-def _check_audio(records: Sequence[Record[Scenario]], root: Path) -> Iterator[FileDefect]:
-    """Decode the user's speech of every turn; what is missing or outside of ``root`` was complained of before."""
-    from interbench.media.pool import probe_audio_files
-
-    spoken: list[tuple[Record[Scenario], int, Path]] = []
-    for record in records:
-        for index, turn in enumerate(record.value.turns):
-            if turn.audio is not None:
-                with contextlib.suppress(ValueError):
-                    path = resolve_inside(root, turn.audio)
-                    if path.is_file():
-                        spoken.append((record, index, path))
-    found = probe_audio_files([path for _, _, path in spoken])
-    for (record, index, _), facts in zip(spoken, found, strict=True):
-        turn = record.value.turns[index]
-        problems = [f"can't be used: {facts}"] if isinstance(facts, MediaError) else _sound_problems(facts, turn.text)
-        for problem in problems:
-            yield record.defect(f"turns.{index}.audio", f"{turn.audio!r} {problem}")
-
-
-def _sound_problems(facts: SoundFacts, text: str) -> Iterator[str]:
-    """What is wrong with the recording of ``text``, as clauses."""
-    if facts.rate != AUDIO_RATE:
-        yield f"has {facts.rate} samples per second; it must have {AUDIO_RATE}"
-    if facts.channels != 1:
-        yield f"has {facts.channels} channels; it must be mono"
-    if facts.peak < _SILENT_PEAK:
-        yield "is silent"
-    elif facts.peak >= _CLIPPING_PEAK:
-        yield "clips: its samples reach full scale; lower the level"
-    count = len(text.split())
-    longest, shortest = 30 + 1.5 * count, 0.08 * count
-    if facts.duration_s > longest:
-        yield f"lasts {facts.duration_s:.0f} s, absurdly long for {count} words; at most {longest:.0f} s"
-    elif facts.duration_s < shortest:
-        yield f"lasts {facts.duration_s:.2f} s, too short for {count} words; at least {shortest:.2f} s"
-
-
-def _check_key_points(record: Record[Scenario]) -> Iterator[FileDefect]:
-    """Key points that a system could not even earn by speaking the reference reply."""
-    for index, turn in enumerate(record.value.turns):
-        leans = {lean.turn for lean in turn.leans_on}
-        for at, point in enumerate(turn.key_points):
-            field = f"turns.{index}.key_points.{at}"
-            if not covered(point, turn.reply):
-                yield record.defect(field, f"{point.text!r} isn't found in the reference reply", "warning")
-            for turn_number in sorted(set(point.needs) - leans):
-                message = f"needs turn {turn_number}, which the turn's leans_on doesn't name"
-                yield record.defect(f"{field}.needs", message, "warning")
 
 
 def _inside(root: Path, relative: str, what: str) -> Path:

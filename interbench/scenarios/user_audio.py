@@ -1,155 +1,226 @@
 """The user's side of a scenario set as sound: ``interbench speak FOLDER``.
 
-Every user turn is spoken in its scenario's ``user_voice``, brought to 16 kHz mono, trimmed, levelled, and written
-where the turn's ``audio`` says; a turn without ``audio`` gets ``audio/<scenario>/<turn>.mp3`` and the scenario file is
-completed. ``audio/spoken.json`` keeps what each file was made from, so that only what changed is spoken again.
+Every line of the user, of turns and of their variants, is spoken in its scenario's ``user_voice`` and its mood, brought
+to 16 kHz mono, trimmed, levelled, and written where its ``audio`` says. A line without one gets
+``audio/<scenario>/<turn>.ogg``, or ``audio/<scenario>/<turn>.<variant>.ogg``, and the scenario file is completed; lines
+that sound the same share a file. ``audio/spoken.json`` keeps what each file was made from, so that only what changed is
+spoken again.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from interbench.base import termination
-from interbench.base.errors import InterbenchError, ScenarioError
-from interbench.base.progress import Progress, make_progress
+from interbench.base.errors import ScenarioError
+from interbench.base.progress import Progress
 from interbench.domain.persona import Voice
 from interbench.domain.scenario import Scenario
 from interbench.media.pool import encode_audio
-from interbench.media.speech import Speech, SynthesizerCommand, level, resample, synthesize, trim
-from interbench.scenarios.edit_line import with_audio
+from interbench.media.speech import Speech, resample, trim
+from interbench.scenarios.catalogue import Place, find_set
+from interbench.scenarios.delivery import LOUDNESS_DB, PEAK_DB, Delivery, at_level, deliver, delivery_of
+from interbench.scenarios.edit_line import with_audio, with_canary
 from interbench.scenarios.files import lines_of_text, read_records, resolve_inside
-from interbench.scenarios.sets import AUDIO_RATE, SCENARIOS
+from interbench.scenarios.sets import AUDIO_RATE
 
 RECORD = "audio/spoken.json"
-LOUDNESS_DB = -20.0
-"""RMS of the spoken parts, re full scale."""
-PEAK_DB = -3.0
-"""Room for the MP3 encoder, which overshoots its input."""
 KEEP_S = 0.05
 """How much of the quiet before and after the speech stays."""
 PAD_S = 0.1
 """Silence added at both ends: synthesizers begin at once, which recognizers don't expect."""
+MP3_BITS = 48_000
+CODED = "Opus 32 kbit/s, or MP3 48 kbit/s"
+"""What :func:`interbench.media.pool.encode_audio` makes of it."""
+BUILT_IN = "espeak-ng"
 
-Synthesizer = Callable[[str, Voice], Speech]
+Synthesizer = Callable[[str, Voice, str], Speech]
+"""Text, voice and mood in, speech out."""
+
+
+def built_in(text: str, voice: Voice, mood: str) -> Speech:
+    """The core's synthesizer, which is told the mood in numbers."""
+    return deliver(text, voice, delivery_of(mood))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One user turn to be spoken."""
+    """One line of the user to be spoken."""
 
     text: str
     voice: Voice
-    path: str
-    """Relative to the set's folder."""
+    mood: str
+    scenario: str
+    turn: int
+    variant: int = 0
+    path: str | None = None
+    """Relative to the set's folder; None before it has one."""
+
+    @property
+    def delivery(self) -> Delivery:
+        return delivery_of(self.mood)
+
+    @property
+    def own_path(self) -> str:
+        """The path of a line that shares its sound with no other."""
+        return f"audio/{self.scenario}/{self.turn}" + (f".{self.variant}" if self.variant else "") + ".ogg"
 
     def made_from(self, synthesizer: str) -> str:
         """SHA-256 over everything that shapes the sound; ``synthesizer`` names who speaks."""
-        parts = [self.text, self.voice.model_dump(mode="json"), synthesizer, LOUDNESS_DB, PEAK_DB, KEEP_S, PAD_S]
+        mood = asdict(self.delivery) if synthesizer == BUILT_IN else self.mood
+        parts = [self.text, self.voice.model_dump(mode="json"), mood, self.delivery.level_db, synthesizer]
+        parts += [LOUDNESS_DB, PEAK_DB, KEEP_S, PAD_S, CODED]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def lines_of(scenarios: Sequence[Scenario]) -> list[Line]:
-    """Every user turn that names an audio file."""
+    """Every line that a user might say, in the order of the set."""
     return [
-        Line(turn.text, scenario.user_voice or Voice(), turn.audio)
+        Line(
+            text=turn.line(variant),
+            voice=scenario.user_voice or Voice(),
+            mood=turn.line_mood(variant),
+            scenario=scenario.id,
+            turn=index,
+            variant=variant,
+            path=turn.line_audio(variant),
+        )
         for scenario in scenarios
-        for turn in scenario.turns
-        if turn.audio is not None
+        for index, turn in enumerate(scenario.turns, start=1)
+        for variant in range(len(turn.variants) + 1)
     ]
 
 
-def name_audio(folder: Path) -> int:
-    """Give every turn without ``audio`` the path ``audio/<scenario>/<turn>.mp3`` in the set's scenario file.
+def placed(lines: Sequence[Line], synthesizer: str) -> list[Line]:
+    """``lines`` with a path each: those that sound the same share one, those that don't never do."""
+    owners: dict[str, str] = {}
+    sounding: dict[str, str] = {}
+    result = []
+    for line in lines:
+        digest = line.made_from(synthesizer)
+        path = line.path
+        if path is None or owners.get(path, digest) != digest:
+            path = sounding.get(digest) or line.own_path
+        if owners.get(path, digest) != digest:
+            path = f"{line.own_path.removesuffix('.ogg')}-{digest[:12]}.ogg"
+        owners[path] = digest
+        if path.endswith(".ogg"):  # others may be recordings of somebody's own
+            sounding.setdefault(digest, path)
+        result.append(replace(line, path=path))
+    return result
 
-    Only these are added, in the way each line is written; everything else stays as it is. Returns how many turns were
-    completed.
+
+def name_audio(place: Place, lines: Sequence[Line]) -> int:
+    """Write the paths of ``lines``, and the set's canary, into its scenario files where they are not there yet.
+
+    Only these are written, in the way each line is; everything else stays as it is. Returns how many of the user's
+    lines got another path.
     """
-    file = folder / SCENARIOS
+    wanted: dict[str, dict[tuple[int, int], str]] = {}
+    for line in lines:
+        assert line.path is not None
+        wanted.setdefault(line.scenario, {})[line.turn, line.variant] = line.path
     completed = 0
-    data = file.read_bytes()
-    rewritten = data
-    for _, line in lines_of_text(data):
-        scenario = json.loads(line)
-        missing = [number for number, turn in enumerate(scenario["turns"], 1) if turn.get("audio") is None]
-        completed += len(missing)
-        if missing:
-            named = {number: f"audio/{scenario['id']}/{number}.mp3" for number in missing}
-            rewritten = rewritten.replace(line, with_audio(line.decode(), named).encode(), 1)
-    if completed:
-        file.write_bytes(rewritten)
+    for file in place.files:
+        data = file.read_bytes()
+        rewritten = data
+        for _, raw in lines_of_text(data):
+            scenario = json.loads(raw)
+            paths = {
+                at: path for at, path in wanted.get(scenario["id"], {}).items() if _audio_of(scenario, *at) != path
+            }
+            completed += len(paths)
+            text = with_audio(raw.decode(), paths) if paths else raw.decode()
+            if place.facts.canary is not None and scenario.get("canary") != place.facts.canary:
+                text = with_canary(text, place.facts.canary)
+            rewritten = rewritten.replace(raw, text.encode(), 1)
+        if rewritten != data:
+            file.write_bytes(rewritten)
     return completed
 
 
+def _audio_of(scenario: dict[str, Any], turn: int, variant: int) -> Any:
+    found = scenario["turns"][turn - 1]
+    return (found["variants"][variant - 1] if variant else found).get("audio")
+
+
 def speak_line(line: Line, synthesizer: Synthesizer) -> Speech:
-    """The line as it is stored: 16 kHz, trimmed, levelled, with a moment of silence around it.
+    """The line as it is stored: 16 kHz, trimmed, at the level of its mood, with a moment of silence around it.
 
     Raises:
         ScenarioError: the synthesizer made no sound of it.
     """
-    speech = level(
-        trim(resample(synthesizer(line.text, line.voice), AUDIO_RATE), keep_s=KEEP_S),
-        loudness_db=LOUDNESS_DB,
-        peak_db=PEAK_DB,
-    )
+    said = trim(resample(synthesizer(line.text, line.voice, line.mood), AUDIO_RATE), keep_s=KEEP_S)
+    speech = at_level(said, LOUDNESS_DB + line.delivery.level_db)
     if not speech.samples.size or not speech.samples.any():
         raise ScenarioError(f"{line.path}: the synthesizer made no sound of {line.text!r}.")
     return replace(speech, samples=np.pad(speech.samples, round(PAD_S * speech.rate)), phonemes=(), words=())
 
 
-def render(folder: Path, *, command: str | None = None, everything: bool = False, progress: Progress) -> int:
-    """Speak what is new or changed in the set at ``folder``, and remove files that no turn names any more.
+def render(
+    folder: Path,
+    *,
+    synthesizer: Synthesizer = built_in,
+    label: str = BUILT_IN,
+    everything: bool = False,
+    progress: Progress,
+) -> int:
+    """Speak what is new or changed in the set at ``folder``, and remove files that no line names any more.
 
     Args:
-        command: another synthesizer, see :class:`interbench.media.speech.SynthesizerCommand`; None for the built-in.
+        folder: of a set; not a bundled name, because its files are written.
+        synthesizer: who speaks.
+        label: names the synthesizer with everything that shapes its voice.
         everything: speak also what has not changed.
+        progress: is told how far it is.
 
     Returns:
         How many files were written.
 
     Raises:
-        ScenarioError: the scenario file has defects, or a line has no sound.
+        ScenarioError: the scenario files have defects, the set is frozen, or a line has no sound.
         SpeechError: the synthesizer fails.
     """
-    records, defects = read_records(folder / SCENARIOS, Scenario)
-    if defects:
+    place = find_set(folder)
+    if place.facts.frozen:
         raise ScenarioError(
-            f"{defects[0]}. Run `interbench validate {folder}` to see all defects, and mend them first."
+            f"{folder} is a published version, whose recordings stay as they are. Copy it to change it."
         )
-    name_audio(folder)
-    records, _ = read_records(folder / SCENARIOS, Scenario)
-    lines = lines_of([record.value for record in records])
-    synthesizer: Synthesizer = synthesize if command is None else SynthesizerCommand(command)
-    wanted = {line.path: line.made_from(command or "espeak-ng") for line in lines}
+    lines = placed(lines_of(_scenarios(place)), label)
+    name_audio(place, lines)
+    distinct = {line.path: line for line in lines if line.path is not None}
+    wanted = {path: line.made_from(label) for path, line in distinct.items()}
     made = _read_record(folder)
     due = [
         line
-        for line in lines
-        if everything or made.get(line.path) != wanted[line.path] or not _target(folder, line.path).is_file()
+        for path, line in distinct.items()
+        if everything or made.get(path) != wanted[path] or not _target(folder, path).is_file()
     ]
     progress.total("speaking", len(due))
 
     def write_record() -> None:
         record = {path: made[path] for path in sorted(made)}
+        if place.facts.canary is not None:
+            record = {"canary": place.facts.canary, **record}
         (folder / RECORD).parent.mkdir(exist_ok=True)
         (folder / RECORD).write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
 
     settled = termination.at_end(write_record)
     try:
         for line in due:
+            assert line.path is not None
             target = _target(folder, line.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             speech = speak_line(line, synthesizer)
             made.pop(line.path, None)
-            encode_audio(speech.samples, speech.rate, target)
+            encode_audio(speech.samples, speech.rate, target, bits=MP3_BITS if target.suffix == ".mp3" else None)
             made[line.path] = wanted[line.path]
             progress.advance("speaking")
         for path in sorted(set(made) - set(wanted)):
@@ -159,6 +230,18 @@ def render(folder: Path, *, command: str | None = None, everything: bool = False
         settled()
         write_record()
     return len(due)
+
+
+def _scenarios(place: Place) -> list[Scenario]:
+    scenarios = []
+    for file in place.files:
+        records, defects = read_records(file, Scenario)
+        if defects:
+            raise ScenarioError(
+                f"{defects[0]}. Run `interbench validate {place.root}` to see all defects, and mend them first."
+            )
+        scenarios += [record.value for record in records]
+    return scenarios
 
 
 def _target(folder: Path, path: str) -> Path:
@@ -175,30 +258,4 @@ def _read_record(folder: Path) -> dict[str, str]:
         return {}
     if not isinstance(record, dict):
         return {}
-    return {str(path): str(digest) for path, digest in record.items()}
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m interbench.scenarios.user_audio", description=__doc__.split("\n\n")[0]
-    )
-    parser.add_argument("folder", type=Path, help="folder with scenarios.jsonl")
-    parser.add_argument(
-        "--command",
-        help="another synthesizer: a command line with {text} or {text_file} and {out}, a WAV file to write",
-    )
-    parser.add_argument("--all", action="store_true", help="speak also what has not changed")
-    arguments = parser.parse_args(argv)
-    try:
-        with make_progress() as progress:
-            count = render(arguments.folder, command=arguments.command, everything=arguments.all, progress=progress)
-    except (InterbenchError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stderr.write(f"{count} files spoken.\n")
-    return 0
-
-
-if __name__ == "__main__":
-    termination.heed("Interrupted; the same command again goes on from here.")
-    sys.exit(main())
+    return {str(path): str(digest) for path, digest in record.items() if path != "canary"}

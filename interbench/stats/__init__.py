@@ -5,6 +5,7 @@ Nothing here knows of run folders, systems or judges; it takes :class:`Scores` a
 
 from interbench.stats.bootstrap import LEVEL, bootstrap_means, choose_replicates, interval, replicates_for
 from interbench.stats.comparison import Comparison, PairedDifference, compare, holm, permutation_test
+from interbench.stats.correlation import Correlations, measure_correlations
 from interbench.stats.coverage import Coverage, Expected, measure_coverage
 from interbench.stats.overall import mean_of_dimensions, ranks
 from interbench.stats.pooling import Moments, Pool, make_pool, moments, percentiles, system_means
@@ -18,6 +19,7 @@ __all__ = [
     "LEVEL",
     "Cells",
     "Comparison",
+    "Correlations",
     "Coverage",
     "Expected",
     "JudgeLabel",
@@ -35,6 +37,7 @@ __all__ = [
     "interval",
     "make_pool",
     "mean_of_dimensions",
+    "measure_correlations",
     "measure_coverage",
     "measure_repeats",
     "moments",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interbench.base.errors import ScoresError
+from interbench.domain.dimensions import families
 from interbench.stats.bootstrap import bootstrap_means, choose_replicates, interval
 from interbench.stats.pooling import Pool, make_pool, percentiles
 from interbench.stats.reference import JudgeLabel, ReferencePool
@@ -39,7 +40,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of system ``a`` with system ``b``, in all dimensions."""
+    """Of system ``a`` with system ``b``, in all dimensions of the family or families that are scored."""
 
     a: str
     b: str
@@ -51,6 +52,10 @@ class Comparison:
     exact: bool
     """Whether ``permutations`` are all there are."""
     seed: int
+    different_lines: int | None = None
+    """Turns in which the user said different things to the two; None where the scores don't tell, as in a CSV."""
+    common_turns: int | None = None
+    """Turns that were put to both."""
 
     @property
     def smallest_p(self) -> float:
@@ -126,7 +131,8 @@ def compare(
             KEYS[d], mean_a, mean_b, mean_a - mean_b, lo, hi, float(p[d]), float(p_holm[d]), scenarios=n
         )
 
-    rows = tuple(row(d) for d in range(len(KEYS)))
+    asked = families([KEYS[d] for d in np.unique(scores.dimension)])
+    rows = tuple(row(d) for d, key in enumerate(KEYS) if key in asked)
     return Comparison(a, b, rows, pool, judge, replicates, tried, exact, seed)
 
 
@@ -170,7 +176,7 @@ def holm(p: FloatArray) -> FloatArray:
 
 
 def _grids(cells: Cells, values: FloatArray, scores: Scores, names: tuple[str, str]) -> NDArray[np.float64]:
-    """``values`` of each named system as (systems, scenarios, 9), NaN where there is none."""
+    """``values`` of each named system as (systems, scenarios, len(KEYS)), NaN where there is none."""
     grids = np.full((len(names), len(scores.scenarios), len(KEYS)), np.nan)
     for index, name in enumerate(names):
         own = cells.system == scores.systems.index(name)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interbench.base.errors import ScoresError
+from interbench.domain.dimensions import DIMENSION_KEYS, families
 from interbench.stats.scores import KEYS, Ints, Scores
 
 NO_RECORD = "no record"
@@ -24,27 +25,39 @@ class Expected:
 
     scenarios: Mapping[str, Sequence[str]]
     """By system, in the order of the table's rows."""
-    dimensions: tuple[str, ...] = KEYS
+    dimensions: tuple[str, ...] = DIMENSION_KEYS
 
     @classmethod
-    def product(cls, systems: Sequence[str], scenarios: Sequence[str], dimensions: Sequence[str] = KEYS) -> Expected:
+    def product(
+        cls, systems: Sequence[str], scenarios: Sequence[str], dimensions: Sequence[str] = DIMENSION_KEYS
+    ) -> Expected:
         """Every system on every scenario."""
         return cls({system: tuple(scenarios) for system in systems}, tuple(dimensions))
 
     @classmethod
-    def from_scores(cls, scores: Scores, dimensions: Sequence[str] = KEYS) -> Expected:
-        """Where nobody states a plan: every system on every scenario that any system has a row for."""
-        return cls.product(scores.systems, scores.scenarios, dimensions)
+    def from_scores(cls, scores: Scores, dimensions: Sequence[str] | None = None) -> Expected:
+        """Where nobody states a plan: every system on every scenario that any system has a row for.
+
+        ``dimensions`` None: all of the family or families (:func:`interbench.domain.dimensions.families`) that occur.
+        """
+        return cls.product(scores.systems, scores.scenarios, dimensions or _families(scores))
 
     @classmethod
-    def from_rows(cls, scores: Scores, dimensions: Sequence[str] = KEYS) -> Expected:
-        """Where the rows are the plan: every system on the scenarios that it has a row for, scored or not."""
+    def from_rows(cls, scores: Scores, dimensions: Sequence[str] | None = None) -> Expected:
+        """Where the rows are the plan: every system on the scenarios that it has a row for, scored or not.
+
+        ``dimensions`` as for :meth:`from_scores`.
+        """
         pairs = np.unique(scores.system.astype(np.int64) * len(scores.scenarios) + scores.scenario)
         plan: dict[str, list[str]] = {system: [] for system in scores.systems}
         for pair in pairs:
             system, scenario = divmod(int(pair), len(scores.scenarios))
             plan[scores.systems[system]].append(scores.scenarios[scenario])
-        return cls(plan, tuple(dimensions))
+        return cls(plan, tuple(dimensions or _families(scores)))
+
+
+def _families(scores: Scores) -> tuple[str, ...]:
+    return families([KEYS[d] for d in np.unique(scores.dimension)])
 
 
 @dataclass(frozen=True, slots=True)

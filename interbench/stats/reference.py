@@ -28,6 +28,8 @@ class JudgeLabel(BaseModel):
     """Fingerprint of everything that could change a verdict (model, settings, prompts); empty if unknown."""
     comparable: bool = True
     """False for the offline judge: its figures must not be set beside a vision-language model's."""
+    mode: str = ""
+    """Of which reading of the rubrics its verdicts are, e.g. ``published``; empty if unknown, or without rubrics."""
 
     def same_as(self, other: JudgeLabel) -> bool:
         """Whether scores by the two may stand in one pool."""

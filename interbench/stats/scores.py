@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interbench.base.errors import ScoresError
-from interbench.domain.dimensions import DIMENSIONS, dimension
+from interbench.domain.dimensions import EVERY, dimension
 
 Ints = NDArray[np.int32]
 FloatArray = NDArray[np.float64]
 
-KEYS = tuple(d.key for d in DIMENSIONS)
+KEYS = tuple(d.key for d in EVERY)
+"""Of dimensions and measures, in the order of a table's columns."""
 LARGEST = 1e100
 """Scores beyond this magnitude are refused: their squares would overflow, and no judge's scale reaches there."""
 NO_REASON = "no reason given"

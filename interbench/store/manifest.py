@@ -124,11 +124,13 @@ def merge(
     plan: Mapping[str, Sequence[str]],
     systems: Mapping[str, Mapping[str, Any]],
     prompts: str,
+    scenario_sets: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The manifest after this invocation.
 
     A run may grow: more scenarios, systems or judges. What it already holds must have been made with the same
-    scenarios, personas and system settings, and the same ``frozen`` settings.
+    scenarios, personas and system settings, and the same ``frozen`` settings. ``scenario_sets``: name, version and
+    digest of the sets that the scenarios are from.
 
     Raises:
         IncomparableError: naming each difference.
@@ -167,8 +169,16 @@ def merge(
         "systems": {**old.get("systems", {}), **{label: dict(facts) for label, facts in systems.items()}},
         "prompts": prompts,
         "settings": dict(settings),
+        **_sets(old.get("scenario_sets", []), scenario_sets),
         "invocations": earlier[-50:],
     }
+
+
+def _sets(held: Sequence[Mapping[str, Any]], played: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Name, version and digest of every set that the run was played from, each once."""
+    every = [*map(dict, held)]
+    every += [dict(one) for one in played if dict(one) not in every]
+    return {"scenario_sets": every} if every else {}
 
 
 def _comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -27,8 +27,8 @@ def played(run: Run, scenario: Scenario, system: str, transcriber: str, label: s
         turns.append(
             PlayedTurn(
                 index=index,
-                user_text=turn.text,
-                user_mood=turn.mood,
+                user_text=turn.line(exchange.variant),
+                user_mood=turn.line_mood(exchange.variant),
                 outcome=exchange.outcome,
                 message=exchange.message,
                 clip=None if exchange.clip is None else (run.path / exchange.clip).resolve(),
@@ -36,6 +36,7 @@ def played(run: Run, scenario: Scenario, system: str, transcriber: str, label: s
                 transcript=transcripts.get(Key(system, scenario.id, index))
                 if exchange.outcome is Outcome.COMPLETED
                 else None,
+                timings=exchange.timings,
             )
         )
     return PlayedConversation(system, scenario, tuple(turns), label)

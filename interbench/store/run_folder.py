@@ -182,12 +182,18 @@ class Run:
             self._db.close()
             self._db = None
         if self._lock is not None:
+            shutil.rmtree(self.speech_folder, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
 
     @property
     def ledger_path(self) -> Path:
         return self.path / "ledger.sqlite"
+
+    @property
+    def speech_folder(self) -> Path:
+        """Where the users' speech lies in a form that systems are handed; removed when the folder is closed."""
+        return self.path / "work" / ".speech"
 
     @property
     def manifest_path(self) -> Path:

@@ -21,8 +21,8 @@ from interbench.systems.events import Completed, Event, Failed, JsonValue, Reply
 from interbench.systems.prompting import picture_prompt
 
 PLACEHOLDERS = (
-    *("text", "audio", "script", "speech", "prompt", "portrait", "output", "workdir", "seed", "history", "persona"),
-    *("turn", "scenario", "deadline_s"),
+    *("text", "mood", "audio", "script", "speech", "prompt", "portrait", "output", "workdir", "seed", "history"),
+    *("persona", "turn", "scenario", "deadline_s"),
 )
 _FIELD = re.compile(r"\{([a-z_]*)\}")
 _TELLING = ("script", "speech")
@@ -33,10 +33,11 @@ class CommandSystem(AvatarSystem):
     """Runs a command for every turn; the file it writes is the answer.
 
     Args:
-        argv: the command as a list. In each argument ``{text}`` (the user's words), ``{audio}`` (the user's speech, a
-            path), ``{script}`` (the words of the reply), ``{speech}`` (the reply spoken, a WAV file), ``{prompt}``
-            (what the picture shows, in words), ``{portrait}`` (reference image), ``{persona}`` (path of a JSON file),
-            ``{history}`` (path of a JSON file with the earlier turns), ``{output}`` (where the clip has to be),
+        argv: the command as a list. In each argument ``{text}`` (the user's words), ``{mood}`` (how the user
+            feels), ``{audio}`` (the user's speech, a path), ``{script}`` (the words of the reply), ``{speech}`` (the
+            reply spoken, a WAV file), ``{prompt}`` (what the picture shows, in words), ``{portrait}`` (reference
+            image), ``{persona}`` (path of a JSON file), ``{history}`` (path of a JSON file with the earlier turns),
+            ``{output}`` (where the clip has to be),
             ``{workdir}``, ``{seed}``, ``{turn}``, ``{scenario}`` and ``{deadline_s}`` (seconds that the turn may take)
             are replaced; nothing goes through a shell. A turn without audio or portrait replaces them by an empty
             string. A program that moves a face to a sound wants ``{speech}``: with ``{audio}`` its avatar repeats the
@@ -286,6 +287,7 @@ def fill(argv: Sequence[str], persona: Persona, turn: TurnRequest, output: Path)
         "seed": turn.seed,
         "turn": turn.index,
         "scenario": turn.scenario,
+        "mood": turn.mood,
     }
     if any("{persona}" in argument for argument in argv):
         path = turn.workdir / "persona.json"

@@ -61,7 +61,7 @@ class TurnRequest:
     """1-based position in the conversation."""
     text: str
     audio: Path | None
-    """The user's speech, 16 kHz mono."""
+    """The user's speech, 16 kHz mono, as WAV or MP3."""
     history: tuple[PastTurn, ...]
     portrait: Path | None
     """The persona's reference image."""
@@ -76,6 +76,8 @@ class TurnRequest:
     speech: Path | None = None
     """These words spoken, 16 kHz mono WAV, the same file for every system; handed to systems that set
     ``takes_speech``. It is the reply's sound: :attr:`audio` is the user's."""
+    mood: str = ""
+    """How the user feels, in a few words, for systems that can be told; it is in the sound only as far as it goes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ SYSTEMS: Registry[AvatarSystem] = Registry(
     "interbench.systems",
     {
         "puppet": "interbench.systems.puppet:Puppet",
+        "still": "interbench.systems.controls:Still",
+        "text-only": "interbench.systems.controls:TextOnly",
+        "echo": "interbench.systems.controls:Echo",
+        "boilerplate": "interbench.systems.controls:Boilerplate",
         "livetalk": "interbench.systems.live.livetalk:LiveTalk",
         "command": "interbench.systems.command:CommandSystem",
         "worker": "interbench.systems.command:WorkerSystem",

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -16,10 +17,11 @@ import httpx
 import pytest
 from judge_kit import conversation, write_clip
 
+from interbench.base.bundled import data_path
 from interbench.base.errors import JudgeError
 from interbench.base.remote import Secret
 from interbench.domain.dimensions import DIMENSIONS
-from interbench.domain.records import ClipFacts, Missing, PlayedConversation, Verdict
+from interbench.domain.records import ClipFacts, Detail, Missing, PlayedConversation, Speaking, Verdict
 from interbench.judge.base import JudgeTask
 from interbench.judge.vlm.client import Patience
 from interbench.judge.vlm.interview import CallTotals, Interview
@@ -105,6 +107,32 @@ async def test_every_dimension_over_one_prefix(dense: str, large: Clips) -> None
     assert summary["remarks"] == []
 
 
+async def test_portrait_and_details_stand_in_the_prefix_and_are_seen(dense: str, small: Clips, media: Path) -> None:
+    path = media / "detail.mp4"
+    detail = Detail(path, write_clip(path, 24, 8, 128, 128), ((0.0, 2.0), (2.5, 3.5)), 8)
+    played = conversation(small[:2])
+    first = replace(played.turns[0], details=(detail,), speaking=Speaking(0.2, 1.5, ((0.6, 1.1),)))
+    portrait = data_path("scenarios") / "portraits" / "maya.png"
+    played = replace(played, turns=(first, played.turns[1]), portrait=portrait)
+    verdicts, judge = await ask(dense, played, sampling="dense", mode="observed+keypoints")
+    assert judge.summary()["remarks"] == [] and len(verdicts) == len(TASKS)
+    for verdict in verdicts:
+        assert [(v["turn"], v["frames"]) for v in verdict.evidence["videos"]] == [(1, 20), (1, 24), (2, 32)]
+        assert len(verdict.evidence["portrait"]["sha256"]) == 64 and verdict.evidence["rubric"]["version"] == 2
+    tokens = [verdict.evidence["tokens"] for verdict in verdicts]
+    # The rubric is what each computes for itself; blocks of 128 tokens on a CPU, prompts of a few thousand.
+    rubrics = sum(used["prompt"] - used["cached"] for used in tokens[1:])
+    assert rubrics < 0.6 * sum(used["prompt"] for used in tokens[1:])
+
+
+async def test_the_published_reading_has_its_own_version(dense: str, small: Clips) -> None:
+    verdicts, _ = await ask(dense, conversation(small[:1]), TASKS[:2], mode="published")
+    assert all(
+        verdict.evidence["rubric"] | {"sha256": ""} == {"mode": "published", "version": 1, "sha256": ""}
+        for verdict in verdicts
+    )
+
+
 async def test_forced_boxes_and_the_probabilities_of_scores(dense: str, small: Clips) -> None:
     verdicts, _ = await ask(dense, conversation(small), TASKS[:4], force_box=True, expected_score=True)
     for verdict in verdicts:
@@ -145,8 +173,8 @@ async def test_videos_are_sent_again_to_an_engine_that_forgot_them(dense: str, s
     settings = JudgeSettings(max_tokens=16)
     judge = VLMJudge([dense], settings=settings)
     await judge.start()
-    prompts, totals = Prompts(), CallTotals()
-    case = make_case(conversation(small), prompts, settings.sampling)
+    prompts, totals = Prompts(settings.mode), CallTotals()
+    case = make_case(conversation(small), prompts, settings.view)
     interview = Interview(case, "s", "c", judge._connections[0], settings, prompts, Secret(None), totals)
     first = await interview.verdict(JudgeTask("EA"), lambda: None)
     named = await interview.verdict(JudgeTask("NI"))

@@ -18,6 +18,7 @@ import numpy as np
 
 from interbench.base.errors import ResumeUnsupportedError
 from interbench.domain.persona import Persona
+from interbench.media.pool import encode_audio
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.clip import ClipSystem, Reply
@@ -77,6 +78,37 @@ def write_set(folder: Path, count: int = 2, turns: int = 3) -> Path:
     lines = "".join(json.dumps(scenario(index, turns)) + "\n" for index in range(1, count + 1))
     (folder / "scenarios.jsonl").write_text(lines)
     (folder / "personas.jsonl").write_text(json.dumps(PERSONA) + "\n")
+    return folder
+
+
+def write_tone(path: Path) -> Path:
+    """A second of sound, as the suffix says."""
+    encode_audio(0.2 * np.sin(np.arange(16_000) / 9).astype(np.float32), 16_000, path)
+    return path
+
+
+OWN, ASKED, REFUSED = "And then what happens?", "I came by train, since you ask.", "Then let us leave it."
+"""Lines of the user in turns 2 and 3 of :func:`write_reacting_set`: after any answer, a question, a refusal."""
+
+
+def write_reacting_set(folder: Path, **facts: Any) -> Path:
+    """A set of one conversation of three turns whose user reacts, spoken as Opus; ``facts`` go into ``set.json``."""
+    write_set(folder, count=1)
+    told = json.loads((folder / "scenarios.jsonl").read_text())
+    (folder / "audio").mkdir()
+    for name in ("own", "asked", "refused"):
+        write_tone(folder / f"audio/{name}.ogg")
+    for turn in told["turns"]:
+        turn["audio"] = "audio/own.ogg"
+    for turn in told["turns"][1:]:
+        turn["text"] = OWN
+        turn["variants"] = [
+            {"when": {"asks": True}, "text": ASKED, "mood": "eager", "audio": "audio/asked.ogg"},
+            {"when": {"refuses": True}, "text": REFUSED, "audio": "audio/refused.ogg"},
+        ]
+    (folder / "scenarios.jsonl").write_text(json.dumps(told) + "\n")
+    if facts:
+        (folder / "set.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -155,6 +187,32 @@ class Echoes(ClipSystem):
     def render(self, persona: Persona, turn: TurnRequest, output: Path) -> Reply:
         output.write_bytes(self._film.read_bytes())
         return Reply(turn.text)
+
+
+class Says(ClipSystem):
+    """Answers every turn with the same words (``@PATH``: those of a file); notes in a log what it was told, as JSON."""
+
+    version = "1"
+
+    capabilities = Capabilities(reports_text=True, state="history")
+
+    def __init__(self, film: str, words: str, reports: bool = True, log: str | None = None) -> None:
+        words = Path(words[1:]).read_text() if words.startswith("@") else words
+        self._film, self._words, self._reports, self._log = Path(film), words, reports, log
+
+    def render(self, persona: Persona, turn: TurnRequest, output: Path) -> Reply:
+        output.write_bytes(self._film.read_bytes())
+        if self._log is not None:
+            told = {
+                "text": turn.text,
+                "mood": turn.mood,
+                "audio": "" if turn.audio is None else turn.audio.read_bytes()[:4].decode("latin-1"),
+                "path": str(turn.audio),
+                "history": [past.user_text for past in turn.history],
+            }
+            with Path(self._log).open("a") as log:
+                log.write(json.dumps(told) + "\n")
+        return Reply(self._words if self._reports else None)
 
 
 class SaysNothingOfIt(Good):

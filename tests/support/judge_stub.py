@@ -104,6 +104,8 @@ class StubJudge:
         """Status and body of ``/v1/models``, instead of a list of the one model."""
         self.busy: list[Reply] = []
         """Answers, one each, to the next requests of any kind."""
+        self.takes_pictures = True
+        self.pictures_shown = 0
         self.fingerprint: str | None = None
         self.rounding = 0.0
         """By how much log-probabilities vary from request to request, relative to their spread."""
@@ -306,6 +308,12 @@ class StubJudge:
             for part in parts:
                 if part["type"] == "text":
                     ids += map(ord, part["text"])
+                    continue
+                if part["type"] == "image_url":
+                    self.pictures_shown += 1
+                    if not self.takes_pictures:
+                        return "At most 0 image(s) may be provided in one prompt."
+                    ids += map(ord, " a picture ")
                     continue
                 uuid = part.get("uuid")
                 group: list[int] | str

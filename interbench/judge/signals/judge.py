@@ -1,69 +1,82 @@
-"""The offline judge: scores what plain measurement can tell, and says of the rest that it can't.
+"""The offline judge: counts and compares what can be counted and compared, under names of its own.
 
-Formulas and limits are in ``docs/signals.md``. A measured share x in 0..1 becomes the score 1 + 9x.
+Its measures (:data:`interbench.domain.dimensions.MEASURES`) are not the paper's dimensions. Formulas and limits are in
+``docs/signals.md``. A measured share x in 0..1 becomes the score 1 + 9x.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from interbench.base.errors import MediaError
+from interbench.base.errors import MediaError, UsageError
 from interbench.domain import keypoints
+from interbench.domain.dimensions import MEASURE_KEYS, dimension
 from interbench.domain.records import Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
 from interbench.judge.signals import appearance, content
+from interbench.judge.signals.faces import SIDE as SEARCHED_SIDE
+from interbench.judge.signals.faces import detector, largest_face
 from interbench.media.pool import MediaPool
 
 LOWEST, HIGHEST = 1.0, 10.0
+VERSION = 3
+"""2: frames as a player shows them. 3: names of its own, forbidden points, repetition, exposure and zoom, stills."""
 
-_UNMEASURED = {
-    "EA": "Whether expression fits the content takes an eye for faces",
-    "NI": "Eye contact, nods and signs of listening take an eye for faces",
-    "CN": "Whether it feels like a dialogue is no matter of measurement",
-    "LC": "Contradictions and errors of fact take an understanding of language",
-    "OIE": "The experience as a whole is no matter of measurement",
-}
+_SEARCHED = (0, appearance.FRAMES // 2, appearance.FRAMES - 1)
+"""Which of a clip's frames are searched for a face."""
 
 
 class Signals(Judge):
-    """Offline: measures Multi-Video Coherence, Semantic Relevance, Information Completeness and Context Understanding.
+    """Offline: counts key points said (kp-recall, kp-memory) and words shared (lexical), compares looks (look).
 
     Args:
         media: decodes the clips; without one the judge starts its own.
+        word_budget: of each reply only so many words count, as if every system had to be as brief; None: all of them.
+        faces: look for faces, where the detector is installed.
     """
 
     label = "signals"
     comparable = False
-    without_transcripts = frozenset({"MVC", *_UNMEASURED})
+    dimensions = MEASURE_KEYS
+    without_transcripts = frozenset({"look"})
 
-    def __init__(self, media: MediaPool | None = None) -> None:
+    def __init__(self, media: MediaPool | None = None, word_budget: int | None = None, faces: bool = True) -> None:
+        if word_budget is not None and word_budget < 1:
+            raise UsageError(f"A budget of {word_budget} words leaves nothing to be counted; give at least 1.")
         self._given = media
         self._own: MediaPool | None = None
+        self._budget = word_budget
+        self._wants_faces = faces
+        self._detector = detector() if faces else None
 
     def identity(self) -> Mapping[str, Any]:
         return {
             "judge": "signals",
-            "version": 2,  # 2: frames as a player shows them
+            "version": VERSION,
             "scale": [LOWEST, HIGHEST],
             "appearance": {
-                "side": appearance.SIDE,
-                "frames": appearance.FRAMES,
-                "cell": appearance.CELL,
-                "edge_weight": appearance.EDGE_WEIGHT,
-                "tolerance": appearance.TOLERANCE,
-                "most_motion": appearance.MOST_MOTION,
-                "scale": appearance.SCALE,
-                "blank": appearance.BLANK,
+                name.lower(): getattr(appearance, name)
+                for name in (
+                    "TAKEN", "SIDE", "FRAMES", "CELL", "EDGE_WEIGHT", "TOLERANCE", "MOST_MOTION", "SCALE", "OFFSET",
+                    "KEPT", "BLANK", "FROZEN", "NOISE", "LASTING", "PURE", "BARS", "BAR_SHARE",
+                )
+            }
+            | {"zooms": list(appearance.ZOOMS), "gain": list(appearance.GAIN)},
+            "faces": self._detector,
+            "content": {
+                "chance_share": content.CHANCE_SHARE,
+                "full_share": content.FULL_SHARE,
+                "echo": content.ECHO,
             },
-            "content": {"chance_share": content.CHANCE_SHARE, "full_share": content.FULL_SHARE},
             "key_points": {"gap": keypoints.GAP, "content_share": keypoints.CONTENT_SHARE},
-        }
+            **({} if self._budget is None else {"word_budget": self._budget}),
+        }  # fmt: skip
 
     async def start(self) -> None:
         if self._given is None:
@@ -74,118 +87,182 @@ class Signals(Judge):
             await self._own.close()
             self._own = None
 
+    def summary(self) -> Mapping[str, Any]:
+        if self._detector is not None or not self._wants_faces:
+            return {}
+        return {
+            "remarks": [
+                "No face detector is installed: `look` compares whole pictures and can't tell whether a person is in "
+                "them (pip install 'interbench[faces]')."
+            ]
+        }
+
     async def judge(self, conversation: PlayedConversation, tasks: Sequence[JudgeTask]) -> AsyncIterator[Verdict]:
         measured: dict[str, dict[str, Any]] = {}
         # What needs no decoding first.
-        for task in sorted(tasks, key=lambda task: task.dimension == "MVC"):
+        for task in sorted(tasks, key=lambda task: task.dimension == "look"):
             if task.dimension not in measured:
                 measured[task.dimension] = await self._measure(conversation, task.dimension)
             yield Verdict(
                 conversation.system, conversation.scenario.id, task.dimension, task.sample, **measured[task.dimension]
             )
 
-    async def _measure(self, conversation: PlayedConversation, dimension: str) -> dict[str, Any]:
+    async def _measure(self, conversation: PlayedConversation, key: str) -> dict[str, Any]:
         """A verdict's score or missing, reasons and evidence."""
-        match dimension:
-            case "MVC":
-                return await self._coherence(conversation)
-            case "SR":
-                return await asyncio.to_thread(_relevance, conversation)
-            case "IC":
-                return await asyncio.to_thread(_completeness, conversation)
-            case "CU":
-                return await asyncio.to_thread(_context, conversation)
-        why = _UNMEASURED.get(dimension, "This is no matter of measurement")
+        counts: Mapping[str, Callable[[PlayedConversation, Sequence[str]], dict[str, Any]]] = {
+            "kp-recall": _recall,
+            "kp-memory": _memory,
+            "lexical": _overlap,
+        }
+        if key == "look":
+            return await self._same_look(conversation)
+        if key in counts:
+            replies = [content.first_words(reply, self._budget) for reply in _replies(conversation)]
+            return await asyncio.to_thread(counts[key], conversation, replies)
         return _missing(
-            Missing.NOT_MEASURABLE, f"{why}; the offline judge does not score it. Use a vision-language judge."
+            Missing.NOT_MEASURABLE,
+            f"{dimension(key).name} takes eyes and an understanding of language; the offline judge does not score it. "
+            "Use a vision-language judge.",
         )
 
-    async def _coherence(self, conversation: PlayedConversation) -> dict[str, Any]:
+    async def _same_look(self, conversation: PlayedConversation) -> dict[str, Any]:
         if len(conversation.turns) < 2:
-            return _missing(Missing.NOT_APPLICABLE, "One clip alone has nothing to be coherent with.")
+            return _missing(Missing.NOT_APPLICABLE, "One clip alone has nothing to look like.")
         try:
             frames = [await self._frames(conversation, index) for index in range(len(conversation.turns))]
         except MediaError as error:
             return _missing(Missing.CLIP_UNREADABLE, f"A clip can't be read any more: {error}")
-        return await asyncio.to_thread(_similarities, frames)
+        return await asyncio.to_thread(_similarities, frames, self._detector)
 
     async def _frames(self, conversation: PlayedConversation, index: int) -> npt.NDArray[np.uint8]:
         media = self._given or self._own
         clip = conversation.turns[index].clip
         if media is None or clip is None:
             raise RuntimeError("the judge was not started, or was handed an incomplete conversation")
-        return await media.frames(clip, appearance.FRAMES, (appearance.SIDE, appearance.SIDE))
+        side = appearance.TAKEN if self._detector is None else SEARCHED_SIDE
+        return await media.frames(clip, appearance.FRAMES, (side, side))
 
 
-def _similarities(clips: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Any]:
-    looks = [appearance.describe(frames) for frames in clips]
-    blank = [str(index) for index, look in enumerate(looks, start=1) if look.blank]
-    if blank:
+def _similarities(clips: Sequence[npt.NDArray[np.uint8]], detector: str | None) -> dict[str, Any]:
+    """How alike clips look; with a ``detector`` their frames have twice the sides, and faces are looked for."""
+    looks = [appearance.look(frames if detector is None else _halved(frames)) for frames in clips]
+    empty = [f"turn {index}: {look.nothing}" for index, look in enumerate(looks, start=1) if look.nothing]
+    if empty:
         return _missing(
             Missing.NO_PICTURE,
-            f"Nothing is to be seen in the clip of turn {', '.join(blank)}: its frames are of one colour. Blank clips "
-            "look alike, which is not coherence.",
+            f"Nothing is to be seen that could look the same ({'; '.join(empty)}). Such clips may well be alike, which "
+            "is no coherence.",
         )
+    still = [str(index) for index, look in enumerate(looks, start=1) if look.still]
+    if still:
+        return _missing(
+            Missing.FROZEN,
+            f"Nothing moves in the clip of turn {', '.join(still)}: a still picture always looks like itself, which is "
+            "no coherence.",
+        )
+    people: list[appearance.Look] = []
+    if detector is not None:
+        boxes = [[box for n in _SEARCHED if (box := largest_face(frames[n])) is not None] for frames in clips]
+        faceless = [str(index) for index, found in enumerate(boxes, start=1) if not found]
+        if faceless:
+            return _missing(Missing.NO_FACE, f"No face is found in the clip of turn {', '.join(faceless)}.")
+        people = [appearance.look(appearance.crops(frames, found)) for frames, found in zip(clips, boxes, strict=True)]
+
+    def alike(one: int, other: int) -> float:
+        whole = appearance.similarity(looks[one], looks[other])
+        return (whole + appearance.similarity(people[one], people[other])) / 2 if people else whole
+
     pairs = [
         {
             "turn": index + 1,
-            "to_first": round(appearance.similarity(looks[0], looks[index]), 4),
-            "to_previous": round(appearance.similarity(looks[index - 1], looks[index]), 4),
+            "to_first": round(alike(0, index), 4),
+            "to_previous": round(alike(index - 1, index), 4),
         }
         for index in range(1, len(looks))
     ]
     kept = [min(pair["to_first"], pair["to_previous"]) for pair in pairs]
     worst = int(np.argmin(kept))
+    what = (
+        "Measured are colours and structure by place, half of it around the face that was found; not whose face it is."
+        if people
+        else "Measured are colours and structure by place; faces were not looked for (no detector, or not wanted)."
+    )
     return _scored(
         float(np.mean(kept)),
         f"The look of the clips agrees to {np.mean(kept):.0%} on average; least in turn {pairs[worst]['turn']} "
-        f"({kept[worst]:.0%}). Measured are colours and structure by place, not faces.",
-        {"similarities": pairs},
+        f"({kept[worst]:.0%}). {what}",
+        {"similarities": pairs, "faces": detector},
     )
+
+
+def _halved(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Frames at half their width and height, which is :data:`appearance.TAKEN`."""
+    count, height, width, depth = frames.shape
+    means = frames.reshape(count, height // 2, 2, width // 2, 2, depth).mean(axis=(2, 4))
+    halved: npt.NDArray[np.uint8] = np.round(means).astype(np.uint8)
+    return halved
 
 
 def _replies(conversation: PlayedConversation) -> list[str]:
     return ["" if turn.transcript is None else turn.transcript.text for turn in conversation.turns]
 
 
-def _mute(conversation: PlayedConversation) -> str:
+def _lines(conversation: PlayedConversation) -> list[str]:
+    return [turn.user_text for turn in conversation.turns]
+
+
+def _mute(replies: Sequence[str]) -> str:
     """A sentence on turns in which nothing was said; empty if there are none."""
-    mute = [str(index) for index, text in enumerate(_replies(conversation), start=1) if not text.strip()]
+    mute = [str(index) for index, text in enumerate(replies, start=1) if not text.strip()]
     return f" Nothing is said in turn {', '.join(mute)}." if mute else ""
 
 
-def _relevance(conversation: PlayedConversation) -> dict[str, Any]:
-    found = content.relevances(conversation.scenario.turns, _replies(conversation))
-    mean = float(np.mean([reply.relevance for reply in found]))
-    poor = [f"turn {reply.turn} ({reply.relevance:.0%})" for reply in found if reply.relevance < 0.5]
+def _overlap(conversation: PlayedConversation, replies: Sequence[str]) -> dict[str, Any]:
+    found = content.overlaps(conversation.scenario.turns, replies, _lines(conversation))
+    mean = float(np.mean([reply.overlap for reply in found]))
+    poor = [f"turn {reply.turn} ({reply.overlap:.0%})" for reply in found if reply.overlap < 0.5]
     return _scored(
         mean,
-        f"The replies keep to what was asked to {mean:.0%}"
-        + (f"; hardly {', '.join(poor)}." if poor else ".")
-        + _mute(conversation),
+        f"The replies use the words of the reference and the key points to {mean:.0%}"
+        + (f"; hardly in {', '.join(poor)}." if poor else ".")
+        + _mute(replies),
         {"turns": [asdict(reply) for reply in found]},
     )
 
 
-def _completeness(conversation: PlayedConversation) -> dict[str, Any]:
-    heard = content.points_heard(conversation.scenario.turns, _replies(conversation))
-    return _share_said(conversation, heard, "key points")
+def _recall(conversation: PlayedConversation, replies: Sequence[str]) -> dict[str, Any]:
+    return _share_said(conversation, replies, lambda point: True, "key points")
 
 
-def _context(conversation: PlayedConversation) -> dict[str, Any]:
-    heard = content.points_heard(conversation.scenario.turns, _replies(conversation))
-    return _share_said(conversation, [point for point in heard if point.needs], "key points that need earlier turns")
+def _memory(conversation: PlayedConversation, replies: Sequence[str]) -> dict[str, Any]:
+    return _share_said(conversation, replies, lambda point: bool(point.needs), "key points that need earlier turns")
 
 
-def _share_said(conversation: PlayedConversation, points: Sequence[content.PointHeard], kind: str) -> dict[str, Any]:
+def _share_said(
+    conversation: PlayedConversation,
+    replies: Sequence[str],
+    counts: Callable[[content.PointHeard], bool],
+    kind: str,
+) -> dict[str, Any]:
+    """The share of the points that count; none of a turn in which something is said that must not be said."""
+    heard = content.points_heard(conversation.scenario.turns, replies, _lines(conversation))
+    spoiled = {point.turn for point in heard if point.must_not and point.said}
+    points = [point for point in heard if counts(point) and not point.must_not]
     if not points:
         return _missing(Missing.NO_KEY_POINTS, f"The scenario has no {kind}.")
-    said = sum(point.said for point in points)
-    unsaid = "; ".join(f"“{point.text}” (turn {point.turn})" for point in points if not point.said)
+    said = sum(point.said and point.turn not in spoiled for point in points)
+    told = f"{said} of {len(points)} {kind} said"
+    unsaid = [f"“{point.text}” (turn {point.turn})" for point in points if not point.said]
+    wrong = [f"“{point.text}” (turn {point.turn})" for point in heard if point.must_not and point.said]
+    repeated = [str(turn) for turn in sorted({point.turn for point in points if point.repeated})]
     return _scored(
         said / len(points),
-        f"{said} of {len(points)} {kind} said" + (f"; missing: {unsaid}." if unsaid else ".") + _mute(conversation),
-        {"said": said, "of": len(points), "points": [asdict(point) for point in points]},
+        told
+        + (f"; missing: {'; '.join(unsaid)}." if unsaid else ".")
+        + (f" Said, and must not be, so that nothing of its turn counts: {'; '.join(wrong)}." if wrong else "")
+        + (f" Only repeated from what was said before in turn {', '.join(repeated)}." if repeated else "")
+        + _mute(replies),
+        {"said": said, "of": len(points), "points": [asdict(point) for point in heard if counts(point)]},
     )
 
 

@@ -19,6 +19,9 @@ PATCH = 32
 """Edge, in pixels, of the square that one video token stands for."""
 SERVER_FPS = 30
 """The loader's upper limit of sampled frames per second: with it only ``frames`` decides."""
+PER_PROMPT: Mapping[str, int] = {"video": 96, "image": 1}
+"""What a prompt may hold: for each of 32 turns, which is the most, a video and two videos of its details; and the
+portrait of the person who was asked for."""
 _VIDEO, _END = "<|video_pad|>", "<|vision_end|>"
 _TIME = re.compile(r"<([0-9]+(?:\.[0-9]+)?)[Ġ ▁]?seconds>")
 
@@ -86,13 +89,35 @@ def expected_view(sampling: Sampling, frames: int, fps: float, width: int, heigh
         fps: of the clip.
         width, height: of the clip, in pixels.
     """
-    count = min(max(int(frames / fps * SERVER_FPS), 4), sampling.frames, frames)
+    count = _taken(sampling, frames, fps)
     indices = np.linspace(0, frames - 1, count).round().astype(int)
     if count % 2:
         indices = np.append(indices, indices[-1])
     times = (indices / fps).reshape(-1, 2).mean(axis=1)
     tall, wide = _resized(count, height, width, sampling.max_tokens_per_frame * PATCH * PATCH)
     return View(len(indices), tall // PATCH * (wide // PATCH), tuple(float(t) for t in times))
+
+
+@dataclass(frozen=True, slots=True)
+class Stills:
+    """How much of a video is seen: for people and prompts."""
+
+    count: int
+    first_s: float
+    last_s: float
+    gap_s: float
+    """Between neighbours."""
+
+
+def stills(sampling: Sampling, frames: int, fps: float) -> Stills:
+    """What the server should take of a clip of so many ``frames``; see :func:`expected_view`."""
+    count = _taken(sampling, frames, fps)
+    last = (frames - 1) / fps
+    return Stills(count, 0.0, last, last / max(1, count - 1))
+
+
+def _taken(sampling: Sampling, frames: int, fps: float) -> int:
+    return min(max(int(frames / fps * SERVER_FPS), 4), sampling.frames, frames)
 
 
 def _resized(count: int, height: int, width: int, cap: int) -> tuple[int, int]:

@@ -125,9 +125,11 @@ class Interview:
                 "model": self._connection.served.root or self._connection.served.model,
                 "engine": self._connection.served.engine,
             },
-            "rubric": {"version": rubric.version, "sha256": rubric.sha256},
+            "rubric": {"mode": self._prompts.mode, "version": rubric.version, "sha256": rubric.sha256},
             "messages_sha256": self._case.digest(rubric.text),
         }
+        if self._case.portrait is not None:
+            evidence["portrait"] = {"sha256": self._case.portrait.sha256}
         seed = self._settings.seed_of(task.sample)
         if seed is not None:
             evidence["seed"] = seed
@@ -337,18 +339,20 @@ class Interview:
             )
         for view, video in zip(seen, self._case.videos, strict=True):
             facts = video.facts
-            expected = expected_view(self._settings.sampling, facts.frames, facts.fps, facts.width, facts.height)
+            expected = expected_view(self._settings.view, facts.frames, facts.fps, facts.width, facts.height)
             # Two decoders may disagree by a frame about a clip's length; a wrong setting changes far more.
             if abs(view.frames - expected.frames) <= 2 and view.tokens_per_frame == expected.tokens_per_frame:
                 continue
             clip = f"of turn {video.turn} of {self._case.name}"
-            check(self._connection.server.url, view, expected, self._settings.sampling, clip)
+            check(self._connection.server.url, view, expected, self._settings.view, clip)
         self._views = seen
 
     def _video_records(self) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = []
         for index, video in enumerate(self._case.videos):
             record: dict[str, Any] = {"turn": video.turn, "sha256": video.facts.sha256}
+            if video.detail is not None:
+                record["details"] = {"parts_s": [list(part) for part in video.detail.parts], "fps": video.detail.fps}
             if video.copy_of is not None:
                 record |= {"copy_of": video.copy_of, "copied_because": video.copied_because}
             if self._views is not None:

@@ -30,7 +30,9 @@ KEY_VARIABLE = "INTERBENCH_JUDGE_KEY"
 _NOT_IDENTITY = frozenset(
     {"media", "concurrency", "patience", "prompts", "repeats", "seed", "prompt_price", "completion_price"}
 )
-_IF_SET = frozenset({"omit", "rename"})
+_IF_SET = frozenset({"omit", "rename", "word_budget"})
+_UNSAID = {"mode": "published", "sampling": "even"}
+"""What the settings were before they could be set: not named, so that such verdicts keep their identity."""
 
 
 class VLMJudge(Judge):
@@ -76,7 +78,8 @@ class VLMJudge(Judge):
         self.max_conversations = len(self.urls) * max(2, self.settings.concurrency // 4)
         self._model = model
         self._secret = Secret(api_key_env)
-        self._prompts = Prompts(self.settings.prompts)
+        self._prompts = Prompts(self.settings.mode, self.settings.prompts)
+        self.shown = self.settings.shown
         self._sleep = sleep
         self._connections: list[JudgeConnection] = []
         self._totals = CallTotals()
@@ -119,7 +122,7 @@ class VLMJudge(Judge):
         what = await served(server, self._model)
         vocabulary = None
         if self.settings.verify_frames:
-            vocabulary = await check_frames(server, what, self.settings.sampling)
+            vocabulary = await check_frames(server, what, self.settings.view, portrait=self._prompts.shows_portrait)
             if vocabulary is None:
                 self._totals.remarks.add(
                     f"The server {server.url} can't say what the model sees of videos: frames and pixels are unchecked."
@@ -156,6 +159,7 @@ class VLMJudge(Judge):
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _NOT_IDENTITY}
         # What is sent as it always was keeps the identity that it always had.
         settings = {k: v for k, v in settings.items() if k not in _IF_SET or v}
+        settings = {k: v for k, v in settings.items() if v != _UNSAID.get(k)}
         return {
             "judge": "vlm",
             "served": _identity(connection.served, self.urls),
@@ -183,8 +187,15 @@ class VLMJudge(Judge):
             raise JudgeError("The judge must be started before it can judge.")
         if not tasks:
             return
-        case = make_case(conversation, self._prompts, self.settings.sampling)
-        connection = self._connections[server_of(case.name, self.urls)]
+        connection = self._connections[server_of(f"{conversation.system}/{conversation.scenario.id}", self.urls)]
+        case = await asyncio.to_thread(
+            make_case,
+            conversation,
+            self._prompts,
+            self.settings.view,
+            seen=connection.vocabulary is not None,
+            word_budget=self.settings.word_budget,
+        )
         interview = Interview(
             case,
             conversation.system,

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interbench.base.errors import JudgeError
-from interbench.domain.records import ClipFacts, PlayedConversation
-from interbench.judge.vlm.frames import Sampling
-from interbench.judge.vlm.rubrics import Prompts, QuotedTurn
+from interbench.domain.records import ClipFacts, Detail, PlayedConversation, PlayedTurn, Speaking, Timings
+from interbench.domain.scenario import Turn
+from interbench.judge.vlm.frames import Sampling, stills
+from interbench.judge.vlm.rubrics import Mode, Prompts, QuotedTurn, SpokenFacts, Waited
 
 Delivery = Literal["reference", "file", "data"]
 """How a video travels: by its uuid alone, as a ``file://`` URL, or inside the request as a ``data:`` URL."""
 
+_SHOWN_PAUSES = 8
+"""Pauses of an answer that are named, the longest."""
+_IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _MEDIA_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska", ".mov": "video/quicktime"}
 
 
@@ -37,6 +41,19 @@ class Video:
     copy_of: str | None = None
     """SHA-256 of the clip that ``path`` is a plain copy of; None if it is the clip itself."""
     copied_because: str = ""
+    detail: Detail | None = None
+    """Where it is a part of an answer's video, shown once more."""
+    label: str = ""
+    """What stands before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """The person whom the system was asked to be."""
+
+    introduction: str
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +67,13 @@ class Case:
     transcript: str
     quoted: tuple[str, ...]
     """Everything that was said, to recognise a judge's quotations."""
+    portrait: Portrait | None = None
 
     def digest(self, rubric: str) -> str:
         """SHA-256 of the messages with this rubric: texts and the videos' names, however they travel."""
-        texts = [self.preamble, *(video.uuid for video in self.videos), self.transcript, rubric]
+        person = [] if self.portrait is None else [self.portrait.introduction, self.portrait.sha256]
+        shown = [name for video in self.videos for name in ([video.label] if video.detail else []) + [video.uuid]]
+        texts = [self.preamble, *person, *shown, self.transcript, rubric]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
@@ -63,8 +83,22 @@ def video_uuid(facts: ClipFacts, sampling: Sampling) -> str:
     return hashlib.sha256(settings.encode()).hexdigest()[:32]
 
 
-def make_case(conversation: PlayedConversation, prompts: Prompts, sampling: Sampling) -> Case:
+def make_case(
+    conversation: PlayedConversation,
+    prompts: Prompts,
+    sampling: Sampling,
+    *,
+    seen: bool = True,
+    word_budget: int | None = None,
+) -> Case:
     """Put a complete conversation into the judge's form.
+
+    Args:
+        conversation: with whatever the prompts' mode shows (:attr:`interbench.judge.base.Judge.shown`).
+        prompts: what is said around it.
+        sampling: what is seen of each video.
+        seen: whether that can be checked; if not, the judge is told no number of stills.
+        word_budget: words of each answer that the judge is given; None: all.
 
     Raises:
         JudgeError: a turn has no clip, facts or transcript; the harness should not have handed it over.
@@ -76,16 +110,103 @@ def make_case(conversation: PlayedConversation, prompts: Prompts, sampling: Samp
             raise JudgeError(
                 f"{conversation.system}/{conversation.scenario.id} can't be judged: {conversation.why_incomplete()}"
             )
+        label = f"Video {number}:\n" if number == 1 else f"\nVideo {number}:\n"
         if turn.copy is None:
-            videos.append(Video(turn.index, turn.clip, turn.facts, video_uuid(turn.facts, sampling)))
+            shown = turn.facts
+            videos.append(Video(turn.index, turn.clip, shown, video_uuid(shown, sampling), label=label))
         else:
-            copy = turn.copy
-            name = video_uuid(copy.facts, sampling)
-            videos.append(Video(turn.index, copy.path, copy.facts, name, turn.facts.sha256, copy.because))
-        turns.append(QuotedTurn(turn.index, turn.user_text, number, turn.transcript.text.strip()))
+            copy, shown = turn.copy, turn.copy.facts
+            name = video_uuid(shown, sampling)
+            videos.append(Video(turn.index, copy.path, shown, name, turn.facts.sha256, copy.because, label=label))
+        videos += [_detail_video(turn.index, number, detail, sampling) for detail in turn.details]
+        author = conversation.scenario.turns[number - 1]
+        turns.append(_quoted(turn, number, author, prompts.mode, sampling if seen else None, shown, word_budget))
     said = tuple(text for turn in turns for text in (turn.user, turn.avatar) if text)
     name = f"{conversation.system}/{conversation.scenario.id}"
-    return Case(name, tuple(videos), prompts.preamble, f"\n\n{prompts.conversation(turns)}\n\n", said)
+    transcript = f"\n\n{prompts.conversation(turns)}\n\n"
+    return Case(name, tuple(videos), prompts.preamble, transcript, said, _portrait(conversation, prompts))
+
+
+def _detail_video(turn: int, number: int, detail: Detail, sampling: Sampling) -> Video:
+    parts = ", then ".join(f"{start:.1f} to {end:.1f} s" for start, end in detail.parts)
+    label = f"\nDetails of video {number}, {detail.fps} stills per second: {parts}:\n"
+    return Video(turn, detail.path, detail.facts, video_uuid(detail.facts, sampling), detail=detail, label=label)
+
+
+def _portrait(conversation: PlayedConversation, prompts: Prompts) -> Portrait | None:
+    path, persona = conversation.portrait, conversation.persona
+    if path is None or not prompts.shows_portrait:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise JudgeError(
+            f"The portrait {path} can't be read to be shown to the judge ({error.strerror}). Put the scenario set's "
+            f"portraits back, or judge in the mode published, which shows none."
+        ) from None
+    described = "" if persona is None else f"{persona.appearance} {persona.background}"
+    return Portrait(prompts.portrait(described) + "\n", path, hashlib.sha256(content).hexdigest())
+
+
+def _quoted(
+    turn: PlayedTurn,
+    number: int,
+    author: Turn,
+    mode: Mode,
+    sampling: Sampling | None,
+    facts: ClipFacts,
+    word_budget: int | None,
+) -> QuotedTurn:
+    assert turn.transcript is not None
+    words = turn.transcript.text.strip().split()
+    cut = word_budget if word_budget is not None and len(words) > word_budget else None
+    avatar = turn.transcript.text.strip() if cut is None else " ".join(words[:cut])
+    if mode == "published":
+        return QuotedTurn(turn.index, turn.user_text, number, avatar)
+    expected = mode == "observed+keypoints"
+    return QuotedTurn(
+        turn.index,
+        turn.user_text,
+        number,
+        avatar,
+        mood=turn.user_mood,
+        seconds=facts.frames / facts.fps,
+        stills=None if sampling is None else stills(sampling, facts.frames, facts.fps),
+        details=bool(turn.details),
+        speech=None if turn.speaking is None else _spoken(turn.speaking, len(words)),
+        no_speech=_no_speech(turn),
+        waited=_waited(turn.timings),
+        cut_after=cut,
+        visible=author.visible_act,
+        points=tuple(point.text for point in author.key_points if expected and not point.must_not),
+        must_not=tuple(point.text for point in author.key_points if expected and point.must_not),
+    )
+
+
+def _spoken(speaking: Speaking, words: int) -> SpokenFacts:
+    seconds = speaking.end_s - speaking.start_s
+    longest = sorted(speaking.pauses, key=lambda pause: pause[0] - pause[1])[:_SHOWN_PAUSES]
+    return SpokenFacts(
+        speaking.start_s,
+        speaking.end_s,
+        words / seconds if words and seconds > 0 else None,
+        tuple(sorted(longest)),
+        len(speaking.pauses) - len(longest),
+    )
+
+
+def _no_speech(turn: PlayedTurn) -> str:
+    if turn.speaking is not None:
+        return ""
+    silent = turn.facts is not None and not turn.facts.audible
+    return "nothing is heard in this video" if silent else "when speech is heard was not measured"
+
+
+def _waited(timings: Timings | None) -> Waited | None:
+    """None where the answer was taken up after an interruption: its times are no waiting of a user's."""
+    if timings is None or timings.resumed:
+        return None
+    return Waited(timings.first_frame_s, timings.first_speech_s)
 
 
 class Encoded:
@@ -102,9 +223,11 @@ class Encoded:
             return
         system = {"role": "system", "content": self._case.preamble}
         content: list[dict[str, Any]] = []
-        for number, video in enumerate(self._case.videos, start=1):
-            label = f"Video {number}:\n" if number == 1 else f"\nVideo {number}:\n"
-            content.append({"type": "text", "text": label})
+        if self._case.portrait is not None:
+            content.append({"type": "text", "text": self._case.portrait.introduction})
+            content.append(image_part(self._case.portrait.path))
+        for video in self._case.videos:
+            content.append({"type": "text", "text": video.label})
             content.append(video_part(video.path, delivery, video.uuid if self._uuids else None))
         content.append({"type": "text", "text": self._case.transcript})
         opening = json.dumps({"messages": [system, {"role": "user", "content": content}]}, separators=(",", ":"))
@@ -125,6 +248,20 @@ class Encoded:
         further = "".join("," + json.dumps(message, separators=(",", ":")) for message in more)
         rest = json.dumps(parameters, separators=(",", ":"))[1:]
         return b"".join((self._parts[delivery], b",", tail.encode(), b"]}", further.encode(), b"],", rest.encode()))
+
+
+def image_part(path: Path) -> dict[str, Any]:
+    """A picture as a part of a message; it is small, and always travels with it.
+
+    Raises:
+        JudgeError: the file can't be read.
+    """
+    try:
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+    except OSError as error:
+        raise JudgeError(f"The picture {path} can't be read to be sent to the judge ({error.strerror}).") from None
+    media_type = _IMAGE_TYPES.get(path.suffix.lower(), "image/png")
+    return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{data}"}}
 
 
 def video_part(path: Path, delivery: Delivery, uuid: str | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from interbench.base.errors import JudgeError
 from interbench.base.foreign import MAX_NAME, mapped, mended, whole
 from interbench.base.models_list import served_models
 from interbench.judge.vlm.client import AccessError, Server, UnavailableError, UnusableError
-from interbench.judge.vlm.frames import Sampling, View, Vocabulary, difference, expected_view, views
-from interbench.judge.vlm.messages import video_part
+from interbench.judge.vlm.frames import PER_PROMPT, Sampling, View, Vocabulary, difference, expected_view, views
+from interbench.judge.vlm.messages import image_part, video_part
 
 _FOLDER = Path(__file__).parent / "probe_clips"
 _CLIPS = (("long.mp4", 100, 25.0, 1280, 720), ("short.mp4", 20, 10.0, 320, 320))
@@ -96,8 +96,13 @@ async def _listed(server: Server, *, named: bool) -> Mapping[str, Mapping[str, A
         raise
 
 
-async def check_frames(server: Server, what: Served, sampling: Sampling) -> Vocabulary | None:
+async def check_frames(
+    server: Server, what: Served, sampling: Sampling, *, portrait: bool = False
+) -> Vocabulary | None:
     """Assert that the server shows videos as ``sampling`` says; None if it has no way to tell.
+
+    Args:
+        portrait: whether a picture of the person who was asked for will be shown as well.
 
     Raises:
         JudgeError: what the model would see differs; the message says how and with which flags to start the server.
@@ -105,9 +110,8 @@ async def check_frames(server: Server, what: Served, sampling: Sampling) -> Voca
     content: list[dict[str, Any]] = [video_part(_FOLDER / name, "data", None) for name, *_ in _CLIPS]
     # All digits, so that every time mark of later prompts can be read.
     content.append({"type": "text", "text": " 0 1 2 3 4 5 6 7 8 9 "})
-    request = {"model": what.model, "messages": [{"role": "user", "content": content}], "return_token_strs": True}
     try:
-        answer = await server.post("/tokenize", json.dumps(request).encode())
+        answer = await _expanded(server, what, content)
     except JudgeError:
         if what.is_vllm:
             raise
@@ -128,7 +132,28 @@ async def check_frames(server: Server, what: Served, sampling: Sampling) -> Voca
         )
     for view, (_, frames, fps, width, height) in zip(seen, _CLIPS, strict=True):
         check(server.url, view, expected_view(sampling, frames, fps, width, height), sampling, f"{width}x{height}")
+    if portrait:
+        await _require_pictures(server, what)
     return vocabulary
+
+
+async def _expanded(server: Server, what: Served, content: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    request = {"model": what.model, "messages": [{"role": "user", "content": content}], "return_token_strs": True}
+    return await server.post("/tokenize", json.dumps(request).encode())
+
+
+async def _require_pictures(server: Server, what: Served) -> None:
+    try:
+        await _expanded(server, what, [image_part(_FOLDER / "portrait.png"), {"type": "text", "text": "?"}])
+    except (UnavailableError, AccessError):
+        raise
+    except JudgeError as error:
+        limits = shlex.quote(json.dumps(dict(PER_PROMPT)))
+        raise JudgeError(
+            f"The judge's server {server.url} takes no pictures, and in this mode the judge is shown the portrait of "
+            f"the person who was asked for. Start it with --limit-mm-per-prompt {limits}, as `interbench judge-server` "
+            f"does, or judge with --judge-mode published. It said: {error}"
+        ) from None
 
 
 def check(url: str, seen: View, expected: View, sampling: Sampling, clip: str) -> None:

@@ -1,8 +1,8 @@
 """The judge's prompts: a rubric for each dimension, the preamble, the frame of the transcript, and the re-ask.
 
-They are Jinja templates in ``prompts/judge``, rendered in Jinja's sandbox with strict undefined. A rubric begins with
-front matter, flat ``name: value`` lines between two ``---`` lines. Whatever people or systems said enters through the
-filter ``quote`` (:func:`quote`), never as template text.
+They are Jinja templates in the folders below ``prompts/judge``, one for each reading of the rubrics, rendered in
+Jinja's sandbox with strict undefined. A rubric begins with front matter, flat ``name: value`` lines between two ``---``
+lines. Whatever people or systems said enters through the filter ``quote`` (:func:`quote`), never as template text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
@@ -23,9 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from interbench.base.bundled import data_path
 from interbench.base.errors import JudgeError
 from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.records import LEAST_PAUSE_S
+from interbench.domain.scenario import VisibleAct
+from interbench.judge.vlm.frames import Stills
 from interbench.judge.vlm.parsing import Scale
 
+Mode = Literal["published", "observed", "observed+keypoints"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 _SHARED = ("preamble.j2", "conversation.j2", "ask_again.j2")
+_OPTIONAL = ("portrait.j2", "ending.j2")
+"""Shared, too, where a folder has them: how a portrait is introduced, and what ends every rubric (``{{ ending }}``)."""
 _FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
@@ -59,6 +66,27 @@ class Rubric:
 
 
 @dataclass(frozen=True, slots=True)
+class SpokenFacts:
+    """What was measured of an answer's speech; seconds of its video."""
+
+    start_s: float
+    end_s: float
+    words_per_s: float | None
+    pauses: tuple[tuple[float, float], ...]
+    """In their order; the longest where there are more than are shown."""
+    more_pauses: int = 0
+    least_pause_s: float = LEAST_PAUSE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """Seconds from the user's turn being complete."""
+
+    first_frame_s: float
+    first_speech_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class QuotedTurn:
     """One turn as it is put before the judge."""
 
@@ -68,6 +96,26 @@ class QuotedTurn:
     """1-based number of the answer's video."""
     avatar: str
     """Empty if no speech is heard."""
+    mood: str = ""
+    """How the user is meant to feel."""
+    seconds: float = 0.0
+    """Length of the video."""
+    stills: Stills | None = None
+    """What is seen of it; None where the server can't say."""
+    details: bool = False
+    """Whether parts of it are shown once more, densely."""
+    speech: SpokenFacts | None = None
+    no_speech: str = ""
+    """Why there are no facts on speech, as a clause; empty if there are."""
+    waited: Waited | None = None
+    """None where the user's waiting was not measured."""
+    cut_after: int | None = None
+    """Words after which ``avatar`` was cut."""
+    visible: VisibleAct | None = None
+    """What the user asks to see."""
+    points: tuple[str, ...] = ()
+    """What the author expects of the answer, where the judge is told."""
+    must_not: tuple[str, ...] = ()
 
 
 def quote(text: str) -> str:
@@ -84,33 +132,54 @@ def _escaped(character: str) -> str:
     return json.dumps(character, ensure_ascii=True)[1:-1] if ord(character) > 0x7F else f"\\u{ord(character):04x}"
 
 
+def _decimal(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}"
+
+
 class Prompts:
     """All prompts of a folder, checked.
 
     Args:
-        folder: None for the bundled ``prompts/judge``.
+        mode: the reading of the rubrics.
+        folder: None for the bundled ones of that reading, below ``prompts/judge``.
 
     Raises:
         JudgeError: a file is missing or breaks the rules of a rubric; the message names it.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = data_path("prompts") / "judge" if folder is None else folder
+    def __init__(self, mode: Mode = "observed", folder: Path | None = None) -> None:
+        self.mode: Mode = mode
+        self.folder = data_path("prompts") / "judge" / mode.partition("+")[0] if folder is None else folder
         for stranger in sorted(self.folder.glob("*.jinja")):
             raise self._wrong(stranger.name, f"templates end in .j2; rename it to {stranger.stem}.j2")
         environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters["quote"] = quote
+        environment.filters["decimal"] = _decimal
         self._environment = environment
         shared = {name: self._read(name) for name in _SHARED}
+        shared |= {name: self._read(name) for name in _OPTIONAL if (self.folder / name).exists()}
         self.preamble = self._render("preamble.j2", self._template("preamble.j2", shared["preamble.j2"]), {})
         self._conversation = self._template("conversation.j2", shared["conversation.j2"])
         self._ask_again = self._template("ask_again.j2", shared["ask_again.j2"])
+        self._portrait = self._template("portrait.j2", shared["portrait.j2"]) if "portrait.j2" in shared else None
+        self._ending = self._template("ending.j2", shared["ending.j2"]) if "ending.j2" in shared else None
         common = "\0".join(shared.values())
         self.rubrics: Mapping[str, Rubric] = {d.key: self._rubric(d.key, d.name, d.group, common) for d in DIMENSIONS}
 
     def conversation(self, turns: Sequence[QuotedTurn]) -> str:
         """The transcript with its frame, as it stands between the videos and the rubric."""
         return self._render("conversation.j2", self._conversation, {"turns": turns})
+
+    @property
+    def shows_portrait(self) -> bool:
+        """Whether the person that was asked for is shown."""
+        return self._portrait is not None
+
+    def portrait(self, description: str) -> str:
+        """What stands before the portrait; only if :attr:`shows_portrait`."""
+        if self._portrait is None:
+            raise self._wrong("portrait.j2", "there is none")
+        return self._render("portrait.j2", self._portrait, {"description": description})
 
     def _rubric(self, key: str, name: str, group: str, common: str) -> Rubric:
         file = f"{key}.j2"
@@ -132,7 +201,10 @@ class Prompts:
         scale = Scale(low, high)
         shown = {"low": low, "high": high, "middle": (low + high) // 2}
         body = self._template(file, source[found.end() :])
-        text = self._render(file, body, {"scale": shown, "name": name})
+        values: dict[str, Any] = {"scale": shown, "name": name}
+        if self._ending is not None:
+            values["ending"] = self._render("ending.j2", self._ending, values)
+        text = self._render(file, body, values)
         if not text.endswith("\\boxed{score}") or text.count("\\boxed") != 1:
             raise self._wrong(file, r"it must end with \boxed{score}, the only box in it")
         ask_again = self._render("ask_again.j2", self._ask_again, {"scale": shown})

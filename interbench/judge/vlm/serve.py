@@ -31,14 +31,12 @@ from interbench.base.errors import GpuError, JudgeError, UsageError
 from interbench.base.gpus import Gpu
 from interbench.base.gpus import find_gpus as gpus_here
 from interbench.base.scratch import Scratch
-from interbench.judge.vlm.frames import Sampling
+from interbench.judge.vlm.frames import PER_PROMPT, Sampling
 from interbench.judge.vlm.settings import MODEL
 
 MODEL_FP8 = f"{MODEL}-FP8"
 CONTEXT = 262_144
 _SMALL_CONTEXT = 65_536
-VIDEOS = 32
-"""Videos per prompt: a scenario has at most 32 turns."""
 _PUBLISHED_GPU = Gpu(0, "NVIDIA H200", 140.0)
 _POLL_S = 0.5
 _GRACE_S = 10.0
@@ -89,7 +87,7 @@ def find_vllm() -> str:
     return found
 
 
-def common_flags(sampling: Sampling, media: Path | None, videos: int = VIDEOS) -> list[str]:
+def common_flags(sampling: Sampling, media: Path | None, videos: int = PER_PROMPT["video"]) -> list[str]:
     """The flags that decide what the judge sees and how its work is shared, on any hardware.
 
     Args:
@@ -98,7 +96,7 @@ def common_flags(sampling: Sampling, media: Path | None, videos: int = VIDEOS) -
         videos: most videos in a prompt.
     """
     media_io, processor = sampling.server_settings()
-    flags = ["--limit-mm-per-prompt", json.dumps({"video": videos, "image": 0})]
+    flags = ["--limit-mm-per-prompt", json.dumps({**PER_PROMPT, "video": videos})]
     flags += ["--media-io-kwargs", json.dumps(media_io), "--mm-processor-kwargs", json.dumps(processor)]
     if media is not None:
         flags += ["--allowed-local-media-path", str(media.resolve())]

@@ -9,8 +9,10 @@ from typing import Literal
 
 from interbench.base.errors import UsageError
 from interbench.base.parameters import check_adjustments
+from interbench.judge.base import Shown
 from interbench.judge.vlm.client import Patience
 from interbench.judge.vlm.frames import Sampling
+from interbench.judge.vlm.rubrics import Mode
 
 MODEL = "Qwen/Qwen3-VL-30B-A3B-Instruct"
 """The published judge. Appendix A.3 writes "Qwen2.5-VL-30B-A3B-Instruct", which does not exist."""
@@ -21,6 +23,16 @@ _SEED_SPACING = 1000
 class JudgeSettings:
     """Settings of :class:`interbench.judge.vlm.judge.VLMJudge`; all but the last group are part of its identity."""
 
+    mode: Mode = "observed"
+    """Which reading of the rubrics: ``published`` keeps to what the paper says; ``observed`` says what a silent judge
+    of stills sees, measures what it can't, and counts evidence; ``observed+keypoints`` shows the author's key points,
+    too."""
+    sampling: Literal["even", "dense"] = "even"
+    """``dense`` shows the first 2 s of every answer and 1 s round each of its longest pauses at 8 stills per second,
+    beside the frames of the whole; only where the mode is not ``published``."""
+    word_budget: int | None = None
+    """The judge is given only so many words of each answer, as if every system had to be as brief; for the content
+    dimensions. None: all of them."""
     frames: int = 32
     """Frames per video."""
     size: int = 784
@@ -67,12 +79,29 @@ class JudgeSettings:
         if self.max_tokens < 16 or self.repeats < 1 or self.concurrency < 1:
             raise UsageError("The judge needs max_tokens of at least 16, and repeats and concurrency of at least 1.")
 
+        if self.sampling == "dense" and self.mode == "published":
+            raise UsageError(
+                "Details of the clips (sampling dense) are no part of the published reading; choose the mode observed."
+            )
+        if self.word_budget is not None and self.word_budget < 1:
+            raise UsageError("The judge's word_budget is at least 1.")
+        if self.word_budget is not None and self.mode == "published":
+            raise UsageError("A word_budget is no part of the published reading; choose the mode observed.")
         if min(self.prompt_price or 0, self.completion_price or 0) < 0:
             raise UsageError("The judge's prices are USD per million tokens, and not below 0.")
 
     @property
-    def sampling(self) -> Sampling:
+    def view(self) -> Sampling:
+        """Frames and pixels of a video."""
         return Sampling(self.frames, self.size)
+
+    @property
+    def shown(self) -> frozenset[Shown]:
+        """What the judge is shown beside clips and transcripts."""
+        if self.mode == "published":
+            return frozenset()
+        details: frozenset[Shown] = frozenset({"details"} if self.sampling == "dense" else ())
+        return details | {"timings", "speaking"}
 
     def seed_of(self, sample: int) -> int | None:
         """Seeds are spaced, because a server derives further seeds of one request by counting up."""

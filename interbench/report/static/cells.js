@@ -115,11 +115,21 @@
     return parts.length ? el("details.fine", {}, el("summary", {}, "Clip and times"), parts) : null;
   }
 
+  const WORDS_OF = { reported: "as the system reported it", transcribed: "as it was transcribed" };
+
+  /** What the user said to this system alone, because of its answer before. */
+  function said(line) {
+    if (!line) return null;
+    return el("div.line", {},
+      el("p.small.muted", {}, "Said instead, because the answer before, ", WORDS_OF[line.source] ?? words(line.source), ", ", quoted(line.guard), ":"),
+      el("blockquote", {}, ...text(line.text)));
+  }
+
   /** One system's answer in one turn. */
   interbench.reply = (turn) => {
     if (!turn) return el("div.reply", {}, el("p.muted", {}, `${unplayed(turn)}.`));
     const trouble = turn.outcome === "completed" ? null : el("div", {}, el("div.tags", {}, tag(words(turn.outcome), "bad"), turn.code ? tag(words(turn.code)) : null), text(turn.message));
-    return el("div.reply", {}, trouble, ...transcript(turn), times(turn), particulars(turn));
+    return el("div.reply", {}, said(turn.line), trouble, ...transcript(turn), times(turn), particulars(turn));
   };
 
   /** What the user says in one turn, and what a good answer would hold. */

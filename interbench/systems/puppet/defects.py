@@ -40,7 +40,7 @@ class Defect:
     name: str
     description: str
     lowers: tuple[str, ...]
-    """Keys of the dimensions that must fall, or ``outcome`` if turns must not be completed."""
+    """Keys of the dimensions and measures that must fall, or ``outcome`` if turns must not be completed."""
     seen_offline: tuple[str, ...] = ()
     """Those of ``lowers`` that the offline judge, or the harness itself, must notice."""
     rewrite: Callable[[TurnRequest, ReferenceReply], str] | None = None
@@ -52,29 +52,29 @@ _ALL = (
     Defect(
         "amnesiac",
         "forgets the earlier turns: leaves out all that only they could have told, and says that it doesn't recall",
-        lowers=("CU",),
-        seen_offline=("CU",),
+        lowers=("CU", "kp-memory"),
+        seen_offline=("kp-memory",),
         rewrite=rewrites.forget,
     ),
     Defect(
         "drift",
         "is another person in other clothes at another place in every turn",
-        lowers=("MVC",),
-        seen_offline=("MVC",),
+        lowers=("MVC", "look"),
+        seen_offline=("look",),
         staging=Staging(drift=frozenset({"person", "clothes", "backdrop"})),
     ),
     Defect(
         "drift-clothes",
         "wears other clothes in every turn",
-        lowers=("MVC",),
-        seen_offline=("MVC",),
+        lowers=("MVC", "look"),
+        seen_offline=("look",),
         staging=Staging(drift=frozenset({"clothes"})),
     ),
     Defect(
         "drift-background",
         "sits at another place in every turn",
-        lowers=("MVC",),
-        seen_offline=("MVC",),
+        lowers=("MVC", "look"),
+        seen_offline=("look",),
         staging=Staging(drift=frozenset({"backdrop"})),
     ),
     Defect(
@@ -92,15 +92,15 @@ _ALL = (
     Defect(
         "off-topic",
         "answers the question of another conversation",
-        lowers=("SR",),
-        seen_offline=("SR",),
+        lowers=("SR", "lexical"),
+        seen_offline=("lexical",),
         rewrite=rewrites.answer_another,
     ),
     Defect(
         "partial",
         "gives only the first part of the answer",
-        lowers=("IC",),
-        seen_offline=("IC",),
+        lowers=("IC", "kp-recall"),
+        seen_offline=("kp-recall",),
         rewrite=rewrites.answer_in_part,
     ),
     Defect(
@@ -126,8 +126,8 @@ _ALL = (
         "silent",
         "moves its lips without a sound: the audio track is there and holds silence",
         # What can't be heard has not been said: no transcriber, and not even a system's own word, makes up for it.
-        lowers=("SR", "IC", "CU", "OIE"),
-        seen_offline=("SR", "IC", "CU"),
+        lowers=("SR", "IC", "CU", "OIE", "kp-recall", "kp-memory", "lexical"),
+        seen_offline=("kp-recall", "kp-memory", "lexical"),
         staging=Staging(audio="silence"),
     ),
     Defect(

@@ -432,6 +432,7 @@ class RestJobSystem(AvatarSystem):
                 persona=persona,
                 history=history,
                 user=turn.text,
+                mood=turn.mood,
                 reply=words,
                 words=word_budget(seconds),
                 image=image,

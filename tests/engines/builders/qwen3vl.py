@@ -46,7 +46,7 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 # Trained on the judge's own prompts, so that these have about as many tokens as for the published tokenizer.
-TEXT = [file.read_text() for file in sorted((Path(__file__).parents[3] / "prompts" / "judge").glob("*.j2"))]
+TEXT = [file.read_text() for file in sorted((Path(__file__).parents[3] / "prompts" / "judge").rglob("*.j2"))]
 TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}

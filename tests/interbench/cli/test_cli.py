@@ -117,7 +117,10 @@ def test_a_part_of_a_run_is_judged_and_a_dry_run_judges_nothing(tmp_path: Path, 
     dry = cli("judge", "run", "--only", "test-002", "--dry-run", cwd=tmp_path)
     assert dry.returncode == 0 and "conversations  1 of 2, 0 of them" in dry.stdout and "9 verdicts" in dry.stdout
     assert "already given  0" in dry.stdout
-    assert "verdicts: 4 scored" in cli("judge", "run", "--sample", "1", "-q", cwd=tmp_path).stderr
+    assert (
+        "verdicts: 4 scored"
+        in cli("judge", "run", "--sample", "1", "-q", "--set", "judge.faces=false", cwd=tmp_path).stderr
+    )
     counted = [row.split(",") for row in cli("scores", "run", cwd=tmp_path).stdout.splitlines()]
     assert sum("no record" in row for row in counted) == 9 and len(counted) == 19, "the plan stays whole"
 
@@ -197,7 +200,8 @@ def test_lists(tmp_path: Path) -> None:
     assert {"puppet", "puppet:amnesiac", "puppet:drift", "command", "worker"} <= set(systems)
     assert systems["puppet"]["capabilities"]["fps"] == 25
     dimensions = [row["key"] for row in json.loads(cli("list", "dimensions", "--json").stdout)]
-    assert dimensions == ["EA", "NI", "MVC", "CN", "SR", "IC", "LC", "CU", "OIE"]
+    assert dimensions[:9] == ["EA", "NI", "MVC", "CN", "SR", "IC", "LC", "CU", "OIE"]
+    assert dimensions[9:] == ["kp-recall", "kp-memory", "lexical", "look"]
     assert "signals" in cli("list", "judges").stdout
     assert "places-eiffel-tower" in cli("list", "scenarios").stdout
 

@@ -57,7 +57,7 @@ def test_the_package_comes_from_the_wheel(python: Path, tmp_path: Path) -> None:
         [python, "-c", "import interbench.base.bundled as d; print(d.data_path('scenarios'))"],
         cwd=tmp_path, check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"]},
     ).stdout.strip()  # fmt: skip
-    assert Path(where).is_relative_to(python.parents[1]) and (Path(where) / "scenarios.jsonl").is_file()
+    assert Path(where).is_relative_to(python.parents[1]) and (Path(where) / "v2" / "tier1.jsonl").is_file()
 
 
 def test_it_is_listed_with_its_origin(python: Path, tmp_path: Path) -> None:

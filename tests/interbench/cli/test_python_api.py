@@ -14,7 +14,7 @@ import interbench
 from interbench.asr.given import Given
 from interbench.base.errors import UsageError
 from interbench.base.progress import PlainProgress
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSIONS, MEASURES
 from interbench.judge.signals.judge import Signals
 from interbench.pipeline.config import Settings
 from interbench.pipeline.plan import make_plan
@@ -82,7 +82,7 @@ def test_a_run_as_frames(folder: Path) -> None:
     assert failed.first_frame_s.isna().all() and failed.clip_path.isna().all() and failed.message.str.len().min() > 0
     assert all(Path(clip).is_file() for clip in good.clip_path)
     assert len(run.transcripts) == len(run.exchanges) - len(failed) and run.transcripts.text.str.len().min() > 0
-    assert len(run.scores) == 2 * 2 * len(DIMENSIONS), "the denominator is the plan's"
+    assert len(run.scores) == 2 * 2 * len(MEASURES), "the denominator is the plan's"
     assert set(run.scores.judge) == {"signals"}
     of_hot = run.scores[run.scores.system == "hot"]
     assert of_hot.score.isna().all() and set(of_hot.reason) == {"incomplete_conversation"}

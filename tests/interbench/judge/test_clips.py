@@ -119,32 +119,40 @@ async def test_a_clip_that_is_not_the_one_recorded_is_not_judged(
         talk = await played(folder, media)
         clip = talk.turns[1].clip
         assert clip is not None
-        before = await judged(run, media, signals.Signals(media), talk)
+        before = await judged(run, media, signals.Signals(media, faces=False), talk)
         good = clip.read_bytes()
         if damage == "changed":
             shutil.copy(folder / "media/sys/one/1.mp4", clip)
         else:
             clip.unlink()
-        verdicts = await judged(run, media, signals.Signals(media), talk, repeats=2)
+        verdicts = await judged(run, media, signals.Signals(media, faces=False), talk, repeats=2)
         assert {verdict.sample for verdict in verdicts} == {1}, "those given on the right clip stand"
         assert {verdict.missing for verdict in verdicts} == {missing}
         assert "Turn 2: The clip sys/one/2.mp4" in verdicts[0].reasons
         clip.write_bytes(good)
-        again = await judged(run, media, signals.Signals(media), talk, repeats=2)
+        again = await judged(run, media, signals.Signals(media, faces=False), talk, repeats=2)
     scores = {verdict.dimension: verdict.score for verdict in before}
-    assert {verdict.dimension: verdict.score for verdict in again} == scores and scores["MVC"] is not None
+    assert {verdict.dimension: verdict.score for verdict in again} == scores
+    assert any(score is not None for score in scores.values())
 
 
 async def test_the_offline_judge_sees_a_phone_s_film_upright(media: MediaPool, tmp_path: Path) -> None:
     """A turned clip is as coherent with its upright twin as the twin with itself."""
     sharp = {"crf": "5"}
-    upright = encoded(tmp_path / "1.mp4", size=(192, 256), frames=10, options=sharp)
-    lying = np.rot90(flag(192, 256), 1)
-    stored = encoded(tmp_path / "s.mp4", size=(256, 192), frames=10, picture=lambda index: lying, options=sharp)
+
+    def waved(index: int) -> np.ndarray:
+        picture = flag(192, 256).copy()
+        picture[120:136, 8 * index : 8 * index + 16] = 128  # a still picture would not be compared
+        return picture
+
+    upright = encoded(tmp_path / "1.mp4", size=(192, 256), frames=10, picture=waved, options=sharp)
+    stored = encoded(
+        tmp_path / "s.mp4", size=(256, 192), frames=10, picture=lambda n: np.rot90(waved(n), 1), options=sharp
+    )
     turned = remux(stored, tmp_path / "2.mp4", setup=lambda streams: streams[0].set_display_rotation(-90))
-    judge, scores = signals.Signals(media), []
+    judge, scores = signals.Signals(media, faces=False), []
     for other in (turned, stored):
         talk = conversation([(clip, await media.inspect(clip)) for clip in (upright, other)])
-        (verdict,) = [verdict async for verdict in judge.judge(talk, [JudgeTask("MVC")])]
+        (verdict,) = [verdict async for verdict in judge.judge(talk, [JudgeTask("look")])]
         scores.append(verdict.score)
     assert scores[0] == pytest.approx(10.0, abs=0.5) and scores[1] is not None and scores[1] < 5

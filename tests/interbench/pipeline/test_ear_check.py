@@ -15,7 +15,7 @@ import pytest
 from interbench.asr.base import Transcriber, Utterance
 from interbench.base.progress import PlainProgress
 from interbench.cli.commands import closing_lines
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import MEASURES
 from interbench.domain.records import Transcript
 from interbench.judge.signals.judge import Signals
 from interbench.media.pool import encode_audio
@@ -111,7 +111,7 @@ def test_a_transcriber_that_breaks_leaves_gaps_that_the_next_run_fills(tmp_path:
     assert first.missing["no_transcript"] == 3 and not first.missing["incomplete_conversation"]
     second = run(tmp_path, scenarios, Broken("nothing"))
     assert failures(tmp_path) == ["", ""]
-    assert second.verdicts == len(DIMENSIONS) and not second.missing["no_transcript"]
+    assert second.verdicts == len(MEASURES) and not second.missing["no_transcript"]
 
 
 def test_a_clip_that_can_not_be_heard_any_more_does_not_end_the_run(tmp_path: Path, scenarios: Path) -> None:

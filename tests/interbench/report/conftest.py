@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from chromium import chromium
 
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import DIMENSION_KEYS, DIMENSIONS, MEASURE_KEYS, MEASURES
 from interbench.domain.persona import Persona
 from interbench.domain.records import ClipFacts, Exchange, Missing, Outcome, Timings, Transcript, Verdict
 from interbench.domain.scenario import KeyPoint, Lean, Scenario, Turn
@@ -148,7 +148,8 @@ class Factory:
         verdicts = [verdict for conversation in conversations for verdict in conversation.verdicts]
         scores = Scores.from_records(verdicts)
         label = JudgeLabel(name=unicode("signals") if offline else "Qwen3-VL-30B-A3B-Instruct", comparable=not offline)
-        expected = Expected.product(systems, [entry.scenario.id for entry in played])
+        keys = MEASURE_KEYS if offline else DIMENSION_KEYS
+        expected = Expected.product(systems, [entry.scenario.id for entry in played], keys)
         table = build_table(
             scores,
             expected=expected,
@@ -161,6 +162,9 @@ class Factory:
             judge=label,
             replicates=200,
         )
+        kinds: dict[str, list[str]] = {}
+        for entry in played:
+            kinds.setdefault(entry.scenario.category, []).append(entry.scenario.id)
         return ReportData(
             title=text("starter-set"),
             created="2026-01-31T14:05:00+00:00",
@@ -183,7 +187,7 @@ class Factory:
                     text("A drawn avatar." if place == 0 else "The puppet, spoiled on purpose."),
                     {"state": "history", "inputs": ["text"], "note": text("x")},
                     systems[0] if place else None,
-                    ("CU",) if place == 1 else ("MVC",) if place else (),
+                    ("CU", "kp-memory") if place == 1 else ("MVC", "look") if place else (),
                 )
                 for place, system in enumerate(systems)
             ),
@@ -197,11 +201,7 @@ class Factory:
             ),
             settings={"concurrency": 2, "system": {"puppet": {"note": text("x")}}},
             usage={"video seconds": 312.5},
-            breakdowns=(
-                break_down(
-                    "category", {e.scenario.id: e.scenario.category for e in played}, table, scores, expected, {}
-                ),
-            ),
+            breakdowns=(break_down("category", kinds, table, scores, expected, {}),),
             notes=(text("The run is not finished: 1 turn of the plan has not been played."),) if trouble else (),
         )
 
@@ -276,14 +276,13 @@ class Factory:
             e.turn: Transcript(text(REPLY), flags=("reported", text("odd_flag"))) for e in exchanges if e.completed
         }
         verdicts = []
-        for at, dimension in enumerate(DIMENSIONS):
+        for at, dimension in enumerate(MEASURES if offline else DIMENSIONS):
             for sample in range(repeats):
                 missing: Missing | None = None
-                if offline and dimension.key not in ("MVC", "SR", "IC", "CU"):
-                    missing = Missing.NOT_MEASURABLE
-                elif lost:
+                if lost:
                     missing = Missing.INCOMPLETE
-                spoiled = 3.0 if (place, dimension.key) in ((1, "CU"), (2, "MVC")) else 0.0
+                worse = (1, "CU"), (1, "kp-memory"), (2, "MVC"), (2, "look")
+                spoiled = 3.0 if (place, dimension.key) in worse else 0.0
                 score = float(np.clip(round(7.5 - spoiled - 0.3 * place + rng.normal(0, 1.2)), 1, 10))
                 verdicts.append(
                     Verdict(

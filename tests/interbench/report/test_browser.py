@@ -180,13 +180,13 @@ def test_one_to_four_systems_stand_side_by_side(opened: Opener, factory: Any) ->
 
 
 def test_links_lead_to_what_they_name(opened: Opener, factory: Any) -> None:
-    fragment = "#scenario=health-003&system=puppet&system=puppet:drift&turn=2&dimension=MVC&order=systems"
+    fragment = "#scenario=health-003&system=puppet&system=puppet:drift&turn=2&dimension=look&order=systems"
     page = opened(factory(), fragment=fragment)
     assert heading(page) == "Bad news from the clinic"
     assert names(page) == ["puppet", "puppet:drift"]
     assert page.text_content(".now") == "Turn 2 of 2"
-    assert page.locator("#reasons-MVC").is_visible()
-    assert not page.locator("#reasons-CU").is_visible()
+    assert page.locator("#reasons-look").is_visible()
+    assert not page.locator("#reasons-kp-memory").is_visible()
     assert page.input_value("#order") == "systems"
     page.evaluate("window.location.hash = '#scenario=nothing&system=none&turn=99&dimension=X'")
     until(page, "document.querySelector('#scenario-title').textContent === 'The Eiffel Tower'")
@@ -206,7 +206,7 @@ def test_filters_leave_what_they_ask_for(opened: Opener, factory: Any) -> None:
     page.select_option("#outcome", "complete")
     assert titles(page) == ["A sourdough that will not rise, 2"]
     page.click("#reset")
-    page.select_option("#dimension", "CU")
+    page.select_option("#dimension", "kp-memory")
     page.select_option("#verdict", "missing")
     assert titles(page) == ["A sourdough that will not rise"]
     page.click("#reset")
@@ -331,7 +331,7 @@ def test_what_is_not_played_judged_or_there_is_said(opened: Opener, factory: Any
     assert "Not planned" in page.locator("#stage .player").nth(0).inner_text()
     assert "Timed out\ndeadline: No answer in 120 s." in page.locator("#stage .player").nth(2).inner_text()
     assert "Not yet played." in page.locator(".said").nth(1).inner_text()
-    scores = page.locator(".verdict-row", has_text="Multi-Video").inner_text()
+    scores = page.locator(".verdict-row", has_text="Same look").inner_text()
     assert "– not planned" in scores
     assert "– not yet judged" in scores
 

@@ -130,8 +130,8 @@ def test_figures_of_the_page_are_those_of_the_table(factory: Any) -> None:
     ]
     assert [row.usd for row in overview.costs] == [None, None, pytest.approx(0.72)]
     assert [(check.system, check.dimension) for check in overview.defects] == [
-        ("puppet:amnesiac", "CU"),
-        ("puppet:drift", "MVC"),
+        ("puppet:amnesiac", "kp-memory"),
+        ("puppet:drift", "look"),
     ]
     assert all(check.lowered for check in overview.defects)
     assert [plot.strips[0].n for plot in overview.speeds] == [6, 6, 6]
@@ -140,14 +140,14 @@ def test_figures_of_the_page_are_those_of_the_table(factory: Any) -> None:
 def test_best_is_bold_second_underlined_and_missing_a_dash_with_its_reason(factory: Any) -> None:
     data = factory()
     overview = make_overview(data)
-    ranked = sorted(overview.results, key=lambda result: result.row.figure("CU").percentile or 0, reverse=True)
-    assert [result.cells["CU"].mark for result in ranked] == ["best", "second", None]
+    ranked = sorted(overview.results, key=lambda result: result.row.figure("kp-memory").percentile or 0, reverse=True)
+    assert [result.cells["kp-memory"].mark for result in ranked] == ["best", "second", None]
     missing = overview.results[1].cells["fps"]
     assert (missing.text, missing.missing) == ("–", True)
     assert "EA" not in overview.results[0].cells, "nobody is scored in it"
-    assert [d.key for d in overview.unmeasured] == ["EA", "NI", "CN", "LC", "OIE"]
-    assert "Without a measured value and not shown: EA, NI, CN, LC, OIE." in overview.notes
-    assert overview.results[1].cells["CU"].why == "1 of 3 missing: incomplete conversation 1"
+    assert overview.unmeasured == (), "and nobody was asked for it"
+    assert not [note for note in overview.notes if note.startswith("Without a measured value")]
+    assert overview.results[1].cells["kp-memory"].why == "1 of 3 missing: incomplete conversation 1"
 
 
 def test_turns_nobody_played_stay_in_the_count(factory: Any) -> None:
@@ -271,7 +271,8 @@ def test_files_beside_the_page_hold_the_table(factory: Any) -> None:
     report = write(factory, factory())
     table = json.loads((report / "table.json").read_text(encoding="utf-8"))
     assert [row["system"] for row in table["systems"]] == ["puppet", "puppet:amnesiac", "puppet:drift"]
-    assert (report / "table.csv").read_text(encoding="utf-8").startswith("system,fps,latency_s,first_speech_s,EA")
+    header = (report / "table.csv").read_text(encoding="utf-8")
+    assert header.startswith("system,fps,latency_s,first_speech_s,kp-recall,")
     assert (report / "table.tex").read_text(encoding="utf-8").startswith(r"\begin{table}")
     assert (report / "table.md").read_text(encoding="utf-8").startswith("| System")
 

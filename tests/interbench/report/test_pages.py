@@ -28,12 +28,17 @@ def test_every_table_and_plot_has_its_figures_beside_it(factory: Any) -> None:
     assert linked == {path.name for path in report.glob("*.csv")}
     assert linked == {
         "table.csv", "profile.csv", "turns.csv", "outcomes.csv", "costs.csv", "comparisons.csv", "defects.csv",
-        "repeats.csv", "by-category.csv",
+        "repeats.csv", "correlations.csv", "by-category.csv",
     }  # fmt: skip
     bars = {(row["system"], row["dimension"]): row for row in rows(report / "profile.csv")}
-    figure = data.table.rows[1].figure("CU")
-    assert float(bars["puppet:amnesiac", "CU"]["lo"]) == figure.lo
-    assert bars["puppet", "EA"]["percentile"] == "" and bars["puppet", "EA"]["missing"] == "not_measurable_offline 4"
+    figure = data.table.rows[1].figure("kp-memory")
+    assert float(bars["puppet:amnesiac", "kp-memory"]["lo"]) == figure.lo
+    assert {key for _, key in bars} == {"kp-recall", "kp-memory", "lexical", "look"}
+    assert bars["puppet:amnesiac", "look"]["missing"] == "incomplete_conversation 1"
+    assert "Dimensions that go together" in page and "Effective number of dimensions" in page
+    found = {row["dimension"]: row for row in rows(report / "correlations.csv")}
+    known = data.table.correlations
+    assert float(found["look"]["lexical"]) == known.r[known.keys.index("look")][known.keys.index("lexical")]
     turns = rows(report / "turns.csv")
     assert len(turns) == 3 * 4 * 2
     (lost,) = [row for row in turns if row["outcome"] != "completed"]

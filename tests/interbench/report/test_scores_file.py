@@ -14,7 +14,7 @@ import pytest
 
 from interbench.base.errors import UsageError
 from interbench.cli.results import print_table, write_scores
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import MEASURES
 from interbench.report.scores_file import SCORES_COLUMNS
 from interbench.stats.coverage import NO_RECORD
 
@@ -55,7 +55,7 @@ def expect_the_same_table(sources: Sequence[object], out: Path, printed: Printed
 def test_the_scores_of_a_run_give_its_table_to_the_last_digit(run: Path, tmp_path: Path, capsys: Printed) -> None:
     rows = expect_the_same_table([run], tmp_path / "scores.csv", capsys)
     assert tuple(rows[0]) == SCORES_COLUMNS
-    assert len(rows) == 3 * 2 * len(DIMENSIONS) and {row["judge"] for row in rows} == {"signals"}
+    assert len(rows) == 3 * 2 * len(MEASURES) and {row["judge"] for row in rows} == {"signals"}
     assert all(bool(row["score"]) != bool(row["reason"]) for row in rows)
     assert {row["outcome"] for row in rows if row["system"] == "refuses"} == {"blocked"}
     write_scores([str(run)], None, None)
@@ -67,7 +67,7 @@ def test_what_is_not_judged_yet_stays_in_the_plan(run: Path, tmp_path: Path, cap
     change_verdicts(run, "DELETE FROM verdicts WHERE system = 'streams'")
     rows = expect_the_same_table([run], tmp_path / "scores.csv", capsys)
     awaited = [row for row in rows if row["reason"] == NO_RECORD]
-    assert len(awaited) == 4 * len(DIMENSIONS) and not any(row["score"] for row in awaited)
+    assert len(awaited) == 4 * len(MEASURES) and not any(row["score"] for row in awaited)
 
 
 def test_repeated_judgements_stay_apart(run: Path, tmp_path: Path, capsys: Printed) -> None:

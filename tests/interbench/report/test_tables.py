@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from interbench.base.errors import ReferencePoolError, ScoresError, UsageError
+from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.names import unsheltered
 from interbench.domain.published import PUBLISHED, PUBLISHED_KEYS
 from interbench.report.columns import COLUMNS
@@ -21,9 +22,9 @@ from interbench.report.comparisons import render_comparison, render_comparison_r
 from interbench.report.grid import Mark, rank_marks
 from interbench.report.rows import Speed
 from interbench.report.tables import FORMATS, View, build_table, render, render_rich, table_from_csv
-from interbench.stats import KEYS, Expected, JudgeLabel, ReferencePool, Scores, compare, make_pool
+from interbench.stats import Expected, JudgeLabel, ReferencePool, Scores, compare, make_pool
 
-JUDGE = JudgeLabel(name="Qwen3-VL-30B", identity="4f2a")
+JUDGE = JudgeLabel(name="Qwen3-VL-30B", identity="4f2a", mode="published")
 NASTY = r"a|b_c%d&e$f#g{h}i~j^k\l`m*n<o>[p]"
 
 
@@ -68,7 +69,16 @@ def rows_of(text: str) -> list[dict[str, str]]:
 def test_markdown(table: Any) -> None:
     text = render(table, "md", View(all_columns=True))
     lines = text.splitlines()
-    assert cells(lines[0]) == ["System", "FPS", "Latency s", "First speech s", *KEYS, "Mean", "Rank", "Coverage"]
+    assert cells(lines[0]) == [
+        "System",
+        "FPS",
+        "Latency s",
+        "First speech s",
+        *DIMENSION_KEYS,
+        "Mean",
+        "Rank",
+        "Coverage",
+    ]
     assert set(lines[1]) <= set("|:- ")
     good, fair, poor, silent, *_ = rows_of(text)
     assert [good[name] for name in ("System", "FPS", "Latency s")] == ["good", "–", "<u>61.46</u>"]
@@ -78,8 +88,8 @@ def test_markdown(table: Any) -> None:
     assert [row["SR"] for row in (good, fair, poor)] == ["**50.00**"] * 3, "all that tie for best are best"
     assert (poor["Latency s"], poor["First speech s"]) == ("**1.50**", "**2.25**")
     assert poor["FPS"] == "24.82", "a lone value is not marked"
-    assert list(silent.values()) == ["silent", *["–"] * (5 + len(KEYS)), f"0/{5 * len(KEYS)}"]
-    assert good["Coverage"] == f"8/{5 * len(KEYS)}"
+    assert list(silent.values()) == ["silent", *["–"] * (5 + len(DIMENSION_KEYS)), f"0/{5 * len(DIMENSION_KEYS)}"]
+    assert good["Coverage"] == f"8/{5 * len(DIMENSION_KEYS)}"
     assert len({len(line) for line in lines[:9]}) == 1, "reads as plain text too"
     assert "Turns without a time to first speech, left out of its median: silent 3." in text
 
@@ -100,13 +110,47 @@ def test_published_rows_are_quoted_beneath_and_never_marked(table: Any) -> None:
     assert not {row.system for row in PUBLISHED} & set(table.pool.systems)
 
 
+@pytest.mark.parametrize(
+    ("judge", "why"),
+    [
+        (None, "nobody says by which reading of the rubrics"),
+        (JudgeLabel(name="Qwen3-VL-30B", mode="observed"), "given in the mode observed."),
+        (
+            JudgeLabel(name="Qwen3-VL-30B", mode="published with other prompts"),
+            "in the mode published with other prompts.",
+        ),
+        (JudgeLabel(name="signals", comparable=False), "what signals measures is none of the paper's dimensions."),
+    ],
+)
+def test_beside_any_other_reading_the_published_rows_stand_apart(
+    make_scores: Callable[..., Scores], judge: JudgeLabel | None, why: str
+) -> None:
+    scores = make_scores({"a": {"EA": [1, 5]}, "b": {"EA": [2, 4]}})
+    table = build_table(scores, expected=Expected.from_scores(scores), judge=judge, published=True)
+    assert why in table.why_apart
+    for text in (render(table, "md"), render(table, "latex"), shown(render_rich(table), 200)):
+        own, quoted = (text.index(name) for name in ("Coverage", "LiveTalk (quoted)"))
+        assert own < quoted and text.count("24.82") == 1
+    text = render(table, "md")
+    first, second = text.split("\n| System", 1)
+    assert "(quoted)" not in first and "LiveTalk (quoted)" in second and "Coverage" not in second
+    assert table.why_apart in second and "judge with --judge-mode published" in second
+    latex = render(table, "latex")
+    assert latex.count(r"\begin{table}") == 2 and latex.count(r"\label") == 2
+    document = json.loads(render(table, "json"))
+    assert document["published_apart"] == table.why_apart and len(document["published"]) == 3
+    with pytest.raises(UsageError, match="A CSV file holds one table"):
+        render(table, "csv")
+
+
 def test_json_is_documented_shape_and_full_precision(table: Any, protocol: Callable[..., dict[str, float]]) -> None:
     document = json.loads(render(table, "json"))
     assert list(document) == [
-        "schema", "judge", "pool", "intervals", "columns", "systems", "people", "published", "repeats", "notes"
+        "schema", "judge", "pool", "intervals", "columns", "systems", "people", "published", "published_apart", "repeats",
+        "correlations", "notes"
     ]  # fmt: skip
     assert document["schema"] == "interbench.table/1"
-    assert document["judge"] == {"name": "Qwen3-VL-30B", "identity": "4f2a", "comparable": True}
+    assert document["judge"] == {"name": "Qwen3-VL-30B", "identity": "4f2a", "comparable": True, "mode": "published"}
     assert document["pool"]["systems"] == ["good", "fair", "poor"]
     assert document["pool"]["dimensions"]["SR"] == {"mu": 5.0, "sigma": 0.0, "n": 12}
     assert document["intervals"] == {
@@ -130,9 +174,9 @@ def test_json_is_documented_shape_and_full_precision(table: Any, protocol: Calla
     assert by_name["good"]["dimensions"]["EA"]["mark"] == "best"
     speech = {name: by_name["poor"][f"first_speech_{name}"] for name in ("s", "turns", "missing")}
     assert speech == {"s": 2.25, "turns": 9, "missing": {"silent": 3}}
-    assert (by_name["good"]["scored"], by_name["good"]["expected"]) == (8, 5 * len(KEYS))
+    assert (by_name["good"]["scored"], by_name["good"]["expected"]) == (8, 5 * len(DIMENSION_KEYS))
     assert [column["key"] for column in document["columns"]] == [
-        "fps", "latency_s", "first_speech_s", *KEYS, "mean_percentile", "rank", "scored"
+        "fps", "latency_s", "first_speech_s", *DIMENSION_KEYS, "mean_percentile", "rank", "scored"
     ]  # fmt: skip
 
 
@@ -152,7 +196,7 @@ def test_csv_carries_full_precision_and_names_intact(make_scores: Callable[..., 
             "",
             "",
             "3",
-            str(3 * len(KEYS)),
+            str(3 * len(DIMENSION_KEYS)),
             "measured",
         )
         assert row["judge"] == "Qwen3-VL-30B"
@@ -162,7 +206,7 @@ def test_csv_carries_full_precision_and_names_intact(make_scores: Callable[..., 
 
 def test_latex_is_whole_and_escaped(make_scores: Callable[..., Scores]) -> None:
     scores = make_scores({NASTY: {"EA": [1, 2]}, "* starred--name": {"EA": [3, 4]}})
-    table = build_table(scores, expected=Expected.from_scores(scores), published=True)
+    table = build_table(scores, expected=Expected.from_scores(scores), judge=JUDGE, published=True)
     text = render(table, "latex", View(intervals=True))
     assert re.findall(r"\\(?:begin|end)\{(\w+)\}", text) == ["table", "tabular", "tabular", "table"]
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
@@ -203,7 +247,7 @@ def test_terminal_marks_and_fits_its_width(table: Any) -> None:
         assert max(map(len, text.splitlines())) <= width
         assert text.count("50.00") == 3 * 3, "three figures with both ends of their intervals"
         assert text.count("61.46") == 2, "the measured and the published one: nothing is cut off"
-        assert text.count(f"8/{5 * len(KEYS)}") == 2
+        assert text.count(f"8/{5 * len(DIMENSION_KEYS)}") == 2
 
 
 def test_precision(table: Any) -> None:
@@ -304,8 +348,8 @@ def test_a_table_of_nothing_has_dashes(make_scores: Callable[..., Scores]) -> No
     scores = make_scores({"a": {"EA": [None, None]}})
     table = build_table(scores, expected=Expected.from_scores(scores))
     (row,) = rows_of(render(table, "md", View(all_columns=True)))
-    assert list(row.values()) == ["a", *["–"] * (5 + len(KEYS)), f"0/{2 * len(KEYS)}"]
-    assert rows_of(render(table, "md")) == [{"System": "a", "Coverage": f"0/{2 * len(KEYS)}"}]
+    assert list(row.values()) == ["a", *["–"] * (5 + len(DIMENSION_KEYS)), f"0/{2 * len(DIMENSION_KEYS)}"]
+    assert rows_of(render(table, "md")) == [{"System": "a", "Coverage": f"0/{2 * len(DIMENSION_KEYS)}"}]
     assert "no pool" in render(table, "md")
     with pytest.raises(ReferencePoolError):
         table.to_reference()
@@ -315,13 +359,16 @@ def test_a_table_of_nothing_has_dashes(make_scores: Callable[..., Scores]) -> No
 
 def test_from_csv(csv_file: Callable[..., Path]) -> None:
     lines = [
-        f"{name},s{n},{key},{n * 2 + bonus}" for name, bonus in (("a", 0), ("b", 1)) for n in range(3) for key in KEYS
+        f"{name},s{n},{key},{n * 2 + bonus}"
+        for name, bonus in (("a", 0), ("b", 1))
+        for n in range(3)
+        for key in DIMENSION_KEYS
     ]
     table = table_from_csv([csv_file(*lines[:-1], "c,s9,EA,")])
     assert [(row.system, row.scored, row.expected) for row in table.rows] == [
-        ("a", 3 * len(KEYS), 4 * len(KEYS)),
-        ("b", 3 * len(KEYS) - 1, 4 * len(KEYS)),
-        ("c", 0, 4 * len(KEYS)),
+        ("a", 3 * len(DIMENSION_KEYS), 4 * len(DIMENSION_KEYS)),
+        ("b", 3 * len(DIMENSION_KEYS) - 1, 4 * len(DIMENSION_KEYS)),
+        ("c", 0, 4 * len(DIMENSION_KEYS)),
     ]
     assert table.judge is None
     assert "without the name of their judge" in render(table, "md")

@@ -138,7 +138,7 @@ def test_a_comparison_says_when_nothing_can_be_significant(make_scores: Callable
 
 # -- by category and persona ------------------------------------------------------------------------------------------
 
-KINDS = {"s0": "travel", "s1": "health", "s2": "travel", "s3": "travel", "s4": "health", "s5": "health"}
+KINDS = {"travel": ["s0", "s2", "s3"], "health": ["s1", "s4", "s5"]}
 
 
 @pytest.fixture
@@ -178,5 +178,6 @@ def test_kinds_in_every_format(parts: Breakdown) -> None:
 
 def test_kinds_of_nothing_scored_are_dashes(make_scores: Callable[..., Scores]) -> None:
     nothing = make_scores({"a": {"EA": [None, None]}})
-    parts = break_down("persona", {"s0": "ada", "s1": "bo"}, built(nothing), nothing, Expected.from_scores(nothing), {})
+    kinds = {"ada": ["s0"], "bo": ["s1"]}
+    parts = break_down("persona", kinds, built(nothing), nothing, Expected.from_scores(nothing), {})
     assert header(render_breakdown(parts, "md")) == ["Persona", "System", "Scenarios"]

@@ -14,7 +14,9 @@ import pytest
 from interbench.base.bundled import data_path
 from interbench.base.errors import MediaError
 from interbench.media.pool import SoundFacts, encode_audio, probe_audio_files
+from interbench.scenarios.catalogue import LATEST
 from interbench.scenarios.sets import ScenarioSet, load_set
+from interbench.scenarios.user_audio import lines_of
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -25,14 +27,16 @@ def bundled() -> ScenarioSet:
 
 
 @pytest.fixture(scope="session")
-def sounds(bundled: ScenarioSet) -> dict[Path, SoundFacts | MediaError]:
-    """Every user turn of the bundled set, decoded once for all tests."""
-    paths = [
-        path
-        for scenario in bundled.scenarios
-        for turn in range(1, len(scenario.turns) + 1)
-        if (path := bundled.audio_path(scenario, turn)) is not None
-    ]
+def everything() -> ScenarioSet:
+    """All tiers of the latest version."""
+    return load_set(data_path("scenarios") / f"v{LATEST}")
+
+
+@pytest.fixture(scope="session")
+def sounds(everything: ScenarioSet) -> dict[Path, SoundFacts | MediaError]:
+    """Every line of every user, decoded once for all tests."""
+    spoken = {line.path for line in lines_of(everything.scenarios) if line.path is not None}
+    paths = [everything.root / path for path in sorted(spoken)]
     return dict(zip(paths, probe_audio_files(paths), strict=True))
 
 

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from interbench.base.errors import ScenarioError
+from interbench.domain.scenario import Scenario
+from interbench.scenarios.catalogue import find_set
+from interbench.scenarios.files import read_records
 from interbench.scenarios.sets import load_set, validate_set
-from interbench.scenarios.user_audio import name_audio
+from interbench.scenarios.user_audio import BUILT_IN, lines_of, name_audio, placed
 
 
 @pytest.fixture
@@ -124,13 +127,15 @@ def test_whole_numbers_may_come_as_a_table_keeps_them(workshop: Any, lines: Any)
 
 def test_naming_audio_keeps_every_line_as_it_is_written(workshop: Any, lines: Any) -> None:
     lines[1]["turns"][0]["mood"] = "calm\u2028and slow"
-    lines[0]["turns"][0]["audio"] = lines[0]["turns"][1]["audio"] = "audio/one-1.wav"
+    lines[0]["turns"][0]["audio"], lines[0]["turns"][1]["audio"] = "audio/one-1.wav", "audio/one-2.wav"
     workshop.save()
     first, second = workshop.file.read_bytes().splitlines()
     workshop.file.write_bytes(b"\xef\xbb\xbf" + first + b"\r\n\r\n" + second + b"\r\n")
-    assert name_audio(workshop.folder) == 2
+    place = find_set(workshop.folder)
+    scenarios = [record.value for record in read_records(workshop.file, Scenario)[0]]
+    assert name_audio(place, placed(lines_of(scenarios), BUILT_IN)) == 2
     assert workshop.file.read_bytes().startswith(b"\xef\xbb\xbf" + first + b"\r\n\r\n{")
-    assert load_set_without_files(workshop.folder) == ["audio/two/1.mp3", "audio/two/2.mp3"]
+    assert load_set_without_files(workshop.folder) == ["audio/two/1.ogg", "audio/two/2.ogg"]
 
 
 def load_set_without_files(folder: Path) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from interbench.base.errors import ScenarioError, UsageError
-from interbench.cli.set_verbs import begin_scenario, speak_set
-from interbench.scenarios.edit_line import with_audio
+from interbench.cli.set_verbs import Speaker, begin_scenario, print_rehearsal, speak_set
+from interbench.scenarios.edit_line import with_audio, with_canary
 from interbench.scenarios.sets import SCENARIOS, load_set, validate_set
 
 
@@ -59,24 +60,48 @@ def test_a_new_scenario_says_what_is_to_be_filled_in_and_validates_once_it_is(
     ],
 )  # fmt: skip
 def test_only_what_is_missing_is_added_in_the_way_the_line_is_written(line: str, expected: str) -> None:
-    assert with_audio(line, {1: "p"}) == expected
+    assert with_audio(line, {(1, 0): "p"}) == expected
     assert json.loads(expected)["turns"][0]["audio"] == "p"
+
+
+def test_variants_and_the_canary_are_written_into_a_line_without_touching_the_rest() -> None:
+    line = (
+        '{"id":"a","turns":[{"text":"Hi","mood":"x"},{"variants":[{"when":{"asks":true},"text":"A"},'
+        '{"text":"B","audio":"old","when":{"asks":false}}],"text":"C"}]}'
+    )
+    added = with_audio(line, {(1, 0): "p", (2, 0): "q", (2, 1): "r", (2, 2): "s"})
+    assert added == (
+        '{"id":"a","turns":[{"text":"Hi","audio":"p","mood":"x"},{"variants":[{"when":{"asks":true},"text":"A",'
+        '"audio":"r"},{"text":"B","audio":"s","when":{"asks":false}}],"text":"C","audio":"q"}]}'
+    )
+    marked = with_canary(added, "bird")
+    assert marked == added.replace('{"id":"a",', '{"id":"a","canary":"bird",')
+    assert with_canary(marked, "wren") == marked.replace("bird", "wren")
+
+
+def test_a_rehearsal_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rehearsal("all@1", "places-eiffel-tower")
+    out = capsys.readouterr().out
+    assert out.startswith("places-eiffel-tower\n  reference, turn 1: Hi!")
+    assert "  asks back, turn 4:" in out and "  wrong, turn 4:" in out
 
 
 def test_speaking_a_set_leaves_a_small_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "set"
     begin_scenario(folder, "rome", 2)
     file = folder / SCENARIOS
-    compact = json.dumps(filled(json.loads(file.read_text())), separators=(",", ":")) + "\n"
+    scenario: Any = filled(json.loads(file.read_text()))
+    scenario["turns"][1]["text"] = "Does it?"  # what sounds the same shares a file
+    compact = json.dumps(scenario, separators=(",", ":")) + "\n"
     file.write_text(compact)
     capsys.readouterr()
-    speak_set(folder, None, everything=False, quiet=True)
+    speak_set(folder, Speaker(), quiet=True)
     assert "2 files spoken" in capsys.readouterr().out
     added = file.read_text()
     for number in (1, 2):
-        added = added.replace(f',"audio":"audio/rome/{number}.mp3"', "")
-    assert added == compact and (folder / "audio" / "rome" / "2.mp3").is_file()
-    speak_set(folder, None, everything=False, quiet=True)
+        added = added.replace(f',"audio":"audio/rome/{number}.ogg"', "")
+    assert added == compact and (folder / "audio" / "rome" / "2.ogg").is_file()
+    speak_set(folder, Speaker(), quiet=True)
     assert "0 files spoken" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 import sys
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interbench.base.errors import InterbenchError
+from interbench.base.errors import InterbenchError, ScenarioError
 from interbench.base.progress import PlainProgress
-from interbench.media.pool import SoundFacts, probe_audio_files
-from interbench.media.speech import Speech
+from interbench.domain.persona import Voice
+from interbench.media.pool import MediaPool, SoundFacts, encode_audio, probe_audio_files
+from interbench.media.speech import Speech, SynthesizerCommand
+from interbench.scenarios.delivery import LOUDNESS_DB, delivery_of, spoken_db
 from interbench.scenarios.sets import load_set, validate_set
-from interbench.scenarios.user_audio import PAD_S, Line, main, render, speak_line
+from interbench.scenarios.user_audio import PAD_S, Line, built_in, render, speak_line
 
 
 @pytest.fixture
@@ -31,17 +34,17 @@ def silent(workshop: Any) -> Any:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "audio").rglob("*.mp3"))}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "audio").rglob("*.ogg"))}
 
 
 def test_turns_without_audio_are_spoken_named_and_valid(silent: Any) -> None:
     assert render(silent.folder, progress=PlainProgress()) == 4
     loaded = load_set(silent.folder)
-    assert loaded.scenarios[1].turns[1].audio == "audio/two/2.mp3"
+    assert loaded.scenarios[1].turns[1].audio == "audio/two/2.ogg"
     assert validate_set(silent.folder) == []
-    one, two = probe_audio_files([silent.folder / "audio/one/1.mp3", silent.folder / "audio/two/1.mp3"])
+    one, two = probe_audio_files([silent.folder / "audio/one/1.ogg", silent.folder / "audio/two/1.ogg"])
     assert isinstance(one, SoundFacts) and isinstance(two, SoundFacts)
-    assert (one.rate, one.channels, one.codec) == (16_000, 1, two.codec)
+    assert (one.channels, one.codec) == (1, two.codec) == (1, "opus")
     assert 1.0 < one.duration_s < 5.0 and one.duration_s != two.duration_s
     assert 0.02 < one.rms < 0.2 and one.peak < 0.9
 
@@ -52,10 +55,10 @@ def test_only_what_changed_is_spoken_again(silent: Any) -> None:
     assert render(silent.folder, progress=PlainProgress()) == 0
     silent.lines = [json.loads(line) for line in silent.file.read_text(encoding="utf-8").splitlines()]
     silent.edit(lambda s: s["turns"][0].update(text="Where might the oldest bridge be?"))
-    (silent.folder / "audio/two/2.mp3").unlink()
+    (silent.folder / "audio/two/2.ogg").unlink()
     assert render(silent.folder, progress=PlainProgress()) == 2
     after = files(silent.folder)
-    assert [name for name in before if before[name] != after[name]] == ["audio/one/1.mp3"]
+    assert [name for name in before if before[name] != after[name]] == ["audio/one/1.ogg"]
 
 
 def test_speaking_everything_again_gives_the_same_bytes(silent: Any) -> None:
@@ -70,7 +73,7 @@ def test_files_that_no_turn_names_are_removed(silent: Any) -> None:
     silent.lines = [json.loads(line) for line in silent.file.read_text(encoding="utf-8").splitlines()]
     silent.edit(lambda s: s["turns"].pop())
     render(silent.folder, progress=PlainProgress())
-    assert sorted(files(silent.folder)) == ["audio/one/1.mp3", "audio/two/1.mp3", "audio/two/2.mp3"]
+    assert sorted(files(silent.folder)) == ["audio/one/1.ogg", "audio/two/1.ogg", "audio/two/2.ogg"]
 
 
 def test_another_synthesizer_can_speak(silent: Any, tmp_path: Path) -> None:
@@ -85,26 +88,100 @@ def test_another_synthesizer_can_speak(silent: Any, tmp_path: Path) -> None:
     )
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(script))} {{out}} {{text}}"
     assert render(silent.folder, progress=PlainProgress()) == 4
-    assert render(silent.folder, command=command, progress=PlainProgress()) == 4
-    assert render(silent.folder, command=command, progress=PlainProgress()) == 0
+    other: Any = {"synthesizer": SynthesizerCommand(command), "label": command}
+    assert render(silent.folder, **other, progress=PlainProgress()) == 4
+    assert render(silent.folder, **other, progress=PlainProgress()) == 0
     assert validate_set(silent.folder) == []
-    facts = probe_audio_files([silent.folder / "audio/one/1.mp3"])[0]
+    facts = probe_audio_files([silent.folder / "audio/one/1.ogg"])[0]
     assert isinstance(facts, SoundFacts) and facts.duration_s == pytest.approx(8 * 8000 / 22050 + 2 * PAD_S, abs=0.1)
 
 
 def test_a_synthesizer_that_says_nothing_is_an_error() -> None:
-    line = Line("Hello there.", load_set("all").personas["maya"].voice, "audio/x.mp3")
+    line = Line("Hello there.", Voice(), "calm", "x", 1, path="audio/x.ogg")
     with pytest.raises(InterbenchError, match="no sound"):
-        speak_line(line, lambda text, voice: Speech(np.zeros(1000, np.float32), 16_000))
+        speak_line(line, lambda text, voice, mood: Speech(np.zeros(1000, np.float32), 16_000))
 
 
-def test_a_broken_set_is_not_spoken(silent: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_set_is_not_spoken(silent: Any) -> None:
     silent.edit(lambda s: s.update(extra=1))
-    assert main([str(silent.folder)]) == 1
-    assert "unknown key" in capsys.readouterr().err
+    with pytest.raises(ScenarioError, match="unknown key"):
+        render(silent.folder, progress=PlainProgress())
     assert files(silent.folder) == {}
 
 
-def test_from_the_command_line(silent: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(silent.folder)]) == 0
-    assert "4 files spoken" in capsys.readouterr().err
+def test_a_published_version_is_not_spoken_anew(silent: Any) -> None:
+    (silent.folder / "set.json").write_text('{"version": "1", "frozen": true}')
+    with pytest.raises(ScenarioError, match="published version"):
+        render(silent.folder, progress=PlainProgress())
+    assert files(silent.folder) == {}
+
+
+def test_variants_are_spoken_and_lines_that_sound_the_same_share_a_file(silent: Any) -> None:
+    """Also once their texts part again: then each has a file of its own."""
+    (silent.folder / "set.json").write_text(json.dumps({"version": "7", "canary": "a text found nowhere else"}))
+    variants = [
+        {"when": {"asks": True}, "text": "Why do you ask?", "mood": "angry"},
+        {"when": {"says": ["mill"]}, "text": "Why do you ask?", "mood": "angry"},
+        {"when": {"refuses": True}, "text": "Why do you ask?", "mood": "tired"},
+    ]
+    silent.edit(lambda s: s["turns"][1].update(variants=variants))
+    assert render(silent.folder, progress=PlainProgress()) == 6
+    turn = load_set(silent.folder).scenarios[0].turns[1]
+    paths = [variant.audio for variant in turn.variants]
+    assert paths == ["audio/one/2.1.ogg", "audio/one/2.1.ogg", "audio/one/2.3.ogg"]
+    assert turn.audio == "audio/one/2.ogg"
+    assert [d for d in validate_set(silent.folder) if d.level == "error"] == []
+    assert {s.canary for s in load_set(silent.folder).scenarios} == {"a text found nowhere else"}
+    assert json.loads((silent.folder / "audio/spoken.json").read_text())["canary"] == "a text found nowhere else"
+    silent.lines = [json.loads(line) for line in silent.file.read_text(encoding="utf-8").splitlines()]
+    silent.edit(lambda s: s["turns"][1]["variants"][1].update(text="And why is that?"))
+    assert render(silent.folder, progress=PlainProgress()) == 1
+    again = [variant.audio for variant in load_set(silent.folder).scenarios[0].turns[1].variants]
+    assert again == ["audio/one/2.1.ogg", "audio/one/2.2.ogg", "audio/one/2.3.ogg"]
+
+
+def test_a_mood_is_heard_as_far_as_the_synthesizer_goes(silent: Any) -> None:
+    """Grief is slower, lower and quieter than panic, and each is as loud as is said of it."""
+    text = "I went down to the river this morning and the old bridge was gone."
+    spoken = {
+        mood: speak_line(Line(text, Voice(), mood, "x", 1), built_in) for mood in ("tearful", "panicky", "whispering")
+    }
+    assert spoken["tearful"].duration_s > 1.3 * spoken["panicky"].duration_s
+    for mood, speech in spoken.items():
+        assert spoken_db(speech.samples, speech.rate) == pytest.approx(
+            LOUDNESS_DB + delivery_of(mood).level_db, abs=0.5
+        )
+    assert spoken_db(spoken["whispering"].samples, 16_000) < spoken_db(spoken["tearful"].samples, 16_000) - 3
+
+
+def test_dots_are_a_pause() -> None:
+    plain = built_in("Well then I told her everything.", Voice(), "calm")
+    hesitant = built_in("Well... then I told her everything.", Voice(), "calm")
+    quiet = np.abs(hesitant.samples) < 1e-4
+    longest = max(map(len, "".join("q" if value else " " for value in quiet).split()))
+    assert longest / hesitant.rate >= 0.5
+    assert hesitant.duration_s > plain.duration_s + 0.4
+
+
+def test_the_bundled_recordings_keep_their_sibilants(silent: Any) -> None:
+    """Energy up to 7.5 kHz survives the codec: what is written holds within 12 dB what was spoken there."""
+    line = Line("Six sisters saw seven ships sailing south.", Voice(), "calm", "x", 1)
+    speech = speak_line(line, built_in)
+    encode_audio(speech.samples, speech.rate, silent.folder / "s.ogg")
+    coded = decoded(silent.folder / "s.ogg")
+    assert band_db(coded, 7000, 7500) > band_db(speech.samples, 7000, 7500) - 12
+    assert band_db(coded, 7000, 7500) > band_db(coded, 500, 4000) - 45
+
+
+def decoded(path: Path) -> np.ndarray:
+    async def decode() -> Any:
+        async with MediaPool(size=1) as media:
+            return await media.audio(path)
+
+    return asyncio.run(decode())
+
+
+def band_db(samples: np.ndarray, low: float, high: float) -> float:
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    frequency = np.fft.rfftfreq(len(samples), 1 / 16_000)
+    return 10 * float(np.log10(power[(frequency >= low) & (frequency < high)].mean()))

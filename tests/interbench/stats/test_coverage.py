@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from interbench.base.errors import ScoresError
+from interbench.domain.dimensions import DIMENSION_KEYS, MEASURE_KEYS
 from interbench.stats import KEYS, Expected, ScoreRecord, Scores, measure_coverage
 
 
@@ -31,15 +32,23 @@ def test_gaps_have_reasons_and_denominators_stay(scores: Scores) -> None:
     assert coverage["b"]["EA"].missing == {"no reason given": 1, "no record": 3}
     assert coverage["unseen"]["OIE"].missing == {"no record": 4}
     for row in coverage.values():
-        for cell in row.values():
+        for cell in (row[key] for key in DIMENSION_KEYS):
             assert cell.expected == 4
             assert sum(cell.missing.values()) == cell.expected - cell.scored
 
 
 def test_without_a_plan_every_scenario_and_dimension_is_expected_of_everyone(scores: Scores) -> None:
     coverage = measure_coverage(scores, Expected.from_scores(scores))
-    assert {cell.expected for row in coverage.values() for cell in row.values()} == {3}
+    assert {row[key].expected for row in coverage.values() for key in DIMENSION_KEYS} == {3}
+    assert {row[key].expected for row in coverage.values() for key in MEASURE_KEYS} == {0}, "nobody measured offline"
     assert set(coverage["b"]) == set(KEYS)
+
+
+def test_of_a_family_that_occurs_all_is_expected() -> None:
+    offline = Scores.from_records([ScoreRecord("a", "s", "look", 7.0)])
+    assert Expected.from_scores(offline).dimensions == MEASURE_KEYS == Expected.from_rows(offline).dimensions
+    both = Scores.from_records([ScoreRecord("a", "s", "look", 7.0), ScoreRecord("a", "s", "EA", 7.0)])
+    assert Expected.from_scores(both).dimensions == (*DIMENSION_KEYS, *MEASURE_KEYS)
 
 
 def test_dimensions_outside_the_plan_are_not_expected(scores: Scores) -> None:

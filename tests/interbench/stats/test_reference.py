@@ -28,7 +28,7 @@ def test_what_is_written_is_read_to_the_last_bit(reference: ReferencePool, tmp_p
     assert list(tmp_path.iterdir()) == [path], "no draft is left behind"
     document = json.loads(path.read_text())
     assert document["schema"] == "interbench.reference/1"
-    assert document["judge"] == {"name": "Qwen3-VL", "identity": "4f2a", "comparable": True}
+    assert document["judge"] == {"name": "Qwen3-VL", "identity": "4f2a", "comparable": True, "mode": ""}
     assert document["dimensions"]["SR"] == {"mu": 3.0, "sigma": 0.0, "n": 2}
 
 

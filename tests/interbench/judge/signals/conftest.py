@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from interbench.domain.records import Outcome, PlayedConversation, PlayedTurn, Transcript, Verdict
 from interbench.domain.scenario import KeyPoint, Scenario, Turn
@@ -114,6 +115,54 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+def _zoomed(picture: Pixels, zoom: float) -> Pixels:
+    margin = (SIDE - SIDE / zoom) / 2
+    box = (margin, margin, SIDE - margin, SIDE - margin)
+    image = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(image)
+
+
+def _bars(index: int) -> Pixels:
+    """The seven bars of a test card at three quarters of full level."""
+    colours = np.array(
+        [(191, 191, 191), (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0), (0, 0, 191)], np.uint8
+    )
+    return np.roll(colours[np.arange(SIDE) * 7 // SIDE][None].repeat(SIDE, axis=0), index, axis=1)
+
+
+@pytest.fixture(scope="session")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``filmed(scene, what)``: the same scene as the camera was set otherwise, or something that is no scene."""
+    folder = tmp_path_factory.mktemp("otherwise")
+    rng = np.random.default_rng(0)
+    ways: dict[str, Callable[[Pixels, int], Pixels]] = {
+        "darker": lambda p, n: p * 0.85,
+        "brighter": lambda p, n: p * 1.15,
+        "raised": lambda p, n: p + 15.0,
+        "lowered": lambda p, n: p - 15.0,
+        "zoomed 4 %": lambda p, n: _zoomed(p, 1.04),
+        "zoomed 11 %": lambda p, n: _zoomed(p, 1.11),
+        "noise": lambda p, n: rng.integers(0, 256, p.shape),
+        "blocks": lambda p, n: np.kron(rng.integers(0, 256, (SIDE // 8, SIDE // 8, 3)), np.ones((8, 8, 1))),
+        "bars": lambda p, n: _bars(0),
+        "empty room": lambda p, n: np.roll(p[:24].repeat(6, axis=0)[:SIDE] * 0.0 + 90 + _texture(3, 25), n, axis=1),
+        "moving bars": lambda p, n: _bars(n),
+    }
+
+    def make(scene: Scene, what: str) -> Path:
+        path = folder / f"{what.replace(' ', '-').replace('%', '')}.mp4"
+        if not path.exists():
+            pictures = _film(scene, 1, 14, 0.0)
+            if what == "held":
+                pictures = pictures[:1] * 14
+            else:
+                pictures = [ways[what](p, n).clip(0, 255).astype(np.uint8) for n, p in enumerate(pictures)]
+            write_video(path, pictures)
+        return path
+
+    return make
+
+
 @pytest.fixture
 def plain_film(tmp_path: Path) -> Callable[..., Path]:
     """A clip of one colour, with a noisy sensor if ``noise`` is not zero."""
@@ -189,9 +238,9 @@ def verdicts() -> Callable[..., object]:
     """``await verdicts(conversation, *dimensions)``: by dimension."""
 
     async def ask(
-        conversation: PlayedConversation, *dimensions: str, media: MediaPool | None = None
+        conversation: PlayedConversation, *dimensions: str, media: MediaPool | None = None, faces: bool = False
     ) -> dict[str, Verdict]:
-        judge = Signals(media)
+        judge = Signals(media, faces=faces)
         await judge.start()
         try:
             given = [v async for v in judge.judge(conversation, [JudgeTask(d) for d in dimensions])]

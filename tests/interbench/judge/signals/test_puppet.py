@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interbench.base.bundled import data_path
 from interbench.domain.records import PlayedConversation
 from interbench.domain.scenario import Scenario
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
@@ -21,7 +20,7 @@ from interbench.systems.puppet.render import render
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[PlannedScenario, ...]:
-    whole = load_set(data_path("scenarios"))
+    whole = load_set("all")
     return plan_scenarios(whole, whole)
 
 
@@ -48,12 +47,12 @@ def said(part: PlannedScenario, defect: str | None) -> list[str]:
 
 
 SPOKEN = [
-    ("off-topic", "SR", 6),
-    ("partial", "IC", 3),
-    ("amnesiac", "CU", 6),
-    ("silent", "SR", 6),
-    ("silent", "IC", 6),
-    ("silent", "CU", 6),
+    ("off-topic", "lexical", 6),
+    ("partial", "kp-recall", 3),
+    ("amnesiac", "kp-memory", 6),
+    ("silent", "lexical", 6),
+    ("silent", "kp-recall", 6),
+    ("silent", "kp-memory", 6),
 ]
 """Defect, the dimension in which it must fall, and by how many points on average."""
 
@@ -79,7 +78,9 @@ async def test_words(
 
 def test_every_defect_that_is_seen_in_the_words_is_tested_here() -> None:
     seen = {(name, key) for name, defect in DEFECTS.items() for key in defect.seen_offline}
-    assert {(name, key) for name, key in seen if key in ("SR", "IC", "CU")} == {case[:2] for case in SPOKEN}
+    assert {(name, key) for name, key in seen if key in ("lexical", "kp-recall", "kp-memory")} == {
+        case[:2] for case in SPOKEN
+    }
 
 
 async def test_only_leaving_the_topic_costs_much_relevance(
@@ -87,8 +88,8 @@ async def test_only_leaving_the_topic_costs_much_relevance(
 ) -> None:
     means = {}
     for defect in ("off-topic", "partial", "amnesiac", "contradict", "broadcast"):
-        given = [await verdicts(played(part.scenario, said(part, defect)), "SR") for part in parts[::4]]
-        means[defect] = np.mean([verdict["SR"].score for verdict in given])
+        given = [await verdicts(played(part.scenario, said(part, defect)), "lexical") for part in parts[::4]]
+        means[defect] = np.mean([verdict["lexical"].score for verdict in given])
     assert means.pop("off-topic") < 2.5
     assert min(means.values()) > 8.5
 
@@ -117,8 +118,8 @@ async def test_looks(
 ) -> None:
     scores = {}
     for name, clips in drifting.items():
-        given = await verdicts(played(tower, ["", ""], clips), "MVC")
-        scores[name] = given["MVC"].score
+        given = await verdicts(played(tower, ["", ""], clips), "look")
+        scores[name] = given["look"].score
     assert scores["intact"] > 8.5
     assert max(scores[name] for name in scores if name != "intact") < scores["intact"] - 2
     assert scores["drift"] == min(scores.values())

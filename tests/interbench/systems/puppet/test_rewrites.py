@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interbench.domain.dimensions import DIMENSIONS
+from interbench.domain.dimensions import EVERY, MEASURE_KEYS
 from interbench.domain.keypoints import says
 from interbench.systems.events import PastTurn, ReferenceReply, TurnRequest
 from interbench.systems.puppet import rewrites
@@ -124,7 +124,7 @@ def test_any_text_goes_through_every_defect(reply: str, phrases: list[str], earl
 
 
 def test_what_a_defect_lowers_is_data_that_others_understand() -> None:
-    known = {dimension.key for dimension in DIMENSIONS} | {"outcome"}
+    known = {dimension.key for dimension in EVERY} | {"outcome"}
     assert len(DEFECTS) >= 12
     for name, defect in DEFECTS.items():
         assert defect.name == name
@@ -132,7 +132,7 @@ def test_what_a_defect_lowers_is_data_that_others_understand() -> None:
         assert set(defect.lowers) <= known
         assert set(defect.seen_offline) <= set(defect.lowers)
     offline = {key for defect in DEFECTS.values() for key in defect.seen_offline}
-    assert offline == {"MVC", "SR", "IC", "CU", "outcome"}
+    assert offline == {*MEASURE_KEYS, "outcome"}
 
 
 def test_every_defect_but_one_of_staging_changes_the_words(reference: ReferenceReply) -> None:

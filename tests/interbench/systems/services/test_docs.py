@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 import tomllib
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from interbench.base.bundled import data_path
 from interbench.domain.records import Charge
 from interbench.pipeline.config import Settings
+from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
 from interbench.systems.registry import SYSTEMS, SystemSpec
 from interbench.systems.services.gemini_omni import GeminiOmni
@@ -72,9 +71,9 @@ def test_the_example_passes_the_check(my_service: str, documented: Any, services
 
 
 def test_the_costs_are_right() -> None:
-    lines = (data_path("scenarios") / "scenarios.jsonl").read_text(encoding="utf-8").splitlines()
-    turns = sum(len(json.loads(line)["turns"]) for line in lines)
-    assert len(lines) == 100
+    scenarios = load_set("all").scenarios
+    turns = sum(len(scenario.turns) for scenario in scenarios)
+    assert len(scenarios) == 100
     assert f"{turns} turns in the bundled set" in PAGE
     rows = re.findall(r"^\| ([^|]+) \| \$([\d.]+) \| \$([\d,.]+) \|$", PAGE, re.MULTILINE)
     assert len(rows) == 8
