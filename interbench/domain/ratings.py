@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+Defect = Literal["", "frozen", "muted"]
+"""What a clip may be spoiled with. ``frozen``: the first frame stays. ``muted``: there is no sound."""
 
 
 class Kind(StrEnum):

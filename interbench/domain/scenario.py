@@ -33,7 +33,7 @@ class KeyPoint(BaseModel):
     must_not: bool = Field(False, description="A complete answer does not say this.")
     act: bool = Field(False, description="An act, a feeling or a move in a game: no fact, so there is no source.")
     source: Phrase | None = Field(None, description="Where the fact is from.")
-    verified_on: datetime.date | None = Field(None, description="When it was last looked up there.")
+    verified_on: datetime.date | None = Field(None, description="When somebody last judged it true.")
 
     @model_validator(mode="after")
     def _findable(self) -> KeyPoint:

@@ -12,18 +12,16 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
 
+from interbench.domain.ratings import Defect
 from interbench.media.picture import on_screen, picture_times
 from interbench.media.plain import copied_size, steady_rate
 from interbench.media.shown import Pose, pose
 from interbench.media.task import Task
-
-Defect = Literal["", "frozen", "muted"]
-"""``frozen``: the first frame stays. ``muted``: there is no sound."""
 
 _KEPT_PICTURE = frozenset({"h264", "vp9", "av1"})
 """Codecs that every browser plays."""

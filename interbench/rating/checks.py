@@ -9,8 +9,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from interbench.domain.ratings import WHOLE, Answer, Kind, Showing
-from interbench.media.blind import Defect
+from interbench.domain.ratings import WHOLE, Answer, Defect, Kind, Showing
 from interbench.rating.settings import Rule
 
 CATALOGUE = 1

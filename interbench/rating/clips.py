@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interbench.base.errors import MediaError
-from interbench.media.blind import Defect
-from interbench.media.pool import MediaPool
+from interbench.domain.ratings import Defect
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,8 @@ async def make_clips(folder: Path, cuts: Mapping[str, Cut], tell: Callable[[str]
     Raises:
         MediaError: a clip can't be copied; the message names it.
     """
+    from interbench.media.pool import MediaPool  # whoever only reads ratings decodes nothing
+
     await asyncio.to_thread(_emptied, folder)
     made: dict[tuple[str, Defect], Path] = {}
     sources = {(cut.sha256, cut.edit): cut for cut in cuts.values()}

@@ -203,6 +203,6 @@ def _weaknesses(point: KeyPoint, turn: Turn) -> Iterator[str]:
     if echoed and not point.must_not:
         yield f"{echoed[0]!r} is earned by repeating the user's line"
     if point.source is not None and point.verified_on is None:
-        yield "has a source, and no day on which it was looked up there (verified_on)"
+        yield "has a source, and no day on which somebody last judged it true (verified_on)"
     if not (point.source or point.act or point.needs or point.must_not):
         yield f"{point.text!r} is a fact without a source; say where it is from, or that it is an `act`"

@@ -67,7 +67,7 @@ class Figures:
     variants: int
     negative_points: int
     sourced_points: int
-    """Key points with the place where the fact was looked up."""
+    """Key points that name a place where the fact can be looked up."""
     visible_acts: int
     constraints: int
     fragile_turns: int

@@ -11,7 +11,7 @@ from livetalk.base.flags import Flag
 from livetalk.cli.parameters import AsJson
 from livetalk.cli.thinker import ThinkerOptions
 from livetalk.render.options import PUBLISHED, ModelOptions, Position, SpeedOptions, StreamOptions
-from livetalk.tools.options import LiveLoad
+from livetalk.tools.options import LiveLoad, SheetOptions
 
 
 def bench(
@@ -20,6 +20,7 @@ def bench(
     speed: SpeedOptions,
     load: LiveLoad,
     thinker: ThinkerOptions,
+    whole: SheetOptions,
     blocks: Annotated[int, Flag("Blocks measured, after the window has filled.", minimum=1)] = 10,
     position: Position = "bounded",
     live: Annotated[
@@ -41,6 +42,18 @@ def bench(
             f"torch sees no CUDA device here, and size {PUBLISHED} is too large to be timed on a CPU: it takes some "
             "20 GB and minutes per block. Choose --size mid or tiny, or say --device cpu if you mean it."
         )
+    if whole.sheet is not None:
+        from livetalk.tools import sheet
+
+        named = None if thinker == ThinkerOptions() else thinker.thinker
+        if named is not None:
+            thinker.make()  # so that what is wrong with its options is said at once
+        job = sheet.Job(model, stream, speed, whole.minutes, whole.fixtures, named, thinker.settings)
+        filled = sheet.fill(job, whole.sheet, progress=lambda text: typer.echo(text, err=True))
+        typer.echo(filled.to_json() if as_json else (whole.sheet / "sheet.md").read_text("utf-8"))
+        if filled.failed:
+            raise typer.Exit(1)
+        return
     if live:
         from livetalk.tools import live_bench
 

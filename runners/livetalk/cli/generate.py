@@ -11,7 +11,7 @@ import typer
 from livetalk.base.errors import OptionError
 from livetalk.base.flags import Flag
 from livetalk.live.settings import LiveSettings
-from livetalk.render.options import ModelOptions, Position, StreamOptions
+from livetalk.render.options import ModelOptions, Position, SpeedOptions, StreamOptions
 
 if TYPE_CHECKING:
     from livetalk.render.config import StreamConfig
@@ -61,7 +61,7 @@ class ClipOptions:
         return plan
 
 
-def generate(clip: ClipOptions, model: ModelOptions, stream: StreamOptions) -> None:
+def generate(clip: ClipOptions, model: ModelOptions, stream: StreamOptions, speed: SpeedOptions) -> None:
     """Make a talking clip from a picture, speech and a prompt."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -93,6 +93,7 @@ def generate(clip: ClipOptions, model: ModelOptions, stream: StreamOptions) -> N
             seed=clip.seed,
             seconds=clip.seconds,
             speech=clip.speech,
+            fast=speed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     typer.echo(

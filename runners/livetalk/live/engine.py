@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
-from livetalk.base.background import in_background
+from livetalk.base.background import Worker, in_background
 from livetalk.base.rates import VIDEO_FPS
 from livetalk.live.answer import AnswerContext
 from livetalk.live.device_queue import DeviceQueue
@@ -25,10 +25,11 @@ from livetalk.live.settings import LiveSettings
 from livetalk.live.turns import CapacityError, VideoFormat
 from livetalk.render.encoders.image import preprocess
 from livetalk.render.encoders.speech import FRAME_SAMPLES, SpeechStream
-from livetalk.render.model.float8 import use_float8
 from livetalk.render.performer import Performer, SeededNoise
 from livetalk.render.pipeline import RANDOM_NOTE, Models
 from livetalk.render.portrait import portrait
+from livetalk.render.speed import make_fast
+from livetalk.render.streams import Streams, finish, on
 from livetalk.thinkers.base import Manner, Thinker
 from livetalk.video.fragments import FragmentWriter
 from livetalk.video.mux import SOUND_RATE
@@ -37,6 +38,8 @@ __all__ = ["Engine", "LiveSettings"]
 
 _log = logging.getLogger(__name__)
 _PROMPTS_KEPT = 32
+_FAREWELL_S = 2.0
+"""For a picture or a prompt that nobody needs any more; the largest takes longer, and ends with the process."""
 _R = TypeVar("_R")
 
 
@@ -63,6 +66,10 @@ class Engine:
         self._prompt_lock = threading.Lock()
         self._video: VideoFormat | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._streams = Streams()
+        # What cuDNN and cuBLAS set up for a thread is set up once. Two of them: a new prompt takes seconds, and a
+        # conversation about a known one does not wait for it.
+        self._picturing, self._prompting = Worker("livetalk-pictures"), Worker("livetalk-prompts")
 
     @property
     def sessions(self) -> int:
@@ -95,6 +102,8 @@ class Engine:
             pool, self._pool = self._pool, None
             await self.thinker.stop()
             await asyncio.to_thread(pool.shutdown)
+            for worker in (self._picturing, self._prompting):
+                await asyncio.to_thread(worker.close, _FAREWELL_S)
         self._performers.clear()
         self._prompts.clear()
 
@@ -134,7 +143,7 @@ class Engine:
         performer = self._performers.pop()
         self._opening += 1
         try:
-            context, reference = await self._in_thread(self._condition, image, prompt)
+            context, reference = await self._condition(image, self.settings.prompt if prompt is None else prompt)
             self._running()
         except BaseException:
             # If this was cancelled the thread goes on for a while, but it does not use the performer.
@@ -175,20 +184,35 @@ class Engine:
 
     def _prepare(self) -> None:
         """Everything that takes long and can be done before anybody asks."""
-        models, stream = self.models, self.settings.stream
+        models, settings, stream = self.models, self.settings, self.settings.stream
         on_cuda = models.dit.device.type == "cuda"
-        if self.settings.float8:
-            use_float8(models.dit)
-        if on_cuda if self.settings.compiled is None else self.settings.compiled:
-            models.dit.compile_layers()
-            models.vae.compile(mode="max-autotune-no-cudagraphs")
+        make_fast(
+            models,
+            stream,
+            compiled=settings.compiled,
+            mode=settings.compile_mode,
+            float8=settings.float8,
+            tune=settings.tune,
+        )
+        self._streams = Streams.on(models.dit.device, models.vae.device)
         self._portrait = preprocess(portrait(), ((stream.height, stream.width),))
         listener = SpeechStream(models.speech)
         listener.push(np.zeros(16 * FRAME_SAMPLES, np.float32))
         listener.features(0, 8)
-        self._condition(None, None)  # before the caches: the text encoder needs much memory, for a moment
+        # Before the caches: the text encoder needs much memory, for a moment.
+        self._prompting.submit(partial(self._encoded, settings.prompt)).result()
+        self._picturing.submit(partial(self._encoded_picture, None)).result()
         for _ in range(self.capacity):
-            performer = Performer(models.dit, models.vae.decoder_stream(), stream, decode_device=models.vae.device)
+            # They take turns at the device, and need one set of streams.
+            performer = Performer(
+                models.dit,
+                models.vae.decoder_stream(),
+                stream,
+                decode_device=models.vae.device,
+                streams=self._streams,
+                first_alone=settings.first_alone,
+                benchmark=on_cuda if settings.tune is None else settings.tune,
+            )
             if on_cuda:  # captures a graph for every length of the window
                 performer.warm_up(SpeechStream(models.speech))
                 performer.end()
@@ -198,7 +222,14 @@ class Engine:
         self.encoder = writer.encoder
         _log.info("ready for %d conversations, video encoder %s", self.capacity, self.encoder)
 
-    def _condition(self, image: Tensor | bytes | None, prompt: str | None) -> tuple[Tensor, Tensor]:
+    async def _condition(self, image: Tensor | bytes | None, prompt: str) -> tuple[Tensor, Tensor]:
+        """Context and reference of a conversation, complete on the device."""
+        context = self._kept(prompt)
+        if context is None:
+            context = await asyncio.wrap_future(self._prompting.submit(partial(self._encoded, prompt)))
+        return context, await asyncio.wrap_future(self._picturing.submit(partial(self._encoded_picture, image)))
+
+    def _encoded_picture(self, image: Tensor | bytes | None) -> Tensor:
         stream = self.settings.stream
         if image is None:
             picture = self._portrait
@@ -206,17 +237,29 @@ class Engine:
             picture = image
         else:
             picture = preprocess(image, ((stream.height, stream.width),))
-        return self._encoded(self.settings.prompt if prompt is None else prompt), self.models.vae.encode_image(picture)
+        with on(self._streams.pictures):
+            reference = self.models.vae.encode_image(picture)
+            finish(self._streams.pictures)  # whoever reads it need not know where it was made
+        return reference
 
-    def _encoded(self, prompt: str) -> Tensor:
+    def _kept(self, prompt: str) -> Tensor | None:
         """The latest prompts are kept: the text encoder is large, and most conversations share one."""
         with self._prompt_lock:
-            if prompt not in self._prompts:
-                self._prompts[prompt] = self.models.encode_prompt(prompt)
+            if prompt in self._prompts:
+                self._prompts.move_to_end(prompt)
+            return self._prompts.get(prompt)
+
+    def _encoded(self, prompt: str) -> Tensor:
+        context = self._kept(prompt)  # somebody may have asked for it meanwhile
+        if context is None:
+            with on(self._streams.prompts):
+                context = self.models.encode_prompt(prompt, give_back=not self._open)
+                finish(self._streams.prompts)
+            with self._prompt_lock:
+                self._prompts[prompt] = context
                 if len(self._prompts) > _PROMPTS_KEPT:
                     self._prompts.popitem(last=False)
-            self._prompts.move_to_end(prompt)
-            return self._prompts[prompt]
+        return context
 
     def _note(self) -> str:
         """What a viewer of a clip should know, as ``generate`` writes it: one line of JSON."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from livetalk.base.errors import SessionError
 from livetalk.render.config import SPEECH_LOOK_AHEAD, StreamConfig
-from livetalk.render.options import SpeedOptions
+from livetalk.render.options import CompileMode, SpeedOptions
 
 DEFAULT_PROMPT = (
     "A realistic video of a person who looks into the camera and speaks, with a natural, lively face and lips that "
@@ -32,8 +32,13 @@ class LiveSettings:
     """What the video shows, for conversations that do not say."""
     compiled: bool | None = SpeedOptions().compiled
     """torch.compile; by default on a GPU."""
+    compile_mode: CompileMode = SpeedOptions().compile_mode
     float8: bool = SpeedOptions().float8
     """8-bit linear layers: faster, not the release's numbers."""
+    tune: bool | None = SpeedOptions().tune
+    """Choose attention and convolutions by timing; by default on a GPU."""
+    first_alone: bool = SpeedOptions().first_alone
+    """Hand out an answer's very first picture by itself, where the session begins with it."""
     look_ahead: int = SPEECH_LOOK_AHEAD
     """Video frames of speech after a block that its features are made with."""
     encoder: str = "auto"

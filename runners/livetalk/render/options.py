@@ -29,6 +29,8 @@ PUBLISHED = "1.3B"
 """The size that has published weights."""
 
 Precision = Literal["auto", "bfloat16", "float16", "float32"]
+CompileMode = Literal["default", "max-autotune"]
+"""Of torch.compile: without timing anything, or with every product's kernel chosen by time, which takes minutes."""
 
 Checkpoints: TypeAlias = Annotated[
     Path | None,
@@ -61,7 +63,13 @@ class ModelOptions:
         str | None, Flag("Where frames are decoded, e.g. a second GPU.", default="that of --device")
     ] = None
     dtype: Annotated[Precision, Flag("auto is bfloat16 on a GPU and float32 on a CPU.")] = "auto"
-    attention: Annotated[str, Flag("auto, fa3, fa2, sdpa, cudnn, flash or math.")] = "auto"
+    attention: Annotated[
+        str,
+        Flag(
+            "auto, fa3, fa4, fa2, torch-fa3, torch-fa4, sdpa, cudnn, flash or math; fa3:2 shares the keys among two "
+            "blocks of the GPU."
+        ),
+    ] = "auto"
 
     def choose(self, *, random_by_default: bool = False) -> ModelChoice:
         """The models and devices that are meant, all checked before anything is loaded.
@@ -75,12 +83,14 @@ class ModelOptions:
         import torch
 
         from livetalk.render.model.attention import choose_kernel
+        from livetalk.render.speed import require_usable
 
         try:
             chosen = named_size(self.size)
         except ValueError as error:
             raise OptionError(str(error)) from error
         device = find_device(self.device, self.size)
+        require_usable(torch.__version__, device)
         if self.dtype == "auto":
             dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         else:
@@ -211,9 +221,34 @@ class SpeedOptions:
     """Speed."""
 
     compiled: Annotated[
-        bool | None, Flag("torch.compile.", spelling=("--compile/--no-compile",), default="on a GPU")
+        bool | None,
+        Flag(
+            "torch.compile.",
+            spelling=("--compile/--no-compile",),
+            default="on a GPU; for a clip from 30 s on",
+        ),
     ] = None
+    compile_mode: Annotated[
+        CompileMode,
+        Flag("max-autotune also chooses the kernel of every product by time: minutes at every first start."),
+    ] = "default"
     float8: Annotated[bool, Flag("8-bit linear layers: faster, not the release's numbers.")] = False
+    tune: Annotated[
+        bool | None,
+        Flag(
+            "Choose attention and the decoder's convolutions by timing at the start. Another choice may round "
+            "otherwise.",
+            spelling=("--tune/--no-tune",),
+            default="on a GPU, but not for a clip",
+        ),
+    ] = None
+    first_alone: Annotated[
+        bool,
+        Flag(
+            "Hand out the first picture before the eight that are made with it. It is seen sooner; its sound pauses "
+            "where they take longer than 1/16 s.",
+        ),
+    ] = False
 
 
 def find_device(name: str, size: str = PUBLISHED) -> str:

@@ -7,10 +7,9 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,14 +18,14 @@ from torch import Tensor
 from livetalk.base.errors import SessionError
 from livetalk.base.rates import AUDIO_RATE, VIDEO_FPS
 from livetalk.render.config import FRAMES_PER_BLOCK, StreamConfig, block_frames, video_frames
+from livetalk.render.lanes import Quiet, Threads, drawn, handed_out
 from livetalk.render.model.audio import lead_in
 from livetalk.render.model.block import BlockGenerator, Observer
 from livetalk.render.model.dit import CausalDiT
+from livetalk.render.model.graphs import CudaRecorder, Recorder
+from livetalk.render.streams import Streams, finish, follow, lend, mark, on
 
 SAMPLES_PER_FRAME = AUDIO_RATE // VIDEO_FPS
-
-_A = TypeVar("_A")
-_B = TypeVar("_B")
 
 
 class NoiseSource(Protocol):
@@ -100,15 +99,16 @@ class GivenNoise:
 
 @dataclass(frozen=True, slots=True)
 class FrameBlock:
-    """One block of finished video."""
+    """One block of finished video, or a part of the session's first."""
 
     index: int
     first_frame: int
     """Of the session."""
     frames: Tensor
-    """uint8 [T,H,W,3] on the host; T is 9 for the session's first block, then 12."""
+    """uint8 [T,H,W,3] on the host; T is 9 for the session's first block, then 12. Where the first picture comes alone,
+    the first block has two parts, of 1 and of 8."""
     latents: Tensor
-    """[3,16,h,w] on the model's device."""
+    """What they were decoded from, [3,16,h,w] on the model's device; of a part [1,16,h,w] and [2,16,h,w]."""
     seconds: float
     """From the block's speech features being there to its frames being on the host."""
 
@@ -169,9 +169,10 @@ def split_features(features: Tensor) -> Iterator[Tensor]:
 class Performer:
     """One session of video: ``start`` it, then draw blocks of frames from ``perform`` or ``blocks``.
 
-    Blocks are generated in one thread and decoded in another. With ``overlap``, block b is decoded while its clean pass
-    and block b+1 are computed: on a CUDA device on a second stream (or a second device, where the decoder lives).
-    Without it frames still come out before the clean pass. Both give the same frames.
+    Speech is heard in one thread, blocks are generated in another and decoded in a third. With ``overlap``, block b is
+    decoded while its clean pass and block b+1 are computed, and the speech of block b+1 is encoded while block b is
+    denoised: on a CUDA device on streams of their own (or a second device, where the decoder lives). Without it frames
+    still come out before the clean pass. Both give the same frames.
 
     A performance can end before its audio does, and the session then goes on with the next one as if that audio had
     been all: set its ``stop``, and the block in work is the last that comes; or close the iterator, and the block in
@@ -186,26 +187,36 @@ class Performer:
         stream: StreamConfig,
         *,
         overlap: bool = True,
-        graphs: bool | None = None,
+        graphs: bool | Recorder | None = None,
         decode_device: torch.device | str | None = None,
+        streams: Streams | None = None,
         keep_threads: bool | None = None,
+        first_alone: bool = False,
+        benchmark: bool = False,
     ) -> None:
         """
         Args:
             graphs: replay blocks as CUDA graphs; by default wherever CUDA is.
             decode_device: the decoder's.
-            keep_threads: let the two threads live as long as the performer, not as long as a performance; by default
+            streams: shared with other performers that take turns with it at a ``gate``; by default its own.
+            keep_threads: let its threads live as long as the performer, not as long as a performance; by default
                 wherever CUDA is. What cuDNN has planned for a shape is known to the thread that asked for it alone, so
                 that the first block out of a new thread comes late.
+            first_alone: hand out the session's first picture by itself, before the eight that come with it.
+            benchmark: let ``warm_up`` time cuDNN's convolutions and keep the fastest of each, which may change from
+                run to run and with it the last bits of a picture.
         """
         self.dit, self.decoder, self.stream, self.overlap = dit, decoder, stream, overlap
+        self.first_alone, self.benchmark = first_alone, benchmark
         device = dit.device
-        self.generator = BlockGenerator(dit, stream, graphs=device.type == "cuda" if graphs is None else graphs)
         self._decode_device = torch.device(decode_device) if decode_device is not None else device
-        self._render_stream = _cuda_stream(device)
-        self._decode_stream = _cuda_stream(self._decode_device)
-        on_cuda = self._render_stream is not None or self._decode_stream is not None
-        self._threads = _Threads() if (on_cuda if keep_threads is None else keep_threads) else None
+        self._streams = Streams.on(device, self._decode_device) if streams is None else streams
+        on_cuda = self._streams.render is not None or self._streams.decode is not None
+        if graphs is True or (graphs is None and device.type == "cuda"):
+            graphs = CudaRecorder(device, self._streams.capture)
+        self._quiet = Quiet()
+        self.generator = BlockGenerator(dit, stream, graphs=graphs or False, alone=self._quiet.alone)
+        self._threads = Threads() if (on_cuda if keep_threads is None else keep_threads) else None
         self._noise: NoiseSource | None = None
         self._draws = torch.empty_like(self.generator.noise)
 
@@ -222,19 +233,25 @@ class Performer:
             reference: latent of the picture [1,16,1,h,w].
             noise: where the session's noise comes from.
         """
-        for own in (self._render_stream, self._decode_stream):
-            if own is not None:  # weights and conditions may still be under way on the caller's stream
-                own.wait_stream(torch.cuda.current_stream(own.device))
+        # Weights and conditions may still be under way on the caller's stream.
+        for own in (self._streams.render, self._streams.decode, self._streams.speech):
+            follow(own)
         for given in (context, reference):  # the caller may let go of them before the device has read them
-            if given.is_cuda and self._render_stream is not None:
-                given.record_stream(self._render_stream)
-        with self._on(self._render_stream):
-            self.generator.start(context, reference)
+            lend(given, self._streams.render)
+
+        def begin() -> None:
+            with on(self._streams.render):
+                self.generator.start(context, reference)
+
+        if self._threads is None:
+            begin()
+        else:  # what libraries set up for a thread is set up once
+            self._threads.drawing.submit(begin).result()
         self.decoder.reset()
         self._noise = noise
 
     def warm_up(self, speech: SpeechFeatures | None = None, *, blocks: int | None = None) -> None:
-        """Compile, capture, plan and allocate what a session needs, by running one on zeros; then ``start`` the real
+        """Compile, record, plan and allocate what a session needs, by running one on zeros; then ``start`` the real
         one.
 
         Nothing overlaps here: the compiler waits for the whole device now and then, which would break a capture that
@@ -251,11 +268,12 @@ class Performer:
         wanted = -(-stream.window // FRAMES_PER_BLOCK) + 2 if blocks is None else blocks
         frames, stop = video_frames(FRAMES_PER_BLOCK * wanted), threading.Event()
         if speech is None:
-            features = split_features(torch.zeros((frames, config.audio_feat_dim)))
+            features = self._given(split_features(torch.zeros((frames, config.audio_feat_dim))))
         else:
             features = self._heard([np.zeros(frames * SAMPLES_PER_FRAME, np.float32)], speech, stop)
-        for _ in self._run(features, stop, None, overlap=False):
-            pass
+        with self.generator.recording_at_once(), _benchmarked() if self.benchmark else nullcontext():
+            for _ in self._run(features, stop, None, overlap=False):
+                pass
 
     def end(self) -> None:
         """Forget the session; buffers of a fixed size stay for the next one, which begins with ``start``."""
@@ -280,24 +298,45 @@ class Performer:
             stop: no block is begun once it is set; closing the iterator sets it.
             gate: passed before each stage of each block, where the device is shared.
         """
+        self._require_noise()
         stop = stop or threading.Event()
-        return self.blocks(self._heard(audio, speech, stop), stop=stop, gate=gate)
+        return self._run(self._heard(audio, speech, stop), stop, gate, overlap=self.overlap)
 
     def blocks(
         self, features: Iterable[Tensor], *, stop: threading.Event | None = None, gate: Gate | None = None
     ) -> Generator[FrameBlock]:
-        """Frames for ready-made features: [9,C] for the session's first block, [12,C] for every later one."""
+        """Frames for ready-made features: [9,C] for the session's first block, [12,C] for every later one.
+
+        Features on a CUDA device must have been begun by the caller's thread before this is called, or by the iterator
+        itself.
+        """
+        self._require_noise()
+        follow(self._streams.speech)
+        return self._run(self._given(iter(features)), stop or threading.Event(), gate, overlap=self.overlap)
+
+    def _require_noise(self) -> None:
         if self._noise is None:
             raise SessionError("The session has not been started; call start() with its text, picture and noise first.")
-        return self._run(features, stop or threading.Event(), gate, overlap=self.overlap)
 
     def _run(
-        self, features: Iterable[Tensor], stop: threading.Event, gate: Gate | None, *, overlap: bool
+        self, features: Iterator[_Heard], stop: threading.Event, gate: Gate | None, *, overlap: bool
     ) -> Generator[FrameBlock]:
-        rendered = self._render(features, stop, gate)
-        return _handed_out(rendered, functools.partial(self._decode, gate=gate), stop, self._threads, overlap=overlap)
+        with Threads() if self._threads is None else nullcontext(self._threads) as threads:
+            rendered = self._render(features, stop, gate, threads, ahead=overlap)
+            parts = functools.partial(self._parts, gate=gate)
+            yield from handed_out(rendered, parts, stop, threads, overlap=overlap)
 
-    def _heard(self, audio: Iterable[np.ndarray], speech: SpeechFeatures, stop: threading.Event) -> Iterator[Tensor]:
+    def _given(self, features: Iterator[Tensor]) -> Iterator[_Heard]:
+        while True:
+            with on(self._streams.speech):  # where an iterator may compute them
+                rows = next(features, None)
+                ready = mark(self._streams.speech)
+            if rows is None:
+                return
+            yield _Heard(rows, ready)
+
+    def _heard(self, audio: Iterable[np.ndarray], speech: SpeechFeatures, stop: threading.Event) -> Iterator[_Heard]:
+        """Features of block after block as their audio comes; drawn in the listening thread."""
         chunks, samples, ended = iter(audio), 0, False
         origin = block_frames(self.next_block)[0]
         for block in itertools.count(self.next_block):
@@ -312,70 +351,84 @@ class Performer:
                     samples += len(chunk)
             if stop.is_set() or (ended and first * SAMPLES_PER_FRAME >= samples):
                 return
-            yield speech.features(first, last)
+            with self._quiet.at_work(), on(self._streams.speech):
+                rows = speech.features(first, last)
+                ready = mark(self._streams.speech)
+            yield _Heard(rows, ready)
 
-    def _render(self, features: Iterable[Tensor], stop: threading.Event, gate: Gate | None) -> Iterator[_Rendered]:
+    def _render(
+        self,
+        features: Iterator[_Heard],
+        stop: threading.Event,
+        gate: Gate | None,
+        threads: Threads,
+        *,
+        ahead: bool,
+    ) -> Generator[_Rendered]:
         """Clean latents of block after block; the clean pass comes after they have been handed on."""
         assert self._noise is not None
-        arriving = iter(features)
-        while not stop.is_set():
-            with self._on(self._render_stream):  # where features that are computed on demand belong, too
-                rows = next(arriving, None)
-            if rows is None:
-                return
-            began = time.perf_counter()
-            block = self.next_block
-            expected = block_frames(block)[1] - block_frames(block)[0] + 1
-            if len(rows) != expected:
-                raise SessionError(f"Block {block} needs the features of {expected} video frames; {len(rows)} came.")
-            if self._render_stream is not None:
-                self._render_stream.wait_stream(torch.cuda.default_stream(self.dit.device))
-                if rows.is_cuda:
-                    rows.record_stream(self._render_stream)
-            with _turn(gate, "denoise", block), torch.inference_mode(), self._on(self._render_stream):
-                if stop.is_set():  # while it waited for the device
+        render = self._streams.render
+        with closing(drawn(features, threads.listening, ahead=ahead)) as arriving:
+            while not stop.is_set():
+                heard = next(arriving, None)
+                if heard is None:
                     return
-                rows = rows.to(self.dit.device, non_blocking=True)
-                audio = self.dit.embed_audio(lead_in(rows) if block == 0 else rows)
-                self._noise.draw(block, self._draws)
-                latents = self.generator.denoise(audio, self._draws)
-                ready = self._render_stream.record_event() if self._render_stream is not None else None
-                if gate is not None and ready is not None:
-                    ready.synchronize()
-            yield _Rendered(block, latents, ready, began)
-            with _turn(gate, "clean", block), self._on(self._render_stream):
-                self.generator.clean()
-                if gate is not None and self._render_stream is not None:
-                    self._render_stream.synchronize()
+                began = time.perf_counter()
+                block = self.next_block
+                expected = block_frames(block)[1] - block_frames(block)[0] + 1
+                if len(heard.rows) != expected:
+                    raise SessionError(
+                        f"Block {block} needs the features of {expected} video frames; {len(heard.rows)} came."
+                    )
+                with _turn(gate, "denoise", block), torch.inference_mode(), on(render):
+                    if stop.is_set():  # while it waited for the device
+                        return
+                    if heard.ready is not None and render is not None:
+                        render.wait_event(heard.ready)
+                    lend(heard.rows, render)
+                    rows = heard.rows.to(self.dit.device, non_blocking=True)
+                    audio = self.dit.embed_audio(lead_in(rows) if block == 0 else rows)
+                    self._noise.draw(block, self._draws)
+                    latents = self.generator.denoise(audio, self._draws)
+                    ready = mark(render)
+                    if gate is not None and ready is not None:
+                        ready.synchronize()
+                yield _Rendered(block, latents, ready, began)
+                with _turn(gate, "clean", block), on(render):
+                    self.generator.clean()
+                    if gate is not None:
+                        finish(render)
+
+    def _parts(self, rendered: _Rendered, gate: Gate | None) -> list[Callable[[], FrameBlock]]:
+        """What is left to do for its frames, in the order in which they are shown."""
+        cuts = [(0, 1), (1, FRAMES_PER_BLOCK)] if self.first_alone and rendered.block == 0 else [(0, FRAMES_PER_BLOCK)]
+        return [functools.partial(self._decode, rendered, begin, end, gate) for begin, end in cuts]
 
     @torch.inference_mode()
-    def _decode(self, rendered: _Rendered, gate: Gate | None) -> FrameBlock:
-        latents = rendered.latents
-        with _turn(gate, "decode", rendered.block), self._on(self._decode_stream):
-            if rendered.ready is not None and self._decode_stream is not None:
-                self._decode_stream.wait_event(rendered.ready)
-                if latents.device == self._decode_stream.device:
-                    latents.record_stream(self._decode_stream)
+    def _decode(self, rendered: _Rendered, begin: int, end: int, gate: Gate | None) -> FrameBlock:
+        latents, stream = rendered.latents[begin:end], self._streams.decode
+        with _turn(gate, "decode", rendered.block), self._quiet.at_work(), on(stream):
+            if rendered.ready is not None and stream is not None:
+                stream.wait_event(rendered.ready)
+                lend(latents, stream)
             elif rendered.ready is not None:
                 rendered.ready.synchronize()
             # A CPU would read them before a copy that does not block has come.
-            moved = latents.to(self._decode_device, non_blocking=self._decode_stream is not None)
+            moved = latents.to(self._decode_device, non_blocking=stream is not None)
             frames = self.decoder.decode(moved.transpose(0, 1)[None])
-            if self._decode_stream is not None:
+            if stream is not None:
                 host = torch.empty(frames.shape, dtype=torch.uint8, pin_memory=True)
                 frames = host.copy_(frames, non_blocking=True)
-                self._decode_stream.synchronize()  # this thread only; the other stream goes on
-        first = block_frames(rendered.block)[0]
+                finish(stream)
+        first = block_frames(rendered.block)[0] + video_frames(begin)
         return FrameBlock(rendered.block, first, frames, latents, time.perf_counter() - rendered.began)
 
-    @staticmethod
-    def _on(stream: torch.cuda.Stream | None) -> AbstractContextManager[object]:
-        return torch.cuda.stream(stream) if stream is not None else nullcontext()
 
-
-def _cuda_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A stream of its own on a CUDA device."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    rows: Tensor
+    ready: torch.cuda.Event | None
+    """When they are; None if they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,48 +443,12 @@ def _turn(gate: Gate | None, stage: Stage, block: int) -> AbstractContextManager
     return nullcontext() if gate is None else gate.turn(stage, block)
 
 
-class _Threads:
-    """One thread that draws and one that finishes; they end when this is left as a context, or is gone."""
-
-    def __init__(self) -> None:
-        self.drawing = ThreadPoolExecutor(1, "livetalk-render")
-        self.finishing = ThreadPoolExecutor(1, "livetalk-decode")
-
-    def __enter__(self) -> _Threads:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.drawing.shutdown()
-        self.finishing.shutdown()
-
-
-def _handed_out(
-    source: Iterator[_A], finish: Callable[[_A], _B], stop: threading.Event, threads: _Threads | None, *, overlap: bool
-) -> Generator[_B]:
-    """``map(finish, source)``; with ``overlap`` the next item is drawn while the last is finished.
-
-    However it is left early, it sets ``stop``, by which the source ends; closed, it first finishes what was drawn.
-    Without ``threads`` it has its own.
-    """
-    end = object()
-    closed = False
-    with _Threads() if threads is None else nullcontext(threads) as at_work:
-        upcoming = at_work.drawing.submit(next, source, end)
-        finishing: Future[Any] | None = None
-        try:
-            while (item := upcoming.result()) is not end:
-                if overlap:
-                    upcoming = at_work.drawing.submit(next, source, end)
-                finishing = at_work.finishing.submit(finish, item)  # type: ignore[arg-type]
-                finished = finishing.result()
-                try:
-                    if not closed:
-                        yield finished
-                except GeneratorExit:
-                    closed = True
-                    stop.set()
-                if not overlap:
-                    upcoming = at_work.drawing.submit(next, source, end)
-        finally:
-            stop.set()
-            wait([upcoming] if finishing is None else [upcoming, finishing])
+@contextmanager
+def _benchmarked() -> Iterator[None]:
+    """cuDNN times what it can do at every new shape; what it has chosen for a thread stays chosen."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

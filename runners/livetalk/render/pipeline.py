@@ -37,13 +37,18 @@ class Models:
     """Where they are from, for people."""
     random: bool
 
-    def encode_prompt(self, prompt: str) -> Tensor:
-        """[1, rows, dim]; the encoder's memory is free again afterwards."""
+    def encode_prompt(self, prompt: str, *, give_back: bool = True) -> Tensor:
+        """[1, rows, dim]; the encoder's memory is free again afterwards.
+
+        Args:
+            give_back: return it to the device, for other programs. That stops all work there for a moment and takes
+                from every thread what it keeps for its next block, so that nobody should be at work.
+        """
         encoder = self.text()
         context = encoder(prompt)
         del encoder
         gc.collect()
-        if context.is_cuda:
+        if context.is_cuda and give_back:
             torch.cuda.empty_cache()
         return context
 

@@ -28,16 +28,18 @@ from livetalk.render.config import (
 from livetalk.render.encoders.speech import SpeechEncoder, SpeechStream
 from livetalk.render.model import CausalDiT
 from livetalk.render.model.block import BlockGenerator
-from livetalk.render.model.float8 import use_float8
 from livetalk.render.options import ModelChoice, SpeedOptions
 from livetalk.render.performer import Performer, SeededNoise
+from livetalk.render.speed import make_fast
 from livetalk.render.vae import WanVAE
 from livetalk.tools import cost
+from livetalk.tools.environment import Environment, examine
 
 REACHABLE = {"H100": 790e12, "H200": 790e12}
 """Dense bfloat16 rate that large matrix products reach on these cards, FLOP/s (spec 15)."""
-WARM_UP = 2
-"""Blocks left out of each measurement: the first has the reference frame, and the first two compile and capture."""
+WARM_UP = 3
+"""Blocks left out of each measurement: the first has the reference frame, the second is a later one for the first time,
+and at the third what comes again is recorded."""
 PROMPT_ROWS = 128
 """Tokens of the prompt, about a hundred words; the other text rows are padding."""
 
@@ -50,17 +52,20 @@ class BenchReport:
     weights: str
     """"random" or the checkpoint's path."""
     device: str
-    versions: str
+    environment: Environment
     threads: int
     dtype: str
     attention: str
     compiled: bool
+    compile_mode: str
     float8: bool
     window: int
     sink: int
     position: str
     picture: str
     blocks: int
+    start_s: float
+    """Loading left out: compiling, timing kernels, recording, by a session over every length of the window."""
     step_ms: list[float]
     """Each denoising step, launched one by one."""
     denoise_ms: float
@@ -72,8 +77,12 @@ class BenchReport:
     realtime_factor: float
     first_frames_ms: float
     """Block 0's frames on the host, from its sound being there; text and picture encoded before."""
+    first_frame_ms: float
+    """The same where the first picture is handed out alone."""
     peak_memory_bytes: int
     """Of the device's allocator on CUDA, of the process elsewhere."""
+    peak_reserved_bytes: int | None
+    """What the allocator took of the device for that; None where there is none."""
     block_tflop: float
     """As published: every denoising step and a whole clean pass."""
     decode_tflop: float
@@ -92,16 +101,24 @@ class BenchReport:
         steps = "  ".join(f"{ms:.1f}" for ms in self.step_ms)
         rows = [
             ("model", f"{self.size}, weights {self.weights}, {self.dtype}{', float8' if self.float8 else ''}"),
-            ("device", f"{self.device}, {self.threads} thread(s); {self.versions}"),
-            ("kernels", f"attention {self.attention}, {'compiled' if self.compiled else 'not compiled'}"),
+            ("device", f"{self.device}, {self.threads} thread(s); {self.environment.in_words()}"),
+            (
+                "kernels",
+                f"attention {self.attention}, {f'compiled ({self.compile_mode})' if self.compiled else 'not compiled'}"
+                f", ready after {self.start_s:.1f} s",
+            ),
             ("stream", f"{self.picture}, window {self.window}, sink {self.sink}, {self.position} positions"),
             ("steps", f"{steps} ms"),
             ("denoise", f"{self.denoise_ms:.1f} ms per block"),
             ("clean pass", f"{self.clean_ms:.1f} ms per block"),
             ("decode", f"{self.decode_ms:.1f} ms per block"),
             ("steady", f"{self.frames_per_second:.2f} frames/s, {self.realtime_factor:.2f} × real time"),
-            ("first frames", f"{self.first_frames_ms:.1f} ms after the sound of the first block"),
-            ("peak memory", f"{self.peak_memory_bytes / 2**30:.2f} GiB"),
+            (
+                "first frames",
+                f"{self.first_frames_ms:.1f} ms after the sound of the first block; the first alone "
+                f"{self.first_frame_ms:.1f} ms",
+            ),
+            ("peak memory", f"{in_gib(self.peak_memory_bytes)}{reserved(self.peak_reserved_bytes)}"),
             ("arithmetic", f"{self.block_tflop:.3g} + {self.decode_tflop:.3g} TFLOP per block (model + decoder)"),
             (
                 "bound",
@@ -131,26 +148,29 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
         raise OptionError("The bench times a full window, and window -1 never fills; choose a number of latent frames.")
     chosen, target, dtype = choice.size, torch.device(choice.device), choice.dtype
     on_cuda = target.type == "cuda"
-    compiled = on_cuda if speed.compiled is None else speed.compiled
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(target)
     models = choice.load()
     dit, vae, speech = models.dit, models.vae, models.speech
-    if speed.float8:
-        use_float8(dit)
-    if compiled:
-        dit.compile_layers()
-        vae.compile(mode="max-autotune-no-cudagraphs")
     clock = _Clock(target)
     context, reference = _conditions(chosen, stream, dtype, target)
 
+    began = time.perf_counter()
+    compiled = make_fast(
+        models, stream, compiled=speed.compiled, mode=speed.compile_mode, float8=speed.float8, tune=speed.tune
+    )
+    benchmark = on_cuda if speed.tune is None else speed.tune
+    performer = Performer(dit, vae.decoder_stream(), stream, decode_device=vae.device, benchmark=benchmark)
+    # Only graphs and the compiler need every length of the window.
+    performer.warm_up(SpeechStream(speech), blocks=None if on_cuda or compiled else 2)
+    start_s = time.perf_counter() - began
+
+    frames_per_second = _steady_rate(performer, context, reference, blocks)
+    first_ms, alone_ms = (
+        _first_frames(performer, speech, context, reference, min(blocks, 5), alone=alone) for alone in (False, True)
+    )
     step_ms = _step_times(dit, stream, context, reference, blocks, clock)
     denoise_ms, clean_ms, decode_ms = _stage_times(dit, vae, stream, context, reference, blocks, clock)
-    performer = Performer(dit, vae.decoder_stream(), stream)
-    # Only graphs need every length of the window.
-    performer.warm_up(SpeechStream(speech), blocks=None if on_cuda else 2)
-    frames_per_second = _steady_rate(performer, context, reference, blocks)
-    first_ms = _first_frames(performer, speech, context, reference, min(blocks, 5))
 
     steady = stream.window  # any block with a full window
     block_flop = cost.dit_block(chosen.dit, stream, steady)
@@ -159,22 +179,23 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
     frames = FRAMES_PER_BLOCK * TEMPORAL_STRIDE
     # One card shares its arithmetic between denoising and decoding; on a CPU each has threads of its own.
     bound = frames * rate / (block_flop + decode_flop if on_cuda else max(block_flop, decode_flop))
-    peak = torch.cuda.max_memory_allocated(target) if on_cuda else process_peak()
     return BenchReport(
         size=chosen.name,
         weights=str(choice.checkpoints or "random"),
         device=torch.cuda.get_device_name(target) if on_cuda else "cpu",
-        versions=f"torch {torch.__version__}" + (f", CUDA {torch.version.cuda}" if on_cuda else ""),
+        environment=examine(target),
         threads=torch.get_num_threads(),
         dtype=str(dtype).removeprefix("torch."),
         attention=dit.attention,
         compiled=compiled,
+        compile_mode=speed.compile_mode,
         float8=speed.float8,
         window=stream.window,
         sink=stream.sink,
         position=stream.position,
         picture=f"{stream.width}×{stream.height}",
         blocks=blocks,
+        start_s=start_s,
         step_ms=step_ms,
         denoise_ms=denoise_ms,
         clean_ms=clean_ms,
@@ -182,7 +203,9 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
         frames_per_second=frames_per_second,
         realtime_factor=frames_per_second / VIDEO_FPS,
         first_frames_ms=first_ms,
-        peak_memory_bytes=peak,
+        first_frame_ms=alone_ms,
+        peak_memory_bytes=torch.cuda.max_memory_allocated(target) if on_cuda else process_peak(),
+        peak_reserved_bytes=torch.cuda.max_memory_reserved(target) if on_cuda else None,
         block_tflop=block_flop / 1e12,
         decode_tflop=decode_flop / 1e12,
         bound_tflops=rate / 1e12,
@@ -289,29 +312,32 @@ def _stage_times(
 
 
 def _steady_rate(performer: Performer, context: Tensor, reference: Tensor, blocks: int) -> float:
-    """Frames per second over the measured blocks."""
+    """Frames per second over the measured blocks, once the window has filled as in any session: a session that began
+    with a full one would do what no other does, and record it while the decoder is at work."""
     dit = performer.dit
     performer.start(context, reference, SeededNoise(0, dit.device))
-    _fill(performer.generator)
+    filling = -(-performer.stream.window // FRAMES_PER_BLOCK)
 
     def features() -> Iterator[Tensor]:
-        for b in range(WARM_UP + 1 + blocks):
+        for b in range(filling + 1 + blocks):
             first, last = block_frames(b)
             yield torch.randn((last - first + 1, dit.config.audio_feat_dim))
 
     began, frames = 0.0, 0
     for block in performer.blocks(features()):
-        if block.index == WARM_UP:
+        if block.index == filling:
             began = time.perf_counter()
-        elif block.index > WARM_UP:
+        elif block.index > filling:
             frames += len(block.frames)
     return frames / (time.perf_counter() - began)
 
 
 def _first_frames(
-    performer: Performer, speech: SpeechEncoder, context: Tensor, reference: Tensor, repeats: int
+    performer: Performer, speech: SpeechEncoder, context: Tensor, reference: Tensor, repeats: int, *, alone: bool
 ) -> float:
-    """Milliseconds from the sound of the first block being there to its frames, the picture and text encoded before."""
+    """Milliseconds from the sound of the first block being there to its frames, or to its first ``alone``, the picture
+    and text encoded before."""
+    performer.first_alone = alone
     sound = np.random.default_rng(0).standard_normal(2 * AUDIO_RATE).astype(np.float32)
     taken = []
     for _ in range(repeats):
@@ -348,6 +374,16 @@ def _arithmetic_rate(device: torch.device, dtype: torch.dtype) -> tuple[float, s
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - began)
     return 2 * n**3 / best, "a large product timed here"
+
+
+def in_gib(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.2f} GiB"
+
+
+def reserved(count: int | None) -> str:
+    """What the allocator took of the device, for people; nothing where that is not known."""
+    return "" if count is None else f" ({in_gib(count)} taken from the device)"
 
 
 def process_peak() -> int:

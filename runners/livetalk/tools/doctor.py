@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from livetalk.base.errors import CheckpointError
+from livetalk.base.errors import CheckpointError, OptionError
 
 Level = Literal["ok", "note", "missing"]
 
 GPU_MEMORY_GB = 20.0
 """What the released setting needs, in GB: weights 3.5, cache 2.8, decoder state 1.2, work space; and the text encoder's
 11.4 for the moment in which a prompt is encoded."""
+GOOD_CUDNN = 91_500
 HOST_MEMORY_GB = 16.0
 CHECKPOINT_GB = 18.0
 
@@ -101,10 +102,28 @@ def _gpu() -> Iterator[Finding]:
         detail = f"{properties.name}, {free:.0f} of {total:.0f} GB free (about {GPU_MEMORY_GB:.0f} GB are needed)"
         yield Finding(f"GPU {index}", level, detail)
     device, dtype = torch.device("cuda"), torch.bfloat16
+    yield from versions_that_matter(torch.__version__, torch.backends.cudnn.version())
     kernels = [name for name in available_kernels(device, dtype) if agrees(name, device, dtype, head_dim=128)]
     flash = any(kernel in kernels for kernel in ("fa2", "fa3"))
     advice = "" if flash else '; FlashAttention is not installed (optional: pip install "interbench[flash]")'
     yield Finding("attention", "ok", f"{', '.join(kernels)}, best first{advice}")
+
+
+def versions_that_matter(torch_version: str, cudnn: int | None) -> Iterator[Finding]:
+    """What of a GPU's libraries would make the decoder slow or wrong."""
+    from livetalk.render.speed import require_usable
+    from livetalk.tools.environment import cudnn_version
+
+    try:
+        require_usable(torch_version, "cuda")
+    except OptionError as error:
+        yield Finding("torch", "missing", str(error), 'pip install "torch>=2.10"')
+    if cudnn is None:
+        yield Finding("cuDNN", "missing", "torch was built without it, and the decoder is convolutions")
+        return
+    known_good = cudnn >= GOOD_CUDNN or cudnn < 90_800
+    detail = "" if known_good else "; from 9.8 to 9.14 it convolved bfloat16 wrongly or slowly: 9.15 comes with 2.10"
+    yield Finding("cuDNN", "ok" if known_good else "note", f"{cudnn_version(cudnn)}{detail}")
 
 
 def _memory() -> Finding:

@@ -15,12 +15,18 @@ from livetalk.base.rates import AUDIO_RATE, VIDEO_FPS
 from livetalk.render.config import FRAMES_PER_BLOCK, ROPE_FRAMES, TEMPORAL_STRIDE, StreamConfig, video_frames
 from livetalk.render.encoders.image import preprocess
 from livetalk.render.encoders.speech import FRAME_SAMPLES, SpeechStream
+from livetalk.render.model.graphs import Recorder
+from livetalk.render.options import SpeedOptions
 from livetalk.render.performer import FrameBlock, Performer, SeededNoise, split_features
 from livetalk.render.pipeline import RANDOM_NOTE, Models
+from livetalk.render.speed import make_fast
 from livetalk.sound.files import Samples, frames_covering, padded, read_audio
 from livetalk.video.mux import SOUND_RATE, VideoWriter, require_writable
 
 SpeechMode = Literal["auto", "whole", "windows"]
+
+COMPILED_BLOCKS = 40
+"""From this length on a clip on a GPU is worth compiling for: 30 s of video."""
 
 WHOLE_CLIP_SECONDS = 60.0
 """Up to this length ``auto`` encodes the speech as a whole, as released; memory and attention grow with the clip."""
@@ -97,13 +103,19 @@ def generate_clip(
     seed: int,
     seconds: float | None = None,
     speech: SpeechMode,
+    fast: SpeedOptions | None = None,
     overlap: bool = True,
+    graphs: bool | Recorder | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClipReport:
     """Generate and write one clip.
 
-    The frames cover the audio to its last sample; the given sound goes into the file at 48 kHz. ``progress`` is called
-    after every block with the blocks written and to write.
+    The frames cover the audio to its last sample; the given sound goes into the file at 48 kHz.
+
+    Args:
+        fast: what is done to be faster; by default what serving does, but nothing is compiled for a short clip.
+        graphs: as ``Performer`` has it. Only blocks that come again are recorded, and none while another is decoded.
+        progress: called after every block with the blocks written and to write.
 
     Raises:
         LiveTalkError: an input can't be used; nothing is written then.
@@ -117,8 +129,22 @@ def generate_clip(
     how = "whole clip" if whole else "windows"
     context = models.encode_prompt(prompt)
     reference = models.vae.encode_image(picture)
+    fast = fast or SpeedOptions()
+    make_fast(
+        models,
+        stream,
+        compiled=False if fast.compiled is None and not worth_compiling(stream, plan) else fast.compiled,
+        mode=fast.compile_mode,
+        float8=fast.float8,
+        tune=fast.tune or False,
+    )
     performer = Performer(
-        models.dit, models.vae.decoder_stream(), stream, overlap=overlap, decode_device=models.vae.device
+        models.dit,
+        models.vae.decoder_stream(),
+        stream,
+        overlap=overlap,
+        graphs=graphs,
+        decode_device=models.vae.device,
     )
     performer.start(context, reference, SeededNoise(seed, models.dit.device))
     sound = padded(read_audio(audio, SOUND_RATE), plan.frames * SOUND_RATE // VIDEO_FPS)
@@ -134,6 +160,12 @@ def generate_clip(
     except OSError as error:
         raise OutputError(f"{output} could not be written to its end: {error.strerror or error}.") from error
     return ClipReport(output, plan.frames, plan.seconds, models.weights, how, first, time.perf_counter() - began)
+
+
+def worth_compiling(stream: StreamConfig, plan: ClipPlan) -> bool:
+    """Whether compiling pays for one clip: not for a short one, and not where every block has a cache of its own length
+    and would be compiled for itself."""
+    return plan.blocks >= COMPILED_BLOCKS and stream.window < plan.latent_frames
 
 
 def _blocks(

@@ -25,7 +25,8 @@ from livetalk.render.config import StreamConfig
 from livetalk.render.options import ModelChoice, SpeedOptions
 from livetalk.thinkers.base import Thinker
 from livetalk.thinkers.script import ScriptedThinker
-from livetalk.tools.bench import process_peak
+from livetalk.tools.bench import in_gib, process_peak, reserved
+from livetalk.tools.environment import Environment, examine
 from livetalk.tools.options import LiveLoad
 
 SPEECH = (
@@ -72,10 +73,11 @@ class LiveReport:
     size: str
     weights: str
     device: str
-    versions: str
+    environment: Environment
     dtype: str
     attention: str
     compiled: bool
+    compile_mode: str
     float8: bool
     picture: str
     window: int
@@ -109,6 +111,8 @@ class LiveReport:
     memory_drift_bytes: int
     """Since its first third."""
     peak_memory_bytes: int
+    peak_reserved_bytes: int | None
+    """What the allocator took of the device for that; None where there is none."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -122,8 +126,11 @@ class LiveReport:
         at_once = f"{'at least ' if self.simultaneous_is_limit else ''}{self.simultaneous}"
         rows = [
             ("model", f"{self.size}, weights {self.weights}, {self.dtype}{', float8' if self.float8 else ''}"),
-            ("device", f"{self.device}; {self.versions}"),
-            ("kernels", f"attention {self.attention}, {'compiled' if self.compiled else 'not compiled'}"),
+            ("device", f"{self.device}; {self.environment.in_words()}"),
+            (
+                "kernels",
+                f"attention {self.attention}, {f'compiled ({self.compile_mode})' if self.compiled else 'not compiled'}",
+            ),
             ("stream", f"{self.picture}, window {self.window}, sink {self.sink}, {self.steps} steps, {self.encoder}"),
             ("thinker", self.thinker),
             ("start", f"{self.start_s:.1f} s for caches, compiling and capturing"),
@@ -143,8 +150,9 @@ class LiveReport:
             ("simultaneous", f"{at_once} conversations at {VIDEO_FPS} frames/s without underrun"),
             (
                 "memory",
-                f"{self.memory_bytes / 2**30:.2f} GiB, {self.memory_drift_bytes / 2**20:+.1f} MiB over the last two "
-                f"thirds of {self.session_video_s:.0f} s of video; peak {self.peak_memory_bytes / 2**30:.2f} GiB",
+                f"{in_gib(self.memory_bytes)}, {self.memory_drift_bytes / 2**20:+.1f} MiB over the last two "
+                f"thirds of {self.session_video_s:.0f} s of video; peak {in_gib(self.peak_memory_bytes)}"
+                f"{reserved(self.peak_reserved_bytes)}",
             ),
         ]
         return "\n".join(f"{name:<24} {value}" for name, value in rows)
@@ -181,7 +189,10 @@ def measure(
         stream,
         capacity=load.conversations,
         compiled=on_cuda if speed.compiled is None else speed.compiled,
+        compile_mode=speed.compile_mode,
         float8=speed.float8,
+        tune=speed.tune,
+        first_alone=speed.first_alone,
         encoder=load.encoder,
     )
     if on_cuda:
@@ -202,10 +213,11 @@ def measure(
         size=choice.size.name,
         weights=str(choice.checkpoints or "random"),
         device=torch.cuda.get_device_name(target) if on_cuda else f"cpu, {torch.get_num_threads()} thread(s)",
-        versions=f"torch {torch.__version__}" + (f", CUDA {torch.version.cuda}" if on_cuda else ""),
+        environment=examine(target),
         dtype=str(choice.dtype).removeprefix("torch."),
         attention=models.dit.attention,
         compiled=settings.compiled is True,
+        compile_mode=settings.compile_mode,
         float8=settings.float8,
         picture=f"{stream.width}×{stream.height}",
         window=stream.window,
@@ -229,6 +241,7 @@ def measure(
         memory_bytes=sitting.memory[-1],
         memory_drift_bytes=sitting.memory[-1] - sitting.memory[len(sitting.memory) // 3],
         peak_memory_bytes=torch.cuda.max_memory_allocated(target) if on_cuda else process_peak(),
+        peak_reserved_bytes=torch.cuda.max_memory_reserved(target) if on_cuda else None,
     )
 
 

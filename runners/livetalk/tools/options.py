@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from livetalk.base.errors import OptionError
@@ -30,3 +31,21 @@ class LiveLoad:
     def __post_init__(self) -> None:
         if self.turns < 3 or self.conversations < 1 or self.seconds <= 0:
             raise OptionError("At least 3 turns and 1 conversation of some seconds must be measured.")
+
+
+@dataclass(frozen=True, slots=True)
+class SheetOptions:
+    """Sheet: all that a machine can tell, in one go."""
+
+    sheet: Annotated[
+        Path | None,
+        Flag(
+            "Folder for sheet.json, sheet.md and logs. Whatever else was asked for: environment, parity, agreement of "
+            "every way of computing, attention kernels, benches, a profile, the live system.",
+            default="no sheet",
+        ),
+    ] = None
+    minutes: Annotated[
+        float, Flag("How long the sheet may take; the number of blocks and turns follows.", minimum=0.1, maximum=1440)
+    ] = 8.0
+    fixtures: Annotated[Path, Flag("Fixture folder of the sheet's parity.")] = Path("tests/livetalk/golden")

@@ -271,17 +271,22 @@ def run(
     Raises:
         FixtureError: the folder has no readable manifest, or no cases.
     """
+    return list(results(folder, device, progress))
+
+
+def results(
+    folder: Path, device: torch.device | str = "cpu", progress: Callable[[str], None] | None = None
+) -> Iterator[CaseResult]:
+    """As ``run``, case by case."""
     from livetalk.tools import parity_cases
 
     if torch.device(device).type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     fixtures = Fixtures(folder, device)
-    results = []
     for name, parameters in fixtures.cases.items():
         if progress is not None:
             progress(name)
-        results.append(_run_case(name, parameters, fixtures, parity_cases.runner_of))
-    return results
+        yield _run_case(name, parameters, fixtures, parity_cases.runner_of)
 
 
 def _run_case(

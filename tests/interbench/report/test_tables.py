@@ -146,8 +146,8 @@ def test_beside_any_other_reading_the_published_rows_stand_apart(
 def test_json_is_documented_shape_and_full_precision(table: Any, protocol: Callable[..., dict[str, float]]) -> None:
     document = json.loads(render(table, "json"))
     assert list(document) == [
-        "schema", "judge", "pool", "intervals", "columns", "systems", "people", "published", "published_apart", "repeats",
-        "correlations", "notes"
+        "schema", "judge", "pool", "intervals", "columns", "systems", "people", "published", "published_apart",
+        "repeats", "correlations", "notes"
     ]  # fmt: skip
     assert document["schema"] == "interbench.table/1"
     assert document["judge"] == {"name": "Qwen3-VL-30B", "identity": "4f2a", "comparable": True, "mode": "published"}

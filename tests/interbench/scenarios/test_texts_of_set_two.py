@@ -119,3 +119,10 @@ def test_any_persona_can_play_any_scenario(tiers: dict[str, list[Json]]) -> None
 def test_no_two_lines_of_a_turn_are_the_same(tiers: dict[str, list[Json]]) -> None:
     same = [(scenario, number) for scenario, number, turn in turns(tiers) if len(set(lines(turn))) < len(lines(turn))]
     assert same == []
+
+
+def test_every_conversation_was_read_by_somebody_else(tiers: dict[str, list[Json]]) -> None:
+    lines = (FOLDER.parent / "READING.md").read_text(encoding="utf-8").splitlines()
+    read_of = [line.removeprefix("* ").split(": ", 1) for line in lines if line.startswith("* ")]
+    assert [name for name, _ in read_of] == [one["id"] for tier in tiers.values() for one in tier]
+    assert all(found == "ok" or "mended" in found or "left" in found.lower() for _, found in read_of)

@@ -232,6 +232,7 @@ async def test_the_nearest_deadline_gets_the_device(converse: Callable[..., Any]
     clock.go_on(0.20)
     # Equal deadlines: who came first. B's block also waits for the decoder.
     await clock.at_work("decode 0 A", "clean 0 A")
+    await waits_for(engine, 1)  # B's clean pass, which comes before A's second block does
     clock.go_on(0.22)
     await clock.at_work("encode 0", "decode 0 B", "clean 0 B")
     await waits_for(engine, 1)  # A's second block: the device is taken until the clean pass is over

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from emulated_graph import Captures, emulated_graphs
 from livetalk.base.errors import SessionError
 from livetalk.render import vae as vae_module
 from livetalk.render.config import DiTConfig, StreamConfig, VAEConfig, block_frames
 from livetalk.render.model import CausalDiT, random_tensors
+from livetalk.render.model import block as block_module
 from livetalk.render.model.audio import lead_in
+from livetalk.render.model.graphs import CudaRecorder
 from livetalk.render.performer import (
     FrameBlock,
     GivenNoise,
@@ -301,6 +304,7 @@ def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(
 
     monkeypatch.setattr(subject.decoder, "decode", noting(subject.decoder.decode))
     monkeypatch.setattr(subject.generator, "denoise", noting(subject.generator.denoise))
+    monkeypatch.setattr(subject.generator, "start", noting(subject.generator.start))
     subject.warm_up(blocks=1)
     for begin in (0, 1):
         subject.start(clip["context"], clip["reference"], GivenNoise(clip["noise"], clip["step_noise"]))
@@ -309,7 +313,7 @@ def test_a_performer_on_a_gpu_keeps_its_threads_to_its_end(
         blocks.close()
         assert [block.index for block in seen] == list(range(begin + 1))
     kept = lanes()
-    assert len(kept) == 2 and used == kept
+    assert len(kept) == 3 and len(used) == 2 and used < kept  # the third listens
     del subject, blocks, seen
     gc.collect()
     for thread in kept:
@@ -504,3 +508,121 @@ def test_after_its_end_a_session_must_be_started(
     assert isinstance(subject.decoder, VAEStream) and subject.decoder.cache == ()
     with pytest.raises(SessionError, match="not been started"):
         subject.blocks([])
+
+
+@pytest.fixture
+def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[Captures]:
+    monkeypatch.setattr(block_module, "merge_padding", lambda context: (context, None))  # as on a GPU
+    with emulated_graphs(monkeypatch) as captures:
+        yield captures
+
+
+def test_nothing_is_recorded_while_the_decoder_or_the_listener_is_at_work(
+    golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recording waits for the whole device and gives back what others use; and a decoder waits until it is over."""
+    subject = Performer(golden_dit, vae.decoder_stream(), STREAM, graphs=CudaRecorder(torch.device("cpu")))
+    noise = GivenNoise(clip["noise"], clip["step_noise"])
+    plain = Performer(golden_dit, vae.decoder_stream(), STREAM)
+    plain.start(clip["context"], clip["reference"], noise)
+    expected = list(plain.blocks(split_features(clip["features"])))
+    busy: list[str] = []
+    decode = subject.decoder.decode
+
+    def decoding(latents: Tensor) -> Tensor:
+        busy.append("decode")
+        try:
+            return decode(latents)
+        finally:
+            busy.remove("decode")
+
+    def recording() -> None:
+        assert busy == []
+
+    monkeypatch.setattr(subject.decoder, "decode", decoding)
+    captures.begun = recording
+    listener = Listener(clip["features"])
+    hear = listener.features
+
+    def hearing(first: int, last: int) -> Tensor:
+        busy.append("hear")
+        try:
+            return hear(first, last)
+        finally:
+            busy.remove("hear")
+
+    monkeypatch.setattr(listener, "features", hearing)
+    subject.start(clip["context"], clip["reference"], noise)
+    seen = list(subject.perform([np.zeros(81_000, np.float32)], listener))
+    assert same_frames(seen, expected)
+    assert subject.generator.recorded == len(captures.graphs) == 2, "two pieces of work of a full window come again"
+
+
+def test_after_warming_up_nothing_new_is_recorded(
+    golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], captures: Captures
+) -> None:
+    subject = Performer(
+        golden_dit,
+        vae.decoder_stream(),
+        StreamConfig(4, 4, position="bounded"),
+        graphs=CudaRecorder(torch.device("cpu")),
+    )
+    subject.warm_up(Listener(torch.zeros_like(clip["features"])))
+    known = subject.generator.recorded
+    assert known == 11  # two for each of five lengths, and the turning back
+    for _ in range(2):
+        subject.start(clip["context"].repeat(1, 64, 1), clip["reference"], SeededNoise(0))
+        list(subject.blocks(split_features(clip["features"])))
+        assert subject.generator.recorded == len(captures.graphs) == known
+
+
+def test_the_first_picture_can_come_alone(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
+    """The same pictures, and the decoder is asked for the first before it is asked for the others."""
+    whole = list(performer().blocks(split_features(clip["features"][:21])))
+    subject, door = performer(), Door()
+    subject.first_alone = True
+    parts = list(subject.blocks(split_features(clip["features"][:21]), gate=door))
+    assert [(part.index, part.first_frame, len(part.frames)) for part in parts] == [(0, 0, 1), (0, 1, 8), (1, 9, 12)]
+    assert torch.equal(torch.cat([b.frames for b in parts]), torch.cat([b.frames for b in whole]))
+    assert torch.equal(torch.cat([b.latents for b in parts]), torch.cat([b.latents for b in whole]))
+    assert [entry for entry in door.passed if entry[0] == "decode"] == [("decode", 0), ("decode", 0), ("decode", 1)]
+
+
+def test_the_next_block_is_heard_while_this_one_is_denoised(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, listener, heard = performer(), Listener(clip["features"]), threading.Event()
+    hear, denoise = listener.features, subject.generator.denoise
+
+    def hearing(first: int, last: int) -> Tensor:
+        if first == 9:
+            heard.set()
+        return hear(first, last)
+
+    def denoising(audio: Tensor, noise: Tensor) -> Tensor:
+        assert heard.wait(30), "block 1 is heard only after block 0 was denoised"
+        return denoise(audio, noise)
+
+    monkeypatch.setattr(listener, "features", hearing)
+    monkeypatch.setattr(subject.generator, "denoise", denoising)
+    assert len(list(subject.perform([np.zeros(21_000, np.float32)], listener))) == 2
+
+
+def test_convolutions_are_timed_while_warming_up_alone(
+    golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cuDNN has chosen for a thread stays chosen; the shapes of a speaker's last words are never timed."""
+    settings = []
+    for benchmark in (True, False):
+        subject = Performer(golden_dit, vae.decoder_stream(), STREAM, benchmark=benchmark)
+        decode = subject.decoder.decode
+
+        def noting(latents: Tensor, decode: Callable[[Tensor], Tensor] = decode) -> Tensor:
+            settings.append(torch.backends.cudnn.benchmark)
+            return decode(latents)
+
+        monkeypatch.setattr(subject.decoder, "decode", noting)
+        subject.warm_up(blocks=1)
+        subject.start(clip["context"], clip["reference"], SeededNoise(0))
+        list(subject.blocks(split_features(clip["features"][:9])))
+    assert settings == [True, False, False, False]

@@ -2,13 +2,16 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
 from livetalk.render.config import SIZES, StreamConfig, VAEConfig
 from livetalk.render.options import ModelOptions, SpeedOptions, StreamOptions
 from livetalk.tools.bench import BenchReport, measure
+from livetalk.tools.environment import cudnn_version, flash_attention, read_card
 from typer.testing import CliRunner
 
 
@@ -80,3 +83,41 @@ def test_the_command_line_says_what_is_wrong(
     result = CliRunner().invoke(app, ["bench", *arguments], env={"COLUMNS": "400"})
     assert result.exit_code != 0
     assert message in result.output + str(result.exception)
+
+
+def test_a_report_says_what_it_was_measured_with(report: BenchReport) -> None:
+    assert report.environment.torch == torch.__version__ and report.environment.python
+    assert report.environment.cuda is None and report.environment.driver is None, "on a CPU there is none"
+    assert report.peak_reserved_bytes is None and report.start_s > 0
+    assert json.loads(report.to_json())["environment"]["torch"] == torch.__version__
+    assert f"torch {torch.__version__}" in report.to_text()
+    # Alone it needs a ninth of the decoder's work. No timing is held, only that both were taken.
+    assert report.first_frame_ms > 0 and "the first alone" in report.to_text()
+
+
+def test_what_nvidia_smi_says_is_read() -> None:
+    found = read_card("580.65.06, 1980 MHz, 1980 MHz, 3201 MHz, 700.00 W, 121.35 W, 34\n")
+    assert found == {
+        "driver": "580.65.06", "sm_clock": "1980 MHz", "sm_clock_limit": "1980 MHz", "memory_clock": "3201 MHz",
+        "power_limit": "700.00 W", "power_drawn": "121.35 W", "temperature": "34",
+    }  # fmt: skip
+    assert read_card("580.65.06, [N/A], 1980 MHz, 3201 MHz, [Not Supported], 1 W, 3").keys() == {
+        "driver", "sm_clock_limit", "memory_clock", "power_drawn", "temperature"
+    }  # fmt: skip
+    assert read_card("No devices were found\n") == read_card("") == {}
+
+
+@pytest.mark.parametrize(("number", "words"), [(91_501, "9.15.1"), (8907, "8.9.7"), (90_100, "9.1.0"), (None, None)])
+def test_versions_of_cudnn_are_spelled_out(number: int | None, words: str | None) -> None:
+    assert cudnn_version(number) == words
+
+
+def test_every_release_of_flash_attention_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert flash_attention() is None
+    for name, release in (("flash_attn", "2.8.4"), ("flash_attn_4", "4.0.0b5")):
+        folder = tmp_path / f"{name}-{release}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {release}\n")
+    (tmp_path / "flash_attn_interface.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert flash_attention() == "flash-attn 2.8.4, flash-attn-4 4.0.0b5, flash_attn_interface"

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,11 +20,14 @@ from typing import Any
 
 import livetalk
 import pytest
+from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
 from livetalk.render.checkpoint import CheckpointFiles
-from livetalk.tools.doctor import Finding, examine, ready
+from livetalk.render.speed import require_usable
+from livetalk.tools.doctor import Finding, examine, ready, versions_that_matter
 from livetalk.tools.download import REPOSITORIES, DownloadError
 from livetalk.tools.download import download as fetch
+from packaging.requirements import Requirement
 from tiny_checkpoints import TinyCheckpoints
 from typer.testing import CliRunner
 
@@ -400,3 +404,36 @@ def test_a_missing_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_ready_is_nothing_missing() -> None:
     assert ready([Finding("a", "ok", ""), Finding("b", "note", "")])
     assert not ready([Finding("a", "ok", ""), Finding("b", "missing", "")])
+
+
+@pytest.mark.parametrize("version", ["2.9.0", "2.9.1+cu128", "2.9"])
+def test_a_torch_whose_decoder_is_slow_is_refused(version: str) -> None:
+    with pytest.raises(OptionError, match=r"Install torch 2\.10 or later, or 2\.8"):
+        require_usable(version, "cuda:1")
+    require_usable(version, "cpu")
+    assert [finding.level for finding in versions_that_matter(version, 91_600)] == ["missing", "ok"]
+
+
+@pytest.mark.parametrize("version", ["2.8.0", "2.10.0+cu130", "2.13.0+cpu", "2.90.0", "3.0"])
+def test_other_torches_are_taken(version: str) -> None:
+    require_usable(version, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("cudnn", "level", "said"),
+    [
+        (91_500, "ok", "9.15.0"),
+        (90_701, "ok", "9.7.1"),
+        (91_002, "note", "9.10.2; from 9.8 to 9.14"),
+        (None, "missing", "built without it"),
+    ],
+)
+def test_what_is_said_of_cudnn(cudnn: int | None, level: str, said: str) -> None:
+    (finding,) = versions_that_matter("2.13.0", cudnn)
+    assert (finding.subject, finding.level) == ("cuDNN", level) and said in finding.detail
+
+
+def test_the_project_asks_for_another_torch_than_that() -> None:
+    project = tomllib.loads((Path(livetalk.__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    (torch,) = [Requirement(one) for one in project["optional-dependencies"]["livetalk"] if one.startswith("torch")]
+    assert not torch.specifier.contains("2.9.1") and torch.specifier.contains("2.10.0")

@@ -16,13 +16,16 @@ import av
 import numpy as np
 import pytest
 import torch
+from emulated_graph import emulated_graphs
 from known import known
 from livetalk.base.errors import AudioError, OutputError, SessionError
 from livetalk.cli import main as cli
 from livetalk.render.config import Size, StreamConfig
+from livetalk.render.model.graphs import CudaRecorder
 from livetalk.render.pipeline import Models, load_models, random_models
+from livetalk.render.vae import VAEStream
 from livetalk.sound.files import read_audio
-from livetalk.tools.generate import ClipReport, generate_clip, plan_clip
+from livetalk.tools.generate import ClipReport, generate_clip, plan_clip, worth_compiling
 from livetalk.video.mux import VideoWriter
 from tiny_checkpoints import TinyCheckpoints
 from typer.testing import CliRunner
@@ -362,3 +365,48 @@ def test_help_needs_no_torch() -> None:
     script = "import sys; from livetalk.cli.main import app; print('torch' in sys.modules, 'av' in sys.modules)"
     outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert outcome.stdout.split() == ["False", "False"]
+
+
+def test_a_clip_records_what_comes_again_and_nothing_while_a_block_is_decoded(
+    models: Models,
+    small: StreamConfig,
+    tmp_path: Path,
+    portrait: Path,
+    wav: Wav,
+    voice: Voice,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On graphs emulated on the CPU: two pieces of work of a full window, none of a clip whose cache grows."""
+    busy: list[str] = []
+    decode = VAEStream.decode
+
+    def decoding(self: VAEStream, latents: torch.Tensor) -> torch.Tensor:
+        busy.append("decode")
+        try:
+            return decode(self, latents)
+        finally:
+            busy.remove("decode")
+
+    def recording() -> None:
+        assert busy == []
+
+    inputs = {"image": portrait, "audio": wav(voice(3.4)), "prompt": ""}
+    made(models, small, output=tmp_path / "plain.mp4", **inputs)
+    monkeypatch.setattr(VAEStream, "decode", decoding)
+    for name, stream, expected in (("window", small, 2), ("all", replace(small, window=-1), 0)):
+        with monkeypatch.context() as patch, emulated_graphs(patch) as captures:
+            captures.begun = recording
+            output = tmp_path / f"{name}.mp4"
+            graphs = CudaRecorder(torch.device("cpu"))
+            report = made(models, replace(stream, window=6, sink=3) if stream is small else stream, output=output,
+                          graphs=graphs, **inputs)  # fmt: skip
+        assert len(captures.graphs) == expected and report.frames == 55
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window", "worth"), [(5.0, 15, False), (29.0, 15, False), (31.0, 15, True), (31.0, -1, False)]
+)
+def test_what_a_clip_is_compiled_for(tiny: Size, seconds: float, window: int, worth: bool) -> None:
+    plan = plan_clip(round(16_000 * seconds), tiny.stream)
+    stream = replace(tiny.stream, window=window, sink=9 if window > 0 else 0).for_clip(plan.latent_frames)
+    assert worth_compiling(stream, plan) is worth

@@ -20,6 +20,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from livetalk.base.errors import AudioError
 from livetalk.base.rates import AUDIO_RATE, VIDEO_FPS
 from livetalk.render.config import SPEECH_LOOK_AHEAD, SpeechConfig, video_frames
+from livetalk.render.streams import to_device
 
 Samples = npt.NDArray[np.float32]
 
@@ -34,6 +35,9 @@ LOUDNESS_SECONDS = 2.0
 docs/speech-windows.md: enough for the first block, and outweighed by the time that the utterance speaks for itself."""
 
 _VARIANCE_FLOOR = 1e-7
+
+_PLACES_KEPT = 1024
+"""Shapes of windows; a conversation has a few dozen."""
 
 _NARROW = 16
 """Where a processor has AMX, oneDNN (3.12) computes a bfloat16 convolution of fewer channels in a group than this
@@ -81,6 +85,7 @@ class SpeechEncoder:
         self._position = torch.float32 if narrow and self.device.type == "cpu" else self.dtype
         """What the convolution that tells places apart computes in."""
         position.to(self._position)
+        self._known_places: dict[tuple[int, int, int], tuple[Tensor, Tensor, Tensor]] = {}
         self.field, self.hop = 1, 1
         """Samples seen by one step of the front end, and samples from one step to the next."""
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
@@ -157,7 +162,26 @@ class SpeechEncoder:
         return torch.cat([states[-1], *states], dim=-1)[0]
 
     def _tensor(self, samples: Samples) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0).to(self.device, self.dtype)
+        return to_device(torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0), self.device, self.dtype)
+
+    def _places(self, offset: int, frames: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The two of so many front-end steps around each of so many video frames, and the share of the later one.
+
+        Frames are ``FRAME_SAMPLES`` apart, the first of them ``offset`` samples after the first step. The windows of a
+        conversation soon repeat the same few; these stay on the device.
+        """
+        key = offset, frames, steps
+        found = self._known_places.get(key)
+        if found is None:
+            position = (offset + FRAME_SAMPLES * torch.arange(frames, dtype=torch.float64)) / self.hop
+            lower = position.floor().long().clamp(max=steps - 1)
+            upper = (lower + 1).clamp(max=steps - 1)
+            weight = (position - lower).to(self.dtype)
+            # Copies that are waited for: other threads' streams read them, too.
+            found = lower.to(self.device), upper.to(self.device), weight.to(self.device)
+            if len(self._known_places) < _PLACES_KEPT:
+                self._known_places[key] = found
+        return found
 
 
 class SpeechStream:
@@ -285,12 +309,8 @@ class SpeechStream:
 
     def _at_frames(self, steps: Tensor, begin: int, end: int) -> Tensor:
         """Front-end features at the times of frames begin…end, between the two steps around each."""
-        position = torch.arange(begin, end + 1, dtype=torch.float64) * (FRAME_SAMPLES / self._encoder.hop)
-        position -= self._step(begin)
-        lower = position.floor().long().clamp(max=steps.shape[-1] - 1)
-        upper = (lower + 1).clamp(max=steps.shape[-1] - 1)
-        weight = (position - lower).to(steps.device, steps.dtype)
-        lower, upper = lower.to(steps.device), upper.to(steps.device)
+        offset = begin * FRAME_SAMPLES - self._step(begin) * self._encoder.hop
+        lower, upper, weight = self._encoder._places(offset, end + 1 - begin, steps.shape[-1])
         return torch.lerp(steps[..., lower], steps[..., upper], weight)
 
 
@@ -351,14 +371,12 @@ class _RunningStatistics:
         output = first.conv(self._encoder._tensor(((samples - mean) / scale).astype(np.float32))[:, None])
         centre = (step_mean - mean * self._kernel.sum(dim=(1, 2)).double()) / scale
         gain = (step_variance / scale**2 + norm.eps).rsqrt()
-        output = (output - self._column(centre)) * self._column(gain)
+        columns = to_device(torch.stack((centre, gain)), self._encoder.device, self._encoder.dtype)[..., None]
+        output = (output - columns[0]) * columns[1]
         hidden: Tensor = first.activation(output * norm.weight[:, None] + norm.bias[:, None])
         for layer in layers[1:]:
             hidden = layer(hidden)
         return hidden
-
-    def _column(self, values: Tensor) -> Tensor:
-        return values.to(self._encoder.device, self._encoder.dtype)[:, None]
 
 
 def empty_model(config: SpeechConfig) -> Wav2Vec2Model:

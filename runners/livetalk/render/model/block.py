@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from livetalk.base.errors import SessionError
 from livetalk.render import sampler
 from livetalk.render.config import FRAMES_PER_BLOCK, StreamConfig
 from livetalk.render.model.dit import CausalDiT, TextCondition, merge_padding
+from livetalk.render.model.graphs import CudaRecorder, Recorder, Replays
 
 Observer = Callable[["BlockGenerator", int, Tensor, Tensor | None], None]
 """Called after every pass with the generator, the step (number of steps for the clean pass), its input and its x0."""
@@ -21,8 +23,8 @@ class BlockGenerator:
 
     Call ``start``, then ``denoise`` and ``clean`` in turn. The clean latents are there after ``denoise``; ``clean``
     only prepares the cache for the next block, and is made up for if it was left out. Everything that changes between
-    blocks is copied into static buffers, so that with ``graphs`` a whole block replays as one CUDA graph (one capture
-    per cache length).
+    blocks is copied into static buffers, so that with ``graphs`` a whole block replays as one CUDA graph (one per cache
+    length that comes again).
     """
 
     def __init__(
@@ -31,11 +33,18 @@ class BlockGenerator:
         stream: StreamConfig,
         *,
         timesteps: Sequence[float] | None = None,
-        graphs: bool = False,
+        graphs: bool | Recorder = False,
+        alone: Callable[[], AbstractContextManager[object]] = nullcontext,
         observe: Observer | None = None,
     ) -> None:
-        """``timesteps`` are what the network is shown; without them the schedule rounded to bfloat16 (spec 8)."""
-        if graphs and dit.device.type != "cuda":
+        """
+        Args:
+            timesteps: what the network is shown; without them the schedule rounded to bfloat16 (spec 8).
+            graphs: record and replay blocks, as CUDA graphs unless it is a recorder of another kind.
+            alone: held while a block is recorded.
+            observe: called after every pass.
+        """
+        if graphs is True and dit.device.type != "cuda":
             raise ValueError(f"CUDA graphs can't run on {dit.device.type}")
         if graphs and observe:
             raise ValueError("a captured block can't be observed step by step")
@@ -60,12 +69,27 @@ class BlockGenerator:
             tokens = (2, FRAMES_PER_BLOCK, stream.tokens_per_frame, config.dim)
             self._images = torch.zeros(tokens, device=device, dtype=dtype)
         self._text: TextCondition | None = None
-        self._graphs: dict[tuple[str, int, bool], torch.cuda.CUDAGraph] | None = {} if graphs else None
-        # Of its own: what libraries reserve for a stream is part of what is captured there, and two sessions may replay
-        # at the same time.
-        self._capture_stream = torch.cuda.Stream(dit.device) if graphs else None
+        recorder = CudaRecorder(dit.device, torch.cuda.Stream(dit.device)) if graphs is True else graphs or None
+        self._replays = Replays(recorder, alone) if recorder is not None else None
         self._clean = True
         self.block = -1
+
+    @property
+    def recorded(self) -> int:
+        """Pieces of work that are replayed by now."""
+        return 0 if self._replays is None else len(self._replays.keys)
+
+    @contextmanager
+    def recording_at_once(self) -> Iterator[None]:
+        """Record whatever is done meanwhile, also for the first time."""
+        if self._replays is None:
+            yield
+            return
+        self._replays.at_once = True
+        try:
+            yield
+        finally:
+            self._replays.at_once = False
 
     @torch.inference_mode()
     def start(self, context: Tensor, reference: Tensor) -> None:
@@ -111,18 +135,18 @@ class BlockGenerator:
             raise SessionError("The session has not been started; call start() with its text and picture first.")
         if not self._clean:
             self.clean()
-        self.cache.begin_block()
+        self.cache.begin_block(lambda frames, work: self._run(("turn", frames), work))
         self.block += 1
         self._clean = False
         self.audio.copy_(audio)
         self.noise.copy_(noise)
-        self._replay("denoise", self._denoise)
+        self._run(("denoise", self.cache.valid_frames, self.block == 0), self._denoise)
         return self.latents.clone()
 
     @torch.inference_mode()
     def clean(self) -> None:
         """Leave the keys and values of the block just generated in the cache."""
-        self._replay("clean", self._store)
+        self._run(("clean", self.cache.valid_frames, self.block == 0), self._store)
         self._clean = True
 
     def flow(self, x: Tensor, step: int) -> Tensor:
@@ -156,29 +180,16 @@ class BlockGenerator:
             self.observe(self, len(self.sigmas), self.latents, None)
 
     def _keep_text(self, text: TextCondition) -> None:
-        if self._graphs and self._text is not None and self._text.k[0].shape == text.k[0].shape:
+        if self._replays is not None and self._text is not None and self._text.k[0].shape == text.k[0].shape:
             for kept, new in zip((*self._text.k, *self._text.v), (*text.k, *text.v), strict=True):
                 kept.copy_(new)
         else:
             self._text = text
-            if self._graphs:
-                self._graphs.clear()
+            if self._replays is not None:
+                self._replays.clear()
 
-    def _replay(self, name: str, work: Callable[[], None]) -> None:
-        """Run ``work``, or its captured graph. Work only reads and writes static buffers, so it may run twice."""
-        if self._graphs is None:
-            return work()
-        key = (name, self.cache.valid_frames, self.block == 0)
-        if key not in self._graphs:
+    def _run(self, key: tuple[str, int] | tuple[str, int, bool], work: Callable[[], None]) -> None:
+        if self._replays is None:
             work()
-            graph = torch.cuda.CUDAGraph()
-            pool = next((g.pool() for g in self._graphs.values()), None)
-            # Only this thread's calls belong to the capture; a decoder may be at work in another.
-            with (
-                torch.cuda.device(self.dit.device),
-                torch.cuda.graph(graph, pool, self._capture_stream, capture_error_mode="thread_local"),
-            ):
-                work()
-            self._graphs[key] = graph
-        self._graphs[key].replay()
-        return None
+        else:
+            self._replays.run(key, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,22 @@ from torch import Tensor
 from livetalk.base.errors import SessionError
 from livetalk.render.config import FRAMES_PER_BLOCK, ROPE_FRAMES, DiTConfig, StreamConfig
 from livetalk.render.model.rotary import frame_rotation, part_widths, rotate, spatial_rotation, token_rotation
+
+TurnBack = Callable[[Tensor, Tensor], None]
+"""Rotates keys [..., S, channels] in place by a rotation [channels/2, 2]."""
+Run = Callable[[int, Callable[[], None]], None]
+"""Does a piece of work on static buffers that depends on a number alone, perhaps by replaying it."""
+
+
+def turn_back(keys: Tensor, rotation: Tensor) -> None:
+    """A ``TurnBack``, to be compiled to one kernel over all layers."""
+    keys.copy_(rotate(keys, rotation))
+
+
+def turn_back_layer_by_layer(keys: Tensor, rotation: Tensor) -> None:
+    """The same where nothing is compiled: of all layers at once, what lies between in float32 would be large."""
+    for layer in keys:
+        turn_back(layer, rotation)
 
 
 class LayerCache(NamedTuple):
@@ -34,11 +51,18 @@ class AnchoredKVCache:
     """
 
     def __init__(
-        self, config: DiTConfig, stream: StreamConfig, *, dtype: torch.dtype, device: torch.device | str
+        self,
+        config: DiTConfig,
+        stream: StreamConfig,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        turn: TurnBack = turn_back_layer_by_layer,
     ) -> None:
+        """``turn`` is how the ring's keys [L,H,S,channels] are turned back when the window rolls."""
         if stream.window == -1:
             raise ValueError("a cache needs a finite window; StreamConfig.for_clip makes one for a known length")
-        self.stream = stream
+        self.stream, self._turn = stream, turn
         n = stream.tokens_per_frame
         shape = (config.num_layers, config.num_heads, stream.window * n, config.head_dim)
         self.k = torch.zeros(shape, dtype=dtype, device=device)
@@ -70,8 +94,11 @@ class AnchoredKVCache:
         sink = self.stream.sink
         return frame if frame < sink else sink + (frame - sink) % (self.stream.window - sink)
 
-    def begin_block(self) -> None:
+    def begin_block(self, run: Run | None = None) -> None:
         """Make room for the next block and turn to its positions.
+
+        Args:
+            run: does the turning back by a number of frames, which is the same work in the same memory every time.
 
         Raises:
             SessionError: ``absolute`` positions are used up (1024 latent frames, 341 blocks, 255.6 s).
@@ -86,7 +113,11 @@ class AnchoredKVCache:
                 f"({self.positions // FRAMES_PER_BLOCK} blocks). Start a new session, or use bounded positions, "
                 "which have no end."
             )
-        self._turn_back(shift - self._shift)
+        back = shift - self._shift
+        if back and run is not None:
+            run(back, lambda: self._turn_back(back))
+        elif back:
+            self._turn_back(back)
         self.start, self.end, self._shift = start, end, shift
         n = self.stream.tokens_per_frame
         for j in range(FRAMES_PER_BLOCK):
@@ -111,9 +142,5 @@ class AnchoredKVCache:
 
     def _turn_back(self, frames: int) -> None:
         """Rotate the ring's keys back by a number of frames."""
-        if not frames:
-            return
         ring = self.stream.sink * self.stream.tokens_per_frame
-        for keys in self.k:
-            part = keys[:, ring:, : self._frame_channels]
-            part.copy_(rotate(part, self._frame_rotation_back[frames]))
+        self._turn(self.k[:, :, ring:, : self._frame_channels], self._frame_rotation_back[frames])

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from livetalk.render.config import FRAMES_PER_BLOCK, DiTConfig, StreamConfig
-from livetalk.render.model.attention import attention_kernel, choose_kernel
+from livetalk.render.config import FRAMES_PER_BLOCK, ROPE_FRAMES, DiTConfig, StreamConfig
+from livetalk.render.model.attention import attention_kernel, choose_kernel, kernel_seconds
 from livetalk.render.model.audio import AudioCondition, lead_in
-from livetalk.render.model.cache import AnchoredKVCache
-from livetalk.render.model.layers import Layer, modulate
+from livetalk.render.model.cache import AnchoredKVCache, TurnBack, turn_back, turn_back_layer_by_layer
+from livetalk.render.model.layers import Layer, gelu_linear_agrees, modulate
 from livetalk.render.model.rotary import frame_rotation, spatial_rotation, token_rotation
 from livetalk.render.model.weights import PATCH
+
+CACHE_LENGTHS = -(-ROPE_FRAMES // FRAMES_PER_BLOCK)
+"""The most lengths that a window can come to have, and a layer be compiled for."""
 
 
 class TextCondition(NamedTuple):
@@ -69,6 +73,8 @@ class CausalDiT(nn.Module):
         super().__init__()
         self.config = config
         self.attention = ""  # name of the kernel in use
+        self._attention_wanted = "auto"
+        self._turn: TurnBack = turn_back_layer_by_layer
         dim, taps = config.dim, PATCH[1] * PATCH[2]
         self.patch_x = nn.Linear(config.out_dim * taps, dim, bias=False)
         self.patch_y = nn.Linear(config.cond_dim * taps, dim)
@@ -125,24 +131,66 @@ class CausalDiT(nn.Module):
 
     def use_attention(self, name: str) -> CausalDiT:
         """Choose the attention kernel by name, "auto" for the best that is installed."""
-        self.attention = choose_kernel(name, self.device, self.dtype, self.config.head_dim)
-        kernel = attention_kernel(self.attention, self.device, self.dtype)
+        self._attention_wanted = name
+        return self._attend(choose_kernel(name, self.device, self.dtype, self.config.head_dim))
+
+    def tune_attention(self, stream: StreamConfig, seconds: Callable[[str], float] | None = None) -> CausalDiT:
+        """Unless a kernel was asked for by name, take the one that is fastest over a full window.
+
+        Which one that is may change from run to run, and with it the last bits of what is computed.
+
+        Args:
+            stream: a finite window.
+            seconds: how long a kernel takes; by default as it is timed here.
+        """
+        if self._attention_wanted != "auto":
+            return self
+        config, tokens = self.config, stream.tokens_per_frame
+
+        def timed(name: str) -> float:
+            sizes = {"queries": FRAMES_PER_BLOCK * tokens, "keys": stream.window * tokens}
+            return kernel_seconds(
+                name, self.device, self.dtype, heads=config.num_heads, head_dim=config.head_dim, **sizes
+            )
+
+        return self._attend(choose_kernel("auto", self.device, self.dtype, config.head_dim, seconds=seconds or timed))
+
+    def _attend(self, name: str) -> CausalDiT:
+        self.attention = name
+        kernel = attention_kernel(name, self.device, self.dtype)
         for layer in self.layers:
             layer.attend = kernel
+        return self
+
+    def fuse_gelu(self) -> CausalDiT:
+        """Let the product before it compute GELU, where that gives the same numbers (``gelu_linear``)."""
+        fused = gelu_linear_agrees(self.device, self.dtype)
+        for layer in self.layers:
+            layer.gelu_in_product = fused
         return self
 
     def compile_layers(self, **options: Any) -> CausalDiT:
         """Compile the layer once; all layers share the code. Graphs are captured around whole blocks, not here.
 
-        ``options`` are those of ``torch.compile``, by default {"mode": "max-autotune-no-cudagraphs"}.
+        A break in the traced graph is an error, and so is a window of more lengths than code is kept for.
+
+        Args:
+            options: those of ``torch.compile``.
         """
+        whole: dict[str, Any] = {"dynamic": False, "fullgraph": True, **options}
+        # As many codes as there can be lengths of the cache; torch keeps 8. A setting may hold for this thread alone.
+        if "recompile_limit" in inspect.signature(torch.compile).parameters:
+            whole.setdefault("recompile_limit", CACHE_LENGTHS)
+        else:
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, CACHE_LENGTHS)
         for layer in self.layers:
-            layer.compile(dynamic=False, **(options or {"mode": "max-autotune-no-cudagraphs"}))
+            layer.compile(**whole)
+        self._turn = torch.compile(turn_back, **whole)
         return self
 
     def new_cache(self, stream: StreamConfig) -> AnchoredKVCache:
         """Empty key/value buffers for one session."""
-        return AnchoredKVCache(self.config, stream, dtype=self.dtype, device=self.device)
+        return AnchoredKVCache(self.config, stream, dtype=self.dtype, device=self.device, turn=self._turn)
 
     # -- conditions, computed once per session or block ------------------------------------------------------------
 

@@ -58,5 +58,6 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     else:
         a, b = pairs.unbind(-1)
         cos, sin = rotation.unbind(-1)
-        turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+        # Rounded before they are joined: else what is joined lies in memory in float32, and a second kernel rounds it.
+        turned = torch.stack(((a * cos - b * sin).to(x.dtype), (a * sin + b * cos).to(x.dtype)), dim=-1)
     return turned.flatten(-2).to(x.dtype)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from livetalk.base.errors import AudioError
-from livetalk.render.config import block_frames
+from livetalk.render.config import SIZES, block_frames
+from livetalk.render.encoders import speech as speech_module
 from livetalk.render.encoders.speech import LOUDNESS_SECONDS, Loudness, SpeechEncoder, SpeechStream
 from livetalk.tools.parity import Fixtures
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 Voice = Callable[[float], np.ndarray]
@@ -270,3 +274,34 @@ def test_bfloat16_runs(golden: Fixtures, voice: Voice) -> None:
     stream = SpeechStream(encoder, 16, 4)
     stream.push(samples)
     assert stream.features(0, 8).dtype == torch.bfloat16
+
+
+class Transfers(TorchDispatchMode):
+    """Counts operations that bring something from the host to where the model is."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        there = isinstance(out, torch.Tensor) and out.device.type == "meta"
+        self.count += there and any(one.device.type == "cpu" for one in given)
+        return out
+
+
+def test_a_window_takes_two_transfers_to_the_device(voice: Voice) -> None:
+    """The samples, and what is known of the voice; where frames lie between steps is there from windows before."""
+    model = speech_module.empty_model(SIZES["tiny"].speech).to_empty(device="cpu")
+    encoder = SpeechEncoder(model)
+    stream = SpeechStream(encoder)
+    model.to(device=torch.device("meta"))  # type: ignore[call-arg]
+    encoder.device = torch.device("meta")
+    stream.push(voice(16.0))
+    counts = []
+    for block in range(18):
+        with Transfers() as transfers:
+            assert stream.features(*block_frames(block)).device.type == "meta"
+        counts.append(transfers.count)
+    assert counts[0] == 5 and counts[8:] == [2] * 10

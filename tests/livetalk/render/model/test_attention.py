@@ -1,3 +1,4 @@
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,8 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from livetalk.render.model import attention
-from livetalk.render.model.attention import agrees, attention_kernel, available_kernels, choose_kernel, disagreement
+from livetalk.render.config import DiTConfig, StreamConfig
+from livetalk.render.model import CausalDiT, attention
+from livetalk.render.model.attention import (
+    agrees,
+    attention_kernel,
+    available_kernels,
+    choose_kernel,
+    disagreement,
+    kernel_seconds,
+    variants,
+)
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -59,9 +69,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     def make(capability: tuple[int, int], *installed: str, flash_attn_func: Callable[..., Any] | None = None) -> None:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-        for name in ("flash_attn_interface", "flash_attn"):
+        for name in ("flash_attn_interface", "flash_attn", "flash_attn.cute"):
             module = ModuleType(name)
-            vars(module)["flash_attn_func"] = flash_attn_func
+            vars(module)["flash_attn_func"] = flash_attn_func or (lambda q, k, v: q)
             monkeypatch.setitem(sys.modules, name, module if name in installed else None)
         attention._flash_attention.cache_clear()
 
@@ -74,6 +84,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     [
         ((9, 0), {"flash_attn_interface", "flash_attn"}, "fa3"),
         ((9, 0), {"flash_attn"}, "cudnn"),
+        ((9, 0), {"flash_attn.cute", "flash_attn"}, "cudnn"),
+        ((10, 0), {"flash_attn.cute", "flash_attn"}, "cudnn"),
         ((10, 0), {"flash_attn_interface"}, "cudnn"),
         ((8, 0), {"flash_attn"}, "fa2"),
         ((8, 0), set(), "sdpa"),
@@ -86,7 +98,8 @@ def test_the_order_on_a_gpu(
     gpu(capability, *installed)
     available = available_kernels(GPU, torch.bfloat16)
     assert available[0] == best
-    assert available[-1] == "math"
+    assert [name for name in available if not name.startswith("torch-")][-1] == "math"
+    assert ("fa4" in available) == ("flash_attn.cute" in installed)
     assert len(set(available)) == len(available)
     assert available_kernels(GPU, torch.float32) == ["sdpa", "math"]
 
@@ -108,7 +121,9 @@ def test_flash_attention_of_another_torch_is_as_good_as_absent(
         choose_kernel("fa2", GPU, torch.bfloat16)
 
 
-@pytest.mark.parametrize(("name", "module"), [("fa3", "flash_attn_interface"), ("fa2", "flash_attn")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("fa3", "flash_attn_interface"), ("fa4", "flash_attn.cute"), ("fa2", "flash_attn")]
+)
 @pytest.mark.parametrize("with_scores", [False, True])
 def test_flash_attention_is_called_as_it_wants_and_compiles_unseen(
     gpu: Callable[..., None], name: str, module: str, with_scores: bool
@@ -123,7 +138,7 @@ def test_flash_attention_is_called_as_it_wants_and_compiles_unseen(
         out = out.transpose(1, 2).contiguous()
         return (out, out.new_zeros(1, 2, 12)) if with_scores else out
 
-    gpu((9, 0), module, flash_attn_func=flash_attn_func)
+    gpu((9, 0), "flash_attn", module, flash_attn_func=flash_attn_func)
     q, k, v = draws((12, 2, 32), (2, 60, 32), (2, 60, 32))
     k, v = (x[:, :40].transpose(0, 1) for x in (k, v))
     expected = attention_kernel("math", CPU, torch.float32)(q, k, v)
@@ -167,3 +182,118 @@ def test_auto_takes_the_next_kernel_on_a_gpu(gpu: Callable[..., None], monkeypat
     assert choose_kernel("auto", GPU, torch.bfloat16) == "sdpa"
     monkeypatch.setattr(attention, "agrees", lambda *_: False)
     assert choose_kernel("auto", GPU, torch.bfloat16) == "math"
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of [1, tokens, heads, channels]."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous()
+
+
+def test_a_layer_with_flash_attention_can_be_copied(
+    gpu: Callable[..., None], golden_config: DiTConfig, golden_state: dict[str, Tensor]
+) -> None:
+    """As measuring 8-bit layers does. The copy attends, and compiles, as the first one."""
+    gpu((9, 0), "flash_attn_interface", flash_attn_func=attended)
+    dit = CausalDiT.from_state(golden_config, golden_state)
+    for layer in dit.layers:
+        layer.attend = attention_kernel("fa3", GPU, torch.bfloat16)
+    copied = copy.deepcopy(dit).layers[0].attend
+    q, k, v = draws((12, 2, 32), (40, 2, 32), (40, 2, 32))
+    expected = attention_kernel("math", CPU, torch.float32)(q, k, v)
+    torch.testing.assert_close(copied(q, k, v), expected, atol=1e-6, rtol=1e-5)
+    compiled = torch.compile(copied, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(q, k, v), expected, atol=1e-6, rtol=1e-5)
+
+
+def sharing(asked: list[int]) -> Callable[..., Tensor]:
+    def flash_attn_func(q: Tensor, k: Tensor, v: Tensor, num_splits: int = 1) -> Tensor:
+        asked.append(num_splits)
+        return attended(q, k, v)
+
+    return flash_attn_func
+
+
+def test_shares_of_the_keys_are_told_to_the_kernel(gpu: Callable[..., None]) -> None:
+    asked: list[int] = []
+    gpu((9, 0), "flash_attn_interface", flash_attn_func=sharing(asked))
+    assert variants(["fa3", "cudnn"]) == ["fa3", "fa3:2", "fa3:3", "cudnn"]
+    q, k, v = draws((12, 2, 32), (40, 2, 32), (40, 2, 32))
+    for name in ("fa3", "fa3:3"):
+        attention_kernel(name, GPU, torch.bfloat16)(q, k, v)
+    assert asked == [1, 3]
+    for name in ("fa3:7", "fa3:", "fa3:x", "cudnn:2"):
+        with pytest.raises(ValueError, match="is unknown; here there are"):
+            choose_kernel(name, GPU, torch.bfloat16)
+
+
+def test_a_release_that_cannot_share_is_not_asked_to(gpu: Callable[..., None]) -> None:
+    gpu((9, 0), "flash_attn", "flash_attn.cute", flash_attn_func=attended)
+    assert variants(["fa4"]) == ["fa4"]
+
+
+def test_the_fastest_of_those_that_agree_is_taken(
+    gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch, golden_dit: CausalDiT
+) -> None:
+    gpu((9, 0), "flash_attn_interface", flash_attn_func=sharing([]))
+    seconds = {"fa3": 3.0, "fa3:2": 2.0, "fa3:3": 2.5, "cudnn": 1.0, "sdpa": 4.0, "flash": 5.0}
+    monkeypatch.setattr(attention, "agrees", lambda name, *_: name != "cudnn")
+    assert choose_kernel("auto", GPU, torch.bfloat16, seconds=seconds.__getitem__) == "fa3:2"
+    assert choose_kernel("sdpa", GPU, torch.bfloat16, seconds=seconds.__getitem__) == "sdpa", "who asks for one gets it"
+    monkeypatch.setattr(attention, "agrees", lambda *_: False)
+    assert choose_kernel("auto", GPU, torch.bfloat16, seconds=seconds.__getitem__) == "math"
+
+
+def unasked(name: str) -> float:
+    raise AssertionError(f"{name} is timed, and another was asked for by name")
+
+
+def test_a_model_times_its_kernels_on_its_own_sizes(golden_config: DiTConfig, golden_state: dict[str, Tensor]) -> None:
+    dit = CausalDiT.from_state(golden_config, golden_state)
+    assert dit.tune_attention(StreamConfig(4, 4)).attention == "sdpa"  # nothing else is offered on a CPU
+    assert kernel_seconds("math", CPU, torch.float32, heads=2, head_dim=32, queries=12, keys=60) > 0
+    dit.use_attention("math")
+    assert dit.tune_attention(StreamConfig(4, 4), unasked).attention == "math"
+
+
+@pytest.fixture
+def torch_own(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stand-ins for what torch calls FA3 and FA4, and a list of those that were activated."""
+    registry = pytest.importorskip("torch.nn.attention._registry")
+    monkeypatch.setattr(registry, "_FLASH_ATTENTION_IMPLS", {})
+    monkeypatch.setattr(registry, "_FLASH_ATTENTION_ACTIVE", None)
+    activated: list[str] = []
+
+    class Handle:
+        def remove(self) -> None:
+            pass
+
+    def registering(name: str) -> Callable[[], Handle]:
+        return lambda: activated.append(name) or Handle()  # type: ignore[func-returns-value]
+
+    for name in ("FA3", "FA4"):
+        torch.nn.attention.register_flash_attention_impl(name, register_fn=registering(name))
+    return activated
+
+
+def test_torch_s_own_way_to_flash_attention_is_only_for_who_asks(
+    gpu: Callable[..., None], torch_own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It turns a switch of the whole process."""
+    monkeypatch.setattr(attention, "agrees", lambda *_: True)
+    gpu((9, 0), "flash_attn_interface", "flash_attn", "flash_attn.cute")
+    assert available_kernels(GPU, torch.bfloat16)[-2:] == ["torch-fa3", "torch-fa4"]
+    timed: list[str] = []
+
+    def seconds(name: str) -> float:
+        timed.append(name)
+        return 1.0
+
+    choose_kernel("auto", GPU, torch.bfloat16, seconds=seconds)
+    assert timed and torch_own == [] and not [name for name in timed if name.startswith("torch-")]
+    for _ in range(2):
+        attention_kernel("torch-fa4", GPU, torch.bfloat16)
+    assert torch_own == ["FA4"] and torch.nn.attention.current_flash_attention_impl() == "FA4"
+    gpu((9, 0))
+    with pytest.raises(ValueError, match="'torch-fa3' can't run"):
+        choose_kernel("torch-fa3", GPU, torch.bfloat16)

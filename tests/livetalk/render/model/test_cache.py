@@ -10,6 +10,23 @@ from livetalk.render.model.block import BlockGenerator
 from livetalk.render.model.rotary import rotate
 from livetalk_published_loop import PublishedLoop
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations other than views."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {one.untyped_storage().data_ptr() for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)}
+        results = [one for one in tree_leaves(out) if isinstance(one, Tensor)]
+        self.count += func._schema.is_mutable or any(r.untyped_storage().data_ptr() not in given for r in results)
+        return out
 
 
 def test_sinks_and_buffers_never_move(golden_dit: CausalDiT, session: Callable[..., Any]) -> None:
@@ -127,6 +144,52 @@ def test_bounded_positions_stay_within_the_window(golden_dit: CausalDiT) -> None
         seen.append(cache.rotation.clone())
     assert torch.equal(seen[4], seen[5])
     assert torch.equal(seen[5], seen[6])
+
+
+def test_rolling_the_window_is_one_piece_of_work(golden_config: DiTConfig, golden_state: dict[str, Tensor]) -> None:
+    """It is handed to whoever runs it; compiled, it turns the keys of all layers by one call."""
+    stream = StreamConfig(4, 4, window=6, sink=0, position="bounded")
+    calls: list[tuple[int, ...]] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        def called(*given: Tensor) -> Any:
+            calls.append(tuple(given[0].shape))
+            return graph.forward(*given)
+
+        return called
+
+    torch._dynamo.reset()
+    plain = CausalDiT.from_state(golden_config, golden_state)
+    compiled = CausalDiT.from_state(golden_config, golden_state).compile_layers(backend=counting)
+    turned = []
+    for dit in (plain, compiled):
+        cache = dit.new_cache(stream)
+        for _ in range(2):
+            cache.begin_block()
+        keys = torch.randn(cache.k.shape, generator=torch.Generator().manual_seed(0))
+        cache.k.copy_(keys)
+        pieces: list[tuple[int, Callable[[], None]]] = []
+
+        def keep(frames: int, work: Callable[[], None], pieces: list[Any] = pieces) -> None:
+            pieces.append((frames, work))
+
+        cache.begin_block(keep)
+        ((frames, work),) = pieces
+        assert frames == 3 and torch.equal(cache.k, keys)
+        work()
+        assert not torch.equal(cache.k, keys)
+        turned.append(cache.k.clone())
+    torch.testing.assert_close(turned[1], turned[0], atol=1e-6, rtol=0)
+    assert [shape[0] for shape in calls] == [golden_config.num_layers]
+
+
+def test_beginning_a_block_takes_few_operations(golden_dit: CausalDiT) -> None:
+    cache = golden_dit.new_cache(StreamConfig(4, 4, window=6, sink=0, position="bounded"))
+    for _ in range(2):
+        cache.begin_block()
+    with Operations() as operations:
+        cache.begin_block(lambda frames, work: None)
+    assert operations.count <= 12
 
 
 def test_turning_back_undoes_turning(golden_dit: CausalDiT) -> None:

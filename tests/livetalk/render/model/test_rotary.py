@@ -37,6 +37,22 @@ def test_rotation_keeps_the_dtype() -> None:
     assert rotate(x, rotation).dtype == torch.bfloat16
 
 
+def test_what_is_joined_is_rounded_before() -> None:
+    """In the form that a compiler sees, nothing of the whole width lies in float32."""
+    x = torch.randn((6, 2, 32), generator=torch.Generator().manual_seed(0)).bfloat16()
+    rotation = token_rotation(frame_rotation(3, 1, 32, "cpu"), spatial_rotation(2, 3, 32, "cpu"))
+    seen: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        seen.append(graph)
+        return graph.forward
+
+    turned = torch.compile(rotate, backend=keep, fullgraph=True, dynamic=False)(x, rotation)
+    torch.testing.assert_close(turned, rotate(x, rotation), atol=0, rtol=0)
+    joined = [node for node in seen[0].graph.nodes if node.target in (torch.stack, torch.ops.aten.stack.default)]
+    assert [node.meta["example_value"].dtype for node in joined] == [torch.bfloat16]
+
+
 def test_a_head_that_does_not_split_is_refused() -> None:
     with pytest.raises(ValueError, match="head width 16"):
         part_widths(16)

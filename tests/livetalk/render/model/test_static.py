@@ -1,16 +1,28 @@
 """The hot loop: no tensor is read by the host, and every block does the same work in the same memory."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from livetalk.render import vae as vae_module
-from livetalk.render.config import DiTConfig, StreamConfig, VAEConfig
+from livetalk.render.config import (
+    FRAMES_PER_BLOCK,
+    ROPE_FRAMES,
+    SIZES,
+    TRAINED_FRAMES,
+    DiTConfig,
+    StreamConfig,
+    VAEConfig,
+)
 from livetalk.render.model import CausalDiT, random_tensors
 from livetalk.render.model.attention import attention_kernel
 from livetalk.render.model.block import BlockGenerator
+from livetalk.render.model.cache import LayerCache
+from livetalk.render.model.dit import CACHE_LENGTHS
 from livetalk.render.model.float8 import quantize_layers
+from livetalk.render.model.layers import gelu_linear, gelu_linear_agrees
 from livetalk.render.vae import WanVAE
 from livetalk.tools.cost import dit_forward
 from torch import Tensor
@@ -160,6 +172,87 @@ def test_the_decoder_compiles_whole_for_three_static_shapes() -> None:
     assert len(graphs) == 3
     assert not any(isinstance(given, torch.SymInt) for inputs in graphs for given in inputs)
     assert (frames.int() - expected.int()).abs().max() <= 1  # a compiler takes other convolutions
+
+
+@pytest.mark.parametrize("float8", [False, True], ids=["bfloat16", "float8"])
+def test_a_layer_is_traced_whole_with_every_kernel(monkeypatch: pytest.MonkeyPatch, float8: bool) -> None:
+    """At its real size, as it is compiled for a GPU: GELU within its product, the cache written where it lies."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    dit = without_memory(num_layers=4)
+    if float8:
+        quantize_layers(dit)
+    layer, config, stream = dit.layers[0], dit.config, StreamConfig()
+    layer.gelu_in_product = True
+    tokens, head = FRAMES_PER_BLOCK * stream.tokens_per_frame, config.head_dim
+    with torch.device("meta"):
+        keys, values = (torch.empty((12, 15 * 1024, head), dtype=torch.bfloat16) for _ in range(2))
+        given: tuple[Any, ...] = (
+            torch.empty((FRAMES_PER_BLOCK, stream.tokens_per_frame, config.dim), dtype=torch.bfloat16),
+            torch.empty((6, 1, config.dim), dtype=torch.bfloat16),
+            torch.empty((tokens, 1, head // 2, 2)),
+            *(torch.empty((512, 12, head), dtype=torch.bfloat16) for _ in range(2)),
+            None,
+            LayerCache(keys, values, torch.empty(tokens, dtype=torch.long), 12 * 1024),
+        )
+    for kernel in ("cudnn", "flash", "math", "sdpa"):
+        graphs: list[torch.fx.GraphModule] = []
+
+        def keep(graph: torch.fx.GraphModule, inputs: list[Any], graphs: list[Any] = graphs) -> Callable[..., Any]:
+            graphs.append(graph)
+            return graph.forward
+
+        layer.attend = attention_kernel(kernel, torch.device("cuda"), torch.bfloat16)
+        torch._dynamo.reset()
+        with torch.inference_mode():
+            out = torch.compile(layer.forward, backend=keep, fullgraph=True, dynamic=False)(*given)
+        assert out.shape == given[0].shape and len(graphs) == 1
+        names = [str(node.target) for node in graphs[0].graph.nodes]
+        assert sum("index_copy_" in name for name in names) == 2
+        # An 8-bit product has no epilogue for it.
+        assert sum("_addmm_activation" in name for name in names) == (not float8)
+        assert sum("gelu" in name for name in names) == float8
+
+
+def test_a_break_in_the_graph_is_an_error(golden_config: DiTConfig, golden_state: dict[str, Tensor]) -> None:
+    def printing(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        torch._dynamo.graph_break()
+        return q
+
+    torch._dynamo.reset()
+    dit = CausalDiT.from_state(golden_config, golden_state)
+    for layer in dit.layers:
+        layer.attend = printing
+    generator = BlockGenerator(dit.compile_layers(backend="eager"), StreamConfig(4, 4, steps=1))
+    generator.start(torch.zeros(1, 8, golden_config.text_dim), torch.zeros(1, 16, 1, 4, 4))
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="graph_break"):
+        generator.denoise(generator.audio, generator.noise)
+
+
+def test_a_long_window_is_compiled_at_every_length(golden_config: DiTConfig, golden_state: dict[str, Tensor]) -> None:
+    """Torch keeps 8 codes of a function unless it is told otherwise, and then goes on uncompiled."""
+    torch._dynamo.reset()
+    dit = CausalDiT.from_state(golden_config, golden_state).compile_layers(backend="eager")
+    generator = BlockGenerator(dit, StreamConfig(4, 4, window=33, steps=1))
+    generator.start(torch.zeros(1, 8, golden_config.text_dim), torch.zeros(1, 16, 1, 4, 4))
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    with ThreadPoolExecutor(1) as elsewhere:  # as a performer computes; torch's settings are each thread's own
+        for _ in range(12):
+            elsewhere.submit(generator.denoise, generator.audio, generator.noise).result()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before == 11
+    longest = max(SIZES["1.3B"].stream.window, TRAINED_FRAMES, ROPE_FRAMES)
+    assert longest <= CACHE_LENGTHS * FRAMES_PER_BLOCK
+
+
+def test_gelu_within_the_product_is_gelu(golden_dit: CausalDiT) -> None:
+    """On a CPU torch has its other form there, which differs by less than 5e-4: it is not taken."""
+    draw = torch.Generator().manual_seed(0)
+    linear = torch.nn.Linear(32, 48)
+    x = torch.randn(2, 5, 32, generator=draw)
+    with torch.inference_mode():
+        expected = torch.nn.functional.gelu(linear(x), approximate="tanh")
+        torch.testing.assert_close(gelu_linear(x, linear), expected, atol=5e-4, rtol=0)
+    assert not gelu_linear_agrees(torch.device("cpu"), torch.float32)
+    assert not golden_dit.fuse_gelu().layers[0].gelu_in_product
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "math"])
