@@ -27,7 +27,7 @@ OTHERS = {
     "a synthesizer": "--text-file --speaker --out",
     "benchmarks/speech_windows.py": "--checkpoint",
     "benchmarks/livetalk_cpu.py": "--pairs",
-    "somebody's system": "--driven_audio --source_image --result --said",
+    "somebody's system": "--driven_audio --source_image --result --heard --face --out",
 }
 """Options of other programs that the documentation names."""
 

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,25 @@ class WorkerDiedError(WorkerError):
         super().__init__("worker_died", message)
 
 
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """What a worker is told whose request has taken too long, before it is killed."""
+
+    request: Mapping[str, Any]
+    grace_s: float
+    """If it answers the overdue request and this one within this time it lives on, with all that it has loaded."""
+
+
 class _Worker:
     """One process; at most one request at a time."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, cancel: Cancel | None
+    ) -> None:
         self._argv = argv
         self._env = env
         self._cwd = cwd
+        self._cancel = cancel
         self._process: asyncio.subprocess.Process | None = None
         self._stderr = bytearray()
         self._drain: asyncio.Task[None] | None = None
@@ -100,13 +113,14 @@ class _Worker:
                 await process.stdin.drain()
                 line = await process.stdout.readline()
         except TimeoutError:
-            await self.kill()
+            if not await self._cancelled(process):
+                await self.kill()
             raise WorkerTimeoutError(f"no answer within {timeout:g} s") from None
         except (BrokenPipeError, ConnectionResetError, ValueError):
             line = b""
         except asyncio.CancelledError:
             # The answer to a cancelled request must not be taken for the answer to the next one.
-            await asyncio.shield(self.kill())
+            await asyncio.shield(self._drop(process))
             raise
         if not line.endswith(b"\n"):
             await self.kill()
@@ -124,6 +138,24 @@ class _Worker:
                 raise WorkerError(str(error.get("code", "error")), str(error.get("message", "")))
             raise WorkerError("error", str(error))
         return answer
+
+    async def _drop(self, process: asyncio.subprocess.Process) -> None:
+        if not await self._cancelled(process):
+            await self.kill()
+
+    async def _cancelled(self, process: asyncio.subprocess.Process) -> bool:
+        """Tell the worker to leave its request, if it knows how; whether it has answered both and can go on."""
+        if self._cancel is None or process.returncode is not None:
+            return False
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            async with asyncio.timeout(self._cancel.grace_s):
+                process.stdin.write(json.dumps(self._cancel.request).encode() + b"\n")
+                await process.stdin.drain()
+                lines = [await process.stdout.readline() for _ in range(2)]
+                return all(line.endswith(b"\n") for line in lines)
+        except (TimeoutError, OSError, ValueError):
+            return False
 
     async def kill(self) -> None:
         # Whoever closes the pool waits for a worker that a cancelled call is just ending: the event loop may end next.
@@ -150,14 +182,21 @@ class WorkerPool:
         size: how many requests run at the same time.
         env: environment of the workers; None inherits.
         cwd: their working directory.
+        cancel: what a worker is told before it is killed for taking too long; None kills it at once.
     """
 
     def __init__(
-        self, argv: Sequence[str], size: int = 1, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        argv: Sequence[str],
+        size: int = 1,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         if size < 1:
             raise ValueError("a pool needs at least one worker")
-        self._workers = [_Worker(argv, env, cwd) for _ in range(size)]
+        self._workers = [_Worker(argv, env, cwd, cancel) for _ in range(size)]
         self._free: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         for worker in self._workers:
             self._free.put_nowait(worker)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from interbench.base import termination
 from interbench.base.errors import CapReachedError, FruitlessError, SystemFailedError
 from interbench.base.loops import run_to_end
-from interbench.cli.costs import spending_lines
+from interbench.cli.costs import gpu_lines, spending_lines
 from interbench.cli.judge_words import judge_lines, spoken_rate
 from interbench.cli.results import make_report, print_table
 from interbench.domain.records import REMEDIES
@@ -150,6 +150,7 @@ def print_plan(plan: Plan) -> None:
             judged = sum(1 for _, v in verdicts if v.system in labels and v.scenario in ids)
         lines.append(f"already done {held} clips, {judged} verdicts by the run's last judge")
     lines += spending_lines(plan)
+    lines += gpu_lines(plan)
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
     run_to_end(_ask_whether_ready(plan, transcriber, judge))
@@ -262,6 +263,10 @@ def print_conformance(
 
     settings = with_options(load_settings({"systems": [system], "transcriber": transcriber}, config), options)
     spec = SystemSpec.parse(system, settings.system)
-    listens = make_transcriber(settings.transcriber, settings.transcriber_options).needs_audio
-    findings = termination.run(check_system(spec, deadline_s=deadline_s, keep=keep, listens=listens))
+    made = make_transcriber(settings.transcriber, settings.transcriber_options)
+    # Loading a recogniser takes its time: the one that `auto` stands for is not loaded unasked.
+    ear = made if made.needs_audio and settings.transcriber != "auto" else None
+    findings = termination.run(
+        check_system(spec, deadline_s=deadline_s, keep=keep, listens=made.needs_audio, transcriber=ear)
+    )
     return _conclude(system, findings, "ready to be benchmarked")

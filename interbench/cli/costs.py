@@ -10,6 +10,8 @@ from typing import Any
 
 from interbench.base import termination
 from interbench.base.errors import InterbenchError, UsageError
+from interbench.base.foreign import whole
+from interbench.drive.script import DEFAULT_WORDS
 from interbench.drive.spending import spoken_totals
 from interbench.pipeline.config import read_settings_file
 from interbench.pipeline.plan import Plan
@@ -17,6 +19,7 @@ from interbench.pipeline.set_options import system_options
 from interbench.store.manifest import read_manifest
 from interbench.store.run_folder import Job, Key, Run
 from interbench.systems.base import AvatarSystem
+from interbench.systems.prompting import speaking_s
 from interbench.systems.registry import SystemSpec
 
 
@@ -57,6 +60,51 @@ def spending_lines(plan: Plan) -> list[str]:
     if spent := spoken_totals(spending):
         lines.append(f"cost so far  {spent}")
     return lines
+
+
+def gpu_lines(plan: Plan) -> list[str]:
+    """How long GPUs would be busy with the turns still to be played, by system; nothing where nobody knows."""
+    done = _held(plan)
+    lines, total, several = [], 0.0, 0
+    for spec in plan.systems:
+        system = plan.factories[spec.label]()
+        if not system.takes_speech or system.estimate_gpu_s(1.0) is None:
+            continue
+        speech_s = [
+            speaking_s(_words(plan, reference.reply))
+            for part in plan.parts
+            for turn, reference in enumerate(part.references, start=1)
+            if (spec.label, part.scenario.id, turn) not in done
+        ]
+        longest = system.capabilities.max_duration_s
+        video_s = sum(speech_s if longest is None else (min(longest, one) for one in speech_s))
+        seconds = system.estimate_gpu_s(video_s) or 0.0
+        total, several = total + seconds, several + 1
+        lanes = system.capabilities.max_concurrency or 1
+        apart = f", {seconds / 3600 / lanes:.1f} h on {lanes} GPUs" if lanes > 1 else ""
+        lines.append(
+            f"GPU time     {spec.label}: {len(speech_s)} clips, about {video_s:.0f} s of video, "
+            f"{seconds / 3600:.1f} GPU hours{apart}"
+        )
+    if several > 1:
+        lines.append(f"GPU time     about {total / 3600:.1f} GPU hours in all")
+    return lines
+
+
+def _words(plan: Plan, reply: str) -> int:
+    """How long a reply is, where it is the scenario's own, or may be, where somebody else makes it up."""
+    settings = plan.settings
+    own = settings.script is None and (settings.words or "script") == "script"
+    most = whole((settings.words_options if settings.script is None else settings.script_options).get("words"))
+    return min(len(reply.split()), most or sys.maxsize) if own else most or DEFAULT_WORDS
+
+
+def _held(plan: Plan) -> set[tuple[str, str, int]]:
+    """The turns that the run folder holds."""
+    if not (plan.settings.out / "ledger.sqlite").exists():
+        return set()
+    with Run(plan.settings.out, write=False) as run:
+        return {(exchange.system, exchange.scenario, exchange.turn) for exchange in run.exchanges()}
 
 
 def list_jobs(folder: Path, config: Path | None, options: Iterable[str], *, cancel: bool, forget: bool) -> None:

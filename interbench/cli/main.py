@@ -55,6 +55,12 @@ class What(enum.StrEnum):
     personas = "personas"
 
 
+class RecipeVerb(enum.StrEnum):
+    list = "list"
+    show = "show"
+    check = "check"
+
+
 class Format(enum.StrEnum):
     terminal = "terminal"
     md = "md"
@@ -157,6 +163,8 @@ class Playing(Group):
     deadline_s: Annotated[float | None, _setting("deadline_s", "--deadline")] = None
     after_failure: Annotated[AfterFailure | None, _setting("after_failure")] = None
     script: Annotated[str | None, _setting("script")] = None
+    words: Annotated[str | None, _setting("words")] = None
+    speech: Annotated[str | None, _setting("speech")] = None
     max_usd: Annotated[float | None, _setting("max_usd", "--max-usd")] = None
     max_video_seconds: Annotated[float | None, _setting("max_video_seconds", "--max-video-seconds")] = None
     retry: Annotated[str | None, _setting("retry")] = None
@@ -535,6 +543,26 @@ def list_(
     from interbench.cli import list_verb
 
     list_verb.show(what and what.value, scenarios=scenarios, with_options=with_options, as_json=as_json)
+
+
+@app.command()
+def recipe(
+    what: Annotated[RecipeVerb, typer.Argument(help="list them, show one, or check a checkout against it.")],
+    name: Annotated[str | None, typer.Argument(help="A recipe's name, or the label of a system with one.")] = None,
+    turn: Annotated[
+        Path | None,
+        typer.Option(
+            help="For show: a JSON file with a turn (scenario, turn, seed, prompt, speech.samples). Prints command, "
+            "environment and files of that turn as JSON, with @system for the checkout and @turn for the turn's folder."
+        ),
+    ] = None,
+    options: Set = None,
+    config: Config = None,
+) -> None:
+    """Recipes for published systems: list them, show what one does, check that its checkout is ready."""
+    from interbench.cli import recipe_verb
+
+    raise typer.Exit(recipe_verb.run(what.value, name, turn, config, options or ()))
 
 
 @app.command()

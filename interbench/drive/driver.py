@@ -47,6 +47,7 @@ from interbench.drive.raised import full_traceback, own_line
 from interbench.drive.script import Writer, scripted_line
 from interbench.drive.speech import UserSpeech
 from interbench.drive.spending import Budget
+from interbench.drive.voice import Speaker, Spoken
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Key, Run, Staged
@@ -148,6 +149,7 @@ class Driver:
         settings: what makes drives comparable.
         budget: the money of the run; without caps if not given.
         writer: of the words of avatars that are told what to say.
+        speaker: of these words, for systems that only make the picture.
         on_event: for progress bars.
         clock: monotonic seconds; the host must have been given the same.
     """
@@ -162,6 +164,7 @@ class Driver:
         *,
         budget: Budget | None = None,
         writer: Writer | None = None,
+        speaker: Speaker | None = None,
         on_event: Listener = lambda kind, key, note: None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -172,6 +175,7 @@ class Driver:
         self._settings = settings
         self._budget = budget or Budget(run)
         self._writer = writer
+        self._speaker = speaker
         self._on_event = on_event
         self._clock = clock
         self._speech = UserSpeech(media, run.speech_folder)
@@ -309,7 +313,8 @@ class Driver:
         turn = part.scenario.turns[key.turn - 1]
         if not turn.variants or not done:
             return Chosen()
-        if self._host.system.takes_script and self._writer is not None:
+        system = self._host.system
+        if (system.takes_script or system.takes_speech) and self._writer is not None:
             return scripted_line(part, key.turn, await self._writer.reply(part, key.turn - 1))
         before = done[-1]
         if not before.completed:
@@ -332,6 +337,8 @@ class Driver:
         jobs = [job for job in self._run.open_jobs(key.system, key.scenario) if job.key.turn == key.turn]
         line = _line_of(jobs[-1].detail) if jobs else await self._line(part, key, done, recall)
         script = await self._script(part, key)
+        spoken = await self._spoken(part, key, script)
+        needed_s = self._host.system.turn_deadline_s(None if spoken is None else spoken.seconds)
         history = await self._history(part, done)
         if recall is not None and self._host.system.reads_transcripts:
             history = tuple([await _recalled(past, recall) for past in history])
@@ -344,9 +351,10 @@ class Driver:
             portrait=part.portrait,
             seed=turn_seed(self._settings.seed, part.scenario.id, key.turn),
             workdir=self._run.workdir(key).resolve(),
-            deadline_s=self._settings.deadline_s,
+            deadline_s=max(self._settings.deadline_s, needed_s or 0.0),
             reference=part.references[key.turn - 1] if capabilities.needs_reference else None,
             script=None if script is None else script.text,
+            speech=None if spoken is None else spoken.path.resolve(),
             mood=turn.line_mood(line.variant),
         )
         if jobs and not capabilities.resumes_jobs:
@@ -373,6 +381,13 @@ class Driver:
             observed.detail["line"] = dataclasses.asdict(line)
         if script is not None:
             observed.detail["script"] = {"words_cut": script.words_cut, "model_s": round(script.seconds, 3)}
+        if spoken is not None:
+            observed.detail["speech"] = spoken.facts()
+        if why := await self._not_ready(conversation, request.deadline_s):
+            failed = Exchange(key.system, key.scenario, key.turn, Outcome.FAILED, "not_ready", mended(why[:MAX_TEXT]))
+            exchange = _saying(failed, line)
+            self._run.record(exchange, self._run.conversation_state(key.system, key.scenario))
+            return exchange
         if not jobs:
             self._reserve_unannounced(key, observed)
         stuck = await self._observe(observed, iterate, key, request)
@@ -394,11 +409,36 @@ class Driver:
 
     async def _script(self, part: PlannedScenario, key: Key) -> Script | None:
         """What the avatar is to say; written before the clock starts, because it is the same for every system."""
-        if not self._host.system.takes_script:
+        system = self._host.system
+        if not (system.takes_script or system.takes_speech):
             return None
         if self._writer is None:
             raise UsageError(f"The system {key.system} has to be told what to say, but nothing writes it.")
         return await self._writer.reply(part, key.turn)
+
+    async def _spoken(self, part: PlannedScenario, key: Key, script: Script | None) -> Spoken | None:
+        """The reply as sound; made before the clock starts, like its words."""
+        if script is None or not self._host.system.takes_speech:
+            return None
+        if self._speaker is None:
+            raise UsageError(f"The system {key.system} has to be given the reply as sound, but nothing speaks it.")
+        return await self._speaker.speak(part, key.turn, script)
+
+    async def _not_ready(self, conversation: Conversation, limit_s: float) -> str:
+        """Wait until the system can take the next turn; why it can't, empty if it can."""
+        try:
+            await self._host.call(conversation.ready, limit_s)
+        except TimeoutError:
+            return f"the system was not ready for its next turn within {limit_s:g} s"
+        except StuckError:
+            await self._restart()
+            return "the system was not ready for its next turn, and does not react"
+        except StoreError:
+            raise
+        except Exception as error:
+            self._need_room()
+            return f"the system was not ready for its next turn: {_describe(error)}"
+        return ""
 
     def _lost(self, key: Key, line: Chosen, code: str, message: str) -> Exchange:
         """Record a turn whose request was interrupted and can't be taken up; it may have cost money."""
@@ -443,7 +483,7 @@ class Driver:
         with contextlib.ExitStack() as files:
             sink: BinaryIO | None = None
             try:
-                events = self._host.events(iterate, self._settings.deadline_s)
+                events = self._host.events(iterate, request.deadline_s)
                 async with contextlib.aclosing(events):
                     async for timed in events:
                         if isinstance(timed.value, Media) and sink is None:
@@ -456,9 +496,9 @@ class Driver:
                 stuck = isinstance(error, StuckError)
                 more = ", and the system no longer reacts" if stuck else ""
                 observed.final = TimedOut(
-                    f"no complete answer within {self._settings.deadline_s:g} s{more}", job_open=observed.job
+                    f"no complete answer within {request.deadline_s:g} s{more}", job_open=observed.job
                 )
-                observed.final_s = self._settings.deadline_s
+                observed.final_s = request.deadline_s
             except (StoreError, CapReachedError):
                 raise
             except Exception as error:

@@ -154,6 +154,29 @@ class MediaPool:
         await self._call("blind_copy", path, out=str(target), defect=defect)
         return await self.inspect(target)
 
+    async def reshape(
+        self,
+        path: Path,
+        target: Path,
+        *,
+        crop: tuple[int, int, int, int] | None = None,
+        start_s: float = 0.0,
+        seconds: float | None = None,
+        speech: Path | None = None,
+    ) -> None:
+        """Write to ``target`` what of a clip is an answer: H.264 and AAC in MP4.
+
+        Args:
+            crop: x, y, width and height in pixels of what is kept of the picture.
+            start_s: what lies before is left out.
+            seconds: the length that is kept from there on; None for all.
+            speech: a WAV file of the harness's own (absolute) that takes the place of the clip's sound.
+        """
+        arguments: dict[str, Any] = {"crop": crop, "start_s": start_s, "seconds": seconds}
+        if speech is not None:
+            arguments["speech"] = str(speech)
+        await self._call("reshape", path, out=str(target), **arguments)
+
     async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
         """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
 

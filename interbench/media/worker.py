@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import blind, cutting, decode, plain, sequence, sound, still
+from interbench.media import blind, cutting, decode, plain, reshape, sequence, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -32,6 +32,7 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "sequence": sequence.sequence,
     "plain_copy": plain.plain_copy,
     "blind_copy": blind.blind_copy,
+    "reshape": reshape.reshape,
     "excerpt": plain.excerpt,
     "probe_audio": sound.probe_audio,
 }

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from interbench.asr.base import Transcriber, Utterance
 from interbench.base.errors import InterbenchError, SystemLoadError
 from interbench.base.foreign import mended
 from interbench.base.masking import mask
@@ -24,8 +25,16 @@ from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ReferenceWriter
 from interbench.drive.speech import UserSpeech
+from interbench.drive.voice import Espeak, ReplySpeaker
 from interbench.media.pool import MediaPool
-from interbench.pipeline.findings import Finding, Level, clip_findings, text_findings
+from interbench.pipeline.findings import (
+    Finding,
+    Level,
+    clip_findings,
+    echo_findings,
+    heard_findings,
+    text_findings,
+)
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
@@ -40,7 +49,12 @@ _LAG_S = 0.5
 
 
 async def check_system(
-    spec: SystemSpec, *, deadline_s: float, keep: Path | None = None, listens: bool = True
+    spec: SystemSpec,
+    *,
+    deadline_s: float,
+    keep: Path | None = None,
+    listens: bool = True,
+    transcriber: Transcriber | None = None,
 ) -> list[Finding]:
     """Check the adapter that ``spec`` names.
 
@@ -49,6 +63,8 @@ async def check_system(
         deadline_s: seconds that a turn may take.
         keep: a folder in which the clips are left; None removes them.
         listens: whether the transcriber of a run hears clips itself.
+        transcriber: hears the clips of the first conversation, to see whether they repeat the user; None to leave that
+            to the clips' sound and the reported text.
 
     Returns:
         What was found, in the order in which it was checked; the checks end early where nothing more can be tried.
@@ -67,6 +83,7 @@ async def check_system(
         folder = keep or stack.enter_context(Scratch("check")).path
         host = Host(factory)
         checks = _Checks(spec, host, parts, folder, deadline_s, listens)
+        checks.transcriber = transcriber
         try:
             await checks.go()
         finally:
@@ -90,6 +107,7 @@ class _Checks:
         self.folder = folder
         self.deadline_s = deadline_s
         self.listens = listens
+        self.transcriber: Transcriber | None = None
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str) -> None:
@@ -100,8 +118,14 @@ class _Checks:
             return
         system = self.host.system
         self._describe(system)
-        async with self._watching_the_loop():
-            first = await self._play("first conversation", self.parts[0])
+        if self.transcriber is not None:
+            await self.transcriber.start()
+        try:
+            first = await self._play("first conversation", self.parts[0], watch=True)
+        finally:
+            if self.transcriber is not None:
+                await self.transcriber.stop()
+            self.transcriber = None
         if not first or not all(exchange.completed for exchange in first):
             return
         self._compare_with_capabilities(first, system.capabilities)
@@ -168,15 +192,47 @@ class _Checks:
                     f"render()",
                 )
 
-    async def _play(self, name: str, part: PlannedScenario, folder: str = "run") -> list[Exchange]:
+    async def _play(
+        self, name: str, part: PlannedScenario, folder: str = "run", *, watch: bool = False
+    ) -> list[Exchange]:
         with Run(self.folder / folder, write=True) as run:
             async with MediaPool() as media:
                 settings = DriveSettings(deadline_s=self.deadline_s)
-                driver = Driver(self.spec.label, self.host, run, media, settings, writer=ReferenceWriter())
-                exchanges = [exchange async for exchange in driver.play(part)]
-        for exchange in exchanges:
+                driver = Driver(
+                    self.spec.label,
+                    self.host,
+                    run,
+                    media,
+                    settings,
+                    writer=ReferenceWriter(),
+                    speaker=ReplySpeaker(run, Espeak()),
+                )
+                # Not while clips are listened to: a transcriber at work in this process holds the loop up as well.
+                async with self._watching_the_loop() if watch else contextlib.nullcontext():
+                    exchanges = [exchange async for exchange in driver.play(part)]
+                echoes = [await self._echo(name, part, exchange, run.path, media) for exchange in exchanges]
+        for exchange, echo in zip(exchanges, echoes, strict=True):
             self._judge_turn(name, part, exchange)
+            self.findings += echo
         return exchanges
+
+    async def _echo(
+        self, name: str, part: PlannedScenario, exchange: Exchange, run: Path, media: MediaPool
+    ) -> list[Finding]:
+        """Whether the avatar repeats the user, by the sound of its clip."""
+        if not exchange.completed or exchange.clip is None or exchange.facts is None or not exchange.facts.audible:
+            return []
+        where = f"{name}, turn {exchange.turn}"
+        clip = await media.audio(run / exchange.clip)
+        recorded = part.line_audio(exchange.turn, exchange.variant)
+        user = None if recorded is None else await media.audio(recorded)
+        found = list(await asyncio.to_thread(lambda: list(echo_findings(where, clip, user))))
+        if not found and self.transcriber is not None and clip is not None:
+            (heard,) = await self.transcriber.transcribe([Utterance(where, clip, exchange.facts, None)])
+            found = list(
+                heard_findings(where, part.scenario.turns[exchange.turn - 1].line(exchange.variant), heard.text)
+            )
+        return found
 
     def _judge_turn(self, name: str, part: PlannedScenario, exchange: Exchange) -> None:
         where = f"{name}, turn {exchange.turn}"

@@ -6,10 +6,16 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from interbench.domain.records import ClipFacts
 from interbench.judge.vlm.frames import Sampling
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Sound = npt.NDArray[np.float32]
 
 Level = Literal["ok", "note", "wrong"]
 
@@ -22,6 +28,11 @@ _FEW_WORDS = 4
 _APART_S = 1.0
 _LATE_S = 2.0
 _ECHO = 0.8
+_SAME_SOUND = 0.6
+_REPEATS = (
+    "its avatar repeats the question. A program that moves a face to a sound is to be given the reply's: {speech}, or "
+    "turn.speech; {audio} and turn.audio are the user's voice"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,52 @@ def text_findings(
                 f"{where}: {len(words)} words in {spoken_s:.1f} s of sound; is its sampling rate the one in the "
                 f"header, and is the text that of this clip?",
             )
+
+
+def heard_findings(where: str, asked: str, heard: str) -> Iterator[Finding]:
+    """What is odd about the words that a transcriber hears in an answer, where they are the user's.
+
+    Args:
+        asked: what the user said.
+        heard: what the transcriber hears in the clip.
+    """
+    if _similar(_words(heard), _words(asked)):
+        yield Finding("wrong", f"{where}: what is heard in the clip is what the user said; {_REPEATS}")
+
+
+def echo_findings(where: str, clip: Sound | None, user: Sound | None) -> Iterator[Finding]:
+    """Whether the sound of an answer is the user's own recording, as where it is handed to a program that moves a face
+    to it. No transcriber is needed to tell.
+
+    Args:
+        clip: the clip's sound, mono at :data:`interbench.media.pool.AUDIO_RATE`; None if it has none.
+        user: the user's recording, alike; None if the turn has none.
+    """
+    if clip is not None and user is not None and likeness(clip, user) >= _SAME_SOUND:
+        yield Finding("wrong", f"{where}: the clip's sound is the user's own recording; {_REPEATS}")
+
+
+def likeness(one: Sound, other: Sound) -> float:
+    """How much the shorter of two sounds is a part of the longer, 0 to 1: the largest normalised cross-correlation.
+
+    A recording that was coded, made louder, shifted or cut stays near 1; two people, or two texts, stay below 0.3.
+    """
+    import numpy as np
+    from scipy import signal
+
+    short, long = sorted((one.astype(np.float64), other.astype(np.float64)), key=len)
+    energy = float(np.square(short).sum())
+    if len(short) == 0 or energy == 0.0:
+        return 0.0
+    long = np.pad(long, len(short) // 2)
+    found = np.abs(signal.correlate(long, short, mode="valid", method="fft"))
+    sums = np.concatenate([[0.0], np.cumsum(np.square(long))])
+    within = sums[len(short) :] - sums[: -len(short)]
+    if within.max() <= 0.0:
+        return 0.0
+    # Where the longer one is nearly silent, rounding would look like likeness.
+    within = np.maximum(within, 0.25 * within.max())
+    return float(min(1.0, (found / np.sqrt(energy * within)).max()))
 
 
 def _words(text: str) -> list[str]:

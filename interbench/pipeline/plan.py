@@ -13,6 +13,7 @@ from typing import Any
 from interbench.base.errors import StoreError, UsageError
 from interbench.base.masking import MASK
 from interbench.domain.names import alike, unprinted
+from interbench.drive.words import check_choice
 from interbench.judge.base import Judge
 from interbench.pipeline.config import Settings, merged_settings, read_settings_file
 from interbench.pipeline.set_options import script_options, with_options
@@ -112,6 +113,7 @@ def make_plan(settings: Settings) -> Plan:
         script_options().check(settings.script_options)
     elif settings.script_options:
         raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
+    check_choice(settings.words, settings.words_options, settings.speech, settings.speech_options)
     parts = plan_scenarios(chosen, whole, rotation=settings.seed if settings.rotate_personas else None)
     facts = {"name": whole.name, "version": whole.version, "digest": whole.digest}
     return Plan(settings, parts, specs, {spec.label: spec.factory() for spec in specs}, facts)

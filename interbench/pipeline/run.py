@@ -22,6 +22,7 @@ from interbench.domain.records import COPY_RECIPE, Transcript
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
+from interbench.drive.words import Told, tell
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
 from interbench.media.pool import MediaPool
@@ -109,6 +110,7 @@ class _Pipeline:
         self.judging: JudgingStage | None = None
         self.budget = Budget(run, Caps(settings.max_usd, settings.max_video_seconds))
         self.writer = _script_writer(settings, run) if "drive" in stages else None
+        self.told = _told(settings, run, self.writer) if "drive" in stages else None
         self.driving = DriveSettings(settings.seed, settings.deadline_s, settings.after_failure)
         script = {} if self.writer is None else {"script": self.writer.identity}
         self.manifest = RunManifest(run, plan, {**asdict(self.driving), **script})
@@ -216,7 +218,8 @@ class _Pipeline:
                     self.media,
                     self.driving,
                     budget=self.budget,
-                    writer=self.writer,
+                    writer=None if self.told is None else self.told.writer,
+                    speaker=None if self.told is None else self.told.speaker,
                     on_event=self._on_event,
                 )
                 limit = host.system.capabilities.max_concurrency or self.plan.settings.concurrency
@@ -249,14 +252,18 @@ class _Pipeline:
     async def _admit(self, spec: SystemSpec, host: Host) -> None:
         """Start a system and see that what it makes may stand in this run."""
         await host.start()
-        system = host.system
-        if system.takes_script and self.writer is None:
-            raise UsageError(
-                f"The system {spec.label!r} performs replies that a language model writes, the same for every system. "
-                f"Name the model's OpenAI-compatible server with --script URL, and `model` in script_options (see "
-                f"docs/systems.md)."
-            )
-        self.manifest.write({spec.label: system_facts(system, spec)})
+        system, told = host.system, self.told
+        facts = system_facts(system, spec)
+        if told is not None and (system.takes_script or system.takes_speech):
+            if not told.asked_for and system.capabilities.announces_cost:
+                raise UsageError(
+                    f"The system {spec.label!r} performs replies that a language model writes, the same for every "
+                    f"system. Name the model's OpenAI-compatible server with --script URL, and `model` in "
+                    f"script_options (see docs/systems.md), or have it perform the scenarios' own with --words script."
+                )
+            self.manifest.freeze(**(told.identity if system.takes_speech else {"words": told.identity["words"]}))
+            facts["told"] = told.identity
+        self.manifest.write({spec.label: facts})
 
     def _has_started(self) -> None:
         self._starting -= 1
@@ -333,6 +340,17 @@ class _Pipeline:
             self.summary.count_verdict(verdict)
         for _ in range(len(judging.judge.dimensions) * self.plan.settings.repeats):
             self.progress.advance("judge")
+
+
+def _told(settings: Settings, run: Run, script: ScriptWriter | None) -> Told:
+    return tell(
+        run,
+        script=script,
+        words=settings.words,
+        words_options=settings.words_options,
+        speech=settings.speech,
+        speech_options=settings.speech_options,
+    )
 
 
 def _script_writer(settings: Settings, run: Run) -> ScriptWriter | None:

@@ -28,7 +28,7 @@ class RunManifest:
         self._run = run
         self._path = run.manifest_path
         self._plan = plan
-        self._frozen = frozen
+        self._frozen = dict(frozen)
 
     def read(self) -> dict[str, Any]:
         """What is there; empty before the first :meth:`write`."""
@@ -55,6 +55,11 @@ class RunManifest:
             scenario_sets=() if plan.scenario_set is None else (plan.scenario_set,),
         )
         self._run.keep_manifest(manifest)
+
+    def freeze(self, **settings: Any) -> None:
+        """Further settings that must stay as they are from the next :meth:`write` on: those of the words and the voice
+        hold only where a system is given them."""
+        self._frozen |= settings
 
     def amend(self, **entries: Any) -> None:
         """Replace entries."""

@@ -1,7 +1,8 @@
 """``--set NAME.OPTION=VALUE``: any option of any system, judge or transcriber from the command line.
 
-NAME is a system's label, ``judge`` or ``transcriber`` (or the name of the one that was chosen), or ``script``. What is
-set stands in the settings afterwards as if it came from a settings file, so that the manifest keeps it.
+NAME is a system's label, ``judge`` or ``transcriber`` (or the name of the one that was chosen), ``script``, ``words``
+or ``speech``. What is set stands in the settings afterwards as if it came from a settings file, so that the manifest
+keeps it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from interbench.base.errors import UsageError
 from interbench.base.options import Options, near, options_of
 from interbench.base.registry import Registry
 from interbench.drive.script import ScriptWriter
+from interbench.drive.words import speech_choice, words_choice
 from interbench.judge.registry import JUDGES
 from interbench.pipeline.config import Settings
 from interbench.systems.registry import SYSTEMS, SystemSpec
@@ -26,12 +28,14 @@ class _Target:
     """Something whose options can be set."""
 
     kind: str
-    """``system``, ``judge``, ``transcriber`` or ``script``."""
+    """``system``, ``judge``, ``transcriber``, ``script``, ``words`` or ``speech``."""
     label: str
     """Of a system."""
     options: Callable[[], Options]
 
 
+_KINDS = ("judge", "transcriber", "script", "words", "speech")
+"""What has options in a table of its own."""
 _Targets = Mapping[str, Sequence[_Target]]
 """By the name that the command line gives."""
 
@@ -54,8 +58,7 @@ def with_options(settings: Settings, texts: Iterable[str], *, playing: bool = Tr
             spec = SystemSpec.parse(text, settings.system)
             targets[spec.label] = [*targets.get(spec.label, ()), _of_system(spec)]
     given: dict[str, dict[str, Any]] = {
-        name: copy.deepcopy(getattr(settings, name))
-        for name in ("system", "judge_options", "transcriber_options", "script_options")
+        name: copy.deepcopy(getattr(settings, name)) for name in ("system", *(f"{kind}_options" for kind in _KINDS))
     }
     for text in texts:
         target, path, value = _read(text, targets, playing=playing)
@@ -103,7 +106,12 @@ def _later(settings: Settings) -> dict[str, list[_Target]]:
 
 
 def _scripts(settings: Settings) -> dict[str, list[_Target]]:
-    return {} if settings.script is None else {"script": [_Target("script", "", script_options)]}
+    """Whoever makes up and speaks the replies of systems that don't."""
+    found = {
+        "words": [_Target("words", "", lambda: words_choice(settings.words))],
+        "speech": [_Target("speech", "", lambda: speech_choice(settings.speech))],
+    }
+    return found if settings.script is None else found | {"script": [_Target("script", "", script_options)]}
 
 
 def script_options() -> Options:

@@ -80,6 +80,19 @@ SETTING_TEXTS: Mapping[str, SettingText] = {
     "script_options": SettingText(
         "Table of options for the writer of replies: model, words, seed, key_env, timeout_s."
     ),
+    "words": SettingText(
+        "What systems without words of their own say: script (the scenario's replies, or the writer's of --script), "
+        "chat:URL (a chat model), thinker:URL (a model that hears the user and speaks).",
+        None,
+        "script",
+    ),
+    "words_options": SettingText("Table of options for what is said: model, words, key_env ..."),
+    "speech": SettingText(
+        "Who speaks for systems without a voice: espeak, command, or the URL of a server with /v1/audio/speech.",
+        None,
+        "espeak",
+    ),
+    "speech_options": SettingText("Table of options for who speaks: command, model, voice, key_env, timeout_s."),
     "max_usd": SettingText("The most the run folder may spend, in US dollars."),
     "max_video_seconds": SettingText("The most video the run folder may ask paid services for, in seconds."),
     "retry": SettingText(

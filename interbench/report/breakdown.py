@@ -145,7 +145,7 @@ def _grid(breakdown: Breakdown, view: View) -> Grid:
             (
                 Cell(kind),
                 Cell(row.system),
-                *(Cell(c.text(row, view.number), marks[c.key][index], aside(c, row)) for c in columns),
+                *(Cell(c.shown(row, view.number), marks[c.key][index], aside(c, row)) for c in columns),
                 Cell(str(breakdown.scenarios[kind])),
             )
             for index, row in enumerate(part.rows)

@@ -16,6 +16,7 @@ import numpy as np
 
 from interbench.asr.base import DOUBTED
 from interbench.base.errors import UsageError
+from interbench.base.foreign import mapped, number
 from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.names import alike
 from interbench.domain.records import Exchange, Spend, Transcript, Verdict
@@ -241,10 +242,33 @@ def speeds(exchanges: Sequence[Exchange]) -> dict[str, Speed]:
     return result
 
 
+def _before_the_clock(exchange: Exchange) -> dict[str, float]:
+    """What making up and speaking the words took for a system that is told them; neither is part of its latency."""
+    made = {
+        "words (before the clock)": mapped(exchange.detail.get("script")).get("model_s"),
+        "speech (before the clock)": mapped(exchange.detail.get("speech")).get("made_s"),
+    }
+    return {name: seconds for name, value in made.items() if (seconds := number(value)) is not None}
+
+
+def _told(runs: Sequence[RunRecords]) -> dict[str, str]:
+    """Of systems that were told their words: where these came from."""
+    found: dict[str, str] = {}
+    for run in runs:
+        for label, facts in run.manifest.get("systems", {}).items():
+            words = mapped(mapped(mapped(facts).get("told")).get("words"))
+            if source := _SOURCES.get(str(words.get("from", ""))):
+                found[label] = source if words.get("model") is None else f"{source} {words['model']}"
+    return found
+
+
+_SOURCES = {"script": "the script", "chat": "the chat model", "thinker": "the thinker"}
+
+
 def _steps(timed: Sequence[Exchange]) -> tuple[Step, ...]:
     seconds: dict[str, list[float]] = {}
     for exchange in timed:
-        for name, value in exchange.parts_s.items():
+        for name, value in {**_before_the_clock(exchange), **exchange.parts_s}.items():
             seconds.setdefault(name, []).append(value)
     return tuple(
         Step(name, statistics.median(values), float(np.percentile(values, 95)), len(values))
@@ -334,6 +358,7 @@ def collect_table(
         seed=seed,
         published=published,
         caveats=tuple(dict.fromkeys(note for run in runs for note in _table_notes(run))),
+        told=_told(runs),
     )
 
 

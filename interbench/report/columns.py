@@ -15,6 +15,9 @@ from interbench.report.grid import DASH, Mark, rank_marks
 from interbench.report.rows import Row
 from interbench.stats import Coverage
 
+TOLD = " †"
+"""Stands behind systems that were told their words, and behind their figures of content."""
+
 
 def _nothing(row: Row) -> dict[str, Any]:
     return {}
@@ -76,6 +79,11 @@ class Column:
             return DASH
         return number(value) if self.format is None else self.format(row)
 
+    def shown(self, row: Row, number: Callable[[float], str]) -> str:
+        """The figure as tables show it, with a mark where it says little of a system that was told its words."""
+        text = self.text(row, number)
+        return f"{text}{TOLD}" if self.group == "content" and row.told and text != DASH else text
+
     def marks(self, rows: Sequence[Row]) -> list[Mark | None]:
         """Who is best and second in it."""
         if self.better is None:
@@ -88,6 +96,11 @@ def why_missing(coverage: Coverage) -> str:
     lost = coverage.expected - coverage.scored
     reasons = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in coverage.missing.items())
     return f"{lost} of {coverage.expected} missing: {reasons}" if lost else ""
+
+
+def told_note(row: Row) -> str:
+    """What to know of the content of somebody who was told what to say; empty for anybody else."""
+    return f"told what to say by {row.told}: not its own understanding" if row.told else ""
 
 
 def dimension_column(dimension: Dimension) -> Column:
@@ -106,6 +119,10 @@ def dimension_column(dimension: Dimension) -> Column:
             "missing_samples": figure.coverage.samples_missing,
         }
 
+    def why(row: Row) -> str:
+        said = (why_missing(row.figure(key).coverage), told_note(row) if dimension.group == "content" else "")
+        return "; ".join(filter(None, said))
+
     return Column(
         key=key,
         heading=key,
@@ -114,7 +131,7 @@ def dimension_column(dimension: Dimension) -> Column:
         value=lambda row: row.figure(key).percentile,
         interval=lambda row: row.figure(key).interval,
         better="higher",
-        why=lambda row: why_missing(row.figure(key).coverage),
+        why=why,
         facts=facts,
         in_csv=("lo", "hi", "mean", "scored", "expected"),
         section="dimensions",

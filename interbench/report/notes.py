@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from interbench.domain.dimensions import DIMENSION_KEYS
+from interbench.domain.dimensions import DIMENSION_KEYS, DIMENSIONS
 from interbench.domain.published import SOURCE
 from interbench.domain.records import REMEDIES
-from interbench.report.columns import Column
+from interbench.report.columns import TOLD, Column
 from interbench.stats import JudgeLabel, Repeats
 
 if TYPE_CHECKING:
     from interbench.report.tables import Table
 
+CONTENT = tuple(dimension.key for dimension in DIMENSIONS if dimension.group == "content")
 FEW_SYSTEMS, FEW_SCENARIOS = 3, 10
 """Pools of fewer are called small."""
 
@@ -39,6 +40,7 @@ def notes(table: Table, hidden: Sequence[Column] = (), *, means: bool = False) -
         note
         for note in (
             *table.caveats,
+            _told_note(table),
             _pool_note(table),
             *small_pool_notes(table),
             _means_note() if means else "",
@@ -53,6 +55,20 @@ def notes(table: Table, hidden: Sequence[Column] = (), *, means: bool = False) -
             _published_note(table),
         )
         if note
+    )
+
+
+def _told_note(table: Table) -> str:
+    told: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.told:
+            told.setdefault(row.told, []).append(row.system)
+    if not told:
+        return ""
+    listed = "; ".join(f"{', '.join(systems)} by {source}" for source, systems in told.items())
+    return (
+        f"Marked{TOLD}: told what to say ({listed}), so that their columns of content ({', '.join(CONTENT)}) are the "
+        f"words' and not the system's own understanding; they differ from one another in picture alone."
     )
 
 

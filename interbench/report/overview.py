@@ -296,7 +296,7 @@ def _result(table: Table, row: Row, slot: int | None = None, index: int | None =
         ends = column.interval(row)
 
         def text(of: Column) -> str:
-            return of.text(row, lambda value: decimal(value, of.digits))
+            return of.shown(row, lambda value: decimal(value, of.digits))
 
         def mark(of: Column) -> Mark | None:
             return None if index is None else of.marks(table.rows)[index]

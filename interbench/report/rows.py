@@ -85,6 +85,9 @@ class Row:
     """Plain mean over the dimensions in which anybody is scored; empty if one of them is missing here."""
     rank: int | None = None
     """By that mean, see :func:`interbench.stats.ranks`."""
+    told: str = ""
+    """Where its words came from, if it was told them instead of making them up; empty if it did, or if it was never
+    played."""
     quoted_from: str = ""
     """Where the figures were published; empty if they were measured here."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from interbench.base.errors import UsageError
 from interbench.domain.dimensions import Dimension, dimension
 from interbench.domain.published import PUBLISHED
-from interbench.report.columns import COLUMNS, Column, columns_of, shown_columns
+from interbench.report.columns import COLUMNS, TOLD, Column, columns_of, shown_columns
 from interbench.report.grid import Cell, Grid, Mark, to_latex, to_markdown
 from interbench.report.notes import notes, quoted_note, why_apart
 from interbench.report.rows import NO_FIGURE, NO_SPEED, Figure, Row, Speed, quoted
@@ -156,6 +156,7 @@ def build_table(
     seed: int = 0,
     published: bool = False,
     caveats: tuple[str, ...] = (),
+    told: Mapping[str, str] | None = None,
 ) -> Table:
     """Pool ``scores`` (all by one ``judge``) and set every system of the plan on a row.
 
@@ -220,6 +221,7 @@ def build_table(
             (speeds or {}).get(system, NO_SPEED),
             {key: figure(system, key) for key in KEYS if key in expected.dimensions},
             mean_figure(system),
+            told=(told or {}).get(system, ""),
         )
         for system in expected.scenarios
     )
@@ -351,6 +353,7 @@ def json_systems(table: Table) -> list[dict[str, Any]]:
         {
             "system": row.system,
             "turns": row.speed.n,
+            "told_words": row.told or None,
             "parts_s": {
                 step.name: {"median": step.median_s, "p95": step.p95_s, "turns": step.n} for step in row.speed.steps
             },
@@ -406,8 +409,8 @@ def _grid(table: Table, view: View) -> Grid:
     marks = {column.key: column.marks(table.rows) for column in columns}
     measured = tuple(
         (
-            Cell(row.system),
-            *(Cell(c.text(row, view.number), marks[c.key][index], aside(c, row)) for c in columns),
+            Cell(f"{row.system}{TOLD}" if row.told else row.system),
+            *(Cell(c.shown(row, view.number), marks[c.key][index], aside(c, row)) for c in columns),
         )
         for index, row in enumerate(table.rows)
     )

@@ -159,7 +159,7 @@ def merge(
         )
     return {
         **old,
-        "frozen": dict(frozen),
+        "frozen": {**old.get("frozen", {}), **frozen},
         "scenarios": {**old.get("scenarios", {}), **scenarios},
         "personas": {**old.get("personas", {}), **personas},
         "plan": {

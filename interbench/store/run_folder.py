@@ -358,6 +358,11 @@ class Run:
             suffix = ".mp4"
         return self.path / "media" / slug(key.system) / key.scenario / f"{key.turn}{suffix}"
 
+    def speech_path(self, scenario: str, turn: int, digest: str) -> Path:
+        """Where the sound of a turn's reply lies that systems without a voice are given; ``digest`` (hexadecimal) is of
+        all that it depends on."""
+        return self.path / "speech" / scenario / f"{turn}-{digest[:16]}.wav"
+
     def relative(self, path: Path) -> str:
         """``path`` as kept in the ledger: relative to the run folder."""
         return path.relative_to(self.path).as_posix()

@@ -30,6 +30,10 @@ class Conversation(ABC):
         not be opened.
         """
 
+    async def ready(self) -> None:
+        """Wait until the next turn can be taken: a model that is loaded again, a turn that was given up and is still
+        being worked on. Not counted as latency; called before every ``respond``."""
+
     @abstractmethod
     def respond(self, turn: TurnRequest) -> AsyncIterator[Event]:
         """Answer one turn: yield events, the last of them final.
@@ -89,6 +93,12 @@ class AvatarSystem(ABC):
         return False
 
     @property
+    def takes_speech(self) -> bool:
+        """Whether :attr:`TurnRequest.speech` has to be given, as a system needs that only makes the picture; it
+        implies :attr:`takes_script`."""
+        return False
+
+    @property
     def reads_transcripts(self) -> bool:
         """Whether the replies in :attr:`TurnRequest.history` that the system does not know itself are to be
         transcribed, where the run has a transcriber; a turn then waits for the transcript of the one before it."""
@@ -103,6 +113,15 @@ class AvatarSystem(ABC):
     @abstractmethod
     async def open(self, persona: Persona) -> Conversation:
         """Begin a conversation with ``persona``. Not counted in the latency of a turn."""
+
+    def turn_deadline_s(self, speech_s: float | None) -> float | None:
+        """Seconds that a turn whose speech lasts ``speech_s`` may need, where that can be more than a run gives it;
+        None if the run's deadline is to hold."""
+        return None
+
+    def estimate_gpu_s(self, video_seconds: float) -> float | None:
+        """Seconds of one GPU that ``video_seconds`` of answers take; None if that is not known or takes none."""
+        return None
 
     @property
     def version(self) -> str:

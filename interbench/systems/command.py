@@ -10,29 +10,38 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from interbench.base.errors import SystemLoadError
-from interbench.base.workers import WorkerError, WorkerPool
+from interbench.base.foreign import number, whole
+from interbench.base.workers import Cancel, WorkerError, WorkerPool
 from interbench.domain.persona import Persona
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.events import Completed, Event, Failed, JsonValue, ReplyText, TurnRequest
+from interbench.systems.prompting import picture_prompt
 
 PLACEHOLDERS = (
-    *("text", "mood", "audio", "portrait", "output", "workdir", "seed", "history", "persona", "turn", "scenario"),
+    *("text", "mood", "audio", "script", "speech", "prompt", "portrait", "output", "workdir", "seed", "history"),
+    *("persona", "turn", "scenario", "deadline_s"),
 )
 _FIELD = re.compile(r"\{([a-z_]*)\}")
+_TELLING = ("script", "speech")
+"""Placeholders for which somebody has to make up the reply."""
 
 
 class CommandSystem(AvatarSystem):
     """Runs a command for every turn; the file it writes is the answer.
 
     Args:
-        argv: the command as a list. In each argument ``{text}`` (the user's words), ``{audio}`` (their speech, a path),
-            ``{portrait}`` (reference image), ``{persona}`` (path of a JSON file), ``{history}`` (path of a JSON file
-            with the earlier turns), ``{mood}`` (how the user feels), ``{output}`` (where the clip has to be),
-            ``{workdir}``, ``{seed}``, ``{turn}`` and ``{scenario}`` are replaced; nothing goes through a shell. A turn
-            without audio or portrait replaces them by an empty string.
+        argv: the command as a list. In each argument ``{text}`` (the user's words), ``{mood}`` (how the user
+            feels), ``{audio}`` (the user's speech, a path), ``{script}`` (the words of the reply), ``{speech}`` (the
+            reply spoken, a WAV file), ``{prompt}`` (what the picture shows, in words), ``{portrait}`` (reference
+            image), ``{persona}`` (path of a JSON file), ``{history}`` (path of a JSON file with the earlier turns),
+            ``{output}`` (where the clip has to be),
+            ``{workdir}``, ``{seed}``, ``{turn}``, ``{scenario}`` and ``{deadline_s}`` (seconds that the turn may take)
+            are replaced; nothing goes through a shell. A turn without audio or portrait replaces them by an empty
+            string. A program that moves a face to a sound wants ``{speech}``: with ``{audio}`` its avatar repeats the
+            user.
         output: name of the file the command writes, inside the working folder of the turn.
         reply_text: name of a file in which the command leaves what the avatar says, if it knows.
         timeout_s: after this many seconds the command and all it started are killed.
@@ -77,6 +86,14 @@ class CommandSystem(AvatarSystem):
     @property
     def version(self) -> str:
         return self._version
+
+    @property
+    def takes_script(self) -> bool:
+        return any(f"{{{name}}}" in argument for argument in self.argv for name in _TELLING)
+
+    @property
+    def takes_speech(self) -> bool:
+        return any("{speech}" in argument for argument in self.argv)
 
     def settings(self) -> Mapping[str, JsonValue]:
         return {"argv": list(self.argv), "output": self.output, "cwd": self.cwd}
@@ -128,11 +145,12 @@ class _CommandConversation(Conversation):
         if code != 0:
             yield Failed(f"exit_{code}", f"the command ended with status {code}: {_tail(log)}")
             return
+        said = turn.script if system.takes_script else None
         if system.reply_text is not None:
             with contextlib.suppress(FileNotFoundError):
-                yield ReplyText(
-                    (turn.workdir / system.reply_text).read_text(encoding="utf-8", errors="replace").strip()
-                )
+                said = (turn.workdir / system.reply_text).read_text(encoding="utf-8", errors="replace").strip()
+        if said is not None:
+            yield ReplyText(said)
         yield Completed(turn.workdir / system.output)
 
 
@@ -145,8 +163,15 @@ class WorkerSystem(AvatarSystem):
     Before the first turn comes ``{"op": "start"}``, answered by ``{"version": ...}`` when the worker is ready, and
     after the last turn of a conversation ``{"op": "close", "conversation": id}``.
 
+    ``turn`` holds what the placeholders of a command name, ``script``, ``speech``, ``prompt`` and ``deadline_s`` among
+    them. An answer may carry ``render_s``, ``load_s`` (seconds) and ``frames``. At the turn's deadline comes
+    ``{"op": "cancel"}``: a worker that answers the turn and then this within ``grace_s``, with whatever it likes, keeps
+    running and its weights stay loaded; one that does not is killed.
+
     Args:
         argv: command line of the worker.
+        needs: ``script`` and ``speech``, if the words of the reply and their sound are to be given.
+        grace_s: how long a worker that was told to cancel may take to answer.
         workers: processes running at the same time; a conversation is not bound to one.
         start_timeout_s: for loading weights.
         timeout_s: for one turn.
@@ -157,8 +182,10 @@ class WorkerSystem(AvatarSystem):
         argv: Sequence[str] = (),
         *,
         workers: int = 1,
+        needs: Sequence[Literal["script", "speech"]] = (),
         start_timeout_s: float = 1800.0,
         timeout_s: float = 600.0,
+        grace_s: float = 2.0,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
@@ -168,8 +195,15 @@ class WorkerSystem(AvatarSystem):
         self.timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
         self._workers = workers
+        self._needs = frozenset(needs)
         environment = {**os.environ, **env} if env else None
-        self.pool = WorkerPool(self.argv, workers, env=environment, cwd=None if cwd is None else Path(cwd))
+        self.pool = WorkerPool(
+            self.argv,
+            workers,
+            env=environment,
+            cwd=None if cwd is None else Path(cwd),
+            cancel=Cancel({"op": "cancel"}, grace_s),
+        )
         self._version = "unknown"
         self._count = 0
 
@@ -177,8 +211,16 @@ class WorkerSystem(AvatarSystem):
     def version(self) -> str:
         return self._version
 
+    @property
+    def takes_script(self) -> bool:
+        return bool(self._needs)
+
+    @property
+    def takes_speech(self) -> bool:
+        return "speech" in self._needs
+
     def settings(self) -> Mapping[str, JsonValue]:
-        return {"argv": list(self.argv)}
+        return {"argv": list(self.argv), **({"needs": sorted(self._needs)} if self._needs else {})}
 
     async def start(self) -> None:
         # One request each, at the same time, reaches every worker of the pool.
@@ -207,18 +249,23 @@ class _WorkerConversation(Conversation):
             "op": "respond",
             "conversation": self._key,
             "persona": self._persona.model_dump(mode="json"),
-            "turn": turn_json(turn),
+            "turn": turn_json(turn, self._persona),
             "output": str(output),
         }
         try:
-            answer = await self._system.pool.call(request, self._system.timeout_s)
+            answer = await self._system.pool.call(request, min(self._system.timeout_s, turn.deadline_s))
         except WorkerError as error:
             yield Failed(error.code, str(error), transient=error.code in ("timeout", "worker_died"))
             return
-        text = answer.get("text")
+        text = answer.get("text", turn.script if self._system.takes_script else None)
         if text is not None:
             yield ReplyText(str(text))
-        yield Completed(output)
+        parts = {
+            name: seconds
+            for name, key in (("loaded", "load_s"), ("rendered", "render_s"))
+            if (seconds := number(answer.get(key))) is not None
+        }
+        yield Completed(output, {"parts_s": parts} if parts else {}, frames=whole(answer.get("frames")))
 
     async def close(self) -> None:
         with contextlib.suppress(WorkerError):
@@ -230,6 +277,10 @@ def fill(argv: Sequence[str], persona: Persona, turn: TurnRequest, output: Path)
     values: dict[str, Any] = {
         "text": turn.text,
         "audio": turn.audio or "",
+        "script": turn.script or "",
+        "speech": turn.speech or "",
+        "prompt": picture_prompt(persona),
+        "deadline_s": f"{turn.deadline_s:g}",
         "portrait": turn.portrait or "",
         "output": output,
         "workdir": turn.workdir,
@@ -244,14 +295,14 @@ def fill(argv: Sequence[str], persona: Persona, turn: TurnRequest, output: Path)
         values["persona"] = path
     if any("{history}" in argument for argument in argv):
         path = turn.workdir / "history.json"
-        path.write_text(json.dumps(turn_json(turn)["history"], ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps(turn_json(turn, persona)["history"], ensure_ascii=False), encoding="utf-8")
         values["history"] = path
     return [_FIELD.sub(lambda match: str(values[match[1]]), argument) for argument in argv]
 
 
-def turn_json(turn: TurnRequest) -> dict[str, Any]:
-    """A turn as plain JSON types; paths become strings."""
-    fields = asdict(turn)
+def turn_json(turn: TurnRequest, persona: Persona) -> dict[str, Any]:
+    """A turn as plain JSON types; paths become strings. ``prompt`` says in words what the picture shows."""
+    fields = asdict(turn) | {"prompt": picture_prompt(persona)}
     fields.pop("reference")
     text: str = json.dumps(fields, default=str)
     result: dict[str, Any] = json.loads(text)

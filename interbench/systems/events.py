@@ -73,6 +73,9 @@ class TurnRequest:
     reference: ReferenceReply | None = None
     script: str | None = None
     """What the avatar is to say, the same for every system; handed to systems that set ``takes_script``."""
+    speech: Path | None = None
+    """These words spoken, 16 kHz mono WAV, the same file for every system; handed to systems that set
+    ``takes_speech``. It is the reply's sound: :attr:`audio` is the user's."""
     mood: str = ""
     """How the user feels, in a few words, for systems that can be told; it is in the sound only as far as it goes."""
 

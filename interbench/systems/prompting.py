@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 from interbench.base.bundled import data_path
+from interbench.domain.persona import Persona
 from interbench.systems.events import PastTurn
 
 WORDS_PER_S = 2.3
@@ -64,6 +65,11 @@ def line(text: str) -> str:
     """``text`` as data on one line: white space collapsed, control and format characters removed."""
     kept = "".join(" " if character.isspace() else character for character in text)
     return " ".join("".join(c for c in kept if unicodedata.category(c)[0] != "C").split())
+
+
+def picture_prompt(persona: Persona) -> str:
+    """What a model that films ``persona`` speaking is told of the picture, on one line."""
+    return template("picture.j2").render(persona=persona).strip()
 
 
 def word_budget(seconds: float) -> int:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from interbench.base.errors import SystemLoadError
 from interbench.base.options import Options, near
 from interbench.base.registry import Found, Registry
 from interbench.systems.base import AvatarSystem
+
+
+def _recipes() -> dict[str, str]:
+    """The bundled recipes: a file each, read when it is named."""
+    folder = Path(__file__).parent / "recipes"
+    names = sorted(path.name.removesuffix(".toml") for path in folder.glob("*.toml"))
+    return {name: f"interbench.systems.recipes.named:{re.sub('[^a-z0-9]', '_', name)}" for name in names}
+
 
 SYSTEMS: Registry[AvatarSystem] = Registry(
     "system",
@@ -24,6 +34,8 @@ SYSTEMS: Registry[AvatarSystem] = Registry(
         "livetalk": "interbench.systems.live.livetalk:LiveTalk",
         "command": "interbench.systems.command:CommandSystem",
         "worker": "interbench.systems.command:WorkerSystem",
+        "recipe": "interbench.systems.recipes.system:RecipeSystem",
+        **_recipes(),
         "sora": "interbench.systems.services.sora:Sora",
         "veo": "interbench.systems.services.veo:Veo",
         "gemini-omni": "interbench.systems.services.gemini_omni:GeminiOmni",
