@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interbench.base.errors import InterbenchError, SystemLoadError
+from interbench.base.errors import InterbenchError, MediaError, SystemLoadError
 from interbench.base.progress import Progress
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange, Script
 from interbench.domain.scenario import Scenario, Turn
 from interbench.drive.driver import Driver, DriveSettings
+from interbench.drive.voice import Spoken
 from interbench.media.pool import MediaPool
+from interbench.media.wav import WavError, decode_wav
 from interbench.scenarios.plan import PlannedScenario
 from interbench.single.base import Clip
 from interbench.single.data import Condition
@@ -54,6 +57,28 @@ class GivenWords:
 
     async def reply(self, part: PlannedScenario, turn: int) -> Script:
         return Script(part.references[turn - 1].reply)
+
+
+class GivenSpeech:
+    """The sound of a condition, for systems that make a picture to it: handed over as it is."""
+
+    identity: Mapping[str, Any] = {"speech": "given"}
+
+    async def speak(self, part: PlannedScenario, turn: int, script: Script) -> Spoken:
+        """The recording that the condition gives.
+
+        Raises:
+            MediaError: it is none any more.
+        """
+        path = part.audio[turn - 1]
+        if path is None:
+            raise MediaError("no_audio", f"{part.scenario.id}: the condition gives no sound.")
+        data = await asyncio.to_thread(path.read_bytes)
+        try:
+            samples, header = decode_wav(data)
+        except WavError as error:
+            raise MediaError("damaged", f"{path}: {error}; prepare the conditions again in a new folder.") from error
+        return Spoken(path, round(len(samples) / header.rate, 3), hashlib.sha256(data).hexdigest(), 0.0)
 
 
 def scenario_of(condition: Condition, id_: str | None = None) -> PlannedScenario:
@@ -113,6 +138,7 @@ async def play(
                     media,
                     DriveSettings(seed, deadline_s),
                     writer=GivenWords(),
+                    speaker=GivenSpeech(),
                 )
                 limit = min(concurrency, host.system.capabilities.max_concurrency or concurrency)
                 await _drive(driver, left, limit, player.label, progress)

@@ -172,6 +172,19 @@ class Reenacts(ClipSystem):
         return Reply()
 
 
+class ShowsSpeech(Reenacts):
+    """Makes its picture to the reply's sound, as a system that only makes pictures does."""
+
+    @property
+    def takes_speech(self) -> bool:
+        return True
+
+    def render(self, persona: Persona, turn: TurnRequest, output: Path) -> Reply:
+        assert turn.speech is not None and turn.audio is not None
+        assert turn.speech.read_bytes() == turn.audio.read_bytes()
+        return super().render(persona, turn, output)
+
+
 def wav_of(path: Path) -> tuple[float, npt.NDArray[np.float32]]:
     with wave.open(str(path)) as file:
         assert file.getframerate() == RATE

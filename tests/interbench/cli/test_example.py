@@ -63,24 +63,24 @@ def test_the_package_comes_from_the_wheel(python: Path, tmp_path: Path) -> None:
 def test_it_is_listed_with_its_origin(python: Path, tmp_path: Path) -> None:
     listed = interbench(python, tmp_path, "list", "systems", "--json")
     assert listed.returncode == 0, listed.stderr
-    (row,) = [row for row in json.loads(listed.stdout) if row["name"] == "still"]
+    (row,) = [row for row in json.loads(listed.stdout) if row["name"] == "still-avatar"]
     assert row["from"] == "still-avatar"
     assert row["description"] == "Shows the persona's portrait and says that it heard the user."
 
 
 def test_it_passes_the_conformance_check(python: Path, tmp_path: Path) -> None:
-    checked = interbench(python, tmp_path, "check-system", "still")
+    checked = interbench(python, tmp_path, "check-system", "still-avatar")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "ready to be benchmarked" in checked.stdout and "wrong" not in checked.stdout
 
 
 def test_it_is_benchmarked(python: Path, tmp_path: Path) -> None:
-    done = interbench(python, tmp_path, "run", "--systems", "still", "--limit", "1", "--out", "run", "--quiet",
+    done = interbench(python, tmp_path, "run", "--systems", "still-avatar", "--limit", "1", "--out", "run", "--quiet",
                       "--transcriber", "given")  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = interbench(python, tmp_path, "table", "run", "--format", "json")
     (row,) = json.loads(table.stdout)["systems"]
-    assert row["system"] == "still"
+    assert row["system"] == "still-avatar"
     assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
@@ -93,7 +93,7 @@ def test_a_transcriber_and_a_judge_of_another_package(python: Path, tmp_path: Pa
     hear.write_text("import sys, wave\nwith wave.open(sys.argv[1]) as sound:\n"
                     "    print('I heard', sound.getnframes() // sound.getframerate(), 'seconds')\n")  # fmt: skip
     argv = json.dumps([str(python), str(hear), "{sound}"])
-    done = interbench(python, tmp_path, "run", "--systems", "still", "--limit", "1", "--out", "run", "--quiet",
+    done = interbench(python, tmp_path, "run", "--systems", "still-avatar", "--limit", "1", "--out", "run", "--quiet",
                       "--transcriber", "program", "--set", f"program.argv={argv}",
                       "--judge", "shared-words", "--set", "judge.shortest=1")  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -148,6 +148,13 @@ def test_what_a_system_does_not_make_is_counted(data: Path, tmp_path: Path) -> N
     assert "good, single_kit:Brightness: 1 not scored (failed (exception))." in table["notes"]
 
 
+def test_a_system_that_only_makes_pictures_gets_the_sound_as_what_it_says(data: Path, tmp_path: Path) -> None:
+    done = run(*arguments(data, tmp_path), "--systems", "shows=single_kit:ShowsSpeech")
+    assert done.exit_code == 0, done.output
+    (system,) = [row for row in json.loads(done.stdout)["rows"] if row["row"] == "system"]
+    assert (system["figures"]["brightness"]["scored"], system["figures"]["brightness"]["expected"]) == (3, 3)
+
+
 def test_nothing_of_the_videos_is_in_what_is_passed_on(data: Path, tmp_path: Path) -> None:
     done = run(*arguments(data, tmp_path))
     assert done.exit_code == 0, done.output
