@@ -16,8 +16,10 @@ from typing import Any
 import av
 import numpy as np
 
+from interbench.asr.base import Transcriber, Utterance
 from interbench.base.errors import ResumeUnsupportedError
 from interbench.domain.persona import Persona
+from interbench.domain.records import Transcript
 from interbench.media.pool import encode_audio
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.capabilities import Capabilities
@@ -421,6 +423,19 @@ class _JobConversation(Conversation):
         memory = state["memory"]
         assert isinstance(memory, list)
         self.memory = [int(item) for item in memory if isinstance(item, int)]
+
+
+class Listener(Transcriber):
+    """Hears the same words in everything."""
+
+    label = "listener"
+
+    def identity(self) -> Mapping[str, Any]:
+        return {}
+
+    async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
+        assert all(one.samples is not None for one in batch)
+        return [Transcript("Words that the avatar says.") for _ in batch]
 
 
 class Forgetful(Good):
