@@ -245,7 +245,7 @@ def test_a_run_of_the_puppet_scores_or_honestly_marks_every_verdict(dense: str, 
         videos = verdict.evidence["videos"]
         assert [(video["frames"], video["pixels_per_frame"]) for video in videos] == [(32, 512 * 512)] * 2
         assert {video["sha256"] for video in videos} <= clips
-    assert "prompt_tokens_reused" in done.stderr and "Coverage" in done.stdout
+    assert "of them from the server's cache" in done.stderr and "Coverage" in done.stdout
     assert (folder / "report" / "index.html").exists()
 
 
