@@ -31,11 +31,12 @@ test-loaded: .venv-test/installed .venv-vllm/installed
 soak: .venv-test/installed .venv-vllm/installed
 	$(PYTEST) -m soak
 
-# What a change is checked with while it is being made: no engines, no browser, no kills.
+# What a change is checked with while it is being made: no engines, no servers, no browser, no kills, no networks.
+SLOW = $(addprefix tests/interbench/,systems single drive rating/test_page.py rating/test_server.py report/test_browser.py \
+	report/test_joint.py report/test_results_page.py cli/test_cli.py cli/test_example.py cli/test_interrupt.py \
+	cli/test_own_classes.py pipeline/test_resume.py pipeline/test_conformance.py pipeline/test_findings.py)
 check: .venv-test/installed lint types
-	.venv-test/bin/python -m pytest -q -x -m "not soak" tests/interbench \
-		--ignore tests/interbench/pipeline/test_resume.py --ignore tests/interbench/cli/test_example.py \
-		--ignore tests/interbench/report/test_browser.py --ignore tests/interbench/systems
+	$(PYTEST) -q -x tests/interbench $(addprefix tests/livetalk/,cli sound thinkers video) $(addprefix --ignore ,$(SLOW))
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check $(CODE)
