@@ -287,6 +287,26 @@ def test_an_unfinished_shard_is_named_and_its_work_is_kept(tree: Path, shards: l
     assert "NOT WHOLE" not in CliRunner().invoke(app, ["table", str(tmp_path / "out")]).output
 
 
+def test_caps_and_counts_add_up_and_other_machines_are_said(shards: list[Path], tmp_path: Path) -> None:
+    counts = [
+        {"calls": 3, "most_in_flight": 4, "usd": 0.5, "remarks": ["b"]},
+        {"calls": 2, "most_in_flight": 9, "usd": None, "remarks": ["a", "b"]},
+        {"calls": 1, "most_in_flight": 1, "usd": 0.5, "remarks": []},
+    ]
+    folders = [shutil.copytree(folder, tmp_path / folder.name) for folder in shards]
+    for folder, told in zip(folders, counts, strict=True):
+        retold(lambda m, told=told: m.update(judge_summary=told))(folder)
+        retold(lambda m: m["settings"].update(max_usd=10.0, max_video_seconds=60.0))(folder)
+    retold(lambda m: m["settings"].update(max_video_seconds=None))(folders[0])
+    retold(lambda m: m["invocations"][-1]["host"].update(processor="another"))(folders[1])
+    merge_runs(folders, tmp_path / "out")
+    told = manifest(tmp_path / "out")
+    assert told["judge_summary"] == {"calls": 6, "most_in_flight": 9, "usd": None, "remarks": ["a", "b"]}
+    assert (told["settings"]["max_usd"], told["settings"]["max_video_seconds"]) == (30.0, None)
+    table = CliRunner().invoke(app, ["table", str(tmp_path / "out")]).output
+    assert table.startswith("out: Its shards were played on 2 different machines")
+
+
 def retold(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         told = manifest(folder)
