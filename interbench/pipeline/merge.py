@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +84,14 @@ def merge_runs(folders: Sequence[Path], out: Path, *, partial: bool = False) -> 
         sharding, unfinished = _whole(taken)
         digest = content([shard.source for shard in taken])
         conversations = sum(len(shard.source.conversations) for shard in taken)
-        if _holds(out, digest):
-            return Merged(out, sharding, unfinished, conversations, Files(), before=True)
-        require_free(out)
         if unfinished and not partial:
             raise StoreError(
                 f"The run is not whole: {'; '.join(unfinished)}. Give the commands of these shards again until they "
                 f"have nothing left to do, or merge what is there with --partial; the table then says what is missing."
             )
+        if _holds(out, digest):
+            return Merged(out, sharding, unfinished, conversations, Files(), before=True)
+        require_free(out)
         order = {scenario: index for index, scenario in enumerate(sharding.scenarios)}
         parts = sorted((part for shard in taken for part in shard.parts), key=lambda one: order[one.scenario.id])
         manifest = merged_manifest([shard.source for shard in taken], sharding, digest, parts)
@@ -151,7 +151,9 @@ def _state(run: Run, source: Source) -> tuple[tuple[str, ...], dict[tuple[str, s
     unplayed = 0
     for system, scenarios in manifest["plan"].items():
         for scenario in scenarios:
-            conversation = played(run, parts[scenario].scenario, system, ear or "", label)
+            # A scenario is planned a moment before it is kept, and a kill may come between.
+            part = parts.get(scenario)
+            conversation = None if part is None else played(run, part.scenario, system, ear or "", label)
             if conversation is None:
                 unplayed += 1
             elif judge:
@@ -167,7 +169,7 @@ def _state(run: Run, source: Source) -> tuple[tuple[str, ...], dict[tuple[str, s
 
 def _require_alike(shards: Sequence[Shard]) -> None:
     """See that all are of one plan and made alike."""
-    for one, other in pairwise(shards):
+    for one, other in combinations(shards, 2):
         differences = list(_differences(one, other))
         if differences:
             raise IncomparableError(
@@ -181,7 +183,11 @@ def _differences(one: Shard, other: Shard) -> Iterable[str]:
         yield f"one is of {one.sharding.of} shards and the other of {other.sharding.of}"
     if (one.sharding.scenarios, one.sharding.digest) != (other.sharding.scenarios, other.sharding.digest):
         yield "their plans hold other scenarios or personas, or the same ones with other content"
-    yield from _named("setting", *({**m["frozen"], "shard": None} for m in (one.manifest, other.manifest)))
+    # What a system is told is frozen when the first that needs it has started, so one of them may not have it yet.
+    common = set(one.manifest["frozen"]) & set(other.manifest["frozen"]) - {"shard"}
+    yield from _named(
+        "setting", *({name: m["frozen"][name] for name in common} for m in (one.manifest, other.manifest))
+    )
     yield from _named("setting", *({"repeats": m["settings"].get("repeats")} for m in (one.manifest, other.manifest)))
     for entry, what in (("scenario_sets", "scenario sets"), ("prompts", "bundled prompts")):
         if one.manifest.get(entry) != other.manifest.get(entry):

@@ -36,16 +36,20 @@ def merged_manifest(
     held = [source.manifest for source in sources]
     first = held[0]
     order = {scenario: index for index, scenario in enumerate(sharding.scenarios)}
+    known = {part.scenario.id for part in parts}
     invocations = [one for manifest in held for one in manifest.get("invocations", [])]
     finished = [manifest.get("finished") for manifest in held]
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "created": min(manifest["created"] for manifest in held),
-        "frozen": {**first["frozen"], "shard": None},
+        "frozen": {**_united(held, "frozen"), "shard": None},
         "scenarios": _united(held, "scenarios"),
         "personas": _united(held, "personas"),
         "plan": {
-            label: sorted((one for manifest in held for one in manifest["plan"].get(label, ())), key=order.__getitem__)
+            label: sorted(
+                (one for manifest in held for one in manifest["plan"].get(label, ()) if one in known),
+                key=order.__getitem__,
+            )
             for label in first["plan"]
         },
         "systems": _united(held, "systems"),
@@ -89,7 +93,8 @@ def _settings(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     caps = {
         name: None if any(one.get(name) is None for one in told) else sum(one[name] for one in told) for name in _CAPS
     }
-    return {**told[0], **caps, "shard": None, "retry": []}
+    kept = {name: value for name, value in told[0].items() if name != "out"}
+    return {**kept, **caps, "shard": None, "retry": []}
 
 
 def _origin(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,12 +84,9 @@ class Source:
                     of = conversations.setdefault((row[0], row[1]), {})
                     of[table] = (*of.get(table, ()), row)
             for table, (columns, order, key) in _SHARED.items():
-                found = (
-                    run.db.execute(f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
-                    if table in tables
-                    else ()
-                )
-                shared[table] = {row[:key]: row for row in found}
+                # A ledger of an earlier version has no table of copies.
+                query = f"SELECT {columns} FROM {table} ORDER BY {order}"  # noqa: S608
+                shared[table] = {row[:key]: row for row in run.db.execute(query)} if table in tables else {}
         found = cls(run.path, manifest, conversations, shared)
         found._require_sound({part.scenario.id for part in run.parts()})
         return found

@@ -238,6 +238,26 @@ def test_the_same_merge_again_changes_nothing(shards: list[Path], tmp_path: Path
     assert figures(tmp_path / "more") == figures(tmp_path / "out")
     with pytest.raises(StoreError, match="is there and not empty"):
         merge_runs(shards[:1], tmp_path / "out", partial=True)
+    # What was merged in part is no answer to who asks for all of it.
+    merge_runs(shards[:1], tmp_path / "part", partial=True)
+    assert merge_runs(shards[:1], tmp_path / "part", partial=True).before
+    with pytest.raises(StoreError, match="not whole"):
+        merge_runs(shards[:1], tmp_path / "part")
+
+
+def test_a_shard_that_was_killed_before_it_began_is_merged_as_missing(shards: list[Path], tmp_path: Path) -> None:
+    begun = shutil.copytree(shards[2], tmp_path / "begun")
+    shutil.rmtree(begun / "media")
+    tables = ("parts", "exchanges", "conversations", "jobs", "spending", "transcripts", "verdicts")
+    in_ledger(*(f"DELETE FROM {table}" for table in tables))(begun)
+    retold(lambda told: [told.pop(name) for name in ("transcriber", "judge", "ear_check", "finished")])(begun)
+    retold(lambda told: told.update(systems={}))(begun)
+    with pytest.raises(StoreError, match=r"3 conversations of .*begun are not played.*begun is not judged"):
+        merge_runs([*shards[:2], begun], tmp_path / "out")
+    merge_runs([*shards[:2], begun], tmp_path / "out", partial=True)
+    assert "ear_check" not in manifest(tmp_path / "out"), "a check of two shards is none of the run"
+    shown = CliRunner().invoke(app, ["table", str(tmp_path / "out")]).output
+    assert shown.startswith("out: NOT WHOLE: Merged from shards 1, 2, 3 of 3: 1 of the plan's 3 scenarios are missing.")
 
 
 def test_missing_shards_are_refused_or_said_above_the_table(tree: Path, shards: list[Path], tmp_path: Path) -> None:
@@ -351,6 +371,7 @@ REFUSED: list[tuple[str, Callable[[Path], None], str]] = [
     ("system", retold(lambda m: m["systems"]["it"].update(version="2")), "system it: 'version' is"),
     ("versions", retold(lambda m: m["invocations"][-1]["versions"].update(av="1")), "version of 'av' is"),
     ("judge", other_judge, "judge: 'version' is"),
+    ("other label", retold(lambda m: m["plan"].update(more=[])), "systems 'named' is"),
     ("likeness", retold(lambda m: m.update(judge_likeness={m["judge"]: {"it": "other"}})), "call themselves alike"),
     ("nothing of it", retold(lambda m: m.update(shard=None)), "is no shard: it was played without --shard"),
     ("shard", retold(lambda m: m["shard"].update(numbers=[9])), "does not say rightly which shard"),
