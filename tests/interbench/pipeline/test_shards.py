@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
-import os
 import shutil
 import signal
 import sqlite3
@@ -250,8 +250,9 @@ def test_a_shard_that_was_killed_before_it_began_is_merged_as_missing(shards: li
     shutil.rmtree(begun / "media")
     tables = ("parts", "exchanges", "conversations", "jobs", "spending", "transcripts", "verdicts")
     in_ledger(*(f"DELETE FROM {table}" for table in tables))(begun)
-    retold(lambda told: [told.pop(name) for name in ("transcriber", "judge", "ear_check", "finished")])(begun)
-    retold(lambda told: told.update(systems={}))(begun)
+    told = manifest(begun)
+    left = {name: told[name] for name in told if name not in ("transcriber", "judge", "ear_check", "finished")}
+    (begun / "manifest.json").write_text(json.dumps({**left, "systems": {}}))
     with pytest.raises(StoreError, match=r"3 conversations of .*begun are not played.*begun is not judged"):
         merge_runs([*shards[:2], begun], tmp_path / "out")
     merge_runs([*shards[:2], begun], tmp_path / "out", partial=True)
@@ -314,8 +315,8 @@ def test_caps_and_counts_add_up_and_other_machines_are_said(shards: list[Path], 
         {"calls": 1, "most_in_flight": 1, "usd": 0.5, "remarks": []},
     ]
     folders = [shutil.copytree(folder, tmp_path / folder.name) for folder in shards]
-    for folder, told in zip(folders, counts, strict=True):
-        retold(lambda m, told=told: m.update(judge_summary=told))(folder)
+    for folder, count in zip(folders, counts, strict=True):
+        retold(functools.partial(dict.update, judge_summary=count))(folder)
         retold(lambda m: m["settings"].update(max_usd=10.0, max_video_seconds=60.0))(folder)
     retold(lambda m: m["settings"].update(max_video_seconds=None))(folders[0])
     retold(lambda m: m["invocations"][-1]["host"].update(processor="another"))(folders[1])
@@ -424,29 +425,34 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from interbench.pipeline.merge import merge_runs
-event, left, *folders = sys.argv[1:]
-left = int(left)
-def watch(what, args):
-    global left
-    if what == event and (what != "os.rename" or ".merging" in str(args[0])):
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(watch)
-merge_runs([Path(one) for one in folders[1:]], Path(folders[0]))
+parent, folders = Path(sys.argv[1]), [Path(one) for one in sys.argv[2:]]
+for event, nth in (("os.link", 7), ("os.rename", 1)):
+    child = os.fork()
+    if child == 0:
+        left = nth
+        def watch(what, args):
+            global left
+            if what == event and (what != "os.rename" or ".merging" in str(args[0])):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(watch)
+        merge_runs(folders, parent / event)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+"""Merges, killed at the seventh clip and when all was done but the new folder's name."""
 
 
-@pytest.mark.parametrize(("event", "nth"), [("os.link", 7), ("os.rename", 1)])
 def test_a_killed_merge_leaves_nothing_half_made_and_can_be_repeated(
-    tree: Path, shards: list[Path], tmp_path: Path, event: str, nth: int
+    tree: Path, shards: list[Path], tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    argv = [sys.executable, "-c", _KILLED, event, str(nth), str(out), *map(str, shards)]
-    killed = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=dict(os.environ))
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not out.exists()
-    assert (tmp_path / ".out.merging").is_dir(), "it was killed before it had begun"
-    merge_runs(shards, out)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert figures(out) == figures(tree / "whole")
+    argv = [sys.executable, "-c", _KILLED, str(tmp_path), *map(str, shards)]
+    killed = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert killed.stdout.split() == [str(-signal.SIGKILL)] * 2, killed.stderr
+    for name in ("os.link", "os.rename"):
+        assert not (tmp_path / name).exists()
+        assert (tmp_path / f".{name}.merging" / "ledger.sqlite").is_file(), "it was killed before it had begun"
+        merge_runs(shards, tmp_path / name)
+        assert figures(tmp_path / name) == figures(tree / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["os.link", "os.rename"]
