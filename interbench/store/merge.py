@@ -239,7 +239,6 @@ def fill(target: Run, sources: Sequence[Source], scenarios: Sequence[str]) -> Fi
 
     Raises:
         StoreError: a clip is not the one that was recorded, or a path does not lie where it should.
-        IncomparableError: the sources hold different things under the same key.
     """
     files = Files()
     parts: dict[Row, Row] = {}
