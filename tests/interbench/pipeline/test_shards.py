@@ -27,7 +27,7 @@ from interbench.domain.records import Transcript
 from interbench.judge.signals.judge import Signals
 from interbench.pipeline.config import Settings
 from interbench.pipeline.merge import merge_runs
-from interbench.pipeline.run import Summary, execute, make_plan
+from interbench.pipeline.run import Summary, execute, make_plan, resume_plan
 from interbench.pipeline.shards import divide, parse_shard
 from interbench.report.collect import collect_report, collect_table, read_records, speeds
 from interbench.report.scores_file import scores_csv
@@ -193,6 +193,14 @@ def test_a_shard_stays_the_shard_that_it_is(tree: Path, tmp_path: Path) -> None:
     for other in ("2/3", "1/2", None):
         with pytest.raises(IncomparableError, match="setting 'shard' was"):
             play(tmp_path, "out", other)
+    # Later stages take its folder, and need not be told.
+    before = manifest(tmp_path / "out")
+    plan = resume_plan(tmp_path / "out", None, {"repeats": 2})
+    judged = execute(plan, transcriber=Ear(), judge=Signals(), progress=PlainProgress(), stages=("transcribe", "judge"))
+    assert asyncio.run(judged).verdicts > 0
+    assert {name: manifest(tmp_path / "out")[name] for name in ("shard", "frozen", "plan")} == {
+        name: before[name] for name in ("shard", "frozen", "plan")
+    }
 
 
 def test_merged_shards_are_the_run_that_was_not_divided(tree: Path, shards: list[Path], tmp_path: Path) -> None:
