@@ -24,6 +24,7 @@ OTHERS = {
         --enable-prompt-tokens-details --generation-config --no-enable-chunked-prefill --omni --deploy-config
     """,
     "modelscope": "--model --revision",
+    "sbatch": "--job-name --array --gpus --requeue --parsable --dependency --wrap",
     "a synthesizer": "--text-file --speaker --out",
     "benchmarks/speech_windows.py": "--checkpoint",
     "benchmarks/livetalk_cpu.py": "--pairs",

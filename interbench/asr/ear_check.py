@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,9 +126,30 @@ async def check_ear(transcriber: Transcriber, turns: Sequence[Utterance]) -> Ear
             errors = word_errors(said, transcript.text)
             total += errors
             each.append((errors.edits, turn.key, said, transcript.text))
-    each.sort(key=lambda one: (-one[0], one[1]))
-    worst = tuple((key, said, heard) for edits, key, said, heard in each[:3] if edits)
-    return EarCheck(transcriber.label, total, len(known) - failed, failed, worst)
+    return EarCheck(transcriber.label, total, len(known) - failed, failed, _worst(each))
+
+
+def _worst(each: list[tuple[int, str, str, str]]) -> tuple[tuple[str, str, str], ...]:
+    """Of (edits, key, said, heard) the three with most edits."""
+    ordered = sorted(each, key=lambda one: (-one[0], one[1]))
+    return tuple((key, said, heard) for edits, key, said, heard in ordered[:3] if edits)
+
+
+def merged_checks(records: Sequence[Mapping[str, Any]]) -> EarCheck:
+    """The check over all user turns of several that have none in common, by one transcriber.
+
+    Args:
+        records: of each, as kept in a manifest.
+    """
+    counts = [WordErrors(one["words"], one["substitutions"], one["deletions"], one["insertions"]) for one in records]
+    worst = [(turn["turn"], turn["said"], turn["heard"]) for one in records for turn in one["worst"]]
+    return EarCheck(
+        records[0]["transcriber"],
+        sum(counts, WordErrors(0)),
+        sum(one["turns"] - one["failed"] for one in records),
+        sum(one["failed"] for one in records),
+        _worst([(word_errors(said, heard).edits, key, said, heard) for key, said, heard in worst]),
+    )
 
 
 def word_errors(said: str, heard: str) -> WordErrors:

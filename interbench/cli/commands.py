@@ -132,7 +132,8 @@ def print_plan(plan: Plan) -> None:
     turns = sum(len(part.scenario.turns) for part in plan.parts)
     lines = [
         f"run folder   {settings.out}",
-        f"scenarios    {len(plan.parts)} ({turns} turns)",
+        f"scenarios    {len(plan.parts)} ({turns} turns)"
+        + (f", shard {settings.shard} of {len(plan.sharding.scenarios)}" if plan.sharding else ""),
         f"systems      {len(plan.systems)}: {', '.join(spec.label for spec in plan.systems)}",
         f"clips        {plan.clips}",
         f"transcriber  {settings.transcriber}"

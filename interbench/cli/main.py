@@ -152,6 +152,7 @@ class Playing(Group):
     only: Annotated[list[str] | None, _setting("only")] = None
     categories: Annotated[list[str] | None, _setting("categories", "--category")] = None
     limit: Annotated[int | None, _setting("limit")] = None
+    shard: Annotated[str | None, _setting("shard")] = None
     personas: Personas = None
     rotate_personas: Annotated[bool | None, _setting("rotate_personas", "--rotate-personas")] = None
     systems: Annotated[str | None, _setting("systems", "--systems", "-s")] = None
@@ -216,6 +217,22 @@ run = app.command(
     "run", help="Play, transcribe, judge, and print the table. The same command again goes on where it was."
 )(_playing("drive", "transcribe", "judge"))
 drive = app.command("drive", help="Play the scenarios only.")(_playing("drive"))
+
+
+@app.command()
+def merge(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders of shards (--shard) of one plan.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Also where shards are missing or not finished; tables then say so.")
+    ] = False,
+) -> None:
+    """Make one run out of the shards of a plan, which stay as they are."""
+    from interbench.cli import merge_verb
+
+    merge_verb.merge(folders, out, partial=partial)
 
 
 @app.command()

@@ -64,6 +64,7 @@ def print_table(
         _print_comparison(sources, compare, form, view, pooling)
         return
     runs = _runs(sources, judge)
+    _say_what_is_missing(form, runs)
     table = _table(sources, runs, pooling)
     if humans:
         table = _with_people(table, runs, seed)
@@ -132,6 +133,15 @@ def print_items(
 def load_table(sources: Sequence[str | Path]) -> Table:
     """The table of run folders or CSV files, with intervals."""
     return _table(sources, _runs(sources, None), _Pooling(None, None, 0, intervals=True, published=False))
+
+
+def _say_what_is_missing(form: str, runs: Sequence[RunRecords] | None) -> None:
+    """Above tables for people; the other forms carry it among their notes."""
+    from interbench.report.collect import shard_notes
+
+    lines = [f"{run.name}: {note}" for run in runs or () for note in shard_notes(run)]
+    if lines and form in ("terminal", "md"):
+        sys.stdout.write("\n".join(lines) + "\n\n")
 
 
 def _print(

@@ -46,6 +46,7 @@ class Settings(BaseModel):
     only: tuple[str, ...] = _setting("only")
     categories: tuple[str, ...] = _setting("categories")
     limit: int | None = _setting("limit", ge=1)
+    shard: str | None = _setting("shard")
     personas: Path | None = _setting("personas")
     rotate_personas: bool = _setting("rotate_personas")
     systems: tuple[str, ...] = _setting("systems")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from interbench.asr.base import Transcriber, Utterance
 from interbench.asr.ear_check import POOR, WordErrors, check_ear, word_errors
@@ -32,7 +32,7 @@ async def check_hearing(
     """
     turns = [
         Utterance(
-            key=f"user/{part.scenario.id}/{index}" + (f".{variant}" if variant else ""),
+            key=_key(part, index, variant),
             samples=None if audio is None else await media.audio(audio),
             facts=None,
             reported_text=part.scenario.turns[index - 1].line(variant),
@@ -41,12 +41,30 @@ async def check_hearing(
         for index, variant, audio in part.all_audio()
     ]
     held = manifest.read().get("ear_check", {})
-    said = digest(json.dumps([(turn.key, turn.reported_text) for turn in turns if turn.samples is not None]))
+    said = _said((turn.key, turn.reported_text) for turn in turns if turn.samples is not None)
     if held.get("key") != key or held.get("said") != said or held.get("failed"):
         check = await check_ear(transcriber, turns)
         held = {**check.record(), "key": key, "said": said, "line": check.line()}
         manifest.amend(ear_check=held)
     return str(held["line"])
+
+
+def said_by_users(parts: Iterable[PlannedScenario]) -> str:
+    """Under which a check of these scenarios is kept: SHA-256 over every line that is there as sound."""
+    return _said(
+        (_key(part, index, variant), part.scenario.turns[index - 1].line(variant))
+        for part in parts
+        for index, variant, audio in part.all_audio()
+        if audio is not None
+    )
+
+
+def _said(lines: Iterable[tuple[str, str | None]]) -> str:
+    return digest(json.dumps(list(lines)))
+
+
+def _key(part: PlannedScenario, index: int, variant: int) -> str:
+    return f"user/{part.scenario.id}/{index}" + (f".{variant}" if variant else "")
 
 
 async def check_voices(scenarios: ScenarioSet, transcriber: Transcriber) -> list[str]:

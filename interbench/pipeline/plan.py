@@ -17,6 +17,7 @@ from interbench.drive.words import check_choice
 from interbench.judge.base import Judge
 from interbench.pipeline.config import Settings, merged_settings, read_settings_file
 from interbench.pipeline.set_options import script_options, with_options
+from interbench.pipeline.shards import Sharding, take_shard
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.manifest import read_manifest
@@ -38,6 +39,13 @@ class Plan:
     """By system label."""
     scenario_set: Mapping[str, str] | None = None
     """Name, version and digest of the set that was loaded; None where a run is taken up from its folder."""
+    sharding: Sharding | None = None
+    """Of which larger plan this is a shard; None if of none, or where a run is taken up from its folder."""
+
+    @property
+    def taken_up(self) -> bool:
+        """Whether it is what the folder of a run says, not what settings ask for."""
+        return self.scenario_set is None
 
     @property
     def clips(self) -> int:
@@ -115,8 +123,11 @@ def make_plan(settings: Settings) -> Plan:
         raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
     check_choice(settings.words, settings.words_options, settings.speech, settings.speech_options)
     parts = plan_scenarios(chosen, whole, rotation=settings.seed if settings.rotate_personas else None)
+    sharding = None
+    if settings.shard is not None:
+        parts, sharding = take_shard(parts, settings.shard)
     facts = {"name": whole.name, "version": whole.version, "digest": whole.digest}
-    return Plan(settings, parts, specs, {spec.label: spec.factory() for spec in specs}, facts)
+    return Plan(settings, parts, specs, {spec.label: spec.factory() for spec in specs}, facts, sharding)
 
 
 def require_distinct(labels: Sequence[str]) -> None:

@@ -113,7 +113,8 @@ class _Pipeline:
         self.told = _told(settings, run, self.writer) if "drive" in stages else None
         self.driving = DriveSettings(settings.seed, settings.deadline_s, settings.after_failure)
         script = {} if self.writer is None else {"script": self.writer.identity}
-        self.manifest = RunManifest(run, plan, {**asdict(self.driving), **script})
+        shard = {} if plan.taken_up else {"shard": None if plan.sharding is None else plan.sharding.frozen}
+        self.manifest = RunManifest(run, plan, {**asdict(self.driving), **script, **shard})
         self._everywhere = asyncio.Semaphore(settings.concurrency)
         self._starting = len(plan.systems)
         self._all_started = asyncio.Event()

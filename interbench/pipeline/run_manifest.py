@@ -54,6 +54,8 @@ class RunManifest:
             prompts=_prompts_digest(data_path("prompts")),
             scenario_sets=() if plan.scenario_set is None else (plan.scenario_set,),
         )
+        if plan.sharding is not None:
+            manifest["shard"] = plan.sharding.record()
         self._run.keep_manifest(manifest)
 
     def freeze(self, **settings: Any) -> None:

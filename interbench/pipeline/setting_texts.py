@@ -48,6 +48,10 @@ SETTING_TEXTS: Mapping[str, SettingText] = {
     "only": SettingText("Scenario id or pattern such as travel-*; several are possible.", ()),
     "categories": SettingText("Category to play; several are possible.", ()),
     "limit": SettingText("At most this many scenarios."),
+    "shard": SettingText(
+        "Play only this part of the plan, such as 2/8: whole scenarios, evenly dealt out. `interbench merge` brings "
+        "the shards together."
+    ),
     "personas": SettingText("A folder with photographs or personas of your own."),
     "rotate_personas": SettingText(
         "Pair personas and scenarios anew, by the seed, instead of as the set pairs them.", False

@@ -303,6 +303,31 @@ def same_family(judge: JudgeLabel | None, systems: Mapping[str, Any]) -> list[st
     ]
 
 
+def shard_notes(run: RunRecords) -> tuple[str, ...]:
+    """What a reader must know first of a run that is a shard, or was merged from shards."""
+    held, merged = run.manifest.get("shard"), run.manifest.get("merged")
+    if not held:
+        return ()
+    notes = []
+    turns = {part.scenario.id: len(part.scenario.turns) for part in run.parts}
+    planned = {scenario for scenarios in run.plan.values() for scenario in scenarios}
+    absent = len(set(held["scenarios"]) - planned)
+    numbers = ", ".join(str(int(number)) for number in held["numbers"])
+    if absent:
+        what = "Merged from shards" if merged else "Shard"
+        notes.append(
+            f"NOT WHOLE: {what} {numbers} of {int(held['of'])}: {absent} of the plan's "
+            f"{len(held['scenarios'])} scenarios are missing."
+        )
+    unplayed = sum(turns[scenario] for scenarios in run.plan.values() for scenario in scenarios) - len(run.exchanges)
+    if merged and unplayed:
+        notes.append(f"NOT WHOLE: {unplayed} turns of shards that were merged had not been played.")
+    hosts = {json.dumps(host, sort_keys=True) for one in (merged or {}).get("shards", ()) for host in one["hosts"]}
+    if len(hosts) > 1:
+        notes.append(f"Its shards were played on {len(hosts)} different machines; the speed columns mix them.")
+    return tuple(notes)
+
+
 def _caveats(run: RunRecords) -> tuple[str, ...]:
     systems = run.manifest.get("systems", {})
     return (
@@ -314,6 +339,7 @@ def _caveats(run: RunRecords) -> tuple[str, ...]:
             if (budget := run.judge_identity.get("word_budget"))
             else []
         ),
+        *shard_notes(run),
         *run.remarks,
         *(f"{label}: {caveat}" for label, facts in systems.items() for caveat in facts.get("caveats", ())),
     )
