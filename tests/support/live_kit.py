@@ -58,7 +58,8 @@ class ObedientThinker(ScriptedThinker):
     """Gives a short answer, unless the user's words begin with one of these:
 
     `hold` speaks a second and then nothing more until it is cancelled; `long` does so after a minute; `fail CODE` fails
-    at once; `break CODE` fails after a second of speech; `mute` says words without a sound; `silent` says nothing.
+    at once; `break CODE` fails after a second of speech; `mute` says words without a sound; `silent` says nothing;
+    `ponder` begins no answer until it is cancelled.
     """
 
     def __init__(self) -> None:
@@ -83,6 +84,8 @@ class ObedientThinker(ScriptedThinker):
             raise ThinkerError(rest, "It was told to fail.")
         if order == "silent":
             return
+        if order == "ponder":
+            await asyncio.Event().wait()
         if order == "mute":
             yield TextDelta("Words only.")
             return

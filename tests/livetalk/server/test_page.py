@@ -344,7 +344,7 @@ class TestInterrupting:
         guest.until("ready").ask("And now?")
 
     def test_an_answer_that_has_not_begun_can_be_interrupted(self, guest: Visit, server: LiveServer) -> None:
-        guest.type("long").until("thinking").type("Never mind.")
+        guest.type("ponder").until("thinking").type("Never mind.")
         guest.see(".turn:nth-of-type(1) .ending", "Interrupted before it began")
         guest.playing().until("ready")
         assert guest.page.locator(".turn:nth-of-type(2) .heard").inner_text() == SHORT_ANSWER
