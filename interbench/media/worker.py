@@ -38,6 +38,7 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 _STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
 """What is done with pictures that don't move."""
+_TRIES = 3
 _FOLLOWS_LINKS = frozenset({"audio", "cut", "probe_audio", *_STILL})
 """Files of a scenario set or a data set may lie in a cache that links to it; clips of systems may not be links."""
 
@@ -84,6 +85,17 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     if "out" in request:
         request["out"] = Path(request["out"])
     _bound_processor_time(limits)
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            return _answer(name, path, request, limits)
+        except BlockingIOError as error:
+            # FFmpeg's "try again", met on a whole clip and gone at the next try: the machine's state, not the data's.
+            if not left:
+                raise _undecodable(error) from None
+    raise AssertionError("the last try returns or raises")
+
+
+def _answer(name: str, path: Path, request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     with _opened(path, limits, name in _FOLLOWS_LINKS) as file:
         kind = None if name in _STILL else demuxer(file, sound=name == "probe_audio")
         try:
@@ -98,6 +110,8 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
                 f"decoding it takes more than {limits.memory_bytes >> 20} MiB. Deliver smaller frames; if they "
                 "are small, its tables are damaged or hostile.",
             ) from None
+        except BlockingIOError:
+            raise
         except OSError as error:
             # Those of FFmpeg are OSErrors as well; only writing what is handed over meets these two.
             if error.errno in (errno.ENOSPC, errno.EFBIG):
