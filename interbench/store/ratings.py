@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from pydantic import TypeAdapter
 
 from interbench.base.errors import RunLockedError, StoreError
 from interbench.domain.ratings import WHOLE, Answer, Closing, Showing
+from interbench.store.lock import HeldError, lock_file
 from interbench.store.trouble import disk_full, out_of_room
 
 SCHEMA_VERSION = 1
@@ -123,21 +123,13 @@ class Ratings:
             self._lock = None
 
     def _acquire(self) -> None:
-        lock = os.open(self.run / "ratings.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
+            self._lock = lock_file(self.run / "ratings.lock")
+        except HeldError as held:
             raise RunLockedError(
-                f"Another process (pid {holder}) serves or writes the ratings of {self.run}. One server serves all "
+                f"Another process (pid {held}) serves or writes the ratings of {self.run}. One server serves all "
                 f"raters; end it before you start another or import ratings."
             ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        self._lock = lock
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

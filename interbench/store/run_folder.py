@@ -16,8 +16,6 @@ renamed into ``media/``, *recorded*. After a kill in between, :meth:`Run.staged`
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -40,6 +38,7 @@ from interbench.domain.records import Charge, ClipFacts, Exchange, Script, Spend
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.belonging import SUFFIXES, Belonging, mark_media, require_ledger, require_no_run, require_whole
 from interbench.store.clips import ClipProblem, clip_problem
+from interbench.store.lock import HeldError, lock_file
 from interbench.store.manifest import read_manifest, write_manifest
 from interbench.store.trouble import explained, require_short
 from interbench.systems.events import JsonValue
@@ -200,21 +199,13 @@ class Run:
         return self.path / "manifest.json"
 
     def _acquire(self) -> None:
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
+            self._lock = lock_file(self.path / "lock")
+        except HeldError as held:
             raise RunLockedError(
-                f"Another process (pid {holder}) is working on the run folder {self.path}. Wait until it ends, or give "
+                f"Another process (pid {held}) is working on the run folder {self.path}. Wait until it ends, or give "
                 f"this run a folder of its own with --out."
             ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        self._lock = lock
 
     def _connect(self) -> sqlite3.Connection:
         new = not self.ledger_path.exists()
