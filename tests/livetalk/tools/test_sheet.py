@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -115,6 +116,13 @@ def test_a_step_that_hangs_is_cut_off_with_what_it_had(tmp_path: Path) -> None:
     result = read_result(step, rows, 3.0, 2.0, over=False, status=0)
     assert (result.outcome, result.reason, result.rows) == ("failed", "RuntimeError: no", [{"a": 1}])
     assert read_result(step, tmp_path / "none", 3.0, 2.0, over=False, status=1).outcome == "failed"
+
+
+def test_a_step_that_takes_longer_than_it_may_is_ended(tmp_path: Path) -> None:
+    (step,) = [step for step in STEPS if step.name == "agreement_small"]
+    result = sheet._take(sheet.processes_for("cpu"), step, job(), tmp_path, 1.0)
+    assert (result.outcome, result.reason) == ("cut off", "it was not done after 1 s")
+    assert multiprocessing.active_children() == []
 
 
 def test_a_device_that_forked_processes_cannot_use_gets_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
