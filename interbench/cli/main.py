@@ -280,7 +280,7 @@ def judge(
     whole = resume_plan(folder, config, changes, _judge_options(options, judge_mode, sampling))
     plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
     if dry_run:
-        print_judging(plan, len(whole.systems) * len(whole.parts))
+        print_judging(plan, len(whole.systems) * len(whole.planned_scenarios))
     else:
         execute_and_report(plan, ("transcribe", "judge"), quiet=quiet, strict=strict)
 

@@ -110,14 +110,14 @@ def scenario_set(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parts(scenario_set: Path) -> tuple[PlannedScenario, ...]:
+def planned_scenarios(scenario_set: Path) -> tuple[PlannedScenario, ...]:
     whole = load_set(str(scenario_set))
     return plan_scenarios(whole, whole)
 
 
 @pytest.fixture
 def play(
-    tmp_path: Path, services: video_services.VideoServices, parts: tuple[PlannedScenario, ...]
+    tmp_path: Path, services: video_services.VideoServices, planned_scenarios: tuple[PlannedScenario, ...]
 ) -> Callable[..., Any]:
     """Play scenarios with an adapter through the real driver; gives exchanges, and leaves the ledger in ``out``."""
 
@@ -150,11 +150,13 @@ def play(
                         budget=Budget(run, caps),
                         writer=writer,
                     )
-                    for part in parts[:count]:
+                    for planned in planned_scenarios[:count]:
                         if turns is not None:
-                            scenario = part.scenario.model_copy(update={"turns": part.scenario.turns[:turns]})
-                            part = PlannedScenario(scenario, part.persona, part.audio, part.portrait, part.references)
-                        exchanges += [exchange async for exchange in driver.play(part)]
+                            scenario = planned.scenario.model_copy(update={"turns": planned.scenario.turns[:turns]})
+                            planned = PlannedScenario(
+                                scenario, planned.persona, planned.audio, planned.portrait, planned.references
+                            )
+                        exchanges += [exchange async for exchange in driver.play(planned)]
         finally:
             await host.stop()
         return exchanges
@@ -167,7 +169,7 @@ Asked = tuple[Any, list[Any]]
 
 @pytest.fixture
 async def ask(
-    tmp_path: Path, services: video_services.VideoServices, parts: tuple[PlannedScenario, ...]
+    tmp_path: Path, services: video_services.VideoServices, planned_scenarios: tuple[PlannedScenario, ...]
 ) -> AsyncIterator[Callable[..., Awaitable[Asked]]]:
     """Hand an adapter one turn, without driver and ledger: its final event, and those before it."""
     started: dict[tuple[str, str], Any] = {}
@@ -182,22 +184,22 @@ async def ask(
             system = SystemSpec("it", adapter.system, {k: v for k, v in table.items() if k != "spec"}).factory()()
             await system.start()
             started[key] = system
-        part = parts[0]
+        planned = planned_scenarios[0]
         workdir = tmp_path / f"turn-{next(counter)}"
         workdir.mkdir()
         turn = TurnRequest(
-            scenario=part.scenario.id,
+            scenario=planned.scenario.id,
             index=1,
-            text=part.scenario.turns[0].text,
+            text=planned.scenario.turns[0].text,
             audio=None,
             history=(),
-            portrait=part.portrait,
+            portrait=planned.portrait,
             seed=7,
             workdir=workdir,
             deadline_s=60.0,
             script="These are nine words to be spoken by somebody.",
         )
-        conversation = await started[key].open(part.persona)
+        conversation = await started[key].open(planned.persona)
         events = [event async for event in conversation.respond(turn)]
         assert isinstance(events[-1], FINAL_EVENTS)
         return events[-1], events[:-1]
