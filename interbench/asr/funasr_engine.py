@@ -11,11 +11,15 @@ import contextlib
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 _ENTERED = re.compile(r"""^@tables\.register\(\s*["']\w+["']\s*,\s*["']([^"']+)["']""", re.MULTILINE)
+
+_DIARISATION = "funasr.models.campplus.cluster_backend"
+"""Who spoke when: the one thing that FunASR needs scikit-learn for, and does without where it is not there."""
 
 
 def import_engine(folders: Iterable[Path]) -> None:
@@ -24,12 +28,17 @@ def import_engine(folders: Iterable[Path]) -> None:
     Raises:
         Exception: whatever its import raises; it is not there, or not in working order.
     """
-    with _nothing_walked():
+    import_classes(name for folder in folders for name in _texts(_config(folder / "config.yaml")))
+
+
+def import_classes(names: Iterable[str]) -> None:
+    """Import FunASR and the classes of these names, as they stand in its registry; raises as :func:`import_engine`."""
+    with _nothing_walked(), _left_out(_DIARISATION):
         engine = importlib.import_module("funasr")
-    names = {name for folder in folders for name in _texts(_config(folder / "config.yaml"))}
-    root = Path(engine.__path__[0])
+        importlib.import_module("funasr.auto.auto_model")
+    wanted, root = set(names), Path(engine.__path__[0])
     for path in sorted(root.rglob("*.py")):
-        if names.intersection(_ENTERED.findall(path.read_text(encoding="utf-8", errors="replace"))):
+        if wanted.intersection(_ENTERED.findall(path.read_text(encoding="utf-8", errors="replace"))):
             module = ".".join(("funasr", *path.relative_to(root).with_suffix("").parts))
             # As in FunASR itself: what can't be imported is not entered, and missed by whoever asks for it.
             with contextlib.suppress(Exception):
@@ -51,6 +60,16 @@ def _nothing_walked() -> Iterator[None]:
         yield
     finally:
         pkgutil.walk_packages = walk
+
+
+@contextlib.contextmanager
+def _left_out(module: str) -> Iterator[None]:
+    """While this lasts ``module`` can't be imported."""
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _config(path: Path) -> Any:

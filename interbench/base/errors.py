@@ -50,6 +50,10 @@ class StoreError(InterbenchError):
     """A run folder can't be opened, locked, read or written."""
 
 
+class ClipGoneError(StoreError):
+    """A clip that the rest of a conversation goes on from is not the one that was recorded, or no longer there."""
+
+
 class RunLockedError(StoreError):
     """Another process works on this run folder."""
 

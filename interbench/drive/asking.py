@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from interbench.base.errors import UsageError
+from interbench.base.errors import ClipGoneError, UsageError
 from interbench.domain.guards import Chosen, choose
 from interbench.domain.records import Exchange, Script
 from interbench.drive.script import Writer, scripted_line
 from interbench.drive.speech import UserSpeech
 from interbench.drive.voice import Speaker, Spoken
 from interbench.scenarios.plan import PlannedScenario
+from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Key, Run
 from interbench.systems.events import PastTurn, TurnRequest
 from interbench.systems.host import Host
@@ -112,7 +114,16 @@ class Asking:
         return Asked(request, line, script, spoken)
 
     async def history(self, planned: PlannedScenario, done: Sequence[Exchange]) -> tuple[PastTurn, ...]:
-        """The turns that were played, as a system is told of them."""
+        """The turns that were played, as a system is told of them.
+
+        Raises:
+            ClipGoneError: a clip is not the one that was recorded; a service would go on from something else.
+        """
+        for exchange in done:
+            if exchange.clip is not None and exchange.facts is not None:
+                problem = await asyncio.to_thread(clip_problem, self._run.path / exchange.clip, exchange.facts)
+                if problem is not None:
+                    raise ClipGoneError(problem.message)
         return tuple(
             [
                 PastTurn(

@@ -100,6 +100,7 @@ class Driver:
 
         Raises:
             CapReachedError: what is left may not be paid for; it stays to be played.
+            ClipGoneError: what is left would go on from a clip that is not the recorded one; it stays to be played.
         """
         scenario = planned.scenario.id
         for staged in self._run.staged(self._label, scenario):

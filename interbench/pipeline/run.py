@@ -16,7 +16,7 @@ from typing import Literal
 
 from interbench.asr.base import Transcriber
 from interbench.asr.stage import TranscriptionStage
-from interbench.base.errors import CapReachedError, InterbenchError, SystemLoadError, UsageError
+from interbench.base.errors import CapReachedError, ClipGoneError, InterbenchError, SystemLoadError, UsageError
 from interbench.base.progress import Progress
 from interbench.domain.records import COPY_RECIPE, Transcript
 from interbench.drive.driver import Driver, DriveSettings
@@ -312,6 +312,8 @@ class _Pipeline:
             except CapReachedError as reached:
                 # The rest stays to be played; what has been paid for is transcribed and judged.
                 self.summary.cap = self.summary.cap or str(reached)
+            except ClipGoneError as gone:
+                self.summary.held_up.append(str(gone))
         await self._after(spec, planned, heard)
 
     async def _after(
