@@ -106,3 +106,18 @@ class ReferencePoolError(InterbenchError):
     """A frozen pool can't be read, or was made with another judge."""
 
     exit_code = 2
+
+
+def most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception of a group that tells the user most: the first that is ours, else the first."""
+    leaves: list[BaseException] = []
+
+    def collect(error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                collect(inner)
+        else:
+            leaves.append(error)
+
+    collect(group)
+    return next((leaf for leaf in leaves if isinstance(leaf, InterbenchError)), leaves[0])

@@ -16,7 +16,14 @@ from typing import Literal
 
 from interbench.asr.base import Transcriber
 from interbench.asr.stage import TranscriptionStage
-from interbench.base.errors import CapReachedError, ClipGoneError, InterbenchError, SystemLoadError, UsageError
+from interbench.base.errors import (
+    CapReachedError,
+    ClipGoneError,
+    InterbenchError,
+    SystemLoadError,
+    UsageError,
+    most_telling,
+)
 from interbench.base.progress import Progress
 from interbench.domain.records import COPY_RECIPE, Transcript
 from interbench.drive.driver import Driver, DriveSettings
@@ -68,24 +75,9 @@ async def execute(
         try:
             await _Pipeline(plan, run, progress, wanted, summary).go(transcriber, judge)
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise most_telling(group) from None
         summary.seconds = time.monotonic() - began
         return summary
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception that tells the user most."""
-    leaves: list[BaseException] = []
-
-    def collect(error: BaseException) -> None:
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                collect(inner)
-        else:
-            leaves.append(error)
-
-    collect(group)
-    return next((leaf for leaf in leaves if isinstance(leaf, InterbenchError)), leaves[0])
 
 
 class _Pipeline:

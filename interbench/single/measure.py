@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interbench.base.errors import InterbenchError, MediaError
+from interbench.base.errors import MediaError, most_telling
 from interbench.base.progress import Progress
 from interbench.media.pool import MediaPool
 from interbench.single.base import (
@@ -166,7 +166,7 @@ class Filler:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._one(clip)) for clip in clips]
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise most_telling(errors) from None
         return [Taken(clip, task.result()) for clip, task in zip(clips, tasks, strict=True)]
 
     async def _one(self, clip: Clip) -> Measured:
@@ -187,17 +187,3 @@ class Filler:
             known = Record(found.values, found.missing, found.detail, found.features)
             self._measures.put(clip.facts.sha256, self._key, known)
         return Measured(known.values, known.missing, known.detail, known.features)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    leaves: list[BaseException] = []
-
-    def collect(error: BaseException) -> None:
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                collect(inner)
-        else:
-            leaves.append(error)
-
-    collect(group)
-    return next((leaf for leaf in leaves if isinstance(leaf, InterbenchError)), leaves[0])
