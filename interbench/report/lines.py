@@ -44,13 +44,16 @@ def line_use(planned_scenarios: Iterable[PlannedScenario], exchanges: Iterable[E
 
 
 def line_notes(planned_scenarios: Sequence[PlannedScenario], exchanges: Sequence[Exchange]) -> tuple[str, ...]:
-    """A sentence on each system, beneath tables and at the top of reports; none where no turn has variants."""
-    return tuple(
-        f"{name}: in {use.fallbacks} of {use.turns} turns with variants ({100 * use.share:.0f} %) the user said the "
-        f"line that stands after any answer; the words of the answer before were "
-        f"{', '.join(f'{_SOURCES[source]} in {count}' for source, count in sorted(use.sources.items()))}."
-        for name, use in line_use(planned_scenarios, exchanges).items()
-    )
+    """A sentence beneath tables and at the top of reports, on all systems; none where no turn has variants."""
+    used = line_use(planned_scenarios, exchanges)
+    if not used:
+        return ()
+    counts = [
+        f"{name} in {use.fallbacks} of {use.turns} ({100 * use.share:.0f} %; the words of the answer before were "
+        f"{', '.join(f'{_SOURCES[source]} in {count}' for source, count in sorted(use.sources.items()))})"
+        for name, use in used.items()
+    ]
+    return (f"Of the turns with variants the user said the line that stands after any answer to: {'; '.join(counts)}.",)
 
 
 _SOURCES = {"reported": "the system's own", "transcribed": "a transcript's", "none": "unknown"}
