@@ -1,1 +1,1 @@
-"""How the student is made: ODE initialisation and distribution matching (docs/training.md). Serving imports none of it."""
+"""The recipe by which a causal student is distilled; nothing above imports it but the command line."""

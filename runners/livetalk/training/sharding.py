@@ -114,6 +114,8 @@ def sharded(
     )
     options: dict[str, Any] = {
         "mesh": processes.mesh,
+        # The whole's, too: passes without a gradient would leave it gathered, and the next one would see old weights.
+        "reshard_after_forward": True,
         "mp_policy": policy,
         "offload_policy": CPUOffloadPolicy() if offload else OffloadPolicy(),
     }

@@ -83,9 +83,9 @@ def test_gradients_are_those_of_finite_differences(case: dict[str, Tensor]) -> N
         slope = float(parameter.grad.square().sum())
         direction, step = parameter.grad.clone(), 1e-4
         with torch.no_grad():
-            parameter += step * direction
+            parameter.add_(direction, alpha=step)
             above = loss()
-            parameter -= 2 * step * direction
+            parameter.sub_(direction, alpha=2 * step)
             below = loss()
-            parameter += step * direction
+            parameter.add_(direction, alpha=step)
         assert float(above - below) / (2 * step) == pytest.approx(slope, rel=1e-4)
