@@ -51,7 +51,9 @@ def checkpoints(run: Path) -> list[tuple[int, Path]]:
     return found
 
 
-def save(run: Path, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any], kept: Kept, on: Processes) -> Path:
+def save(
+    run: Path, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any], kept: Kept, on: Processes
+) -> Path:
     """Write a checkpoint; every process gives its parts. Killed at any moment, it leaves the one before."""
     folder = run / CHECKPOINTS
     path = folder / f"step-{step:08}"
@@ -86,7 +88,9 @@ def read_progress(path: Path) -> dict[str, Any]:
         progress = json.loads((path / PROGRESS).read_text("utf-8"))
         int(progress["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is not a whole checkpoint ({error}). Remove it; the run goes on from the one before.") from error
+        raise RunError(
+            f"{path} is not a whole checkpoint ({error}). Remove it; the run goes on from the one before."
+        ) from error
     return dict(progress)
 
 

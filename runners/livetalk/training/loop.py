@@ -180,7 +180,6 @@ def _resume(stage: Stage, run: Path, monitor: Monitor) -> int:
     progress = checkpoints.read_progress(Path(path))
     stage.prepare(progress)
     checkpoints.load(Path(path), stage.tensors(), stage.on)
-    stage.prepare(progress)
     monitor.restore(progress["monitor"])
     return int(progress["step"])
 

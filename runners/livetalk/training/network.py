@@ -113,9 +113,7 @@ class TrainingDiT(CausalDiT):
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__(config)
-        self.layers = cast(
-            "Sequence[Layer]", nn.ModuleList(TrainingLayer(config) for _ in range(config.num_layers))
-        )
+        self.layers = cast("Sequence[Layer]", nn.ModuleList(TrainingLayer(config) for _ in range(config.num_layers)))
 
     def train_with(self, *, checkpointing: bool) -> TrainingDiT:
         """Let all parameters be trained."""

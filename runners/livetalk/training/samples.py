@@ -32,9 +32,7 @@ class Samples:
             from other conditions.
     """
 
-    def __init__(
-        self, folder: Path, config: DiTConfig, *, trajectories: bool, guidance: float | None = None
-    ) -> None:
+    def __init__(self, folder: Path, config: DiTConfig, *, trajectories: bool, guidance: float | None = None) -> None:
         self.folder = folder
         self.conditions = ConditionReader(folder)
         self.settings = self.conditions.settings
@@ -70,7 +68,9 @@ class Samples:
         """The conditions of one sample, in float32."""
         record = self.conditions.read(identity)
         text = record.context(self.settings.text_rows)[0]
-        return Conditions(record.reference.float(), text.float(), self.negative.float(), record.audio.float()).to(device)
+        return Conditions(record.reference.float(), text.float(), self.negative.float(), record.audio.float()).to(
+            device
+        )
 
     def pair(self, identity: str, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Input and target of the ODE loss, [F,16,h,w] each; only what is needed of a trajectory is read."""
@@ -81,7 +81,11 @@ class Samples:
     def _check_cache(self, config: DiTConfig) -> None:
         found = self.settings
         wanted = {"text_width": config.text_dim, "audio_width": config.audio_feat_dim}
-        wrong = [f"{name} {getattr(found, name)} instead of {value}" for name, value in wanted.items() if getattr(found, name) != value]
+        wrong = [
+            f"{name} {getattr(found, name)} instead of {value}"
+            for name, value in wanted.items()
+            if getattr(found, name) != value
+        ]
         if found.frames % FRAMES_PER_BLOCK:
             wrong.append(f"{found.frames} latent frames, which are not whole blocks of {FRAMES_PER_BLOCK}")
         if wrong:
@@ -100,7 +104,9 @@ class Samples:
                 f"{settings.audio_scale}, the run asks for {guidance}. Say so with --guidance, or make others."
             )
         if settings.negative_hash != self.settings.negative_hash:
-            raise RecordError(f"The trajectories of {self.folder} were made with another negative prompt than its cache.")
+            raise RecordError(
+                f"The trajectories of {self.folder} were made with another negative prompt than its cache."
+            )
         known = set(self.conditions.ids())
         wrong = [
             name

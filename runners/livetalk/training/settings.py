@@ -107,7 +107,12 @@ class Preset:
 
 
 def _row(
-    name: str, data: Literal["filtered", "curated"], ode_steps: int, rates: tuple[float, float], scale: float, *of: float
+    name: str,
+    data: Literal["filtered", "curated"],
+    ode_steps: int,
+    rates: tuple[float, float],
+    scale: float,
+    *of: float,
 ) -> Preset:
     final = MatchingSettings()
     matching = replace(
@@ -140,5 +145,7 @@ def flat(settings: OdeSettings | MatchingSettings) -> dict[str, Any]:
     """Every setting under one name, such as ``adam.learning_rate``."""
     found: dict[str, Any] = {}
     for name, value in asdict(settings).items():
-        found.update({f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, dict) else {name: value})
+        found.update(
+            {f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, dict) else {name: value}
+        )
     return found

@@ -76,9 +76,7 @@ def processes(device: str) -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     started = not dist.is_initialized()
     if started:
-        dist.init_process_group(
-            backend, rank=rank, world_size=world, **({"store": dist.HashStore()} if alone else {})
-        )
+        dist.init_process_group(backend, rank=rank, world_size=world, **({"store": dist.HashStore()} if alone else {}))
     try:
         yield Processes(rank, world, place, init_device_mesh(kind, (world,)))
     finally:

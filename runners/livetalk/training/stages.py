@@ -86,9 +86,7 @@ class OdeStage(Stage):
 
     name = "ode"
 
-    def __init__(
-        self, student: nn.Module, samples: Samples, settings: OdeSettings, seed: int, on: Processes
-    ) -> None:
+    def __init__(self, student: nn.Module, samples: Samples, settings: OdeSettings, seed: int, on: Processes) -> None:
         super().__init__(student, samples, settings.batch, seed, on)
         self.settings = settings
         self.optimiser = Optimiser(student, settings.adam)
@@ -159,9 +157,7 @@ class MatchingStage(Stage):
     def step(self, step: int) -> dict[str, float]:
         settings = self.settings
         measured: dict[str, float] = {}
-        due = generator_due(
-            step, warm_up=settings.warm_up, every=settings.every, alternation=settings.alternation
-        )
+        due = generator_due(step, warm_up=settings.warm_up, every=settings.every, alternation=settings.alternation)
         if due:
             measured |= self._update_generator(step)
         measured |= self._update_critic(step)

@@ -12,7 +12,14 @@ from livetalk.render.config import FRAMES_PER_BLOCK
 from livetalk.render.sampler import add_noise, x0_from_flow
 from livetalk.training.draws import Draws
 from livetalk.training.guidance import Branch, Scales, guided
-from livetalk.training.losses import CriticMask, MatchingGradient, critic_loss, matching_gradient, matching_loss, ode_loss
+from livetalk.training.losses import (
+    CriticMask,
+    MatchingGradient,
+    critic_loss,
+    matching_gradient,
+    matching_loss,
+    ode_loss,
+)
 from livetalk.training.rollout import Conditions, Context, rollout, with_reference
 from livetalk.training.schedules import Levels, score_level, score_time, student_levels, student_times
 
@@ -73,9 +80,7 @@ def ode_input(states: Sequence[Tensor], indices: Sequence[int]) -> Tensor:
         states: [F,16,h,w] each, noisiest first.
         indices: of each block.
     """
-    return torch.cat(
-        [states[i][FRAMES_PER_BLOCK * b : FRAMES_PER_BLOCK * (b + 1)] for b, i in enumerate(indices)]
-    )
+    return torch.cat([states[i][FRAMES_PER_BLOCK * b : FRAMES_PER_BLOCK * (b + 1)] for b, i in enumerate(indices)])
 
 
 def ode_update(
