@@ -139,7 +139,7 @@ def valid_text(context: Tensor) -> Tensor:
     return context[0, : int(used[-1]) + 1 if len(used) else 1].contiguous()
 
 
-def write_settings(folder: Path, settings: CacheSettings | TrajectorySettings) -> None:
+def write_settings(folder: Path, settings: Settings) -> None:
     """State the settings of a folder, or find that they are the ones already stated there.
 
     Raises:
@@ -184,7 +184,8 @@ def parse_settings(entry: Any, kind: type[Settings]) -> Settings:
     """
     if not isinstance(entry, dict) or entry.get("format") != FORMAT:
         raise ValueError(f"format {FORMAT} was expected")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()}
+    return kind(**values)
 
 
 def differences(found: Settings, wanted: Settings) -> list[str]:

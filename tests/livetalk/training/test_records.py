@@ -5,7 +5,6 @@ import pytest
 import torch
 from livetalk.training.conditions import (
     LIST_NAME,
-    Condition,
     ConditionError,
     condition_key,
     read_conditions,
