@@ -1,4 +1,4 @@
-"""Fixture folders, as files: a manifest, files whose size and digest it gives, and rows that say what became of a case."""
+"""Fixture folders as files: a manifest, files whose size and digest it gives, and rows on what became of each case."""
 
 from __future__ import annotations
 

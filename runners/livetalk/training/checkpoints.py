@@ -1,4 +1,4 @@
-"""What a run leaves so that it can go on: written whole or not at all, by all processes, readable by any number of them.
+"""What a run leaves so that it can go on: written whole or not at all, by all processes, for any number of them.
 
 ``RUN/checkpoints/step-00000100/`` holds the tensors as torch's distributed checkpoint and ``progress.json``: step,
 cursor, updates made, settings, the monitor's memory. There is no state of a random generator to keep: what is drawn is
@@ -107,8 +107,8 @@ def load(path: Path, tensors: Mapping[str, Tensor], on: Processes | None = None)
     except Exception as error:  # torch has many for a file that is cut short or lacks a name
         reason = str(error).strip().splitlines()
         raise RunError(
-            f"{path} can't be read ({reason[0][:200] if reason else type(error).__name__}). Remove it to go on from the "
-            "checkpoint before."
+            f"{path} can't be read ({reason[0][:200] if reason else type(error).__name__}). Remove it to go on from "
+            "the checkpoint before."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Attention over a whole clip in training: block-causal for the student, unmasked for teacher and critic (recipe 3.3)."""
+"""Attention over a whole clip in training, where a block sees itself and those before it (recipe 3.3)."""
 
 from __future__ import annotations
 

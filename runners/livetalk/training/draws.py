@@ -1,4 +1,4 @@
-"""Counter-based randomness: what is drawn depends on nothing but (seed, step, sample, role), not on what was drawn before.
+"""Counter-based randomness: what is drawn depends on (seed, step, sample, role), not on what was drawn before.
 
 So a resumed run draws what the killed one would have drawn, every number of processes draws the same, and a fixture's
 given noise can take its place.

@@ -96,7 +96,9 @@ def _state(path: Path, config: Mapping[str, Any]) -> str | None:
             if found.get(name) != config.get(name)
         ]
         if differing:
-            return f"{path.parent} holds another run: {'; '.join(differing)}. Choose another --out, or the run's own options."
+            return (
+                f"{path.parent} holds another run: {'; '.join(differing)}. Choose another --out, or that run's options."
+            )
     partial = path.with_name(f".{path.name}.part")
     partial.write_text(json.dumps(dict(config), indent=1) + "\n", "utf-8")
     partial.replace(path)
@@ -154,9 +156,9 @@ def train(
                     save()
                 if stop:
                     raise CollapseError(
-                        f"What the run makes is {collapsed} at step {step}; a checkpoint was written. Quality peaks and "
-                        "then falls: look at earlier checkpoints and validation clips, lower the learning rate or the "
-                        "guidance, or go on all the same with --no-stop."
+                        f"What the run makes is {collapsed} at step {step}; a checkpoint was written. Quality peaks "
+                        "and then falls: look at earlier checkpoints and validation clips, lower the learning rate "
+                        "or the guidance, or go on all the same with --no-stop."
                     )
                 if validate is not None and habits.validate_every and step % habits.validate_every == 0 and not ending:
                     validate(step)

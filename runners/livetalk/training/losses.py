@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 CriticMask = Literal["frame", "channel", "none"]
-"""What of the critic's error does not count: the reference frame; as the published code has it, latent channel 0 of every
-frame, which is a mistake; or nothing."""
+"""What of the critic's error does not count: the reference frame; latent channel 0 of every frame, which is the
+published code's mistake; or nothing."""
 
 
 def ode_loss(predicted: Tensor, target: Tensor, *, reference_frame: bool = True) -> Tensor:
@@ -55,8 +55,8 @@ def matching_loss(sample: Tensor, gradient: Tensor) -> Tensor:
 def critic_loss(flow: Tensor, noise: Tensor, sample: Tensor, *, mask: CriticMask = "frame") -> Tensor:
     """Mean squared error of the flow ε − x over what counts.
 
-    Frame 0 of the critic's input is the clean reference, so that its target can't be predicted. The published code means
-    to leave it out and leaves out channel 0 of every frame instead (recipe 4.4).
+    Frame 0 of the critic's input is the clean reference, so that its target can't be predicted. The published code
+    means to leave it out and leaves out channel 0 of every frame instead (recipe 4.4).
     """
     error = (flow - (noise - sample)).square()
     if mask == "frame":

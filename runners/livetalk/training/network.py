@@ -1,11 +1,11 @@
 """The network as it is trained: the runner's parameters and mathematics, every pass through ``forward``.
 
-Sharding hooks fire on ``forward`` alone, of the whole and of each layer. So one ``forward`` does every pass, told by its
-mode, and each layer's does all that needs that layer's parameters: its share of the modulation, its keys and values of
-the text. Attention here has a backward, and nothing is written in place.
+Sharding hooks fire on ``forward`` alone, of the whole and of each layer. So one ``forward`` does every pass, told by
+its mode, and each layer's does all that needs that layer's parameters: its share of the modulation, its keys and values
+of the text. Attention here has a backward, and nothing is written in place.
 
-Past keys and values are constants that come in immutable chunks, one per block, and are joined inside the layer, so that
-with checkpointing the graphs of all blocks share them (recipe 4.5).
+Past keys and values are constants that come in immutable chunks, one per block, and are joined inside the layer, so
+that with checkpointing the graphs of all blocks share them (recipe 4.5).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from livetalk.render.model.weights import PATCH
 from livetalk.training.clip_attention import block_causal
 
 Mode = Literal["clip", "whole", "block", "keys"]
-"""clip: all frames, each block seeing itself and those before it. whole: all frames, every token seeing all (teacher and
-critic). block: one block after the chunks of the past. keys: the same, but for its own chunk alone."""
+"""clip: all frames, each block seeing itself and those before it. whole: all frames, every token seeing all (teacher
+and critic). block: one block after the chunks of the past. keys: the same, but for its own chunk alone."""
 
 LayerChunk = tuple[Tensor, Tensor]
 """One block's keys (normed, rotated) and values in one layer, [N,H,D]; never written to."""

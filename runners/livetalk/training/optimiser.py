@@ -21,7 +21,7 @@ class Optimiser:
         self.network, self.settings = network, settings
         self.updates = 0
         """Made so far."""
-        self._names = {name: parameter for name, parameter in network.named_parameters()}
+        self._names = dict(network.named_parameters())
         self._adam = torch.optim.AdamW(
             self._names.values(),
             lr=settings.learning_rate,

@@ -111,14 +111,14 @@ class TrainingFixtures(FixtureFolder):
         except (KeyError, TypeError, ValueError) as error:
             raise FixtureError(f"the manifest describes no usable model {model!r} ({error})") from error
 
-    def network(self, model: str, *, trained: bool = True) -> TrainingDiT:
+    def network(self, model: str, *, trained: bool = True, checkpointing: bool = False) -> TrainingDiT:
         """A new one at every call, in float32."""
         config = self.config(model)
         state = open_state(self.path(self.manifest["models"][model]["file"]))
         check(state.path, state.shapes, reference_shapes(config), f"the {model} that the manifest describes")
         network = TrainingDiT.from_state(config, state, dtype=torch.float32, device=self.device)
         assert isinstance(network, TrainingDiT)
-        return network.train_with(checkpointing=True) if trained else network
+        return network.train_with(checkpointing=checkpointing) if trained else network
 
     @cached_property
     def conditions(self) -> Conditions:
@@ -143,7 +143,9 @@ def gradients(config: DiTConfig, network: nn.Module) -> dict[str, Tensor]:
 class Case:
     """One case while it runs: hands out its tensors, takes its comparisons, and knows what nobody touched."""
 
-    def __init__(self, name: str, about: Mapping[str, Any], tensors: dict[str, Tensor], fixtures: TrainingFixtures) -> None:
+    def __init__(
+        self, name: str, about: Mapping[str, Any], tensors: dict[str, Tensor], fixtures: TrainingFixtures
+    ) -> None:
         self.name, self.about, self.fixtures = name, about, fixtures
         self.measurements: list[Measurement] = []
         self.tensors = tensors
@@ -199,6 +201,8 @@ class Case:
         expected = self._expected_norms()
         if set(expected) != set(norms):
             raise FixtureError("the file's norms of gradients are not those of the network's parameters")
+        if "grad_norm_total" in self:
+            self.number("grad_norm_total", total, float(self.tensor("grad_norm_total")), limit)
         for name, norm in norms.items():
             self.measure(f"grad_norm.{name}", abs(norm - expected[name]) / (expected[name] + 1e-3 * total), limit)
         for key in [key for key in self.tensors if key.startswith("grad.")]:
@@ -207,8 +211,8 @@ class Case:
             self.measure(key, difference / max(float(full.abs().max()), 1e-30), limit)
 
     def _expected_norms(self) -> dict[str, float]:
-        if "grad_norms" in self:
-            return dict(zip(self.parameter("grad_norm_order"), self.tensor("grad_norms").tolist(), strict=True))
+        if "grad_norm_vector" in self:
+            return dict(zip(self.parameter("grad_norm_order"), self.tensor("grad_norm_vector").tolist(), strict=True))
         names = [key for key in self.tensors if key.startswith("grad_norm.")]
         return {key.removeprefix("grad_norm."): float(self.tensor(key)) for key in names}
 

@@ -52,8 +52,8 @@ class Conditions:
         return lead_in(self.features)
 
     def image(self, first: int = 0, count: int | None = None) -> Tensor:
-        """Image condition of frames ``first`` … ``first+count−1``, [count,17,h,w]: the reference, and a mask that is 0 at
-        the clip's frame 0 and 1 at those to be generated."""
+        """Image condition of frames ``first`` … ``first+count−1``, [count,17,h,w]: the reference, and a mask that is 0
+        at the clip's frame 0 and 1 at those to be generated."""
         count = self.frames if count is None else count
         mask = self.reference.new_ones((count, 1, *self.reference.shape[2:]))
         if first == 0:

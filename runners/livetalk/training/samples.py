@@ -115,6 +115,6 @@ class Samples:
         ]
         if wrong:
             raise RecordError(
-                f"{len(wrong)} trajectories of {self.folder} were made from other conditions than its cache holds, such "
-                f"as {wrong[0]!r}. Run `livetalk train trajectories` again."
+                f"{len(wrong)} trajectories of {self.folder} were made from other conditions than its cache holds, "
+                f"such as {wrong[0]!r}. Run `livetalk train trajectories` again."
             )

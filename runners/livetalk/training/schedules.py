@@ -1,14 +1,13 @@
 """Times and noise levels of training, and which network is updated when, as pure functions (recipe 1, 4.2 and 4.6).
 
-In training every time is looked up in the 1000-entry table, where the nearest entry gives its noise level; inference and
-the states of a trajectory use the exact levels. The two differ by up to 0.0016.
+In training every time is looked up in the 1000-entry table, where the nearest entry gives its noise level; inference
+and the states of a trajectory use the exact levels. The two differ by up to 0.0016.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from livetalk.render.sampler import SHIFT, TRAINING_STEPS, Schedule, schedule, sigma_at

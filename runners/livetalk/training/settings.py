@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from livetalk.training.guidance import Scales
+from livetalk.render.omniavatar.sampler import Guidance
 from livetalk.training.losses import CriticMask
 from livetalk.training.rollout import Context
 from livetalk.training.schedules import Alternation, Levels
@@ -78,8 +78,8 @@ class MatchingSettings:
     @property
     def rules(self) -> MatchingRules:
         """What one update needs to know."""
-        scales = Scales(self.text_scale, self.audio_scale)
-        return MatchingRules(scales, self.levels, self.context, self.critic_mask, getattr(torch, self.latents))
+        guidance = Guidance(self.text_scale, self.audio_scale)
+        return MatchingRules(guidance, self.levels, self.context, self.critic_mask, getattr(torch, self.latents))
 
 
 @dataclass(frozen=True, slots=True)

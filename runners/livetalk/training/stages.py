@@ -253,6 +253,7 @@ def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _require_number(network: str, norm: float, step: int) -> None:
     if not math.isfinite(norm):
         raise CollapseError(
-            f"The {network}'s gradient is {norm} at step {step + 1}, and nothing was updated by it. The last checkpoint "
-            "is whole. Lower the learning rate or the guidance, look for a broken sample, and run again from it."
+            f"The {network}'s gradient is {norm} at step {step + 1}, and nothing was updated by it. The last "
+            "checkpoint is whole. Lower the learning rate or the guidance, look for a broken sample, and run again "
+            "from it."
         )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from livetalk.render.config import FRAMES_PER_BLOCK
+from livetalk.render.omniavatar.sampler import Guidance
 from livetalk.render.sampler import add_noise, x0_from_flow
 from livetalk.training.draws import Draws
-from livetalk.training.guidance import Branch, Scales, guided
+from livetalk.training.guidance import Branch, branches_of, guided
 from livetalk.training.losses import (
     CriticMask,
     MatchingGradient,
@@ -66,7 +67,7 @@ class CriticResult:
 class MatchingRules:
     """How the published code is followed. Defaults are this project's; what they replace can be chosen."""
 
-    scales: Scales = Scales(6.0, 6.0)
+    guidance: Guidance = field(default_factory=lambda: Guidance(6.0, 6.0))
     levels: Levels = "table"
     context: Context = "exact"
     critic_mask: CriticMask = "frame"
@@ -93,7 +94,7 @@ def ode_update(
     levels: Levels = "table",
     reference_frame: bool = True,
 ) -> OdeResult:
-    """One causal pass over the whole clip, each block at its own noise level, earlier blocks noisy as well (recipe 3.3).
+    """One causal pass over the whole clip, each block at its own noise level, earlier ones noisy too (recipe 3.3).
 
     Args:
         noisy: [F,16,h,w], of ``ode_input``.
@@ -126,7 +127,7 @@ def generator_update(
     raw_time: int,
     rules: MatchingRules,
 ) -> GeneratorResult:
-    """The loss that pulls what the generator makes from the critic's score towards the teacher's (recipe 4.1 to 4.3)."""
+    """The loss that pulls what the generator makes from the critic's score to the teacher's (recipe 4.1 to 4.3)."""
     sample = rollout(
         student,
         conditions,
@@ -143,9 +144,9 @@ def generator_update(
         fake = x0_from_flow(x, score_flow(critic, x, time, conditions), sigma)
         branches: dict[Branch, Tensor] = {
             branch: x0_from_flow(x, score_flow(teacher, x, time, conditions.branch(branch)), sigma)
-            for branch in rules.scales.branches
+            for branch in branches_of(rules.guidance)
         }
-        real = guided(branches, rules.scales)
+        real = guided(branches, rules.guidance)
     pull = matching_gradient(sample, fake, real)
     return GeneratorResult(matching_loss(sample, pull.gradient), sample, x, fake, real, branches, pull)
 
