@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 from livetalk.render.config import DiTConfig
 from livetalk.render.model import random_state
 from livetalk.training.draws import normal
+from livetalk.training.loop import Habits, opened, train
 from livetalk.training.network import TrainingDiT
 from livetalk.training.records import (
     CACHE,
@@ -26,7 +28,7 @@ from livetalk.training.records import (
 )
 from livetalk.training.samples import Samples
 from livetalk.training.settings import MatchingSettings, OdeSettings
-from livetalk.training.sharding import Processes, processes, sharded
+from livetalk.training.sharding import Processes, parameters, processes, sharded
 from livetalk.training.stages import MatchingStage, OdeStage, Stage
 
 SMALL = DiTConfig(
@@ -54,19 +56,17 @@ ODE = OdeSettings(steps=6, batch=4)
 MATCHING = replace(MatchingSettings(), steps=6, batch=4, warm_up=1, every=2, ema_start=3)
 
 
-def write_samples(folder: Path, count: int = 5) -> Path:
+def write_samples(folder: Path, count: int = 5, config: DiTConfig = SMALL) -> Path:
     """A data folder of random conditions and straight trajectories."""
-    write_settings(folder / CACHE, CACHED)
+    write_settings(folder / CACHE, replace(CACHED, text_width=config.text_dim, audio_width=config.audio_feat_dim))
     write_settings(folder / TRAJECTORIES, SAMPLED)
-    write_negative(folder, normal((2, SMALL.text_dim), 0, "negative"))
+    write_negative(folder, normal((2, config.text_dim), 0, "negative"))
     states, digests = {}, {}
     for index in range(count):
         name = f"clip/{index}"
         reference = normal((1, 16, HEIGHT, WIDTH), index, "reference")
-        text, audio = (
-            normal((3, SMALL.text_dim), index, "text"),
-            normal((4 * FRAMES - 3, SMALL.audio_feat_dim), index, "audio"),
-        )
+        text = normal((3, config.text_dim), index, "text")
+        audio = normal((4 * FRAMES - 3, config.audio_feat_dim), index, "audio")
         write_condition(folder, ConditionRecord(name, f"digest {index}", text, audio, reference))
         noise, clean = (normal((FRAMES, 16, HEIGHT, WIDTH), index, role) for role in ("noise", "clean"))
         path = torch.stack([sigma * noise + (1 - sigma) * clean for sigma in SAMPLED.sigmas])
@@ -106,3 +106,19 @@ def distance(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Ten
     difference = sum(float((found[name].double() - value.double()).square().sum()) for name, value in expected.items())
     size = sum(float(value.double().square().sum()) for value in expected.values())
     return float((difference / size) ** 0.5)
+
+
+def main(folder: Path) -> None:
+    """One of several processes: both stages over ``folder/data``, two steps each, into ``folder/NAME``."""
+    with processes("cpu") as on:
+        for name in ("ode", "dmd"):
+            one = stage(name, folder / "data", on, **({"warm_up": 0, "ema_start": 1} if name == "dmd" else {}))
+            parts = [value for value in parameters(one.student).values() if value.ndim == 2]
+            # Sharded for real: no process holds a whole matrix between passes.
+            assert all(part.to_local().numel() < part.numel() for part in parts)  # type: ignore[attr-defined]
+            with opened(folder / name, {"stage": name}, on):
+                train(one, folder / name, 2, Habits(events=False))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -31,7 +31,7 @@ Mode = Literal["clip", "whole", "block", "keys"]
 and critic). block: one block after the chunks of the past. keys: the same, but for its own chunk alone."""
 
 LayerChunk = tuple[Tensor, Tensor]
-"""One block's keys (normed, rotated) and values in one layer, [N,H,D]; never written to."""
+"""One block's keys (normed, rotated) and values in one layer, [N,H,D]; never written to. Whoever keeps one detaches it."""
 Chunk = tuple[LayerChunk, ...]
 """One block's keys and values in every layer."""
 
@@ -90,7 +90,7 @@ class TrainingLayer(Layer):
         q, k, v = self.self_qkv(modulate(x, scale_sa, shift_sa, self.eps)).chunk(3, dim=-1)
         k = rotate(self._heads(self._rms(k, self.self_norm_k)), rotation)
         v = self._heads(v)
-        chunk = (k.detach(), v.detach().contiguous()) if mode == "keys" else None
+        chunk = (k, v.contiguous()) if mode == "keys" else None
         if chunk is not None and last:
             return x, chunk
         q = rotate(self._heads(self._rms(q, self.self_norm_q)), rotation)

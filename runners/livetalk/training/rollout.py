@@ -132,7 +132,8 @@ def rollout(
         if context == "published":
             clean = add_noise(clean, draws.context(block, shape).to(device, dtype), context_level())
         with torch.no_grad():
-            past.append(cast(Chunk, student("keys", clean, times.new_zeros(1), *given, **placed)))
+            chunk = cast(Chunk, student("keys", clean, times.new_zeros(1), *given, **placed))
+        past.append(tuple((k.detach(), v.detach()) for k, v in chunk))
     return torch.cat(made)
 
 
