@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -93,14 +93,16 @@ def from_published(config: DiTConfig, read: Callable[[str], Tensor]) -> dict[str
     Args:
         read: gives a tensor of ``reference_shapes`` by its name; each is asked for once.
     """
-    own = {
-        name: torch.cat([read(source) for source in sources]) if len(sources) > 1 else read(sources[0])
-        for name, sources in published_names(config).items()
-    }
+    return dict(parameters_from_published(config, read))
+
+
+def parameters_from_published(config: DiTConfig, read: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The same one after another, for who can't hold all of them."""
+    for name, sources in published_names(config).items():
+        yield name, torch.cat([read(source) for source in sources]) if len(sources) > 1 else read(sources[0])
     patches = read("patch_embedding.weight").flatten(2)
-    own["patch_x.weight"] = patches[:, : config.out_dim].flatten(1).contiguous()
-    own["patch_y.weight"] = patches[:, config.out_dim :].flatten(1).contiguous()
-    return own
+    yield "patch_x.weight", patches[:, : config.out_dim].flatten(1).contiguous()
+    yield "patch_y.weight", patches[:, config.out_dim :].flatten(1).contiguous()
 
 
 def to_published(config: DiTConfig, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
