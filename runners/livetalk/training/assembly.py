@@ -65,7 +65,8 @@ def train_ode(run: Run, settings: OdeSettings, init: str, told: Told, say: Calla
         with opened(run.out, config, on):
             student = sharded(run.size.dit, weights, on, compute=_compute(on))
             stage = OdeStage(student, samples, settings, run.seed, on)
-            return _train(stage, run, settings.steps, _vae(run, on, say), told, say)
+            vae = _vae(run, on, say) if run.habits.validate_every else None
+            return _train(stage, run, settings.steps, vae, told, say)
 
 
 def train_matching(

@@ -31,7 +31,7 @@ Mode = Literal["clip", "whole", "block", "keys"]
 and critic). block: one block after the chunks of the past. keys: the same, but for its own chunk alone."""
 
 LayerChunk = tuple[Tensor, Tensor]
-"""One block's keys (normed, rotated) and values in one layer, [N,H,D]; never written to. Whoever keeps one detaches it."""
+"""One block's keys (normed, rotated) and values in one layer, [N,H,D]; whoever keeps one detaches it."""
 Chunk = tuple[LayerChunk, ...]
 """One block's keys and values in every layer."""
 
