@@ -34,9 +34,13 @@ OTHERS = {
 
 
 def verbs(app: typer.Typer) -> dict[str, dict[str, bool]]:
-    """By verb its long options, and whether each is hidden; the program's own under the empty name."""
+    """By verb its long options, and whether each is hidden; the program's own under the empty name. Verbs of a group
+    have its name before their own."""
     command = get_command(app)
     found = {"": command, **getattr(command, "commands", {})}
+    for group, inner in list(found.items()):
+        if group:
+            found |= {f"{group} {name}": one for name, one in getattr(inner, "commands", {}).items()}
     return {
         name: {
             option: getattr(parameter, "hidden", False)
@@ -59,6 +63,9 @@ def commands(page: Path) -> Iterator[tuple[int, str, str, list[str]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         for found in re.finditer(r"(?<![\w./\[-])(interbench|livetalk) ([a-z][a-z-]+)([^`|]*)", line.replace("\0", "")):
             program, verb, rest = found.groups()
+            inner = re.match(r" ([a-z][a-z-]+)", rest)
+            if inner is not None and f"{verb} {inner[1]}" in VERBS[program]:
+                verb, rest = f"{verb} {inner[1]}", rest[inner.end() :]
             if verb in VERBS[program]:
                 own = re.sub(r'"[^"]*"', "", rest)  # quoted is the command of another program
                 words = re.split(r"\s(?:#|&&|;|>)\s", f" {own} ")[0]

@@ -1,0 +1,20 @@
+"""``livetalk train``: the recipe's verbs, a module for each group of them."""
+
+from __future__ import annotations
+
+import typer
+
+from livetalk.cli.parameters import add_verb
+from livetalk.cli.train_checks import bench, parity, plan
+from livetalk.cli.train_data import export, trajectories
+from livetalk.cli.train_runs import dmd, ode
+
+train_app = typer.Typer(
+    name="train",
+    help="Distil a student: conditions, trajectories, ODE initialisation, distribution matching, export.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+for function in (trajectories, ode, dmd, export, plan, bench, parity):
+    add_verb(train_app, function)

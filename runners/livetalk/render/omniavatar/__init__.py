@@ -1,0 +1,1 @@
+"""OmniAvatar, the bidirectional model that LiveTalk was distilled from: its files, its sampler, its long clips."""

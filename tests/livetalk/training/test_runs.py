@@ -1,0 +1,235 @@
+"""Runs: the same over any number of processes, after any end, and refused where they would be another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import training_kit
+from livetalk.cli.main import app
+from livetalk.render.config import SIZES
+from livetalk.training.checkpoints import Kept, RunError, checkpoints, newest, read_network, read_progress
+from livetalk.training.loop import Habits, opened, train
+from livetalk.training.metrics import FILE_NAME
+from livetalk.training.monitors import Limits
+from livetalk.training.records import RecordError
+from livetalk.training.samples import Samples
+from livetalk.training.sharding import Processes, parameters
+from livetalk.training.stages import CollapseError, MatchingStage
+from torch import Tensor
+from training_kit import SMALL, distance, stage, write_samples
+from typer.testing import CliRunner
+
+PATIENCE_S = 240.0
+QUIET = Habits(events=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_samples(tmp_path_factory.mktemp("samples") / "data")
+
+
+@pytest.fixture
+def on() -> Any:
+    with training_kit.alone() as processes:
+        yield processes
+
+
+def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.full_tensor().clone() for name, value in tensors.items()}  # type: ignore[attr-defined]
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / FILE_NAME).read_text().splitlines()]
+
+
+def test_two_processes_are_one(data: Path, tmp_path: Path, on: Processes) -> None:
+    (tmp_path / "data").symlink_to(data)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    path = os.pathsep.join(str(Path(name).resolve()) for name in sys.path if name)
+    command = [sys.executable, training_kit.__file__, str(tmp_path)]
+    environments = [{**common, "RANK": str(rank), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"} for rank in range(2)]
+    started = [subprocess.Popen(command, env=one) for one in environments]
+    try:
+        # 1 × 4 here, 2 × 2 there: the same global batch.
+        alone = {
+            "ode": stage("ode", data, on),
+            "dmd": stage("dmd", data, on, warm_up=0, ema_start=1),
+        }
+        for name, one in alone.items():
+            with opened(tmp_path / f"{name} alone", {"stage": name}, on):
+                train(one, tmp_path / f"{name} alone", 2, QUIET)
+        assert [process.wait(PATIENCE_S) for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    for name, networks in (("ode", ["student"]), ("dmd", ["student", "critic", "ema"])):
+        for network in networks:
+            pair = [read_network(tmp_path / run, network) for run in (name, f"{name} alone")]
+            assert distance(*pair) < 1e-6
+            before = {key: value.full_tensor() for key, value in parameters(training_kit.network(0, on)).items()}  # type: ignore[attr-defined]
+            if network == "student":
+                assert distance(pair[0], before) > 1e-6
+        together, single = lines(tmp_path / name), lines(tmp_path / f"{name} alone")
+        for ours, theirs in zip(together, single, strict=True):
+            assert ours.keys() == theirs.keys()
+            assert all(ours[key] == pytest.approx(theirs[key], rel=1e-6) for key in ours if key != "seconds")
+
+
+def test_a_resumed_run_is_bitwise_the_uninterrupted_one(data: Path, tmp_path: Path, on: Processes) -> None:
+    whole, first, second = (stage("dmd", data, on, batch=2) for _ in range(3))
+    for step in range(4):
+        whole.step(step)
+    run = tmp_path / "run"
+    with opened(run, {"a": 1, "steps": 2}, on):
+        assert train(first, run, 2, QUIET).complete
+        (run / FILE_NAME).open("a").write('{"step": 3, "of a killed run')
+        outcome = train(second, run, 4, Habits(save_every=1, kept=Kept(1, 3), events=False))
+    assert outcome.complete
+    assert same(copies(second.tensors()), copies(whole.tensors()))
+    assert second.progress() == whole.progress()
+    assert [step for step, _ in checkpoints(run)] == [3, 4]
+    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4]
+    assert {name.partition(".")[0] for name in whole.tensors()} == {
+        "student",
+        "critic",
+        "ema",
+        "student_adam",
+        "critic_adam",
+    }
+    assert all(same(read_network(run, name), named(whole, name)) for name in ("student", "critic", "ema"))
+    with opened(run, {"a": 1, "steps": 9}, on):  # another length is the same run
+        pass
+    with pytest.raises(RunError, match="a is 1 there, 2 here"), opened(run, {"a": 2, "steps": 4}, on):
+        pass
+
+
+def named(one: Any, network: str) -> dict[str, Tensor]:
+    prefix = f"{network}."
+    return {k.removeprefix(prefix): v for k, v in copies(one.tensors()).items() if k.startswith(prefix)}
+
+
+def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path, on: Processes) -> None:
+    run = tmp_path / "run"
+    with opened(run, {}, on):
+        train(stage("ode", data, on, batch=1), run, 1, QUIET)
+    (run / "checkpoints" / ".step-00000002.part").mkdir()
+    (run / "checkpoints" / "step-00000002").mkdir()
+    assert newest(run).name == "step-00000001"
+    for file in newest(run).glob("*.distcp"):
+        file.write_bytes(b"cut")
+    with pytest.raises(RunError, match=r"step-00000001 can't be read.*Remove it"):
+        train(stage("ode", data, on, batch=1), run, 2, QUIET)
+    with pytest.raises(RunError, match="holds no checkpoint"):
+        newest(tmp_path)
+
+
+def test_a_run_in_use_is_refused(tmp_path: Path, on: Processes) -> None:
+    with opened(tmp_path / "run", {}, on):
+        with pytest.raises(RunError, match="by another process"):
+            opened(tmp_path / "run", {}, on).__enter__()
+
+
+# -- collapse ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_collapsed_run_saves_and_stops(data: Path, tmp_path: Path, on: Processes) -> None:
+    one = stage("dmd", data, on, batch=1, warm_up=0, every=1)
+    assert isinstance(one, MatchingStage)
+    one.brightness = lambda sample, reference: 0.01
+    habits = replace(QUIET, limits=Limits(patience=2))
+    with opened(tmp_path / "run", {}, on), pytest.raises(CollapseError, match="is black at step 2"):
+        train(one, tmp_path / "run", 9, habits)
+    assert read_progress(newest(tmp_path / "run"))["step"] == 2
+
+
+def test_nothing_is_learned_from_what_is_no_number(data: Path, tmp_path: Path, on: Processes) -> None:
+    one = stage("ode", data, on, batch=1)
+    with torch.no_grad():
+        parameters(one.student)["head.bias"].to_local().fill_(float("inf"))  # type: ignore[attr-defined]
+    before = copies({k: v for k, v in one.tensors().items() if "head.weight" in k})
+    with opened(tmp_path / "run", {}, on), pytest.raises(CollapseError, match="gradient is nan at step 1"):
+        train(one, tmp_path / "run", 2, QUIET)
+    assert same(copies({k: v for k, v in one.tensors().items() if "head.weight" in k}), before)
+    assert checkpoints(tmp_path / "run") == []
+
+
+# -- the verbs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_samples(tmp_path_factory.mktemp("tiny") / "data", 3, SIZES["tiny"].dit)
+
+
+def ode_arguments(data: Path, run: Path, *more: str) -> list[str]:
+    fixed = ["--size", "tiny", "--init", "random:0", "--device", "cpu", "--batch", "1", "--save-every", "2"]
+    return ["train", "ode", "--data", str(data), "--out", str(run), *fixed, *more]
+
+
+def wait_for(found: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not found():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_run_that_is_killed_and_told_to_end_goes_on_bitwise(tiny_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "livetalk", *ode_arguments(tiny_data, run, "--steps", "100000")]
+    killed = subprocess.Popen(command)
+    wait_for(lambda: len(checkpoints(run)) > 0, killed)
+    killed.kill()
+    killed.wait()
+    reached = checkpoints(run)[-1][0]
+    told = subprocess.Popen(command, stdout=subprocess.PIPE)
+    wait_for(lambda: lines(run)[-1]["step"] > reached if (run / FILE_NAME).exists() else False, told)
+    told.send_signal(signal.SIGTERM)
+    output = told.communicate(timeout=PATIENCE_S)[0].decode()
+    assert told.returncode == 0
+    assert "told to end" in output
+    step = checkpoints(run)[-1][0]
+    assert step == lines(run)[-1]["step"] > reached
+    straight = tmp_path / "straight"
+    done = CliRunner().invoke(
+        app, ode_arguments(tiny_data, straight, "--steps", str(step), "--validate-every", str(step))
+    )
+    assert done.exit_code == 0, done.output
+    assert same(read_network(run, "student"), read_network(straight, "student"))
+    clip = straight / "validation" / f"step-{step:08}-00.mp4"
+    assert clip.stat().st_size > 1000
+    other = CliRunner().invoke(app, ode_arguments(tiny_data, run, "--learning-rate", "1"))
+    assert isinstance(other.exception, RunError)
+    assert "adam.learning_rate is 4e-05 there, 1.0 here" in str(other.exception)
+
+
+def test_samples_of_another_kind_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="text_width 6 instead of 48"):
+        Samples(data, SIZES["tiny"].dit, trajectories=False)
+    with pytest.raises(RecordError, match=r"sampled with scales 4\.5 and 4\.5, the run asks for 6"):
+        Samples(data, SMALL, trajectories=True, guidance=6.0)
+    other = write_samples(tmp_path / "other", 2)
+    record = Samples(other, SMALL, trajectories=True).conditions.read("clip/0")
+    training_kit.write_condition(other, replace(record, digest="changed"))
+    with pytest.raises(RecordError, match=r"1 trajectories .* 'clip/0'"):
+        Samples(other, SMALL, trajectories=True)
