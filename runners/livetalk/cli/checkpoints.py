@@ -12,7 +12,7 @@ from livetalk.base.errors import OptionError
 from livetalk.base.flags import Flag
 from livetalk.cli.parameters import AsJson
 from livetalk.render.config import SIZES
-from livetalk.render.options import CHECKPOINTS, CHECKPOINTS_VARIABLE, PUBLISHED, Checkpoints
+from livetalk.render.options import CHECKPOINTS, CHECKPOINTS_VARIABLE, MODELS, PUBLISHED, Checkpoints
 
 
 def download(
@@ -21,7 +21,14 @@ def download(
         tuple[str, ...],
         Flag("REPOSITORY=COMMIT instead of the pinned one, or a tag or branch; may be repeated."),
     ] = (),
-    needed_only: Annotated[bool, Flag("Leave out OmniAvatar-1.3B, which generation does not read.")] = False,
+    needed_only: Annotated[bool, Flag("Leave out OmniAvatar-1.3B, which LiveTalk does not read.")] = False,
+    model: Annotated[
+        tuple[str, ...],
+        Flag(
+            "omniavatar-1.3b or omniavatar-14b: also what `generate --model` and training read of it (6 and 59 GB); "
+            "may be repeated."
+        ),
+    ] = (),
 ) -> None:
     """Fetch the published checkpoints from the Hugging Face hub; run it again to go on after an interruption."""
     from livetalk.tools.download import download as fetch
@@ -32,7 +39,9 @@ def download(
         if not (name and separator and commit):
             raise OptionError(f"{entry!r} is not of the form REPOSITORY=COMMIT")
         revisions[name] = commit
-    fetch(to, revisions=revisions, needed_only=needed_only, announce=typer.echo)
+    if unknown := [name for name in model if name not in MODELS]:
+        raise OptionError(f"model {unknown[0]!r} is unknown; choose one of {', '.join(MODELS)}")
+    fetch(to, revisions=revisions, needed_only=needed_only, models=model, announce=typer.echo)
     typer.echo(f"All there. `livetalk doctor --checkpoints {to}` checks the files.")
 
 

@@ -18,6 +18,7 @@ from livetalk.render.config import size as named_size
 if TYPE_CHECKING:
     import torch
 
+    from livetalk.render.model import CausalDiT
     from livetalk.render.pipeline import Models
 
 CHECKPOINTS = Path("pretrained_checkpoints")
@@ -27,6 +28,10 @@ CHECKPOINTS_VARIABLE = "LIVETALK_CHECKPOINTS"
 
 PUBLISHED = "1.3B"
 """The size that has published weights."""
+
+LIVETALK = "livetalk"
+MODELS = (LIVETALK, "omniavatar-1.3b", "omniavatar-14b")
+"""What makes a clip: the causal student, or one of the bidirectional models it was distilled from."""
 
 Precision = Literal["auto", "bfloat16", "float16", "float32"]
 CompileMode = Literal["default", "max-autotune"]
@@ -51,6 +56,10 @@ class ModelOptions:
         str, Flag("1.3B is the published model; mid and tiny have random weights.", choices=tuple(SIZES))
     ] = PUBLISHED
     checkpoints: Checkpoints = None
+    weights: Annotated[
+        Path | None,
+        Flag("LiveTalk's transformer from this file, as `livetalk train export` writes it."),
+    ] = None
     random_weights: Annotated[bool, Flag("At size 1.3B, too: shows what this machine can do, without checkpoints.")] = (
         False
     )
@@ -71,11 +80,12 @@ class ModelOptions:
         ),
     ] = "auto"
 
-    def choose(self, *, random_by_default: bool = False) -> ModelChoice:
+    def choose(self, *, random_by_default: bool = False, model: str = LIVETALK) -> ModelChoice:
         """The models and devices that are meant, all checked before anything is loaded.
 
         Args:
             random_by_default: take random weights where no checkpoints are named.
+            model: one of ``MODELS``.
 
         Raises:
             OptionError: there is no such size, device or kernel, or not on this machine.
@@ -100,6 +110,11 @@ class ModelOptions:
                 choose_kernel(self.attention, torch.device(device), dtype)
             except ValueError as error:
                 raise OptionError(str(error)) from error
+        if model != LIVETALK:
+            if self.weights is not None:
+                raise OptionError(f"--weights is a file of LiveTalk's transformer; {model} has files of its own")
+            if self.size == PUBLISHED:
+                chosen = _of_omniavatar(model, chosen)
         random = self.size != PUBLISHED or self.random_weights or (random_by_default and self.checkpoints is None)
         return ModelChoice(
             size=chosen,
@@ -109,6 +124,8 @@ class ModelOptions:
             decode_device=None if self.decode_device is None else find_device(self.decode_device, self.size),
             dtype=dtype,
             attention=self.attention,
+            model=model,
+            weights=self.weights,
         )
 
 
@@ -124,6 +141,8 @@ class ModelChoice:
     decode_device: str | None
     dtype: torch.dtype
     attention: str
+    model: str = LIVETALK
+    weights: Path | None = None
 
     @property
     def random(self) -> bool:
@@ -136,10 +155,20 @@ class ModelChoice:
         Raises:
             CheckpointError: files are missing.
         """
-        from livetalk.render.checkpoint import CheckpointFiles
+        from livetalk.render.checkpoint import CheckpointFiles, check_dit
+        from livetalk.render.omniavatar.files import OmniAvatarFiles
 
-        if self.checkpoints is not None:
-            CheckpointFiles.under(self.checkpoints).require()
+        if self.weights is not None:
+            check_dit(self.weights, self.size.dit)
+        if self.checkpoints is None:
+            return
+        files = CheckpointFiles.under(self.checkpoints)
+        if self.model != LIVETALK:
+            OmniAvatarFiles.under(self.checkpoints, self.model).require(files)
+        elif self.weights is None:
+            files.require()
+        else:
+            replace(files, dit=self.weights).require()
 
     def load(self) -> Models:
         """Load the published weights, or draw random ones.
@@ -150,23 +179,64 @@ class ModelChoice:
         from livetalk.render.checkpoint import CheckpointFiles
         from livetalk.render.pipeline import load_models, random_models
 
+        dit = self.load_transformer()
         if self.checkpoints is None:
-            return random_models(
+            models = random_models(
                 self.size,
                 dtype=self.dtype,
                 device=self.device,
                 decode_device=self.decode_device,
                 attention=self.attention,
+                dit=dit,
             )
-        return load_models(
-            CheckpointFiles.under(self.checkpoints),
-            self.size,
-            dtype=self.dtype,
-            device=self.device,
-            text_device=self.text_device,
-            decode_device=self.decode_device,
-            attention=self.attention,
-        )
+        else:
+            models = load_models(
+                CheckpointFiles.under(self.checkpoints),
+                self.size,
+                dtype=self.dtype,
+                device=self.device,
+                text_device=self.text_device,
+                decode_device=self.decode_device,
+                attention=self.attention,
+                dit=dit,
+            )
+        if self.weights is not None:
+            return replace(models, weights=str(self.weights))
+        if self.model != LIVETALK:
+            return replace(models, weights=f"{self.model}, {self.checkpoints or models.weights}")
+        return models
+
+    def load_transformer(self) -> CausalDiT:
+        """The transformer alone.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or another model.
+        """
+        from livetalk.render.checkpoint import CheckpointFiles, load_dit
+        from livetalk.render.model import CausalDiT, random_state
+        from livetalk.render.omniavatar.files import OmniAvatarFiles, load_omniavatar
+
+        config, dtype, device = self.size.dit, self.dtype, self.device
+        if self.weights is not None:
+            dit = load_dit(self.weights, config, dtype=dtype, device=device)
+        elif self.checkpoints is None:
+            dit = CausalDiT.from_state(
+                config, random_state(config, dtype=dtype, device=device), dtype=dtype, device=device
+            )
+        elif self.model != LIVETALK:
+            dit = load_omniavatar(
+                OmniAvatarFiles.under(self.checkpoints, self.model), config, dtype=dtype, device=device
+            )
+        else:
+            dit = load_dit(CheckpointFiles.under(self.checkpoints).dit, config, dtype=dtype, device=device)
+        return dit.use_attention(self.attention)
+
+
+def _of_omniavatar(model: str, size: Size) -> Size:
+    """A size with the transformer of a published bidirectional model."""
+    from livetalk.render.omniavatar.files import OMNIAVATAR
+
+    return replace(size, name=model, dit=OMNIAVATAR[model])
 
 
 _RELEASED = StreamConfig()

@@ -62,17 +62,20 @@ def load_models(
     text_device: torch.device | str | None = None,
     decode_device: torch.device | str | None = None,
     attention: str = "auto",
+    dit: CausalDiT | None = None,
 ) -> Models:
     """The published weights.
 
     ``text_device`` is where prompts are encoded and ``decode_device`` where the VAE is (a second GPU, if there is one),
-    by default where everything else is.
+    by default where everything else is. ``dit`` is a transformer that stands in for the file's.
 
     Raises:
         CheckpointError: a file is missing, damaged or another model.
     """
+    if dit is None:
+        dit = load_dit(files.dit, size.dit, dtype=dtype, device=device)
     return Models(
-        dit=load_dit(files.dit, size.dit, dtype=dtype, device=device).use_attention(attention),
+        dit=dit.use_attention(attention),
         vae=load_vae(files.vae, size.vae, dtype=dtype, device=decode_device or device, channels_last=True),
         speech=load_speech_encoder(files.speech, size.speech, dtype=dtype, device=device),
         text=lambda: load_text_encoder(
@@ -91,10 +94,12 @@ def random_models(
     device: torch.device | str = "cpu",
     decode_device: torch.device | str | None = None,
     attention: str = "auto",
+    dit: CausalDiT | None = None,
 ) -> Models:
     """The same networks with random weights: every part runs, the pictures mean nothing.
 
-    Weights are drawn where they are used in ``dtype``, the text encoder's only when a prompt is encoded.
+    Weights are drawn where they are used in ``dtype``, the text encoder's only when a prompt is encoded. ``dit`` is a
+    transformer that stands in for the random one.
     """
     decoder = decode_device or device
 
@@ -108,10 +113,10 @@ def random_models(
         state = drawn(text_module.reference_shapes(size.text), kind)
         return TextEncoder.from_state(size.text, state, ByteTokenizer(), dtype=kind, device=device)
 
+    if dit is None:
+        dit = CausalDiT.from_state(size.dit, drawn(dit_shapes(size.dit)), dtype=dtype, device=device)
     return Models(
-        dit=CausalDiT.from_state(
-            size.dit, drawn(dit_shapes(size.dit)), dtype=dtype, device=device, attention=attention
-        ),
+        dit=dit.use_attention(attention),
         vae=WanVAE.from_state(
             size.vae,
             drawn(vae_module.reference_shapes(size.vae), place=decoder),

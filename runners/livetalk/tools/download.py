@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -47,6 +47,8 @@ class Repository:
     patterns: tuple[str, ...]
     gigabytes: float
     needed: bool = True
+    models: tuple[str, ...] = ()
+    """Who alone needs it, of the bidirectional models; fetched where they are asked for."""
 
 
 REPOSITORIES = (
@@ -66,9 +68,38 @@ REPOSITORIES = (
         ("config.json", "preprocessor_config.json", "model.safetensors", "*.md"),
         0.4,
     ),
-    # The bidirectional model LiveTalk was distilled from; inference does not read it.
+    # The bidirectional model LiveTalk was distilled from; LiveTalk does not read it.
     Repository(
         "OmniAvatar/OmniAvatar-1.3B", "OmniAvatar-1.3B", None, ("*.json", "*.pt", "*.safetensors", "*.md"), 1.0, False
+    ),
+    # What OmniAvatar's files are adapters to.
+    Repository(
+        "Wan-AI/Wan2.1-T2V-1.3B",
+        "Wan2.1-T2V-1.3B",
+        "37ec512624d61f7aa208f7ea8140a131f93afc9a",
+        ("diffusion_pytorch_model.safetensors",),
+        5.7,
+        models=("omniavatar-1.3b",),
+    ),
+    Repository(
+        "OmniAvatar/OmniAvatar-14B",
+        "OmniAvatar-14B",
+        None,
+        ("config.json", "pytorch_model.pt", "*.md"),
+        1.3,
+        models=("omniavatar-14b",),
+    ),
+    Repository(
+        "Wan-AI/Wan2.1-T2V-14B",
+        "Wan2.1-T2V-14B",
+        None,
+        (
+            *(f"diffusion_pytorch_model-{part:05}-of-00006.safetensors" for part in range(1, 7)),
+            "diffusion_pytorch_model.safetensors.index.json",
+            "*.md",
+        ),
+        57.2,
+        models=("omniavatar-14b",),
     ),
 )
 
@@ -78,6 +109,7 @@ def download(
     *,
     revisions: Mapping[str, str] | None = None,
     needed_only: bool = False,
+    models: Sequence[str] = (),
     announce: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Fetch every repository into its folder under ``root``; what is already there is kept, what was cut short goes on.
@@ -85,7 +117,8 @@ def download(
     Args:
         revisions: repository to commit, tag or branch, instead of the pinned one; a tag or branch is resolved to its
             commit first.
-        needed_only: leave out what inference does not read.
+        needed_only: leave out what LiveTalk does not read.
+        models: bidirectional models whose files are fetched besides.
 
     Returns:
         The folders.
@@ -96,7 +129,7 @@ def download(
     """
     from huggingface_hub import HfApi, snapshot_download
 
-    chosen = [repository for repository in REPOSITORIES if repository.needed or not needed_only]
+    chosen = [repository for repository in REPOSITORIES if _wanted(repository, needed_only, models)]
     given = dict(revisions or {})
     if unknown := set(given) - {repository.repo_id for repository in REPOSITORIES}:
         names = ", ".join(repository.repo_id for repository in REPOSITORIES)
@@ -128,6 +161,12 @@ def download(
             )
         folders.append(folder)
     return folders
+
+
+def _wanted(repository: Repository, needed_only: bool, models: Sequence[str]) -> bool:
+    if repository.models:
+        return any(model in models for model in repository.models)
+    return repository.needed or not needed_only or "omniavatar-1.3b" in models
 
 
 def fixed_commit(api: HfApi, repository: Repository, root: Path, given: str | None = None) -> str:

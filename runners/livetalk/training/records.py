@@ -259,6 +259,9 @@ class ConditionReader:
             raise RecordError(f"{self.path(identity)} is a record of {metadata.get('id')!r}, not of {identity!r}.")
         return ConditionRecord(identity, metadata.get("digest", ""), **parts)
 
+    def has_negative(self) -> bool:
+        return (self.folder / NEGATIVE).exists()
+
     def negative(self) -> Tensor:
         """Text rows of the negative prompt as the network sees them, [1,rows,text_width]."""
         path = self.folder / NEGATIVE
@@ -308,6 +311,16 @@ class TrajectoryReader:
         """Of the condition that a trajectory was made from; None where there is no trajectory."""
         return self._digests.get(identity)
 
+    def place(self, identity: str) -> Path:
+        """The file that holds a trajectory.
+
+        Raises:
+            RecordError: none does.
+        """
+        if identity not in self._places:
+            raise RecordError(f"{self.folder} holds no trajectory of {identity!r}.")
+        return self._places[identity]
+
     def states(self, identity: str) -> Tensor:
         """All five states [5,F,16,h,w], noisiest first; frame 0 is the reference latent in each."""
         with self._file(identity) as file:
@@ -334,11 +347,9 @@ class TrajectoryReader:
             return torch.cat(blocks), part[-1]
 
     def _file(self, identity: str) -> Any:
-        if identity not in self._places:
-            raise RecordError(f"{self.folder} holds no trajectory of {identity!r}.")
-        if not self._places[identity].exists():
+        if not self.place(identity).exists():
             self.refresh()
-        return _opened(self._places[identity])
+        return _opened(self.place(identity))
 
 
 def read_digests(path: Path, settings: TrajectorySettings) -> dict[str, str]:

@@ -15,7 +15,7 @@ from livetalk.render.encoders.image import PictureSize
 from livetalk.render.encoders.speech import Samples, SpeechEncoder
 from livetalk.render.model.dit import CausalDiT
 from livetalk.render.omniavatar.sampler import NEGATIVE_PROMPT, Guidance, GuidedFlow, denoise, image_condition
-from livetalk.render.omniavatar.windows import FPS, LEAD_SILENCE, MAX_TOKENS, OVERLAP, Window, WindowPlan, plan_windows
+from livetalk.render.omniavatar.windows import FPS, LEAD_SILENCE, MAX_TOKENS, OVERLAP, WindowPlan, plan_windows
 from livetalk.render.sampler import Rounding, schedule
 from livetalk.render.vae import WanVAE, to_uint8
 
@@ -110,29 +110,31 @@ def render(
         image = image_condition(reference, plan.latent_frames, window.known_latents)
         flow = GuidedFlow(dit, settings.guidance, conditions.context, conditions.negative, rows, image)
         noise = torch.randn((plan.latent_frames, len(reference[0]), height, width), generator=draw).to(dit.device)
-        for step, latents in enumerate(denoise(flow, noise, known.to(dit.device), table)):
+        latents = noise
+        for step, state in enumerate(denoise(flow, noise, known.to(dit.device), table)):
+            latents = state
             if step:
                 done += 1
                 progress(done, total)
         tail: Tensor | None = None
-        for frames in _decoded(vae, latents, window):
+        for latent, frames in enumerate(_decoded(vae, latents)):
             tail = frames if tail is None else torch.cat((tail, frames), dim=2)[:, :, -settings.overlap :]
+            if window.index and latent < window.known_latents:
+                continue  # seen in the window before
             fresh = to_uint8(frames)[:left]
             left -= len(fresh)
-            if len(fresh):
-                yield fresh
-        if left > 0:
-            assert tail is not None
-            known = vae.encode_clip(tail.clamp(-1, 1))[0].transpose(0, 1)
+            yield fresh
+            if not left:
+                return
+        assert tail is not None
+        known = vae.encode_clip(tail.clamp(-1, 1))[0].transpose(0, 1)
 
 
-def _decoded(vae: WanVAE, latents: Tensor, window: Window) -> Iterator[Tensor]:
-    """A window's frames [1,3,T,H,W] latent by latent; of a later window those that come after the known ones."""
-    stream, known = vae.decoder_stream(), 0 if window.index == 0 else window.known_latents
-    for index, latent in enumerate(latents.transpose(0, 1)[None].split(1, dim=2)):
-        frames = stream.decode_float(latent)
-        if index >= known:
-            yield frames
+def _decoded(vae: WanVAE, latents: Tensor) -> Iterator[Tensor]:
+    """A window's frames [1,3,T,H,W], latent by latent."""
+    stream = vae.decoder_stream()
+    for latent in latents.transpose(0, 1)[None].split(1, dim=2):
+        yield stream.decode_float(latent)
 
 
 def _rounding(dtype: torch.dtype) -> Rounding:
