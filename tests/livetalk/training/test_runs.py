@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from livetalk.training.checkpoints import Kept, RunError, checkpoints, newest, r
 from livetalk.training.loop import Habits, opened, train
 from livetalk.training.metrics import FILE_NAME
 from livetalk.training.monitors import Limits
-from livetalk.training.records import RecordError
+from livetalk.training.records import RecordError, TrajectoryReader
 from livetalk.training.samples import Samples
 from livetalk.training.sharding import Processes, parameters
 from livetalk.training.stages import CollapseError, MatchingStage
@@ -144,9 +145,9 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path, on: Processes
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path, on: Processes) -> None:
-    with opened(tmp_path / "run", {}, on):
-        with pytest.raises(RunError, match="by another process"):
-            opened(tmp_path / "run", {}, on).__enter__()
+    again = opened(tmp_path / "run", {}, on)
+    with opened(tmp_path / "run", {}, on), pytest.raises(RunError, match="by another process"):
+        again.__enter__()
 
 
 # -- collapse ----------------------------------------------------------------------------------------------------------
@@ -229,6 +230,16 @@ def test_samples_of_another_kind_are_refused(data: Path, tmp_path: Path) -> None
     with pytest.raises(RecordError, match=r"sampled with scales 4\.5 and 4\.5, the run asks for 6"):
         Samples(data, SMALL, trajectories=True, guidance=6.0)
     other = write_samples(tmp_path / "other", 2)
+    settings = replace(training_kit.SAMPLED, sigmas=(1.0, 0.9, 0.8, 0.7, 0.0))
+    training_kit.write_settings(tmp_path / "levels" / "trajectories", settings)
+    with pytest.raises(RecordError, match=r"noise levels 1, 0\.9, 0\.8, 0\.7, 0; the student's are 1, 0\.9375"):
+        shutil.copytree(other / "cache", tmp_path / "levels" / "cache")
+        states = TrajectoryReader(other)
+        held = {name: states.states(name) for name in states.ids()}
+        digests = {name: str(states.digest(name)) for name in states.ids()}
+        shard = tmp_path / "levels" / "trajectories" / "shard-00000.safetensors"
+        training_kit.write_trajectories(shard, held, digests, settings)
+        Samples(tmp_path / "levels", SMALL, trajectories=True)
     record = Samples(other, SMALL, trajectories=True).conditions.read("clip/0")
     training_kit.write_condition(other, replace(record, digest="changed"))
     with pytest.raises(RecordError, match=r"1 trajectories .* 'clip/0'"):
