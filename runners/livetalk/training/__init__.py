@@ -1,1 +1,1 @@
-"""The recipe by which a causal few-step student is distilled; only the command line imports it."""
+"""The recipe by which a causal student is distilled; nothing above imports it but the command line."""

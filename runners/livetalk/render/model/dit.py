@@ -17,7 +17,7 @@ from livetalk.render.model.audio import AudioCondition, lead_in
 from livetalk.render.model.cache import AnchoredKVCache, TurnBack, turn_back, turn_back_layer_by_layer
 from livetalk.render.model.layers import Layer, gelu_linear_agrees, modulate
 from livetalk.render.model.rotary import frame_rotation, spatial_rotation, token_rotation
-from livetalk.render.model.weights import PATCH
+from livetalk.render.model.weights import PATCH, from_published
 
 CACHE_LENGTHS = -(-ROPE_FRAMES // FRAMES_PER_BLOCK)
 """The most lengths that a window can come to have, and a layer be compiled for."""
@@ -109,13 +109,7 @@ class CausalDiT(nn.Module):
         def read(name: str) -> Tensor:
             return state[name].to(device=device, dtype=dtype)
 
-        own = {
-            name: torch.cat([read(source) for source in sources]) if len(sources) > 1 else read(sources[0])
-            for name, sources in _sources(config).items()
-        }
-        patches = read("patch_embedding.weight").flatten(2)
-        own["patch_x.weight"] = patches[:, : config.out_dim].flatten(1).contiguous()
-        own["patch_y.weight"] = patches[:, config.out_dim :].flatten(1).contiguous()
+        own = from_published(config, read)
         shapes = {name: value.shape for name, value in model.state_dict().items()}
         model.load_state_dict({name: value.reshape(shapes[name]) for name, value in own.items()}, assign=True)
         model.requires_grad_(False).eval()
@@ -261,22 +255,74 @@ class CausalDiT(nn.Module):
         Returns:
             The flow [1,16,F,h,w].
         """
-        _, _, f, h, w = x.shape
-        rows, columns = h // PATCH[1], w // PATCH[2]
-        audio = self.embed_audio(lead_in(features[0]))
-        time = self.embed_time(timesteps[0])
-        text = self.embed_text(context)
+        frames = x[0].transpose(0, 1)
+        n = (x.shape[-2] // PATCH[1]) * (x.shape[-1] // PATCH[2])
+        flow = self.forward_frames(
+            frames,
+            self.embed_image(y[0].transpose(0, 1)),
+            self.embed_audio(lead_in(features[0])),
+            self.embed_time(timesteps[0]),
+            self.embed_text(context),
+            block_causal_mask(len(frames), n, window, x.device),
+        )
+        return flow.transpose(0, 1)[None]
+
+    def forward_bidirectional(
+        self, x: Tensor, timestep: Tensor, y: Tensor, features: Tensor | None, context: Tensor
+    ) -> Tensor:
+        """Whole-clip pass of a bidirectional network, as teacher and critic are (training recipe 2.2): every token sees
+        every other, and all frames are at one noise level, the known ones (mask 0) included.
+
+        Differentiable where parameters require gradients and the attention kernel has a backward (``sdpa``).
+
+        Args:
+            x: latents [1,16,F,h,w], the known frames clean.
+            timestep: [1], of the clip.
+            y: [1,17,F,h,w]; 0 in the mask channel is a known frame, 1 one to be generated.
+            features: raw speech features [1,4F−3,C]; zeros are what "unconditional" means. None leaves the audio layers
+                out, biases and all, which no published use does.
+            context: [1,T,text_dim].
+
+        Returns:
+            The flow [1,16,F,h,w].
+        """
+        flow = self.forward_frames(
+            x[0].transpose(0, 1),
+            self.embed_image(y[0].transpose(0, 1)),
+            None if features is None else self.embed_audio(lead_in(features[0])),
+            self.embed_time(timestep),
+            self.embed_text(context),
+        )
+        return flow.transpose(0, 1)[None]
+
+    def forward_frames(
+        self,
+        x: Tensor,
+        image: Tensor,
+        audio: Tensor | None,
+        time: Modulation,
+        text: TextCondition,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Flow of all frames of a clip at once, at positions 0 … F−1, without a cache.
+
+        Args:
+            x: latents [F,16,h,w].
+            image: from ``embed_image``.
+            audio: from ``embed_audio``, or None to leave it out.
+            time: from ``embed_time``, for all frames or for each.
+            mask: [F·n, F·n], True where a query may look; None for everywhere.
+        """
+        rows, columns = x.shape[-2] // PATCH[1], x.shape[-1] // PATCH[2]
         head_dim = self.config.head_dim
         rotation = token_rotation(
-            frame_rotation(0, f, head_dim, x.device), spatial_rotation(rows, columns, head_dim, x.device)
+            frame_rotation(0, len(x), head_dim, x.device), spatial_rotation(rows, columns, head_dim, x.device)
         )
-        mask = block_causal_mask(f, rows * columns, window, x.device)
-        frames = x[0].transpose(0, 1)
-        tokens = self.patch_x(patchify(frames.to(self.dtype))) + self.embed_image(y[0].transpose(0, 1))
+        tokens = self.patch_x(patchify(x.to(self.dtype))) + image
         for i, layer in enumerate(self.layers):
-            tokens = self._hear(tokens, audio, i)
+            tokens = tokens if audio is None else self._hear(tokens, audio, i)
             tokens = layer(tokens, time.layers[i], rotation, text.k[i], text.v[i], text.bias, None, mask)
-        return self._head(tokens, time, frames).transpose(0, 1)[None]
+        return self._head(tokens, time, x)
 
     def _run(
         self,
@@ -331,38 +377,3 @@ def block_causal_mask(frames: int, tokens_per_frame: int, window: int, device: t
     if window != -1:
         allowed = allowed & (frame[None] >= end - window) | torch.eye(len(frame), dtype=torch.bool, device=device)
     return allowed
-
-
-def _sources(config: DiTConfig) -> dict[str, tuple[str, ...]]:
-    """Published names behind each parameter here; several are stacked. The patch embedding's weight is split apart."""
-    table: dict[str, tuple[str, ...]] = {"patch_y.bias": ("patch_embedding.bias",)}
-
-    def linear(own: str, *published: str) -> None:
-        for part in ("weight", "bias"):
-            table[f"{own}.{part}"] = tuple(f"{name}.{part}" for name in published)
-
-    linear("text_in", "text_embedding.0")
-    linear("text_out", "text_embedding.2")
-    linear("time_in", "time_embedding.0")
-    linear("time_out", "time_embedding.2")
-    linear("time_projection", "time_projection.1")
-    linear("audio.pack", "audio_proj.proj")
-    linear("audio.norm", "audio_proj.norm_out")
-    linear("audio.project", *(f"audio_cond_projs.{p}" for p in range(config.audio_injections)))
-    linear("head", "head.head")
-    table["head_modulation"] = ("head.modulation",)
-    for i in range(config.num_layers):
-        own, published = f"layers.{i}", f"blocks.{i}"
-        table[f"{own}.modulation"] = (f"{published}.modulation",)
-        linear(f"{own}.self_qkv", *(f"{published}.self_attn.{x}" for x in "qkv"))
-        linear(f"{own}.self_out", f"{published}.self_attn.o")
-        linear(f"{own}.cross_q", f"{published}.cross_attn.q")
-        linear(f"{own}.cross_kv", *(f"{published}.cross_attn.{x}" for x in "kv"))
-        linear(f"{own}.cross_out", f"{published}.cross_attn.o")
-        for attention in ("self", "cross"):
-            for x in "qk":
-                table[f"{own}.{attention}_norm_{x}"] = (f"{published}.{attention}_attn.norm_{x}.weight",)
-        linear(f"{own}.cross_norm", f"{published}.norm3")
-        linear(f"{own}.ffn_in", f"{published}.ffn.0")
-        linear(f"{own}.ffn_out", f"{published}.ffn.2")
-    return table

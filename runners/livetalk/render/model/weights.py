@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -50,6 +50,72 @@ def reference_shapes(config: DiTConfig) -> dict[str, tuple[int, ...]]:
     for p in range(config.audio_injections):
         linear(f"audio_cond_projs.{p}", dim, config.audio_hidden)
     return shapes
+
+
+def published_names(config: DiTConfig) -> dict[str, tuple[str, ...]]:
+    """Published names behind each parameter here; several are stacked. The patch embedding's weight is split apart."""
+    table: dict[str, tuple[str, ...]] = {"patch_y.bias": ("patch_embedding.bias",)}
+
+    def linear(own: str, *published: str) -> None:
+        for part in ("weight", "bias"):
+            table[f"{own}.{part}"] = tuple(f"{name}.{part}" for name in published)
+
+    linear("text_in", "text_embedding.0")
+    linear("text_out", "text_embedding.2")
+    linear("time_in", "time_embedding.0")
+    linear("time_out", "time_embedding.2")
+    linear("time_projection", "time_projection.1")
+    linear("audio.pack", "audio_proj.proj")
+    linear("audio.norm", "audio_proj.norm_out")
+    linear("audio.project", *(f"audio_cond_projs.{p}" for p in range(config.audio_injections)))
+    linear("head", "head.head")
+    table["head_modulation"] = ("head.modulation",)
+    for i in range(config.num_layers):
+        own, published = f"layers.{i}", f"blocks.{i}"
+        table[f"{own}.modulation"] = (f"{published}.modulation",)
+        linear(f"{own}.self_qkv", *(f"{published}.self_attn.{x}" for x in "qkv"))
+        linear(f"{own}.self_out", f"{published}.self_attn.o")
+        linear(f"{own}.cross_q", f"{published}.cross_attn.q")
+        linear(f"{own}.cross_kv", *(f"{published}.cross_attn.{x}" for x in "kv"))
+        linear(f"{own}.cross_out", f"{published}.cross_attn.o")
+        for attention in ("self", "cross"):
+            for x in "qk":
+                table[f"{own}.{attention}_norm_{x}"] = (f"{published}.{attention}_attn.norm_{x}.weight",)
+        linear(f"{own}.cross_norm", f"{published}.norm3")
+        linear(f"{own}.ffn_in", f"{published}.ffn.0")
+        linear(f"{own}.ffn_out", f"{published}.ffn.2")
+    return table
+
+
+def from_published(config: DiTConfig, read: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """Parameters of ``CausalDiT`` from a checkpoint's tensors; stacked ones joined, none reshaped.
+
+    Args:
+        read: gives a tensor of ``reference_shapes`` by its name; each is asked for once.
+    """
+    own = {
+        name: torch.cat([read(source) for source in sources]) if len(sources) > 1 else read(sources[0])
+        for name, sources in published_names(config).items()
+    }
+    patches = read("patch_embedding.weight").flatten(2)
+    own["patch_x.weight"] = patches[:, : config.out_dim].flatten(1).contiguous()
+    own["patch_y.weight"] = patches[:, config.out_dim :].flatten(1).contiguous()
+    return own
+
+
+def to_published(config: DiTConfig, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of ``from_published``: a checkpoint's tensors from the parameters of ``CausalDiT``.
+
+    Stacked parameters are split again, the patch embedding is joined. Tensors keep their dtype and device, and may be
+    views of what was given.
+    """
+    shapes, state = reference_shapes(config), {}
+    for name, sources in published_names(config).items():
+        for source, part in zip(sources, own[name].chunk(len(sources)), strict=True):
+            state[source] = part.reshape(shapes[source])
+    patches = [own[f"patch_{part}.weight"].unflatten(1, (-1, math.prod(PATCH))) for part in "xy"]
+    state["patch_embedding.weight"] = torch.cat(patches, dim=1).reshape(shapes["patch_embedding.weight"])
+    return {name: state[name] for name in shapes}
 
 
 def shape_digest(shapes: Mapping[str, tuple[int, ...]]) -> str:

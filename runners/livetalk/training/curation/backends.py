@@ -206,7 +206,7 @@ class ServerPictures(PictureBackend):
 
 
 class DiffusersPictures(PictureBackend):
-    """A pipeline of diffusers that takes a picture and a prompt, e.g. ``Qwen/Qwen-Image-Edit`` or an image-to-image one.
+    """A pipeline of diffusers that takes a picture and a prompt, e.g. ``Qwen/Qwen-Image-Edit``.
 
     ``MODEL`` is a folder or a hub's name; a hub's name needs ``@REVISION``, so that what was done can be done again.
     """

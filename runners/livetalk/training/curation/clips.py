@@ -80,7 +80,7 @@ def digest_of(path: Path) -> str:
 
 
 def cut_clip(path: Path, seconds: float, most: int = 1, stride: float | None = None) -> list[Cut]:
-    """The clip's cuts of ``seconds``, one every ``stride`` seconds (as long as they are, if not said), ``most`` of them.
+    """The clip's cuts of ``seconds``, one every ``stride`` seconds (if not said, their length), ``most`` at most.
 
     The first may be shorter where the clip is; later ones are whole.
 

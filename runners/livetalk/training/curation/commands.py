@@ -1,4 +1,4 @@
-"""Commands of the user's own: a template of words, run without a shell, each placeholder one whole word or part of one."""
+"""Commands of the user's own: words, run without a shell, with placeholders that are filled in word by word."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from livetalk.base.errors import LiveTalkError, OptionError
+from livetalk.training.conditions import LIST_NAME, Condition
 from livetalk.training.curation.backends import BackendError
 from livetalk.training.curation.clips import ClipError, Picture, cut_clip, digest_of, find_clips
 from livetalk.training.curation.faces import Face, FaceFinder
@@ -237,16 +238,24 @@ def _conclude(
 
 
 def _write_conditions(out: Path, items: list[Item]) -> None:
-    rows = [
-        {
-            "id": item.id,
-            "image": f"images/{item.id}.png",
-            "audio": f"speech/{item.id}.wav",
-            "text": item.text,
-        }
+    lines = [
+        Condition(
+            item.id,
+            out / "images" / f"{item.id}.png",
+            out / "speech" / f"{item.id}.wav",
+            item.text,
+            further={
+                "clip": item.clip,
+                "clip_start": item.start,
+                "seconds": item.seconds,
+                "measures": item.values,
+                "done": item.steps,
+                "text_by": item.text_by,
+            },
+        ).as_line(out)
         for item in items
     ]
-    _write_lines(out / "conditions.jsonl", rows)
+    write_whole(out / LIST_NAME, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -91,11 +91,11 @@ class SlimeFaces(FaceFinder):
         return [(confidence, x, y, w, h, []) for x, y, w, h, confidence in found]
 
     def _landmarked(self, small: Picture) -> list[tuple[float, float, float, float, float, list[float]]]:
-        # As the Python function does, which hands RGB to a network made for BGR: the two agree about every box.
-        buffer = np.zeros(_BUFFER, np.uint8)
+        # The library wants blue first; the package's Python function turns RGB round and finds the same boxes.
+        buffer, reversed_ = np.zeros(_BUFFER, np.uint8), np.ascontiguousarray(small[:, :, ::-1])
         assert self._with_landmarks is not None
         answer = self._with_landmarks(
-            buffer.ctypes.data, small.ctypes.data, small.shape[1], small.shape[0], small.strides[0]
+            buffer.ctypes.data, reversed_.ctypes.data, small.shape[1], small.shape[0], reversed_.strides[0]
         )
         count = answer[0] if answer else 0
         rows = []

@@ -1,4 +1,4 @@
-"""One item of a curation: cut, improved, measured, kept as a file of its own; made once, however often it is asked for."""
+"""One item of a curation: cut, improved, measured, kept as a file; made once, however often it is asked for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from livetalk.training.curation.clips import Cut, Picture, Samples
 from livetalk.training.curation.faces import Face, FaceFinder
 from livetalk.training.curation.fingerprints import Fingerprint, picture_hashes, sound_bits
 from livetalk.training.curation.measures import Measured, measure
-from livetalk.training.curation.scorers import Scorer, ScoreMissingError, checked
+from livetalk.training.curation.scorers import ScoreMissingError, Scorer, checked
 
 FORMAT = "livetalk.curation/1"
 

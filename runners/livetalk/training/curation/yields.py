@@ -78,10 +78,10 @@ def as_markdown(table: Sequence[FilterYield], items: int, kept: int, unusable: i
         "| filter | keeps | too low | too high | missing | refused by it alone | left |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for row in table:
-        lines.append(
-            f"| {row.name} | {row.limits} | {row.low} | {row.high} | {row.missing} | {row.alone} | {row.left} |"
-        )
+    lines += [
+        f"| {row.name} | {row.limits} | {row.low} | {row.high} | {row.missing} | {row.alone} | {row.left} |"
+        for row in table
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -144,12 +144,12 @@ def _panel(name: str, values: np.ndarray, of: int, limit: Threshold | None) -> s
         )
     parts.append(f'<line x1="{left}" y1="{top + high}" x2="{left + wide}" y2="{top + high}" stroke="#56646f"/>')
     if limit is not None:
-        for end in (limit.least, limit.most):
-            if math.isfinite(end):
-                parts.append(
-                    f'<line x1="{across(end):.1f}" y1="{top - 4}" x2="{across(end):.1f}" y2="{top + high}" '
-                    f'stroke="#b3402a" stroke-dasharray="3 2"/>'
-                )
+        parts += [
+            f'<line x1="{across(end):.1f}" y1="{top - 4}" x2="{across(end):.1f}" y2="{top + high}" '
+            'stroke="#b3402a" stroke-dasharray="3 2"/>'
+            for end in (limit.least, limit.most)
+            if math.isfinite(end)
+        ]
     base = top + high + 14
     parts.append(f'<text x="{left}" y="{base}" fill="#3c4a55">{low:.4g}</text>')
     parts.append(f'<text x="{left + wide}" y="{base}" text-anchor="end" fill="#3c4a55">{top_value:.4g}</text>')

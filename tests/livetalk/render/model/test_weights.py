@@ -5,7 +5,7 @@ import pytest
 import torch
 from livetalk.render.config import DiTConfig
 from livetalk.render.model import CausalDiT, random_state, reference_shapes
-from livetalk.render.model.weights import shape_digest
+from livetalk.render.model.weights import shape_digest, to_published
 from torch import Tensor
 
 
@@ -55,3 +55,12 @@ def test_random_weights_reproduce_and_carry_signal(golden_config: DiTConfig) -> 
 def test_impossible_dimensions_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DiTConfig(**settings)
+
+
+def test_parameters_go_back_under_their_published_names(
+    golden_config: DiTConfig, golden_state: dict[str, Tensor]
+) -> None:
+    dit = CausalDiT.from_state(golden_config, golden_state)
+    back = to_published(golden_config, dit.state_dict())
+    assert list(back) == list(reference_shapes(golden_config))
+    assert all(torch.equal(back[name], value.to(back[name].dtype)) for name, value in golden_state.items())
