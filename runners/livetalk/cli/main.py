@@ -13,6 +13,7 @@ from livetalk.cli.list_verb import list_choices
 from livetalk.cli.parameters import add_verb
 from livetalk.cli.parity import parity
 from livetalk.cli.serve import serve
+from livetalk.cli.train import app as train
 
 app = typer.Typer(
     name="livetalk",
@@ -26,6 +27,7 @@ app = typer.Typer(
 for function in (generate, serve, bench, download, doctor, parity):
     add_verb(app, function)
 add_verb(app, list_choices, "list")
+app.add_typer(train)
 
 
 def main() -> None:

@@ -222,12 +222,15 @@ class DiffusersPictures(PictureBackend):
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._seed = seed
         try:
-            from diffusers import DiffusionPipeline
+            from diffusers import DiffusionPipeline, __version__
 
-            self._pipeline: Any = DiffusionPipeline.from_pretrained(
+            # 0.42 renamed it, and warns of the old name.
+            kind = "dtype" if tuple(map(int, __version__.split(".")[:2])) >= (0, 42) else "torch_dtype"
+            load: Any = DiffusionPipeline.from_pretrained
+            self._pipeline: Any = load(
                 model,
                 revision=revision or None,
-                torch_dtype=torch.bfloat16 if self._device == "cuda" else torch.float32,
+                **{kind: torch.bfloat16 if self._device == "cuda" else torch.float32},
                 use_safetensors=True,
             ).to(self._device)
         except Exception as error:

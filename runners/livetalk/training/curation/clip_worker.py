@@ -61,7 +61,8 @@ def cut(request: Request) -> tuple[list[dict[str, Any]], list[bytes]]:
         if video.codec_context.width * video.codec_context.height > _LARGEST_PIXELS:
             raise UnusableClipError("its picture has more than 4096x4096 pixels")
         video.thread_type = "NONE"
-        begin, described, contents = 0.0, [], []
+        described: list[dict[str, Any]] = []
+        begin, contents = 0.0, []
         first: float | None = None
         for frame in container.decode(video):
             at = float(frame.time) if frame.time is not None else (0.0 if first is None else first)
@@ -98,7 +99,7 @@ def cut(request: Request) -> tuple[list[dict[str, Any]], list[bytes]]:
 
 def _upright(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
     """RGB [height, width, 3] as a player shows it: the display matrix's quarter turns are carried out."""
-    picture: npt.NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    picture: npt.NDArray[Any] = frame.to_ndarray(format="rgb24")
     quarters = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, quarters))
 

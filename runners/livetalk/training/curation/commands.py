@@ -44,6 +44,7 @@ class CommandTemplate:
         if absent := sorted(needed - named):
             raise OptionError(f"{option}: the command must hold {_listed(frozenset(absent))}")
         self.text = text
+        self.named = frozenset(named)
 
     def run(self, values: Mapping[str, str], seconds: float) -> str:
         """Run it with its placeholders filled in, and give what it wrote on standard output.

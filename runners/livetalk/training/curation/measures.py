@@ -91,7 +91,7 @@ def measure(picture: Picture, speech: Samples, finder: FaceFinder | None) -> Mea
 
 
 def _luma(picture: Picture) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = (picture.astype(np.float32) / 255) @ _REC709
+    found: npt.NDArray[np.float32] = ((picture.astype(np.float32) / 255) @ _REC709).astype(np.float32)
     return found
 
 

@@ -45,6 +45,8 @@ class CommandScorer(Scorer):
 
     def __init__(self, text: str, option: str) -> None:
         self._command = CommandTemplate(text, frozenset({"image", "speech", "original"}), frozenset(), option)
+        if not self._command.named:
+            raise OptionError(f"{option}: the command must hold {{image}}, {{speech}} or {{original}}")
         self.identity = f"command: {text}"
 
     def score(self, image: Path, speech: Path, original: Path) -> float:

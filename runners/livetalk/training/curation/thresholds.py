@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,9 @@ def read_thresholds(path: Path, scores: frozenset[str], with_faces: bool) -> tup
         raise OptionError(f"--thresholds {path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"--thresholds {path} is no TOML: {error}") from None
-    if isinstance(tables.get("score"), dict):  # [score.NAME], as TOML nests it
-        tables |= {f"score.{name}": table for name, table in tables.pop("score").items()}
     known = frozenset(MEASURES) | frozenset(EXTRA) | scores
     found = []
-    for measure, table in tables.items():
+    for measure, table in _flat(tables):
         if measure not in known:
             hint = "; add --score for it" if measure.startswith("score.") else f"; known are {', '.join(sorted(known))}"
             raise OptionError(f"--thresholds {path}: nothing called {measure} is measured{hint}")
@@ -100,6 +98,15 @@ def read_thresholds(path: Path, scores: frozenset[str], with_faces: bool) -> tup
             raise OptionError(f"--thresholds {path}: {measure} needs a face detector, and --faces is none")
         found.append(_threshold(measure, table, path))
     return tuple(found)
+
+
+def _flat(tables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Tables by measure; TOML nests ``[score.NAME]``."""
+    for measure, table in tables.items():
+        if measure == "score" and isinstance(table, dict):
+            yield from ((f"score.{name}", inner) for name, inner in table.items())
+        else:
+            yield measure, table
 
 
 def _threshold(measure: str, table: Any, path: Path) -> Threshold:
