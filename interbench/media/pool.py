@@ -177,6 +177,21 @@ class MediaPool:
             arguments["speech"] = str(speech)
         await self._call("reshape", path, out=str(target), **arguments)
 
+    async def edit(
+        self, path: Path, target: Path, op: str, value: float = 0.0, *, donor: Path | None = None, **more: Any
+    ) -> ClipFacts:
+        """Write an edited copy of a clip (:func:`interbench.media.edit.edit`); facts about it.
+
+        ``target`` (absolute) is overwritten and must be in a folder of the harness's own.
+        """
+        others = {} if donor is None else {"donor": str(donor.absolute())}
+        await self._call("edit", path, out=str(target), op=op, value=value, **others, **more)
+        return await self.inspect(target)
+
+    async def measure(self, path: Path, original: Path, what: str) -> float:
+        """What an edit has come to: :func:`interbench.media.measure.measure` on the result and its original."""
+        return float((await self._call("measure", path, what=what, donor=str(original.absolute())))["value"])
+
     async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
         """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
 
