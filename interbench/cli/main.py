@@ -516,6 +516,66 @@ def arena(
 
 
 @app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="A run folder whose clips are edited; with --report, an audit's.")],
+    judge: Judge = None,
+    judge_mode: JudgeMode = None,
+    sampling: Sampling = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The audit's folder. [default: RUN-audit, beside the run]")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Whose conversations are edited. [default: the run's only intact puppet]")
+    ] = None,
+    scenarios: Annotated[int | None, typer.Option(help="How many. [default: 48; with --quick 12]")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Judgements of every conversation. [default: 3; with --quick 1]")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Only defects that aim at these dimensions, comma-separated: --only EA,NI.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The strongest of each defect alone, on 12 scenarios, at 8 frames a second.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print clips, verdicts, tokens and what they can decide, and do nothing.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Judge nothing: compute everything again from an audit's folder.")
+    ] = False,
+    require: Annotated[
+        str | None, typer.Option(help="Exit status 3 unless these dimensions pass: --require EA,MVC.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    options: Set = None,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put a judge on trial: plant graded defects in a run's clips and words, and see what it makes of them."""
+    from interbench.cli import audit_verb
+
+    audit_verb.audit(
+        folder,
+        out=out,
+        asked={
+            "scenarios": scenarios,
+            "repeats": repeats,
+            "only": _list(only) or (),
+            "quick": quick,
+            "seed": seed,
+            "system": system,
+        },
+        judge=judge,
+        options=_judge_options(options, judge_mode, sampling),
+        config=config,
+        only_plan=plan,
+        only_report=report,
+        require=_list(require) or (),
+        quiet=quiet,
+    )
+
+
+@app.command()
 def jobs(
     folder: RunFolder,
     cancel: Annotated[bool, typer.Option("--cancel", help="Ask the services to stop them.")] = False,

@@ -76,6 +76,9 @@ def edit(
     times = [time - begin for time in sorted(own.times)]
     other = picture_times(donor) if donor is not None else None
     shots, shown_at = _shots(op, value, times, end - begin, 0 if other is None else len(other.times), until_s)
+    if until_s is not None and op != "cut":
+        kept = max(1, sum(time < until_s for time in shown_at))
+        shots, shown_at = shots[:kept], shown_at[:kept]
     if fps is not None:
         shots, shown_at = _thinned(shots, shown_at, fps)
     sound = _sound(task, donor, op, value, begin, until_s)
@@ -354,7 +357,7 @@ def _sound(
         return moved, rate
     if op == "hold":
         return np.concatenate([np.zeros(round(value * rate), np.float32), samples]), rate
-    if op == "cut" and until_s is not None:
+    if until_s is not None:
         return samples[: max(1, round(until_s * rate))], rate
     return found
 

@@ -1,0 +1,1 @@
+def audit_page(result): return "<!doctype html>"
