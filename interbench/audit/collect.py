@@ -64,6 +64,16 @@ class Family:
     says: str
 
 
+@dataclass(frozen=True, slots=True)
+class ShownTake:
+    """One turn, to be looked at."""
+
+    clip: str
+    """Relative to the folder."""
+    words: str
+    touched: bool
+
+
 @dataclass(frozen=True)
 class Result:
     """Everything an audit says."""
@@ -93,8 +103,8 @@ class Result:
     seed: int
     catalogue_differs: tuple[str, ...]
     """Entries that the catalogue of this version has otherwise."""
-    sources: Mapping[tuple[str, str], str]
-    """(condition, scenario) → clip of the turn that is worth looking at, relative to the folder."""
+    takes: Mapping[tuple[str, str, int], ShownTake]
+    """By condition, scenario and turn."""
 
     @property
     def base(self) -> str:
@@ -140,7 +150,6 @@ def collect(folder: Path, catalogue: Catalogue, *, judge: str | None = None, rep
     effects = take_effects(judged, replicates=replicates, seed=seed)
     found = floors(effects)
     asked = (*DIMENSION_KEYS, *(k for k in keys if k not in DIMENSION_KEYS))
-    clips = {(e.system, e.scenario, e.turn): e for e in exchanges}
     missing = Counter(v.missing.value for of in verdicts.values() for v in of if v.missing is not None)
     every = sum(len(of) for of in verdicts.values())
     before, now = audit["catalogue"]["entries"], catalogue.digests()
@@ -167,16 +176,17 @@ def collect(folder: Path, catalogue: Catalogue, *, judge: str | None = None, rep
         seed,
         tuple(sorted(name for name in before if before[name] != now.get(name))),
         {
-            (str(e.detail["edit"]["condition"]), e.scenario): e.clip
-            for e in sorted(clips.values(), key=lambda e: _worth(e.detail.get("edit", {})))
+            (str(e.detail["edit"]["condition"]), e.scenario, e.turn): ShownTake(
+                e.clip, e.reply_text or "", _touched(e.detail["edit"])
+            )
+            for e in exchanges
             if e.clip is not None and "edit" in e.detail
         },
     )
 
 
-def _worth(edit: Mapping[str, Any]) -> int:
-    """Later ones win: a turn that was touched is worth looking at."""
-    return int(edit.get("op") not in (None, "", "sham")) + int(not edit.get("lips_follow_words", True))
+def _touched(edit: Mapping[str, Any]) -> bool:
+    return edit.get("op") not in (None, "", "sham") or not edit.get("lips_follow_words", True)
 
 
 def _choose(folder: Path, judges: Mapping[str, Any], wanted: str | None, current: str | None) -> str:
