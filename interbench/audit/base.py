@@ -176,9 +176,7 @@ def _written_for(part: PlannedScenario) -> bool:
     return [turn.reply_sha256 for turn in found.turns] == replies
 
 
-async def play(
-    base: Base, folder: Path, scenarios: Sequence[str], variants: Sequence[str], progress: Progress
-) -> None:
+async def play(base: Base, folder: Path, scenarios: Sequence[str], variants: Sequence[str], progress: Progress) -> None:
     """Let the base, or the puppet's ``variants``, play these scenarios into the run folder ``folder``; goes on where
     it was."""
     labels = [f"{base.system}={base.spec}"] if not variants else [f"{v}=puppet:{v}" for v in variants]

@@ -1,8 +1,8 @@
 """What the judge is tried with: defects of growing strength, things that must not matter, and probes.
 
-The entries are data (``catalogue.json``), versioned, and every audit carries their SHA-256. An entry names the dimension
-that it aims at and, for the offline judge, the column; what may fall beside it; through which channel it is perceived;
-what it is compared with; and three strengths, 1 < 2 < 3, each a number.
+The entries are data (``catalogue.json``), versioned, and every audit carries their SHA-256. An entry names the
+dimension that it aims at and, for the offline judge, the column; what may fall beside it; through which channel it is
+perceived; what it is compared with; and three strengths, 1 < 2 < 3, each a number.
 """
 
 from __future__ import annotations

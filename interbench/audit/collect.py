@@ -292,7 +292,9 @@ def _blinding(verdicts: Verdicts, scenarios: Sequence[str]) -> Blinding:
     return Blinding(compared, different, by)
 
 
-_MODEL = re.compile(r"\b(qwen|gpt|gemini|claude|llama|internvl|glm|kimi|deepseek|mistral|pixtral|phi|gemma|minicpm)", re.I)
+_MODEL = re.compile(
+    r"\b(qwen|gpt|gemini|claude|llama|internvl|glm|kimi|deepseek|mistral|pixtral|phi|gemma|minicpm)", re.I
+)
 
 
 def _family(judge: str, settings: Any) -> Family:
@@ -332,9 +334,7 @@ def as_json(result: Result) -> dict[str, Any]:
                 "delta": floor.margin,
                 "steady": floor.steady,
                 "by": floor.by,
-                "nuisances": [
-                    {"condition": name, "mean": mean, "p_holm": p} for name, mean, p in floor.nuisances
-                ],
+                "nuisances": [{"condition": name, "mean": mean, "p_holm": p} for name, mean, p in floor.nuisances],
             }
             for floor in matrix.floors
         ],

@@ -258,4 +258,3 @@ async def _judge(
             async with asyncio.TaskGroup() as group:
                 for _ in range(judge.max_conversations):
                     group.create_task(work())
-

@@ -253,4 +253,3 @@ def effective_dimensions(moments: FloatArray) -> float:
     values = np.clip(np.linalg.eigvalsh(moments), 0.0, None)
     total, squares = float(values.sum()), float((values**2).sum())
     return total**2 / squares if squares > _SPREAD else float("nan")
-

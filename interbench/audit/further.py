@@ -16,8 +16,8 @@ from interbench.audit.catalogue import Kind
 from interbench.audit.effects import (
     TAIL,
     Effects,
-    Floor,
     FloatArray,
+    Floor,
     Judged,
     correlations,
     effective_dimensions,

@@ -56,7 +56,7 @@ class Options:
         wanted = scenarios if scenarios is not None else QUICK_SCENARIOS if quick else SCENARIOS
         times = repeats if repeats is not None else 1 if quick else REPEATS
         if wanted < 1 or not 1 <= times <= 100 or seed < 0:
-            raise UsageError("An audit takes at least 1 scenario, 1 to 100 judgements of each, and a seed of 0 or more.")
+            raise UsageError("An audit takes 1 scenario or more, 1 to 100 judgements of each, and a seed of 0 or more.")
         return cls(wanted, times, tuple(only), quick, seed, system)
 
     @property
@@ -84,7 +84,7 @@ def conditions_for(catalogue: Catalogue, judge: Judge, base: Base, options: Opti
 
 
 def applies(condition: Condition, number: int, total: int) -> bool:
-    """Whether scenario ``number`` (from 0) of ``total`` is tried under a condition: weaker strengths on half of many."""
+    """Whether scenario ``number`` (from 0) of ``total`` is tried: weaker strengths take half of many."""
     weaker = condition.kind is Kind.DEFECT and condition.strength < condition.strongest
     return not weaker or total <= _ALL_STRENGTHS_UP_TO or number < math.ceil(total / 2)
 
@@ -177,7 +177,8 @@ def plan_lines(counts: Counts, conditions: Sequence[Condition], options: Options
     """For people."""
     kinds = {kind: sum(c.kind is kind for c in conditions) for kind in Kind}
     lines = [
-        f"scenarios   {counts.scenarios}" + (f", {counts.missing} of them to be played first" if counts.missing else ""),
+        f"scenarios   {counts.scenarios}"
+        + (f", {counts.missing} of them to be played first" if counts.missing else ""),
         f"conditions  {counts.conditions}: {kinds[Kind.DEFECT]} of defects, {kinds[Kind.NUISANCE]} nuisances, "
         f"{counts.conditions - kinds[Kind.DEFECT] - kinds[Kind.NUISANCE]} probes and controls",
         f"clips       {counts.clips} to be encoded; the others are links",
@@ -185,8 +186,9 @@ def plan_lines(counts: Counts, conditions: Sequence[Condition], options: Options
     ]
     if counts.prompt_tokens is not None and counts.computed_tokens is not None and counts.answer_tokens is not None:
         lines += [
-            f"tokens      {counts.prompt_tokens / 1e6:,.0f} million of prompts, of which {counts.computed_tokens / 1e6:,.0f} "
-            f"million are computed where a server keeps a conversation for its dimensions; about "
+            f"tokens      {counts.prompt_tokens / 1e6:,.0f} million of prompts, of which "
+            f"{counts.computed_tokens / 1e6:,.0f} million are computed where a server keeps a conversation for its "
+            f"dimensions; about "
             f"{counts.answer_tokens / 1e6:,.1f} million of answers",
             "hours       (computed / prefill tokens per second + answers / decoded tokens per second) / 3600",
         ]

@@ -1,6 +1,6 @@
 """What a condition makes of a conversation, turn by turn: from which clip, by which edit, under which words.
 
-Nothing is written here. A clip that is not touched stays the control's file, so that nobody encodes or decodes it twice.
+Nothing is written here. A clip that is not touched stays the control's file: nobody encodes or decodes it twice.
 """
 
 from __future__ import annotations
@@ -219,9 +219,7 @@ def _played(entry: Entry, condition: Condition, conversation: Conversation, mate
     if spoilt is None:
         return None
     places = chosen(entry.turns(condition.strength), tuple(range(1, len(conversation.turns) + 1)))
-    turns = [
-        (spoilt if n in places else conversation).turns[n - 1] for n in range(1, len(conversation.turns) + 1)
-    ]
+    turns = [(spoilt if n in places else conversation).turns[n - 1] for n in range(1, len(conversation.turns) + 1)]
     return Scene(tuple(Take(turn.clip, turn.facts) for turn in turns))
 
 

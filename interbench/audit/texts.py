@@ -1,7 +1,7 @@
 """What is laid under clips instead of what was said: authored variants, and rules where rules are enough.
 
 What an arbitrary system said can't be rewritten well by rules, and a judge would notice the odd English instead of the
-defect; so treated words are an author's variant of the reference reply, and their control is the reference reply itself.
+defect; so treated words are an author's variant of the reference reply, and their control is the reference itself.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ def _rewritten(entry: Entry, strength: int, part: PlannedScenario, own: Sequence
         return Words(tuple(_typographic(text) for text in own))
     if op == "asr-errors":
         heard = [_misheard(text, entry.strengths[0], f"{part.scenario.id}/{n}") for n, text in enumerate(own)]
-        wrong = sum(a != b for text, now in zip(own, heard, strict=True) for a, b in zip(text.split(), now.split(), strict=True))
+        wrong = sum(
+            a != b for text, now in zip(own, heard, strict=True) for a, b in zip(text.split(), now.split(), strict=True)
+        )
         return Words(tuple(heard), Measured(wrong, sum(len(text.split()) for text in own)))
     places = chosen(entry.turns(strength), candidates(entry, part))
     if not places:
@@ -135,7 +137,9 @@ def _authored(edit: dict[str, Any], entry: Entry, strength: int, part: PlannedSc
     places = chosen(entry.turns(strength), candidates(entry, part))
     if not places:
         return None
-    return Words(tuple(v.text(key) if n in places else t for n, (t, v) in enumerate(zip(told, variants, strict=True), 1)))
+    return Words(
+        tuple(v.text(key) if n in places else t for n, (t, v) in enumerate(zip(told, variants, strict=True), 1))
+    )
 
 
 def _length(texts: Sequence[str]) -> int:
@@ -185,7 +189,7 @@ def _partial(part: PlannedScenario, keeps: float, own: Sequence[str]) -> Words |
     for of, all_, told_by in zip(told, starts, counts, strict=True):
         due += keeps * len(of)
         # What one answer keeps too much of, the next keeps less of; of those as near the longest that is no whole.
-        best = min(range(len(all_)), key=lambda n: (abs(kept + told_by[n] - due), n == len(all_) - 1, -n))  # noqa: B023
+        best = min(range(len(all_)), key=lambda n: (abs(kept + told_by[n] - due), n == len(all_) - 1, -n))
         texts.append(all_[best])
         kept += told_by[best]
     return Words(tuple(texts), Measured(kept, total))

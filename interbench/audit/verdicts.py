@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interbench.audit.catalogue import Kind
-from interbench.audit.effects import EPSILON, TAIL, Effects, Floor, FloatArray, margins
+from interbench.audit.effects import EPSILON, TAIL, Effects, FloatArray, Floor, margins
 from interbench.stats.comparison import holm
 
 FALLS_MOST = 0.95
@@ -238,9 +238,7 @@ def _falls_most(effects: Effects, c: int, key: str) -> float:
     return float(np.mean(own < rest))
 
 
-def _why(
-    detected: Sequence[str], missed: Sequence[str], leaks: Sequence[tuple[str, str]], share: float | None
-) -> str:
+def _why(detected: Sequence[str], missed: Sequence[str], leaks: Sequence[tuple[str, str]], share: float | None) -> str:
     if missed:
         return f"It does not notice {_listed(missed)}, which aims at it."
     if leaks:

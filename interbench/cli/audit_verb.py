@@ -54,7 +54,9 @@ def audit(
     _tell(collect(settings.out, bundled()), require)
 
 
-def _settings(folder: Path, out: Path | None, judge: str | None, options: Sequence[str], config: Path | None) -> Settings:
+def _settings(
+    folder: Path, out: Path | None, judge: str | None, options: Sequence[str], config: Path | None
+) -> Settings:
     from interbench.pipeline.config import load_settings
     from interbench.pipeline.set_options import with_options
 

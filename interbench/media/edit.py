@@ -286,7 +286,9 @@ def _graded(delta_e: float) -> ImageFilter.Color3DLUT:
     lab = lab_of(np.stack([red, green, blue], axis=-1))
     # Towards the middle where there is no more room above.
     sign = np.where(lab[..., :1] > 55, -1.0, 1.0)
-    shifted = lab + delta_e * np.concatenate([0.45 * sign, 0.2 * np.ones_like(sign), 0.87 * np.ones_like(sign)], axis=-1)
+    shifted = lab + delta_e * np.concatenate(
+        [0.45 * sign, 0.2 * np.ones_like(sign), 0.87 * np.ones_like(sign)], axis=-1
+    )
     return ImageFilter.Color3DLUT(_LUT, srgb_of(shifted).reshape(-1, 3).ravel().tolist())
 
 
@@ -365,7 +367,9 @@ def _sound(
 def _write_sound(target: Any, audio: Any, samples: Samples, rate: int) -> None:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None, :]), format="fltp", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-    resampler = av.AudioResampler(format=audio.codec_context.format, layout="mono", rate=audio.codec_context.sample_rate)
+    resampler = av.AudioResampler(
+        format=audio.codec_context.format, layout="mono", rate=audio.codec_context.sample_rate
+    )
     for piece in [*resampler.resample(frame), *resampler.resample(None)]:
         target.mux(audio.encode(piece))
     target.mux(audio.encode(None))

@@ -61,9 +61,7 @@ def _colours(task: Task, count: int = 5) -> _Floats:
     wanted = [times.start + (n + 0.5) / count * (times.end() - times.start) for n in range(count)]
     with task.open() as source:
         stream = task.picture(source)
-        return np.stack(
-            [pose(stream, f).rgb(f, _FINE, _FINE) / 255.0 for f in on_screen(task, source, stream, wanted)]
-        )
+        return np.stack([pose(stream, f).rgb(f, _FINE, _FINE) / 255.0 for f in on_screen(task, source, stream, wanted)])
 
 
 def _moves(frames: _Floats) -> _Floats:

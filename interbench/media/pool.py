@@ -184,13 +184,12 @@ class MediaPool:
 
         ``target`` (absolute) is overwritten and must be in a folder of the harness's own.
         """
-        others = {} if donor is None else {"donor": str(donor.absolute())}
-        await self._call("edit", path, out=str(target), op=op, value=value, **others, **more)
+        await self._call("edit", path, out=str(target), op=op, value=value, **_with(donor), **more)
         return await self.inspect(target)
 
     async def measure(self, path: Path, original: Path, what: str) -> float:
         """What an edit has come to: :func:`interbench.media.measure.measure` on the result and its original."""
-        return float((await self._call("measure", path, what=what, donor=str(original.absolute())))["value"])
+        return float((await self._call("measure", path, what=what, **_with(original)))["value"])
 
     async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
         """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
@@ -408,6 +407,10 @@ def _command(limits: Limits) -> list[str]:
 
 def _request(task: str, path: Path, **arguments: Any) -> dict[str, Any]:
     return {"task": task, "path": str(path.absolute()), **arguments}
+
+
+def _with(donor: Path | None) -> dict[str, str]:
+    return {} if donor is None else {"donor": str(donor.absolute())}
 
 
 def _environment() -> dict[str, str]:

@@ -98,7 +98,9 @@ def audit_page(result: Result) -> str:
     env.filters["shown"] = lambda text: visible(str(text))
     style = "\n".join((_HERE / "static" / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+    )
     return env.get_template("audit.html").render(
         r=result,
         style=Markup(style),  # noqa: S704 - our own files
@@ -185,9 +187,7 @@ def _pairs(result: Result) -> tuple[Pair, ...]:
                 if (take := result.takes.get((condition.name, judged.scenarios[s], turn))) is not None and take.touched
             ),
             None,
-        ) or next(
-            ((s, turn) for (name, s, turn) in sorted(result.takes, reverse=True) if name == condition.name), None
-        )
+        ) or next(((s, turn) for (name, s, turn) in sorted(result.takes, reverse=True) if name == condition.name), None)
         control = None if place is None else result.takes.get((condition.control, *place))
         if place is None or control is None:
             continue
@@ -204,7 +204,7 @@ def _pairs(result: Result) -> tuple[Pair, ...]:
                 (control.words, treated.words),
             )
         )
-    return tuple(found[:_PAIRS * 4])
+    return tuple(found[: _PAIRS * 4])
 
 
 def _notices(result: Result) -> tuple[str, ...]:

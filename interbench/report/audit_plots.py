@@ -45,7 +45,9 @@ class DosePlot:
 
 def dose_plot(dose: Dose, margin: float, unit: str) -> DosePlot:
     """A plot of :data:`WIDTH` x :data:`HEIGHT`."""
-    known = [value for ends in dose.ends for value in ends if value is not None] + [m for m in dose.means if m is not None]
+    known = [value for ends in dose.ends for value in ends if value is not None] + [
+        m for m in dose.means if m is not None
+    ]
     least = max(_LOWEST, min([-2 * margin, *known]) - 0.4)
     most = max([2 * margin, *known]) + 0.2
 
@@ -71,7 +73,9 @@ def dose_plot(dose: Dose, margin: float, unit: str) -> DosePlot:
     words = "; ".join(
         f"{value:g}: {mean:+.2f}" for value, mean in zip(dose.values, dose.means, strict=True) if mean is not None
     )
-    ticks = tuple((y(value), f"{value:g}".replace("-", "−")) for value in (-8, -6, -4, -2, 0, 2) if least < value < most)
+    ticks = tuple(
+        (y(value), f"{value:g}".replace("-", "−")) for value in (-8, -6, -4, -2, 0, 2) if least < value < most
+    )
     return DosePlot(
         dose.entry,
         dose.key,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from interbench.audit.catalogue import Kind, bundled
-from interbench.audit.effects import Condition, Judged
 from interbench.audit.conditions import make_conditions
+from interbench.audit.effects import Condition, Judged
 from interbench.domain.dimensions import DIMENSION_KEYS
 
 KEYS = DIMENSION_KEYS
@@ -41,7 +41,9 @@ def likes_length(condition: Condition, key: str) -> float:
 
 
 def obeys(condition: Condition, key: str) -> float:
-    return 1.5 if condition.kind is Kind.INJECTION and condition.entry.startswith("inject-box") else oracle(condition, key)
+    return (
+        1.5 if condition.kind is Kind.INJECTION and condition.entry.startswith("inject-box") else oracle(condition, key)
+    )
 
 
 def minds_the_range(condition: Condition, key: str) -> float:

@@ -292,6 +292,7 @@ _ALL = (
     ),
 )
 
+
 def defect_of(variant: str) -> Defect:
     """The defect that ``NAME`` or ``NAME@STRENGTH`` names.
 

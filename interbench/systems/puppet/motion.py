@@ -44,7 +44,7 @@ def lead_s(seed: int, manner: Manner) -> float:
 
 
 def poses(speech: Speech, mood: str, seed: int, manner: Manner, *, affect: float = 1.0) -> list[Pose]:
-    """One pose per frame, at :data:`FPS`. ``mood``: a key of :data:`EXPRESSIONS`, shown ``affect`` times as strongly."""
+    """One pose per frame, at :data:`FPS`. ``mood``: a key of :data:`EXPRESSIONS`, of which ``affect`` is shown."""
     rng = np.random.default_rng(seed)
     lead = lead_s(seed, manner)
     lead_frames = round(lead * FPS)

@@ -69,7 +69,7 @@ def obedience_is_found(seed):
 
 
 def the_unsteady_is_named(seed):
-    _, floor, matrix = verdict(minds_the_range, seed)
+    _, floor, _ = verdict(minds_the_range, seed)
     (unsteady,) = [one for one in floor if not one.steady] or [None]
     return unsteady is not None and (unsteady.key, unsteady.by) == ("MVC", "range") and 1 < unsteady.size < 2
 

@@ -1,4 +1,4 @@
-"""The authored variants: every one of them says what it is to say, in the length it is to have, and gives nothing away."""
+"""The authored variants: each says what it is to say, in the length it is to have, and gives nothing away."""
 
 from __future__ import annotations
 
