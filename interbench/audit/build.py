@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from interbench.asr.given import Given
-from interbench.audit.catalogue import Catalogue
 from interbench.audit.conditions import BASE, SHAM, WORDS
 from interbench.audit.effects import Condition
 from interbench.audit.plan import applies
@@ -25,6 +24,7 @@ from interbench.audit.takes import Conversation, Material, Spoken, Take, make_sc
 from interbench.audit.texts import Measured
 from interbench.base.errors import MediaError, StoreError, UsageError
 from interbench.base.progress import Progress
+from interbench.domain.catalogue import Catalogue
 from interbench.domain.records import ClipFacts, Exchange, Outcome, Transcript
 from interbench.media.pool import MediaPool
 from interbench.store.run_folder import Key, Run

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from interbench.audit.build import label_of
-from interbench.audit.catalogue import Catalogue, Kind
 from interbench.audit.conditions import BASE, RENAMED, SHAM
 from interbench.audit.conduct import SCHEMA
 from interbench.audit.effects import REPLICATES, Condition, Effects, Judged, floors, take_effects
@@ -33,6 +32,7 @@ from interbench.audit.further import (
 )
 from interbench.audit.verdicts import Matrix, Validity, judge_effects
 from interbench.base.errors import UsageError
+from interbench.domain.catalogue import Catalogue, Kind
 from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.records import Missing, Verdict
 from interbench.judge.stage import conversation_digest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from interbench.audit.catalogue import Catalogue, Channel, Entry, Kind
 from interbench.audit.effects import Condition
+from interbench.domain.catalogue import Catalogue, Channel, Entry, Kind
 
 BASE, WORDS, SHAM = "base", "words", "sham"
 """The controls: the conversations as they are; the reference replies under them; through the encoder."""

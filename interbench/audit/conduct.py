@@ -12,13 +12,13 @@ from typing import Any
 
 from interbench.audit.base import PLAYED, Base, choose_scenarios, play, read_base, read_played
 from interbench.audit.build import Builder, Built, cleared, label_of
-from interbench.audit.catalogue import Catalogue, Kind
 from interbench.audit.conditions import SHAM
 from interbench.audit.effects import Condition
 from interbench.audit.plan import Options, conditions_for
 from interbench.audit.takes import Conversation, Material, played_as
 from interbench.base.errors import IncomparableError, UsageError
 from interbench.base.progress import Progress
+from interbench.domain.catalogue import Catalogue, Kind
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
 from interbench.media.pool import MediaPool

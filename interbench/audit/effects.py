@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from interbench.audit.catalogue import Kind
+from interbench.domain.catalogue import Kind
 from interbench.stats.comparison import PERMUTATIONS, holm, permutation_test
 
 FloatArray = npt.NDArray[np.float64]

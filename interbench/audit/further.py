@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau, page_trend_test
 
-from interbench.audit.catalogue import Kind
 from interbench.audit.effects import (
     TAIL,
     Effects,
@@ -24,6 +23,7 @@ from interbench.audit.effects import (
     margins,
 )
 from interbench.audit.verdicts import Matrix, State, Validity
+from interbench.domain.catalogue import Kind
 
 CEILING, BOTTOM = 9.5, 2.0
 """Means of the base from which a scale leaves no room."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from interbench.audit.base import QUICK_SCENARIOS, SCENARIOS, Base
-from interbench.audit.catalogue import Catalogue, Kind
 from interbench.audit.conditions import make_conditions
 from interbench.audit.effects import Condition
 from interbench.audit.power import NOISE, Power, power_table
 from interbench.audit.takes import QUICK_FPS, Conversation, Material, make_scene
 from interbench.base.errors import UsageError
+from interbench.domain.catalogue import Catalogue, Kind
 from interbench.domain.dimensions import dimension
 from interbench.judge.base import Judge
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interbench.audit.catalogue import Kind
 from interbench.audit.effects import Condition, Judged, floors, take_effects
 from interbench.audit.verdicts import State, judge_effects
+from interbench.domain.catalogue import Kind
 
 NOISE = (0.7, 1.0, 1.5)
 """Standard deviations of a judgement that are tried where the judge's own is not known."""

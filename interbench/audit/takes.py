@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from interbench.audit.catalogue import Catalogue, Entry, Kind
 from interbench.audit.conditions import BASE, RENAMED, WORDS
 from interbench.audit.effects import Condition
 from interbench.audit.texts import Measured, candidates, chosen, references, rewritten
+from interbench.domain.catalogue import Catalogue, Entry, Kind
 from interbench.domain.records import ClipFacts, Exchange, Transcript
 from interbench.scenarios.plan import PlannedScenario
 from interbench.systems.puppet.moods import mood_of

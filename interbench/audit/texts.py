@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interbench.audit.catalogue import Entry
+from interbench.domain.catalogue import Entry
 from interbench.domain.keypoints import covered
 from interbench.scenarios.plan import PlannedScenario
 from interbench.systems.events import TurnRequest

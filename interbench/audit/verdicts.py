@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interbench.audit.catalogue import Kind
 from interbench.audit.effects import EPSILON, TAIL, Effects, FloatArray, Floor, margins
+from interbench.domain.catalogue import Kind
 from interbench.stats.comparison import holm
 
 FALLS_MOST = 0.95

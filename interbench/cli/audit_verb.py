@@ -35,9 +35,9 @@ def audit(
     Raises:
         FailedAuditError: ``require`` names a dimension that does not pass.
     """
-    from interbench.audit.catalogue import bundled
     from interbench.audit.collect import collect
     from interbench.audit.plan import Options
+    from interbench.domain.catalogue import bundled
     from interbench.domain.dimensions import dimension
 
     for key in require:
@@ -68,9 +68,9 @@ def _settings(
 
 
 def _print_plan(folder: Path, settings: Settings, options: Options) -> None:
-    from interbench.audit.catalogue import bundled
     from interbench.audit.conduct import find_trial
     from interbench.audit.plan import count, few_line, plan_lines, power_for, power_lines
+    from interbench.domain.catalogue import bundled
     from interbench.judge.registry import make_judge
 
     judge = make_judge(settings.judge, settings.judge_options, options.sham_repeats)
@@ -91,11 +91,11 @@ def _print_plan(folder: Path, settings: Settings, options: Options) -> None:
 
 
 def _conduct(folder: Path, settings: Settings, options: Options, *, quiet: bool) -> None:
-    from interbench.audit.catalogue import bundled
     from interbench.audit.conduct import conduct, find_trial
     from interbench.audit.plan import few_line
     from interbench.base.loops import run_to_end
     from interbench.base.progress import make_progress
+    from interbench.domain.catalogue import bundled
     from interbench.judge.registry import make_judge
 
     judge = make_judge(settings.judge, settings.judge_options, options.sham_repeats)

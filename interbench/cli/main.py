@@ -140,6 +140,10 @@ Config = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit status 5 where a system has completed none of its turns.")]
+Audit = Annotated[
+    Path | None,
+    typer.Option("--audit", help="An audit of the same judge (interbench audit), for a footnote per column."),
+]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
@@ -338,6 +342,7 @@ def table(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     with_published: Annotated[bool, typer.Option("--with-published", help="Quote the paper's rows beneath.")] = False,
     humans: Annotated[bool, typer.Option("--humans", help="With rows of what people rated (interbench rate).")] = False,
+    audit: Audit = None,
 ) -> None:
     """Pool scores to percentiles and print the table."""
     from interbench.cli.results import print_table
@@ -358,6 +363,7 @@ def table(
         seed=seed,
         published=with_published,
         humans=humans,
+        audit=audit,
     )
 
 
@@ -411,12 +417,20 @@ def report(
     ] = False,
     title: Annotated[str | None, typer.Option(help="Headline. [default: the folder's name]")] = None,
     judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    audit: Audit = None,
 ) -> None:
     """Write the HTML report of a run, or of several with what changed between them."""
     from interbench.cli.results import make_report
 
     made = make_report(
-        sources, out, portable=portable, zipped=zipped, single_page=single_page, judge=judge, title=title
+        sources,
+        out,
+        portable=portable,
+        zipped=zipped,
+        single_page=single_page,
+        judge=judge,
+        title=title,
+        audit=audit,
     )
     typer.echo(made)
 

@@ -19,8 +19,9 @@ from interbench.media.task import Task
 from interbench.stats.colour import delta_e, lab_of
 
 _SMALL = 96
-_STILL = 0.35
-"""Mean difference of neighbouring frames in levels of 8 bits, at :data:`_SMALL` pixels, up to which nothing moves."""
+_STILL, _STILL_SHARE = 0.35, 0.4
+"""Mean difference of neighbouring frames up to which nothing moves, in levels of 8 bits at :data:`_SMALL` pixels, and
+as a share of the median of the clip itself; the lower counts."""
 _CUT = 4.0
 """So many times the 90th percentile of differences: another picture."""
 _FINE = 160
@@ -75,20 +76,24 @@ def _runs(still: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(after - first)) for first, after in edges.reshape(-1, 2)]
 
 
-def _held(task: Task, donor: Task) -> float:
-    frames, _ = _grey(task)
-    still = _moves(frames) < _STILL
+def _stillness(frames: _Floats, donor: Task) -> npt.NDArray[np.bool_]:
+    """Between which neighbouring frames nothing moves."""
+    bar = min(_STILL, _STILL_SHARE * float(np.median(_moves(_grey(donor)[0]))))
+    still = _moves(frames) <= bar
     # Where a coded picture begins anew, a held one changes once, by what the codec left out.
     still[1:-1] |= still[:-2] & still[2:]
-    longest = max((length for _, length in _runs(still)), default=0)
+    return still
+
+
+def _held(task: Task, donor: Task) -> float:
+    frames, _ = _grey(task)
+    longest = max((length for _, length in _runs(_stillness(frames, donor))), default=0)
     return (longest + 1) / len(frames)
 
 
 def _held_s(task: Task, donor: Task) -> float:
     frames, step = _grey(task)
-    still = _moves(frames) < _STILL
-    still[1:-1] |= still[:-2] & still[2:]
-    runs = _runs(still)
+    runs = _runs(_stillness(frames, donor))
     return (runs[0][1] if runs and runs[0][0] == 0 else 0) * step
 
 

@@ -17,9 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from interbench import __version__
-from interbench.audit.catalogue import Kind, bundled
 from interbench.audit.plan import FEW
 from interbench.audit.verdicts import Cell, State, Validity
+from interbench.domain.catalogue import Kind, bundled
 from interbench.domain.dimensions import dimension
 from interbench.report.audit_plots import DosePlot, dose_plot
 from interbench.report.grid import DASH, visible

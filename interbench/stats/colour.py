@@ -17,7 +17,8 @@ def lab_of(srgb: _Floats) -> npt.NDArray[np.float64]:
     xyz = (linear @ _TO_XYZ.T) / _WHITE
     f = np.where(xyz > _BEND**3, np.cbrt(xyz), xyz / (3 * _BEND**2) + 4 / 29)
     x, y, z = np.moveaxis(f, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    lab: npt.NDArray[np.float64] = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    return lab
 
 
 def srgb_of(lab: _Floats) -> npt.NDArray[np.float64]:
@@ -27,7 +28,9 @@ def srgb_of(lab: _Floats) -> npt.NDArray[np.float64]:
     f = np.stack([y + a / 500, y, y - b / 200], axis=-1)
     xyz = np.where(f > _BEND, f**3, 3 * _BEND**2 * (f - 4 / 29)) * _WHITE
     linear = np.clip(xyz @ np.linalg.inv(_TO_XYZ).T, 0.0, 1.0)
-    return np.clip(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055), 0.0, 1.0)
+    coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    srgb: npt.NDArray[np.float64] = np.clip(coded, 0.0, 1.0)
+    return srgb
 
 
 def delta_e(one: _Floats, other: _Floats) -> npt.NDArray[np.float64]:

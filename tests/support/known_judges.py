@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from interbench.audit.catalogue import Kind, bundled
+from interbench.domain.catalogue import Kind, bundled
 from interbench.audit.conditions import make_conditions
 from interbench.audit.effects import Condition, Judged
 from interbench.domain.dimensions import DIMENSION_KEYS

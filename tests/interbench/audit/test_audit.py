@@ -13,13 +13,14 @@ import pytest
 from audit_kit import Quiet, played_run
 from typer.testing import CliRunner
 
-from interbench.audit import build, conduct
-from interbench.audit.catalogue import bundled, read_catalogue
+from interbench.audit import conduct
 from interbench.audit.collect import collect
 from interbench.audit.plan import Options
 from interbench.audit.verdicts import State, Validity
 from interbench.base.errors import IncomparableError, StoreError, UsageError
 from interbench.cli.main import app
+from interbench.domain import catalogue as domain_catalogue
+from interbench.domain.catalogue import bundled, read_catalogue
 from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.judge.registry import make_judge
 from interbench.pipeline.config import Settings
@@ -131,7 +132,7 @@ def test_a_plan_counts_and_does_nothing(small_run, tmp_path):
 
 
 def test_a_changed_catalogue_is_refused_by_name(held, small_run, tmp_path):
-    told = json.loads((Path(build.__file__).with_name("catalogue.json")).read_text())
+    told = json.loads((Path(domain_catalogue.__file__).with_name("catalogue.json")).read_text())
     next(e for e in told["entries"] if e["name"] == "evasion")["strengths"] = [0.2, 0.5, 1.0]
     (tmp_path / "c.json").write_text(json.dumps(told))
     with pytest.raises(IncomparableError, match=r"\(evasion\)"):
@@ -141,7 +142,7 @@ def test_a_changed_catalogue_is_refused_by_name(held, small_run, tmp_path):
 
 
 def test_an_edit_that_misses_its_aim_stops(small_run, tmp_path):
-    told = json.loads((Path(build.__file__).with_name("catalogue.json")).read_text())
+    told = json.loads((Path(domain_catalogue.__file__).with_name("catalogue.json")).read_text())
     entry = next(e for e in told["entries"] if e["name"] == "grade-shift")
     # More than sRGB reaches: the colours end at its edge, and the result is less than it says.
     entry["strengths"] = [5, 10, 90]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from known_judges import KEYS, deaf, halo, judged, likes_length, minds_the_range, nothing, obeys, oracle
 
-from interbench.audit.catalogue import Kind
 from interbench.audit.effects import floors, take_effects
 from interbench.audit.further import halo as measure_halo
 from interbench.audit.further import injections, verbosity
 from interbench.audit.verdicts import State, Validity, judge_effects
+from interbench.domain.catalogue import Kind
 
 REPLICATES, PERMUTATIONS = 300, 499
 

@@ -10,8 +10,8 @@ from itertools import zip_longest
 
 import pytest
 
-from interbench.audit.catalogue import Kind, bundled
 from interbench.audit.texts import chosen, leaning, references, rewritten
+from interbench.domain.catalogue import Kind, bundled
 from interbench.domain.keypoints import covered
 from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.sets import load_set

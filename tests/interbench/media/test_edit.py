@@ -25,7 +25,7 @@ def clips(tmp_path_factory):
     made = []
     for name in ("maya", "walter"):
         made.append(folder / f"{name}.mp4")
-        render(made[-1], personas[name], "Well, hello! So nice to see you, do come in.", mood="happy", seed=4)
+        render(made[-1], personas[name], "Well, hello! So nice to see you.", mood="happy", seed=4)
     return made
 
 

@@ -139,8 +139,8 @@ def test_what_a_defect_lowers_is_data_that_others_understand() -> None:
 def test_every_defect_but_one_of_staging_changes_the_words(reference: ReferenceReply) -> None:
     turn = _turn(reference, 2)
     for defect in DEFECTS.values():
-        if defect.name in KEYS:
-            continue  # written for single replies by an author: tests/interbench/audit/test_texts.py
+        if defect.name in (*KEYS, "written-speech"):
+            continue  # of single replies, by an author or where there is a contraction: audit/test_texts.py
         changes_words = defect.rewrite is not None and defect.rewrite(turn, reference) != reference.reply
         changes_staging = defect.staging != DEFECTS["amnesiac"].staging
         assert changes_words or changes_staging, defect.name

@@ -94,7 +94,7 @@ class Entry(BaseModel):
     @property
     def played(self) -> bool:
         """Whether it is no edit: the puppet plays it."""
-        return self.edit["op"] == "played"
+        return bool(self.edit["op"] == "played")
 
     @property
     def heard(self) -> bool:
