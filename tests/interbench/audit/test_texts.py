@@ -11,6 +11,7 @@ from itertools import zip_longest
 import pytest
 
 from interbench.audit.texts import chosen, leaning, references, rewritten
+from interbench.base.errors import ScenarioError
 from interbench.domain.catalogue import Kind, bundled
 from interbench.domain.keypoints import covered
 from interbench.scenarios.plan import plan_scenarios
@@ -188,3 +189,8 @@ def test_which_turns_are_touched():
     assert chosen("half", ()) == ()
     part = PARTS["places-eiffel-tower"]
     assert set(leaning(part)) <= {2, 3, 4} and leaning(part)
+
+
+def test_the_variants_are_no_scenario_set():
+    with pytest.raises(ScenarioError):
+        load_set(folder())
