@@ -285,5 +285,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def cleared(run: Run) -> None:
-    """Remove edited clips that lie in their places by now."""
-    shutil.rmtree(run.path / "work" / ".edits", ignore_errors=True)
+    """Remove what is left of the making; the edited clips lie in their places by now."""
+    for entry in (run.path / "work").iterdir():
+        if entry != run.speech_folder:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -36,8 +36,10 @@ class Dose:
 
     entry: str
     key: str
+    strengths: tuple[int, ...]
+    """Those that were tried, 1-based."""
     values: tuple[float, ...]
-    """The strengths, as the catalogue gives them."""
+    """The same as the catalogue's numbers."""
     means: tuple[float | None, ...]
     """Δ̄ by strength."""
     ends: tuple[tuple[float | None, float | None], ...]
@@ -73,6 +75,7 @@ def doses(effects: Effects, matrix: Matrix) -> tuple[Dose, ...]:
             Dose(
                 entry,
                 key,
+                tuple(judged.conditions[c].strength for c in own),
                 tuple(judged.conditions[c].value for c in own),
                 tuple(_known(mean) for mean in means),
                 tuple((None, None) if cell is None else (cell.lo, cell.hi) for cell in cells),
@@ -177,7 +180,7 @@ def _repeated(key: str, whole: FloatArray, every: FloatArray) -> Repeatability:
     limit = "" if mean is None else "ceiling" if mean >= CEILING else "floor" if mean <= BOTTOM else ""
     counts = np.asarray(list(Counter(np.round(every).tolist()).values()), np.float64)
     shares = counts / counts.sum() if counts.size else counts
-    entropy = float(-(shares * np.log2(shares)).sum()) if counts.size else None
+    entropy = abs(float((shares * np.log2(shares)).sum())) if counts.size else None
     at_ten = float((np.round(every) == 10).mean()) if every.size else None
     if n < 2 or times < 2:
         return Repeatability(key, times, n, None, None, None, None, entropy, at_ten, mean, limit)

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import Interpolation
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from interbench.media.encoding import macroblock_tree
@@ -98,10 +99,12 @@ def edit(
         change = _change(op, value, text)
         picture: Any = None
         of: tuple[Shot, bool] | None = None
+        size: tuple[int, int] | None = None
         for shot, frame, seconds in _frames([task, donor], shots, shown_at):
             touched = change is not None and not (op == "intercut" and shot[0] == 0)
             if of != (shot, touched):
-                picture, of = _drawn(frame, change if touched else None, picture), (shot, touched)
+                size = size or _size(*frame, value if op == "scale" else 1.0)
+                picture, of = _drawn(frame, change if touched else None, size), (shot, touched)
             if not video.width or not target.streams.video[0].codec_context.is_open:
                 video.width, video.height = picture.width, picture.height
                 video.codec_context.options = _options(container, crf, picture.width)
@@ -238,20 +241,23 @@ class _Reader:
                 yield number, (frame, shown)
 
 
-def _drawn(shown: tuple[av.VideoFrame, Pose], change: _Change | None, before: av.VideoFrame | None) -> av.VideoFrame:
-    """A frame as it is encoded; all of a clip have the size of the first."""
+def _size(frame: av.VideoFrame, how: Pose, scale: float) -> tuple[int, int]:
+    """Width and height of what is written, even as 4:2:0 colour wants them."""
+    width, height = how.size(frame.width, frame.height)
+    return max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2)
+
+
+def _drawn(shown: tuple[av.VideoFrame, Pose], change: _Change | None, size: tuple[int, int]) -> av.VideoFrame:
+    """A frame as it is encoded."""
     frame, how = shown
-    size = None if before is None else (before.width, before.height)
-    even = frame.width % 2 == 0 and frame.height % 2 == 0
-    if change is None and how.plain and even and frame.format.name == "yuv420p" and not is_hdr(frame):
-        same = size is None or size == (frame.width, frame.height)
-        return frame.reformat(format="yuv420p") if same else frame.reformat(*size, format="yuv420p")  # type: ignore[misc]
+    if change is None and how.plain and frame.format.name == "yuv420p" and not is_hdr(frame):
+        scaled: av.VideoFrame = frame.reformat(*size, format="yuv420p", interpolation=Interpolation.BICUBIC)
+        return scaled
     pixels = how.rgb(frame, *how.size(frame.width, frame.height))
-    pixels = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = Image.fromarray(pixels)
     if change is not None:
         image = change(image)
-    if size is not None and image.size != size:
+    if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)
     drawn: av.VideoFrame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24").reformat(format="yuv420p")
     return drawn
@@ -264,14 +270,9 @@ def _change(op: str, value: float, text: str) -> _Change | None:
         return lambda image: image.filter(table)
     if op == "zoom":
         return lambda image: _zoomed(image, value)
-    if op == "scale":
-        return lambda image: image.resize(
-            (max(2, round(image.width * value / 2) * 2), max(2, round(image.height * value / 2) * 2)),
-            Image.Resampling.BICUBIC,
-        )
     if op == "range":
-        table = [max(0, min(255, round((v - 128) * value + 128))) for v in range(256)] * 3
-        return lambda image: image.point(table)
+        levels = [max(0, min(255, round((v - 128) * value + 128))) for v in range(256)] * 3
+        return lambda image: image.point(levels)
     if op == "blank":
         return lambda image: Image.new("RGB", image.size)
     if op.startswith("write-"):

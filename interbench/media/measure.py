@@ -180,7 +180,8 @@ def _shift_ms(task: Task, donor: Task) -> float:
         samples, rate = heard
         size = rate // 1000
         power: _Floats = np.sqrt((samples[: len(samples) // size * size].reshape(-1, size) ** 2).mean(axis=1))
-        return power - power.mean()
+        varying: _Floats = power - power.mean()
+        return varying
 
     own, other = loudness(_heard(task)), loudness(_heard(donor))
     size = max(len(own), len(other)) + _SEARCHED_MS

@@ -167,7 +167,11 @@ def _shown(cell: Cell) -> ShownCell:
 def _plots(result: Result) -> tuple[DosePlot, ...]:
     margins = {floor.key: floor.margin for floor in result.matrix.floors}
     units = {entry.name: entry.unit for entry in bundled()}
-    return tuple(dose_plot(dose, margins[dose.key], units.get(dose.entry, "")) for dose in result.doses)
+    return tuple(
+        dose_plot(dose, margins[dose.key], units.get(dose.entry, ""))
+        for dose in result.doses
+        if len(dose.strengths) > 1
+    )
 
 
 def _pairs(result: Result) -> tuple[Pair, ...]:
@@ -229,11 +233,12 @@ def _notice_lines(result: Result) -> Iterable[str]:
                 f"{floor.key} is not steady: {floor.by}, which must not matter, moves it by {floor.size:.2f} points. "
                 f"Smaller differences than that mean nothing."
             )
-    for of in result.repeatability:
-        if of.limit == "floor":
-            yield f"{of.key} stands at its floor ({of.mean:.1f}) without any defect: nothing can fall further."
-        elif of.limit == "ceiling":
-            yield f"{of.key} stands at its ceiling ({of.mean:.1f}) without any defect: no improvement could be seen."
+    for limit, means in (("floor", "nothing can fall further"), ("ceiling", "no improvement could be seen")):
+        there = [
+            f"{of.key} ({of.mean:.1f})" for of in result.repeatability if of.limit == limit and of.mean is not None
+        ]
+        if there:
+            yield f"At the {limit} of the scale without any defect, so that {means}: {', '.join(there)}."
     for name, key, own, other in result.matrix.makes_missing:
         yield f"{name} makes verdicts on {key} go missing: {own}, against {other} under its control."
     scored, asked = result.coverage

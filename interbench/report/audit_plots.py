@@ -63,8 +63,8 @@ def dose_plot(dose: Dose, margin: float, unit: str) -> DosePlot:
             y(mean),
             y(lo),
             y(hi),
-            f"{value:g}" if len(set(dose.values)) > 1 else str(n + 1),
-            dose.resolution is not None and n + 1 >= dose.resolution,
+            f"{value:g}" if len(set(dose.values)) > 1 else f"@{dose.strengths[n]}",
+            dose.resolution is not None and dose.strengths[n] >= dose.resolution,
         )
         for n, (value, mean, (lo, hi)) in enumerate(zip(dose.values, dose.means, dose.ends, strict=True))
         if mean is not None and lo is not None and hi is not None

@@ -34,7 +34,9 @@ def summary_lines(result: Result) -> list[str]:
         for floor in result.matrix.floors
         if not floor.steady
     ]
-    lines += [f"  {of.key}: at its {of.limit} ({of.mean:.1f})" for of in result.repeatability if of.limit and of.mean]
+    for limit in ("ceiling", "floor"):
+        if there := [of.key for of in result.repeatability if of.limit == limit]:
+            lines.append(f"  at the {limit} of the scale without any defect: {', '.join(there)}")
     return lines
 
 

@@ -200,3 +200,22 @@ def test_what_the_base_has_not_played_is_named_where_it_can_not_be_played(small_
     told = interbench(other, "--plan", "--quick", "--system", "puppet", "--out", tmp_path / "x")
     assert told.exit_code == 0, told.output
     assert told.stdout.startswith("With 6 scenarios") and "scenarios   6\n" in told.stdout
+
+
+@pytest.mark.soak
+def test_every_condition_of_the_catalogue_can_be_made(small_run, tmp_path):
+    """A whole audit's conditions, but for those that the puppet would have to play, of two conversations."""
+    other = tmp_path / "other"
+    shutil.copytree(small_run, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["systems"]["puppet"]["spec"] = "my_system:Mine"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    trial = hold(other, tmp_path / "audit", quick=False, scenarios=2, system="puppet")
+    made = {name for name, of in trial.built.planned.items() if of}
+    # Moods that are opposite to one another are not in every conversation.
+    assert {c.name for c in trial.conditions} - made <= {
+        f"mood-{how}@{n}" for how in ("cut", "transplant") for n in (1, 2, 3)
+    }
+    result = collect(tmp_path / "audit", bundled())
+    assert Validity.PASS not in {of.validity for of in result.matrix.dimensions}
+    assert {c.state for c in result.matrix.cells} <= {State.NOT_TESTED}
