@@ -94,7 +94,7 @@ def read_base(folder: Path, system: str | None = None) -> Base:
 
 
 def _choose(folder: Path, manifest: Mapping[str, Any], system: str | None) -> str:
-    labels = list(manifest["plan"])
+    labels: list[str] = list(manifest["plan"])
     if system is not None:
         if system not in labels:
             raise UsageError(f"{folder} has no system {system!r}; it has {', '.join(labels)}.")

@@ -152,12 +152,12 @@ def take_effects(
 ) -> Effects:
     """Effects against each condition's control."""
     means = judged.means
-    delta = np.full(means.shape, np.nan)
+    delta: FloatArray = np.full(means.shape, np.nan)
     for number, condition in enumerate(judged.conditions):
         control = judged.index.get(condition.control)
         if control is not None:
             delta[number] = means[number] - means[control]
-    shape = delta.shape
+    shape = means.shape
     flat = delta.reshape(-1, shape[-1])
     there = ~np.isnan(flat)
     values = np.where(there, flat, 0.0)

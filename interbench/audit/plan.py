@@ -164,7 +164,8 @@ def tokens_per_clip(judge: Judge) -> int | None:
     view = getattr(settings, "view", None)
     if view is None:
         return None
-    return math.ceil(view.frames / _FRAMES_A_TOKEN) * (view.size // _PATCH) ** 2
+    frames, size = int(view.frames), int(view.size)
+    return math.ceil(frames / _FRAMES_A_TOKEN) * (size // _PATCH) ** 2
 
 
 def power_for(scenarios: int, repeats: int, noise: Sequence[float] = NOISE, *, trials: int = 60) -> tuple[Power, ...]:

@@ -105,7 +105,7 @@ def _period_s(task: Task, donor: Task) -> float:
     apart = [float(np.abs(frames[lag:] - frames[:-lag]).mean()) for lag in lags]
     best = min(apart)
     # The shortest of those that are as good: multiples of the period fit as well.
-    return next(lag for lag, value in zip(lags, apart, strict=True) if value <= best * 1.25 + 0.1) * step
+    return next(lag for lag, value in zip(lags, apart, strict=True) if value <= best * 1.05 + 0.03) * step
 
 
 def _factor(task: Task, donor: Task) -> float:

@@ -36,7 +36,9 @@ def rows(ledger: Path) -> dict[tuple, str]:
 
 
 @pytest.mark.parametrize("scenarios", [1, pytest.param(6, marks=pytest.mark.soak)])
-def test_a_random_judge_does_not_pass_and_a_kill_costs_nothing(dense, media, tmp_path, scenarios):
+def test_a_random_judge_does_not_pass_and_a_kill_costs_nothing(
+    dense: str, media: Path, tmp_path: Path, scenarios: int
+) -> None:
     clips = [media / f"audit{number}.mp4" for number in range(2)]
     for number, clip in enumerate(clips):
         write_clip(clip, 20, 10, 128, 128, shade=60 + 90 * number)

@@ -31,7 +31,8 @@ VERSION = 3
 
 _REMEMBERED = 64
 """Clips, and conversations' clips, of which is kept what was seen: 20 MB, or 85 with a face detector."""
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 _SEARCHED = (0, appearance.FRAMES // 2, appearance.FRAMES - 1)
 """Which of a clip's frames are searched for a face."""
 

@@ -6,8 +6,13 @@ import asyncio
 import csv
 import json
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audit_kit import Quiet, played_run
@@ -29,31 +34,31 @@ from interbench.store.run_folder import Run
 SIX = 6
 
 
-def options(**more):
+def options(**more: Any) -> Options:
     asked = {"scenarios": SIX, "repeats": None, "only": (), "quick": True, "seed": 0, "system": None, **more}
     return Options.make(**asked)
 
 
-def hold(run: Path, out: Path, catalogue=None, **more):
+def hold(run: Path, out: Path, catalogue: Any = None, **more: Any) -> Any:
     settings = Settings(out=out, transcriber="given", judge="signals")
     judge = make_judge("signals", {})
     trial = conduct.conduct(run, out, catalogue or bundled(), judge, options(**more), settings, Quiet())
     return asyncio.run(trial)
 
 
-def interbench(*argv):
+def interbench(*argv: Any) -> Any:
     return CliRunner().invoke(app, ["audit", *map(str, argv)])
 
 
 @pytest.fixture(scope="module")
-def held(small_run, tmp_path_factory):
+def held(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An audit of the small run by the offline judge."""
     out = tmp_path_factory.mktemp("audit") / "audit"
     trial = hold(small_run, out)
     return out, trial
 
 
-def test_the_offline_judge_notices_what_it_is_made_for(held):
+def test_the_offline_judge_notices_what_it_is_made_for(held: tuple[Path, Any]) -> None:
     result = collect(held[0], bundled())
     assert {of.key: of.validity for of in result.matrix.dimensions if of.key in DIMENSION_KEYS} == dict.fromkeys(
         DIMENSION_KEYS, Validity.NOT_SCORED
@@ -74,7 +79,7 @@ def test_the_offline_judge_notices_what_it_is_made_for(held):
     assert "not testable with one judge" in result.family.says
 
 
-def test_an_audit_is_a_run(held, small_run):
+def test_an_audit_is_a_run(held: tuple[Path, Any], small_run: Path) -> None:
     out, trial = held
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["audit"]["catalogue"]["sha256"] == bundled().sha256
@@ -95,7 +100,7 @@ def test_an_audit_is_a_run(held, small_run):
     assert table.exit_code == 0 and "puppet~partial@3" in table.stdout
 
 
-def test_the_verb_writes_what_it_found_and_requires(held):
+def test_the_verb_writes_what_it_found_and_requires(held: tuple[Path, Any]) -> None:
     out, _ = held
     told = interbench(out, "--report")
     assert told.exit_code == 0, told.output
@@ -116,7 +121,7 @@ def test_the_verb_writes_what_it_found_and_requires(held):
     assert failed.exception.exit_code == 3
 
 
-def test_nothing_is_done_twice(held, small_run):
+def test_nothing_is_done_twice(held: tuple[Path, Any], small_run: Path) -> None:
     out, _ = held
     before = sqlite3.connect(out / "ledger.sqlite").execute("SELECT count(*) FROM verdicts").fetchone()
     again = hold(small_run, out)
@@ -124,14 +129,43 @@ def test_nothing_is_done_twice(held, small_run):
     assert sqlite3.connect(out / "ledger.sqlite").execute("SELECT count(*) FROM verdicts").fetchone() == before
 
 
-def test_a_plan_counts_and_does_nothing(small_run, tmp_path):
+def exchanges(ledger: Path) -> int:
+    try:
+        with sqlite3.connect(f"{ledger.as_uri()}?mode=ro", uri=True, timeout=30) as db:
+            return db.execute("SELECT count(*) FROM exchanges").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_killed_among_the_edits_it_goes_on(small_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "audit"
+    command = [sys.executable, "-m", "interbench", "audit", str(small_run), "--quick", "--scenarios", "6", "-q"]
+    command += ["--only", "look", "--out", str(out)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while exchanges(out / "ledger.sqlite") < 20 and first.poll() is None:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert first.returncode == -signal.SIGKILL
+    before = exchanges(out / "ledger.sqlite")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "look" in done.stdout
+    with Run(out, write=False) as run:
+        every = run.exchanges()
+        assert len(every) > before >= 20
+        assert not run.clip_problems(every)
+    assert not list((out / "work").iterdir())
+
+
+def test_a_plan_counts_and_does_nothing(small_run: Path, tmp_path: Path) -> None:
     told = interbench(small_run, "--plan", "--quick", "--scenarios", "6", "--out", tmp_path / "x")
     assert told.exit_code == 0 and told.stdout.startswith("With 6 scenarios")
     assert "verdicts" in told.stdout and "x judgements" in told.stdout
     assert not (tmp_path / "x").exists()
 
 
-def test_a_changed_catalogue_is_refused_by_name(held, small_run, tmp_path):
+def test_a_changed_catalogue_is_refused_by_name(held: tuple[Path, Any], small_run: Path, tmp_path: Path) -> None:
     told = json.loads((Path(domain_catalogue.__file__).with_name("catalogue.json")).read_text())
     next(e for e in told["entries"] if e["name"] == "evasion")["strengths"] = [0.2, 0.5, 1.0]
     (tmp_path / "c.json").write_text(json.dumps(told))
@@ -141,7 +175,7 @@ def test_a_changed_catalogue_is_refused_by_name(held, small_run, tmp_path):
         hold(small_run, held[0], seed=3)
 
 
-def test_an_edit_that_misses_its_aim_stops(small_run, tmp_path):
+def test_an_edit_that_misses_its_aim_stops(small_run: Path, tmp_path: Path) -> None:
     told = json.loads((Path(domain_catalogue.__file__).with_name("catalogue.json")).read_text())
     entry = next(e for e in told["entries"] if e["name"] == "grade-shift")
     # More than sRGB reaches: the colours end at its edge, and the result is less than it says.
@@ -151,8 +185,8 @@ def test_an_edit_that_misses_its_aim_stops(small_run, tmp_path):
         hold(small_run, tmp_path / "audit", read_catalogue(tmp_path / "c.json"), only=("look",))
 
 
-def test_bad_input_is_named(small_run, people, tmp_path):
-    def refused(*argv):
+def test_bad_input_is_named(small_run: Path, people: tuple[Path, ...], tmp_path: Path) -> None:
+    def refused(*argv: Any) -> str:
         told = interbench(*argv, "--out", tmp_path / "out")
         assert told.exit_code != 0 and told.exception is not None
         return str(told.exception)
@@ -182,7 +216,9 @@ def test_bad_input_is_named(small_run, people, tmp_path):
     assert "folder of its own" in str(interbench(small_run, "--out", small_run).exception)
 
 
-def test_a_full_disk_is_told_before_anything_is_encoded(small_run, tmp_path, monkeypatch):
+def test_a_full_disk_is_told_before_anything_is_encoded(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
     with pytest.raises(StoreError, match="GB are free"):
@@ -190,7 +226,7 @@ def test_a_full_disk_is_told_before_anything_is_encoded(small_run, tmp_path, mon
     assert not list((tmp_path / "audit" / "media").glob("*/*"))
 
 
-def test_what_the_base_has_not_played_is_named_where_it_can_not_be_played(small_run, tmp_path):
+def test_what_the_base_has_not_played_is_named_where_it_can_not_be_played(small_run: Path, tmp_path: Path) -> None:
     """Another system than the puppet is not asked to play more: its audit has what there is, and says so first."""
     other = tmp_path / "other"
     shutil.copytree(small_run, other)
@@ -203,7 +239,7 @@ def test_what_the_base_has_not_played_is_named_where_it_can_not_be_played(small_
 
 
 @pytest.mark.soak
-def test_every_condition_of_the_catalogue_can_be_made(small_run, tmp_path):
+def test_every_condition_of_the_catalogue_can_be_made(small_run: Path, tmp_path: Path) -> None:
     """A whole audit's conditions, but for those that the puppet would have to play, of two conversations."""
     other = tmp_path / "other"
     shutil.copytree(small_run, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,7 +20,7 @@ from interbench.systems.puppet.render import render
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory):
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("clips")
     personas = load_set("starter").personas
     made = []
@@ -48,11 +49,11 @@ def moved(frames: np.ndarray) -> np.ndarray:
     return np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
 
 
-async def test_edits_of_the_picture(clips, decoded, tmp_path):
+async def test_edits_of_the_picture(clips: list[Path], decoded: Callable[[Path], Any], tmp_path: Path) -> None:
     own, other = clips
     async with MediaPool(1) as media:
 
-        async def made(op, value=0.0, **more):
+        async def made(op: str, value: float = 0.0, **more: Any) -> Any:
             target = tmp_path / f"{op}{value:g}.mp4"
             await media.edit(own, target, op, value, **more)
             return target, decoded(target)
@@ -122,7 +123,7 @@ async def test_edits_of_the_picture(clips, decoded, tmp_path):
         assert webm.video_codec == "vp9" and webm.audible
 
 
-async def test_edits_of_the_sound(clips, tmp_path):
+async def test_edits_of_the_sound(clips: list[Path], tmp_path: Path) -> None:
     own, other = clips
     async with MediaPool(1) as media:
         sham = tmp_path / "sham.mp4"
@@ -150,7 +151,7 @@ async def test_edits_of_the_sound(clips, tmp_path):
         assert abs(np.corrcoef(voice[: len(before)], before[: len(voice)])[0, 1]) < 0.5
 
 
-async def test_what_can_not_be_edited_says_so(clips, tmp_path):
+async def test_what_can_not_be_edited_says_so(clips: list[Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(clips[0].read_bytes()[:2000])
     link = tmp_path / "link.mp4"
@@ -161,7 +162,7 @@ async def test_what_can_not_be_edited_says_so(clips, tmp_path):
                 await media.edit(path, tmp_path / "out.mp4", "transplant", **more)
 
 
-def test_shots():
+def test_shots() -> None:
     assert [_to_and_fro(n, 3) for n in range(9)] == [0, 1, 2, 1, 0, 1, 2, 1, 0]
     shots = _intercut(1, 9, [(1, n) for n in range(9)])
     assert [source for source, _ in shots] == [0, 0, 0, 1, 1, 1, 0, 0, 0]
@@ -169,7 +170,7 @@ def test_shots():
     assert _thinned(every, [n / 25 for n in range(25)], 5.0)[0] == every[::5]
 
 
-def test_colours_go_there_and_back():
+def test_colours_go_there_and_back() -> None:
     colours = np.random.default_rng(0).uniform(0.02, 0.98, (500, 3))
     assert np.abs(srgb_of(lab_of(colours)) - colours).max() < 1e-3
     # sRGB white and red, as CIE has them.

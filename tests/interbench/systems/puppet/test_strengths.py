@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from interbench.base.errors import SystemLoadError
 from interbench.domain.keypoints import says
-from interbench.media.speech import synthesize
+from interbench.media.speech import Speech, synthesize
 from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.systems.events import TurnRequest
@@ -21,23 +22,23 @@ from interbench.systems.registry import SystemSpec
 
 
 @pytest.fixture(scope="module")
-def part():
+def part() -> Any:
     whole = load_set("starter")
     return next(p for p in plan_scenarios(whole, whole) if p.scenario.id == "places-eiffel-tower")
 
 
-def said(part, variant, index=1):
+def said(part: Any, variant: Any, index: int = 1) -> str:
     reference = part.references[index - 1]
     turn = TurnRequest(part.scenario.id, index, "", None, (), None, 0, Path(), 1.0, reference=reference)
     return defect_of(variant).rewrite(turn, reference)
 
 
 @pytest.fixture(scope="module")
-def speech():
+def speech() -> Any:
     return synthesize("Bob and Mary bought a big map of Paris, and what a wonderful view of the farm!")
 
 
-def test_a_staring_puppet_moves_nothing_but_its_mouth(speech):
+def test_a_staring_puppet_moves_nothing_but_its_mouth(speech: Speech) -> None:
     alive, half, still = (poses(speech, "happy", 3, Manner(liveliness=share)) for share in (1.0, 0.5, 0.0))
     for of in (lambda p: p.eyes.gaze_x, lambda p: p.eyes.lid, lambda p: p.dy, lambda p: p.dx):
         spread = [np.std([of(pose) for pose in sequence]) for sequence in (alive, half, still)]
@@ -50,24 +51,24 @@ def test_a_staring_puppet_moves_nothing_but_its_mouth(speech):
     ]
 
 
-def test_a_gaze_is_away_by_degrees(speech):
+def test_a_gaze_is_away_by_degrees(speech: Speech) -> None:
     means = [np.mean([p.eyes.gaze_x for p in poses(speech, "calm", 3, Manner(gaze_deg=d))]) for d in (0, 15, 30, 45)]
     assert np.all(np.diff(means) > 3)
 
 
-def test_expressions_weaken(speech):
+def test_expressions_weaken(speech: Speech) -> None:
     smiles = [poses(speech, "excited", 3, Manner(), affect=share)[-1].brows.lift for share in (1.0, 0.5, 0.0)]
     assert smiles[0] > smiles[1] > smiles[2]
 
 
-def test_shares_of_turns_are_spread():
+def test_shares_of_turns_are_spread() -> None:
     assert [touched(n, 0.5) for n in range(1, 5)] == [False, True, False, True]
     assert all(touched(n, 1.0) for n in range(1, 9)) and not any(touched(n, 0.0) for n in range(1, 9))
     assert defect_of("wrong-mood@0.25").staging.wrong_mood == 0.25
     assert len(defect_of("drift@2").staging.drift) == 2
 
 
-def test_words_are_exchanged_by_shares(part):
+def test_words_are_exchanged_by_shares(part: Any) -> None:
     reply = part.references[0].reply
     assert said(part, "evasion@0") == reply and said(part, "evasion") != reply
     half = said(part, "vague@0.5")
@@ -84,14 +85,14 @@ def test_words_are_exchanged_by_shares(part):
     assert kept[0] < kept[1] <= kept[2]
 
 
-def test_contractions_are_spelt_out():
+def test_contractions_are_spelt_out() -> None:
     assert rewrites.write_out("It's John's map, and we've got what he'd seen; don't go.", 1.0) == (
         "It is John's map, and we have got what he had seen; do not go."
     )
     assert len(rewrites.contractions(rewrites.write_out("I'm here, you're there, they're gone, it's far.", 0.5))) == 2
 
 
-def test_variants_belong_to_the_reply_they_were_written_for(part):
+def test_variants_belong_to_the_reply_they_were_written_for(part: Any) -> None:
     with pytest.raises(UnwrittenError, match="another reply"):
         authored_turn(part.scenario.id, 1, "Something else.")
     with pytest.raises(UnwrittenError, match="Nobody has written"):
@@ -108,10 +109,10 @@ def test_variants_belong_to_the_reply_they_were_written_for(part):
         ("puppet:nobody@1", "has no variant"),
     ],
 )
-def test_a_strength_that_can_not_be_is_named(spec, said):
+def test_a_strength_that_can_not_be_is_named(spec: str, said: str) -> None:
     with pytest.raises(SystemLoadError, match=said):
         SystemSpec.parse(spec).factory()()
 
 
-def test_what_a_deaf_judge_can_not_notice_is_not_claimed():
+def test_what_a_deaf_judge_can_not_notice_is_not_claimed() -> None:
     assert DEFECTS["out-of-sync"].lowers == () and DEFECTS["out-of-sync"].if_heard == ("CN",)
