@@ -68,6 +68,12 @@ class CapReachedError(InterbenchError):
     exit_code = 3
 
 
+class FailedAuditError(InterbenchError):
+    """A dimension of a judge that was required to pass did not."""
+
+    exit_code = 3
+
+
 class FruitlessError(InterbenchError):
     """Everything was tried that was to be done, and nothing came of it, or clips kept it from being done."""
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from interbench.cli.grouped import grouped
 from interbench.cli.options import (
+    Audit,
     BootstrapSeed,
     Config,
     Dimensions,
@@ -252,6 +253,7 @@ def table(
     seed: BootstrapSeed = 0,
     with_published: WithPublished = False,
     humans: Annotated[bool, typer.Option("--humans", help="With rows of what people rated (interbench rate).")] = False,
+    audit: Audit = None,
 ) -> None:
     """Pool scores to percentiles and print the table."""
     from interbench.cli.results import print_table
@@ -272,6 +274,7 @@ def table(
         seed=seed,
         published=with_published,
         humans=humans,
+        audit=audit,
     )
 
 
@@ -323,12 +326,20 @@ def report(
     ] = False,
     title: Annotated[str | None, typer.Option(help="Headline. [default: the folder's name]")] = None,
     judge: WhoseVerdicts = None,
+    audit: Audit = None,
 ) -> None:
     """Write the HTML report of a run, or of several with what changed between them."""
     from interbench.cli.results import make_report
 
     made = make_report(
-        sources, out, portable=portable, zipped=zipped, single_page=single_page, judge=judge, title=title
+        sources,
+        out,
+        portable=portable,
+        zipped=zipped,
+        single_page=single_page,
+        judge=judge,
+        title=title,
+        audit=audit,
     )
     typer.echo(made)
 
@@ -422,6 +433,66 @@ def arena(
     from interbench.cli.rating_verbs import print_arena
 
     print_arena(folder, format_.value, judge, replicates, seed)
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="A run folder whose clips are edited; with --report, an audit's.")],
+    judge: Judge = None,
+    judge_mode: JudgeMode = None,
+    sampling: Sampling = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The audit's folder. [default: RUN-audit, beside the run]")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Whose conversations are edited. [default: the run's only intact puppet]")
+    ] = None,
+    scenarios: Annotated[int | None, typer.Option(help="How many. [default: 48; with --quick 12]")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Judgements of every conversation. [default: 3; with --quick 1]")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Only defects that aim at these dimensions, comma-separated: --only EA,NI.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The strongest of each defect alone, on 12 scenarios, at 8 frames a second.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print clips, verdicts, tokens and what they can decide, and do nothing.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Judge nothing: compute everything again from an audit's folder.")
+    ] = False,
+    require: Annotated[
+        str | None, typer.Option(help="Exit status 3 unless these dimensions pass: --require EA,MVC.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    options: Set = None,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put a judge on trial: plant graded defects in a run's clips and words, and see what it makes of them."""
+    from interbench.cli import audit_verb
+
+    audit_verb.audit(
+        folder,
+        out=out,
+        asked={
+            "scenarios": scenarios,
+            "repeats": repeats,
+            "only": listed(only) or (),
+            "quick": quick,
+            "seed": seed,
+            "system": system,
+        },
+        judge=judge,
+        options=judge_options(options, judge_mode, sampling),
+        config=config,
+        only_plan=plan,
+        only_report=report,
+        require=listed(require) or (),
+        quiet=quiet,
+    )
 
 
 @app.command()

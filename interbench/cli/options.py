@@ -75,6 +75,10 @@ Config = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit status 5 where a system has completed none of its turns.")]
+Audit = Annotated[
+    Path | None,
+    typer.Option("--audit", help="An audit of the same judge (interbench audit), for a footnote per column."),
+]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
 PrintedAs = Annotated[Format, typer.Option("--format", "-f", help="How to print it.")]
 Dimensions = Annotated[

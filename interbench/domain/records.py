@@ -311,6 +311,11 @@ class PlayedConversation:
     """The persona's reference image."""
 
     @property
+    def affinity(self) -> str:
+        """What is the same for all edited copies of a conversation (``BASE~CONDITION``): one server sees them all."""
+        return f"{self.system.partition('~')[0]}/{self.scenario.id}"
+
+    @property
     def complete(self) -> bool:
         """Whether every turn has a clip and a transcript."""
         return not self.why_incomplete()

@@ -177,6 +177,20 @@ class MediaPool:
             arguments["speech"] = str(speech)
         await self._call("reshape", path, out=str(target), **arguments)
 
+    async def edit(
+        self, path: Path, target: Path, op: str, value: float = 0.0, *, donor: Path | None = None, **more: Any
+    ) -> ClipFacts:
+        """Write an edited copy of a clip (:func:`interbench.media.edit.edit`); facts about it.
+
+        ``target`` (absolute) is overwritten and must be in a folder of the harness's own.
+        """
+        await self._call("edit", path, out=str(target), op=op, value=value, **_with(donor), **more)
+        return await self.inspect(target)
+
+    async def measure(self, path: Path, original: Path, what: str) -> float:
+        """What an edit has come to: :func:`interbench.media.measure.measure` on the result and its original."""
+        return float((await self._call("measure", path, what=what, **_with(original)))["value"])
+
     async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
         """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
 
@@ -393,6 +407,10 @@ def _command(limits: Limits) -> list[str]:
 
 def _request(task: str, path: Path, **arguments: Any) -> dict[str, Any]:
     return {"task": task, "path": str(path.absolute()), **arguments}
+
+
+def _with(donor: Path | None) -> dict[str, str]:
+    return {} if donor is None else {"donor": str(donor.absolute())}
 
 
 def _environment() -> dict[str, str]:

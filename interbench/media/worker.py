@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import blind, cutting, decode, plain, reshape, sequence, sound, still
+from interbench.media import blind, cutting, decode, edit, measure, plain, reshape, sequence, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -34,6 +34,8 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "blind_copy": blind.blind_copy,
     "reshape": reshape.reshape,
     "excerpt": plain.excerpt,
+    "edit": edit.edit,
+    "measure": measure.measure,
     "probe_audio": sound.probe_audio,
 }
 _STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
@@ -96,8 +98,13 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
 
 
 def _answer(name: str, path: Path, request: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    with _opened(path, limits, name in _FOLLOWS_LINKS) as file:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_opened(path, limits, name in _FOLLOWS_LINKS))
         kind = None if name in _STILL else demuxer(file, sound=name == "probe_audio")
+        if "donor" in request:
+            # Another foreign clip, which is held to the same.
+            given = stack.enter_context(_opened(Path(request["donor"]), limits, follow_links=False))
+            request = {**request, "donor": Task(limits, given, demuxer(given))}
         try:
             if kind is None:
                 return _STILL[name](file, **request)

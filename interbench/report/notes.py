@@ -53,6 +53,7 @@ def notes(table: Table, hidden: Sequence[Column] = (), *, means: bool = False) -
             _repeats_note(table),
             _unheard_note(table),
             _published_note(table),
+            *table.footnotes,
         )
         if note
     )

@@ -105,7 +105,8 @@ class SystemSpec:
             variants = found.cls.variants()
             if not variants:
                 raise SystemLoadError(f"The system {found.name!r} has no variant {found.variant!r}, nor any other.")
-            if found.variant not in variants:
+            # A strength may follow (partial@0.25); whether there is one, the system says.
+            if found.variant.partition("@")[0] not in variants:
                 raise SystemLoadError(
                     f"The system {found.name!r} has no variant {found.variant!r}; its variants: {', '.join(variants)}."
                     f"{near(found.variant, variants)}"
