@@ -75,8 +75,8 @@ def read_base(folder: Path, system: str | None = None) -> Base:
         facts = manifest.get("systems", {}).get(label)
         if facts is None:
             raise UsageError(f"{label} of {folder} has not been played yet; give the run's command again.")
-        parts = {part.scenario.id: part for part in run.parts()}
-        wanted = [parts[scenario] for scenario in manifest["plan"][label] if scenario in parts]
+        planned_scenarios = {planned.scenario.id: planned for planned in run.planned_scenarios()}
+        wanted = [planned_scenarios[scenario] for scenario in manifest["plan"][label] if scenario in planned_scenarios]
         ear = manifest.get("transcriber")
         ear_label = "" if ear is None else run.identities("transcriber")[ear][0]
         whole, broken = _conversations(run, label, wanted, ear)
@@ -112,32 +112,32 @@ def _choose(folder: Path, manifest: Mapping[str, Any], system: str | None) -> st
 
 
 def _conversations(
-    run: Run, label: str, parts: Sequence[PlannedScenario], ear: str | None
+    run: Run, label: str, planned_scenarios: Sequence[PlannedScenario], ear: str | None
 ) -> tuple[tuple[Conversation, ...], tuple[str, ...]]:
     transcripts = run.transcripts(ear, label) if ear is not None else {}
     whole, broken = [], []
-    for part in parts:
-        exchanges = {exchange.turn: exchange for exchange in run.exchanges(label, part.scenario.id)}
+    for planned in planned_scenarios:
+        exchanges = {exchange.turn: exchange for exchange in run.exchanges(label, planned.scenario.id)}
         turns = []
-        for number in range(1, len(part.scenario.turns) + 1):
+        for number in range(1, len(planned.scenario.turns) + 1):
             exchange = exchanges.get(number)
             if exchange is None or not exchange.completed or exchange.clip is None or exchange.facts is None:
                 break
             clip = (run.path / exchange.clip).resolve()
             if (problem := clip_problem(clip, exchange.facts)) is not None:
-                raise StoreError(f"{label}/{part.scenario.id}, turn {number}: {problem.message}")
-            transcript = transcripts.get(Key(label, part.scenario.id, number))
+                raise StoreError(f"{label}/{planned.scenario.id}, turn {number}: {problem.message}")
+            transcript = transcripts.get(Key(label, planned.scenario.id, number))
             if transcript is None or transcript.error is not None:
                 raise StoreError(
-                    f"{label}/{part.scenario.id}, turn {number}, has no transcript"
+                    f"{label}/{planned.scenario.id}, turn {number}, has no transcript"
                     f"{'' if transcript is None else f' ({transcript.error})'}. Transcribe the run first: interbench "
                     f"transcribe {run.path}."
                 )
             turns.append(Spoken(exchange, clip, exchange.facts, transcript))
-        if len(turns) == len(part.scenario.turns):
-            whole.append(Conversation(part, tuple(turns)))
+        if len(turns) == len(planned.scenario.turns):
+            whole.append(Conversation(planned, tuple(turns)))
         else:
-            broken.append(part.scenario.id)
+            broken.append(planned.scenario.id)
     return tuple(whole), tuple(broken)
 
 
@@ -146,7 +146,7 @@ def choose_scenarios(base: Base, count: int) -> tuple[tuple[Conversation, ...], 
 
     Those with authored variants come first; what is to be played is taken with the shortest replies first.
     """
-    fitting = [conversation for conversation in base.conversations if _written_for(conversation.part)]
+    fitting = [conversation for conversation in base.conversations if _written_for(conversation.planned)]
     others = [conversation for conversation in base.conversations if conversation not in fitting]
     used = (fitting + others)[:count] if not base.local else fitting[:count]
     missing: tuple[str, ...] = ()
@@ -166,13 +166,13 @@ def choose_scenarios(base: Base, count: int) -> tuple[tuple[Conversation, ...], 
     return tuple(used), missing
 
 
-def _written_for(part: PlannedScenario) -> bool:
-    found = authored(part.scenario.id)
+def _written_for(planned: PlannedScenario) -> bool:
+    found = authored(planned.scenario.id)
     if found is None:
         return False
     import hashlib
 
-    replies = [hashlib.sha256(turn.reply.encode()).hexdigest() for turn in part.scenario.turns]
+    replies = [hashlib.sha256(turn.reply.encode()).hexdigest() for turn in planned.scenario.turns]
     return [turn.reply_sha256 for turn in found.turns] == replies
 
 

@@ -128,7 +128,7 @@ class Builder:
         total = len(self._material.base)
         progress.total("edit", sum(applies(c, number, total) for number in range(total) for c in conditions))
         for number, conversation in enumerate(self._material.base):
-            self._run.record_part(conversation.part)
+            self._run.record_planned(conversation.planned)
             # The controls first: what an edit has come to is measured against them.
             ranked = sorted(conditions, key=lambda condition: condition.entry not in (BASE, WORDS, SHAM))
             tasks = [self._scene(c, conversation, progress) for c in ranked if applies(c, number, total)]

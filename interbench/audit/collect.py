@@ -221,15 +221,15 @@ def _verdicts(run: Run, audit: Mapping[str, Any], judge: str, ear: str, shown: S
     """Those that were given on the conversations as they are now."""
     base = audit["base"]["system"]
     names = {label_of(base, row["name"]): row["name"] for row in audit["conditions"]}
-    parts = {part.scenario.id: part for part in run.parts()}
+    planned_scenarios = {planned.scenario.id: planned for planned in run.planned_scenarios()}
     digests: dict[tuple[str, str], str] = {}
     found: Verdicts = {}
     for digest, verdict in run.verdicts(judge):
-        if verdict.system not in names or verdict.scenario not in parts:
+        if verdict.system not in names or verdict.scenario not in planned_scenarios:
             continue
         place = (verdict.system, verdict.scenario)
         if place not in digests:
-            conversation = played(run, parts[verdict.scenario].scenario, verdict.system, ear, "given")
+            conversation = played(run, planned_scenarios[verdict.scenario].scenario, verdict.system, ear, "given")
             digests[place] = "" if conversation is None else conversation_digest(conversation, shown)
         if digests[place] == digest:
             found.setdefault((names[verdict.system], verdict.scenario), []).append(verdict)

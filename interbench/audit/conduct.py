@@ -166,8 +166,8 @@ def _manifest(
     run: Run, base: Base, used: Sequence[Conversation], labels: Sequence[str], settings: Settings
 ) -> RunManifest:
     specs = tuple(SystemSpec(label, label, {}) for label in labels)
-    parts: tuple[PlannedScenario, ...] = tuple(conversation.part for conversation in used)
-    return RunManifest(run, Plan(settings, parts, specs, {}), {"seed": base.seed})
+    planned_scenarios: tuple[PlannedScenario, ...] = tuple(conversation.planned for conversation in used)
+    return RunManifest(run, Plan(settings, planned_scenarios, specs, {}), {"seed": base.seed})
 
 
 def _facts(base: Base, conditions: Sequence[Condition], catalogue: Catalogue) -> dict[str, dict[str, Any]]:
@@ -236,12 +236,17 @@ async def _judge(
 ) -> None:
     """Scenario by scenario, so that a server meets all that is made of a clip while it still has it."""
     made = {name: set(of) for name, of in built.planned.items()}
-    parts = run.parts()
-    todo = [(part, c.name) for part in parts for c in conditions if part.scenario.id in made.get(c.name, set())]
+    planned_scenarios = run.planned_scenarios()
+    todo = [
+        (planned, c.name)
+        for planned in planned_scenarios
+        for c in conditions
+        if planned.scenario.id in made.get(c.name, set())
+    ]
     # Repeatability is read off judgements that did not stand beside one another: the sham once more, at the end.
     passes = [(todo, options.repeats)]
     if options.sham_repeats > options.repeats:
-        passes.append(([(part, name) for part, name in todo if name == SHAM], options.sham_repeats))
+        passes.append(([(planned, name) for planned, name in todo if name == SHAM], options.sham_repeats))
     progress.total("judge", sum(len(of) for of, _ in passes))
     for of, repeats in passes:
         async with JudgingStage(judge, run, repeats, media) as stage:
@@ -249,10 +254,10 @@ async def _judge(
             queue = iter(of)
 
             async def work(stage: JudgingStage = stage, queue: Any = queue) -> None:
-                for part, name in queue:
-                    conversation = played(run, part.scenario, label_of(base.system, name), transcriber, "given")
+                for planned, name in queue:
+                    conversation = played(run, planned.scenario, label_of(base.system, name), transcriber, "given")
                     if conversation is not None:
-                        await stage.give(replace(conversation, persona=part.persona, portrait=part.portrait))
+                        await stage.give(replace(conversation, persona=planned.persona, portrait=planned.portrait))
                     progress.advance("judge")
 
             async with asyncio.TaskGroup() as group:

@@ -40,12 +40,12 @@ class Spoken:
 class Conversation:
     """One conversation of the base, whole."""
 
-    part: PlannedScenario
+    planned: PlannedScenario
     turns: tuple[Spoken, ...]
 
     @property
     def id(self) -> str:
-        return self.part.scenario.id
+        return self.planned.scenario.id
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def make_scene(
     catalogue: Catalogue, condition: Condition, conversation: Conversation, material: Material
 ) -> Scene | None:
     """The conversation under the condition; None where it does not fit (no donor, nothing to forget ...)."""
-    told = references(conversation.part)
+    told = references(conversation.planned)
     if condition.entry in (BASE, RENAMED):
         return Scene(tuple(Take(turn.clip, turn.facts) for turn in conversation.turns))
     if condition.entry == WORDS:
@@ -115,7 +115,7 @@ def make_scene(
     entry = catalogue[condition.entry]
     op = entry.edit["op"]
     if op in _OF_WORDS:
-        words = rewritten(entry, condition.strength, conversation.part, conversation.said)
+        words = rewritten(entry, condition.strength, conversation.planned, conversation.said)
         if words is None:
             return None
         texts = zip(conversation.turns, words.texts, strict=True)
@@ -181,21 +181,23 @@ def _edited(entry: Entry, condition: Condition, conversation: Conversation, mate
 def _donors(what: str, conversation: Conversation, material: Material) -> dict[int, Spoken]:
     """For each turn whose picture or sound is taken; the same other person for all of them."""
     if what == "other-persona":
-        others = [other for other in material.base if other.part.persona.id != conversation.part.persona.id]
+        others = [other for other in material.base if other.planned.persona.id != conversation.planned.persona.id]
         if not others:
             return {}
         other = others[_pick(conversation.id, len(others))]
         return {n: other.turns[(n - 1) % len(other.turns)] for n in range(1, len(conversation.turns) + 1)}
-    same = [c for c in material.base if c.part.persona.id == conversation.part.persona.id and c.id != conversation.id]
+    same = [
+        c for c in material.base if c.planned.persona.id == conversation.planned.persona.id and c.id != conversation.id
+    ]
     found = {}
-    for n, turn in enumerate(conversation.part.scenario.turns, start=1):
+    for n, turn in enumerate(conversation.planned.scenario.turns, start=1):
         wanted = _opposite(turn.reply_mood)
         length = conversation.turns[n - 1].facts.duration_s
         for pool in ([conversation], same):
             fitting = [
                 spoken
                 for other in pool
-                for told, spoken in zip(other.part.scenario.turns, other.turns, strict=True)
+                for told, spoken in zip(other.planned.scenario.turns, other.turns, strict=True)
                 if mood_of(told.reply_mood) in wanted
             ]
             if fitting:
@@ -235,7 +237,7 @@ def _partial(
     """Words and clips cut; what is said or written into them besides goes where the injections go."""
     weak = catalogue["partial"]
     strength = condition.strength if entry is weak else len(weak.strengths)
-    words = rewritten(weak, strength, conversation.part, conversation.said)
+    words = rewritten(weak, strength, conversation.planned, conversation.said)
     if words is None:
         return None
     takes = []
@@ -260,8 +262,8 @@ def cut_at(turn: Spoken, kept: str) -> float:
 
 def _another(entry: Entry, condition: Condition, conversation: Conversation, material: Material) -> Scene | None:
     """Clip and words of another conversation, of the same person where there is one; or its words alone."""
-    strange = [c for c in material.base if c.part.scenario.category != conversation.part.scenario.category]
-    same = [c for c in strange if c.part.persona.id == conversation.part.persona.id]
+    strange = [c for c in material.base if c.planned.scenario.category != conversation.planned.scenario.category]
+    same = [c for c in strange if c.planned.persona.id == conversation.planned.persona.id]
     others = same or strange
     if not others:
         return None
@@ -276,7 +278,7 @@ def _another(entry: Entry, condition: Condition, conversation: Conversation, mat
 
 
 def _again(entry: Entry, condition: Condition, conversation: Conversation) -> Scene | None:
-    places = chosen(entry.turns(condition.strength), candidates(entry, conversation.part))
+    places = chosen(entry.turns(condition.strength), candidates(entry, conversation.planned))
     if not places:
         return None
     turns = [conversation.turns[n - 2 if n in places else n - 1] for n in range(1, len(conversation.turns) + 1)]

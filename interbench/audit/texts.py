@@ -37,16 +37,18 @@ class Words:
     measured: Measured | None = None
 
 
-def references(part: PlannedScenario) -> tuple[str, ...]:
+def references(planned: PlannedScenario) -> tuple[str, ...]:
     """The reference replies."""
-    return tuple(turn.reply for turn in part.scenario.turns)
+    return tuple(turn.reply for turn in planned.scenario.turns)
 
 
-def leaning(part: PlannedScenario) -> tuple[int, ...]:
+def leaning(planned: PlannedScenario) -> tuple[int, ...]:
     """Turns (1-based) that can't be answered without an earlier one."""
     return tuple(
         number
-        for number, (turn, reference) in enumerate(zip(part.scenario.turns, part.references, strict=True), start=1)
+        for number, (turn, reference) in enumerate(
+            zip(planned.scenario.turns, planned.references, strict=True), start=1
+        )
         if number > 1 and (turn.leans_on or reference.context_points)
     )
 
@@ -69,72 +71,72 @@ def chosen(where: str, candidates: Sequence[int]) -> tuple[int, ...]:
     return tuple(picked[where])
 
 
-def candidates(entry: Entry, part: PlannedScenario) -> tuple[int, ...]:
+def candidates(entry: Entry, planned: PlannedScenario) -> tuple[int, ...]:
     """The turns that an entry's words can touch; empty where the scenario does not fit it."""
-    every = tuple(range(1, len(part.scenario.turns) + 1))
+    every = tuple(range(1, len(planned.scenario.turns) + 1))
     op = entry.edit["op"]
     if op in ("forget", "again") or entry.edit.get("leaning"):
-        return leaning(part)
+        return leaning(planned)
     return every[1:] if op == "contradict" else every
 
 
-def rewritten(entry: Entry, strength: int, part: PlannedScenario, own: Sequence[str]) -> Words | None:
+def rewritten(entry: Entry, strength: int, planned: PlannedScenario, own: Sequence[str]) -> Words | None:
     """The words under ``entry`` at ``strength`` (1-based), of all turns; None where the scenario does not fit.
 
     Args:
         own: what the system said, by turn.
     """
     try:
-        return _rewritten(entry, strength, part, own)
+        return _rewritten(entry, strength, planned, own)
     except UnwrittenError:
         return None
 
 
-def _rewritten(entry: Entry, strength: int, part: PlannedScenario, own: Sequence[str]) -> Words | None:
-    edit, told = entry.edit, references(part)
+def _rewritten(entry: Entry, strength: int, planned: PlannedScenario, own: Sequence[str]) -> Words | None:
+    edit, told = entry.edit, references(planned)
     op = edit["op"]
     if op == "authored":
-        return _authored(edit, entry, strength, part)
+        return _authored(edit, entry, strength, planned)
     if op == "written":
         texts = tuple(rewrites.write_out(text, edit["share"][strength - 1]) for text in told)
         total = sum(len(rewrites.contractions(text)) for text in told)
         left = sum(len(rewrites.contractions(text)) for text in texts)
         return Words(texts, Measured(total - left, total)) if total else None
     if op == "abandon":
-        return Words((*told[:-1], _abandoned(part, edit["share"][strength - 1])))
+        return Words((*told[:-1], _abandoned(planned, edit["share"][strength - 1])))
     if op == "partial":
-        return _partial(part, edit["keeps"][strength - 1], own)
+        return _partial(planned, edit["keeps"][strength - 1], own)
     if op == "typography":
         return Words(tuple(_typographic(text) for text in own))
     if op == "asr-errors":
-        heard = [_misheard(text, entry.strengths[0], f"{part.scenario.id}/{n}") for n, text in enumerate(own)]
+        heard = [_misheard(text, entry.strengths[0], f"{planned.scenario.id}/{n}") for n, text in enumerate(own)]
         wrong = sum(
             a != b for text, now in zip(own, heard, strict=True) for a, b in zip(text.split(), now.split(), strict=True)
         )
         return Words(tuple(heard), Measured(wrong, sum(len(text.split()) for text in own)))
-    places = chosen(entry.turns(strength), candidates(entry, part))
+    places = chosen(entry.turns(strength), candidates(entry, planned))
     if not places:
         return None
     if op == "contradict":
-        return Words(tuple(_contradicting(part, n) if n in places else text for n, text in enumerate(told, start=1)))
+        return Words(tuple(_contradicting(planned, n) if n in places else text for n, text in enumerate(told, start=1)))
     if op == "forget":
-        return Words(tuple(_forgotten(part, n) if n in places else text for n, text in enumerate(told, start=1)))
+        return Words(tuple(_forgotten(planned, n) if n in places else text for n, text in enumerate(told, start=1)))
     raise ValueError(f"{op!r} is no edit of words")
 
 
-def _variants(part: PlannedScenario) -> list[AuthoredTurn]:
-    return [authored_turn(part.scenario.id, n, text) for n, text in enumerate(references(part), start=1)]
+def _variants(planned: PlannedScenario) -> list[AuthoredTurn]:
+    return [authored_turn(planned.scenario.id, n, text) for n, text in enumerate(references(planned), start=1)]
 
 
-def _authored(edit: dict[str, Any], entry: Entry, strength: int, part: PlannedScenario) -> Words | None:
-    told, variants = references(part), _variants(part)
+def _authored(edit: dict[str, Any], entry: Entry, strength: int, planned: PlannedScenario) -> Words | None:
+    told, variants = references(planned), _variants(planned)
     key = edit["key"]
     if key == "padding":
         texts = tuple(turn.text(f"padding-{entry.strengths[strength - 1]:g}") for turn in variants)  # type: ignore[arg-type]
         return Words(texts, Measured(_length(texts), _length(told)))
     if "share" in edit:
-        return _by_sentences(key, edit["share"][strength - 1], part, variants)
-    places = chosen(entry.turns(strength), candidates(entry, part))
+        return _by_sentences(key, edit["share"][strength - 1], planned, variants)
+    places = chosen(entry.turns(strength), candidates(entry, planned))
     if not places:
         return None
     return Words(
@@ -146,10 +148,10 @@ def _length(texts: Sequence[str]) -> int:
     return sum(len(text.split()) for text in texts)
 
 
-def _by_sentences(key: Any, share: float, part: PlannedScenario, variants: Sequence[AuthoredTurn]) -> Words:
+def _by_sentences(key: Any, share: float, planned: PlannedScenario, variants: Sequence[AuthoredTurn]) -> Words:
     """``share`` of the sentences that differ exchanged, spread over the whole conversation."""
     assert key in ALIGNED
-    told = [sentences(text) for text in references(part)]
+    told = [sentences(text) for text in references(planned)]
     others = [turn.sentences(key) for turn in variants]
     different = [(t, s) for t, own in enumerate(told) for s in range(len(own)) if own[s] != others[t][s]]
     picked = {different[n] for n in spread(range(len(different)), share)}
@@ -164,10 +166,10 @@ def _by_sentences(key: Any, share: float, part: PlannedScenario, variants: Seque
 _HALF = 0.5
 
 
-def _abandoned(part: PlannedScenario, how_much: str) -> str:
+def _abandoned(planned: PlannedScenario, how_much: str) -> str:
     """The last answer broken off: its end gives way to one sentence, after half of it, or from its beginning on."""
-    told = references(part)[-1]
-    variant = sentences(_variants(part)[-1].abandon)
+    told = references(planned)[-1]
+    variant = sentences(_variants(planned)[-1].abandon)
     own = sentences(told)
     if how_much == "whole" or len(own) < 2:
         return " ".join(variant)
@@ -176,9 +178,9 @@ def _abandoned(part: PlannedScenario, how_much: str) -> str:
     return " ".join([*own[:kept], variant[-1]])
 
 
-def _partial(part: PlannedScenario, keeps: float, own: Sequence[str]) -> Words | None:
+def _partial(planned: PlannedScenario, keeps: float, own: Sequence[str]) -> Words | None:
     """Every answer cut so that the conversation keeps ``keeps`` of the key points that it tells."""
-    points = [[p for p in turn.key_points if not p.must_not] for turn in part.scenario.turns]
+    points = [[p for p in turn.key_points if not p.must_not] for turn in planned.scenario.turns]
     told = [[p for p in of if covered(p, text)] for of, text in zip(points, own, strict=True)]
     total = sum(map(len, told))
     if not total:
@@ -206,9 +208,9 @@ def _beginnings(text: str) -> list[str]:
     ]
 
 
-def _contradicting(part: PlannedScenario, number: int) -> str:
+def _contradicting(planned: PlannedScenario, number: int) -> str:
     """The answer, and after it an altered sentence of an earlier one, which had it otherwise."""
-    told, variants = references(part), _variants(part)
+    told, variants = references(planned), _variants(planned)
     for earlier in range(number - 2, -1, -1):
         own, false = sentences(told[earlier]), variants[earlier].sentences("false-fact")
         altered = [b for a, b in zip(own, false, strict=True) if a != b]
@@ -217,9 +219,9 @@ def _contradicting(part: PlannedScenario, number: int) -> str:
     return told[number - 1]
 
 
-def _forgotten(part: PlannedScenario, number: int) -> str:
-    reference = part.references[number - 1]
-    turn = TurnRequest(part.scenario.id, number, "", None, (), None, 0, Path(), 1.0, reference=reference)
+def _forgotten(planned: PlannedScenario, number: int) -> str:
+    reference = planned.references[number - 1]
+    turn = TurnRequest(planned.scenario.id, number, "", None, (), None, 0, Path(), 1.0, reference=reference)
     return rewrites.forget(turn, reference)
 
 

@@ -41,12 +41,14 @@ async def played_run(out: Path, clips: Sequence[Path], *, scenarios: Sequence[st
         ear = run.identify("transcriber", "given", Given().identity())
         number = 0
         for spec in plan.systems:
-            for part in plan.parts:
-                run.record_part(part)
-                for index, turn in enumerate(part.scenario.turns, start=1):
-                    key = Key(spec.label, part.scenario.id, index)
+            for planned in plan.planned_scenarios:
+                run.record_planned(planned)
+                for index, turn in enumerate(planned.scenario.turns, start=1):
+                    key = Key(spec.label, planned.scenario.id, index)
                     # Of one persona always the same clip, so that another persona looks otherwise.
-                    chosen = sorted({p.persona.id for p in plan.parts}).index(part.persona.id) % len(clips)
+                    chosen = sorted({p.persona.id for p in plan.planned_scenarios}).index(planned.persona.id) % len(
+                        clips
+                    )
                     draft = run.workdir(key) / "clip.mp4"
                     draft.write_bytes(clips[chosen].read_bytes())
                     exchange = Exchange(

@@ -22,11 +22,11 @@ from interbench.systems.puppet.authored import ALIGNED, KEYS, authored, folder, 
 from interbench.systems.puppet.rewrites import sentences
 
 WHOLE = load_set("all")
-PARTS = {part.scenario.id: part for part in plan_scenarios(WHOLE, WHOLE) if part.scenario.id in written()}
+PARTS = {planned.scenario.id: planned for planned in plan_scenarios(WHOLE, WHOLE) if planned.scenario.id in written()}
 TURNS = [
-    (part.scenario, number, turn, authored(part.scenario.id).turns[number - 1])
-    for part in PARTS.values()
-    for number, turn in enumerate(part.scenario.turns, start=1)
+    (planned.scenario, number, turn, authored(planned.scenario.id).turns[number - 1])
+    for planned in PARTS.values()
+    for number, turn in enumerate(planned.scenario.turns, start=1)
 ]
 SAYS_ALL = ("recital", "hostile", "padding-1.5", "padding-2", "padding-3")
 LENGTHS = {"padding-1.5": 1.5, "padding-2": 2.0, "padding-3": 3.0}
@@ -49,9 +49,9 @@ def test_there_are_variants_of_48_scenarios_of_the_set() -> None:
 
 
 def test_every_turn_is_there_and_belongs_to_the_reply_of_today() -> None:
-    for part in PARTS.values():
-        turns = authored(part.scenario.id).turns
-        assert len(turns) == len(part.scenario.turns)
+    for planned in PARTS.values():
+        turns = authored(planned.scenario.id).turns
+        assert len(turns) == len(planned.scenario.turns)
     assert not faults(lambda t, v: v.reply_sha256 != hashlib.sha256(t.reply.encode()).hexdigest() and "another reply")
 
 
@@ -165,8 +165,8 @@ OF_WORDS = [e for e in bundled() if e.kind is Kind.DEFECT and set(e.channels) ==
 def test_every_defect_of_words_is_graded_and_comes_to_what_it_aims_at(entry: Entry) -> None:
     changed = []
     for strength in range(1, 4):
-        made = [(part, rewritten(entry, strength, part, references(part))) for part in PARTS.values()]
-        made = [(part, words) for part, words in made if words is not None]
+        made = [(planned, rewritten(entry, strength, planned, references(planned))) for planned in PARTS.values()]
+        made = [(planned, words) for planned, words in made if words is not None]
         assert len(made) >= 40
         counts = [words.measured for _, words in made if words.measured is not None]
         if entry.measured:
@@ -175,8 +175,8 @@ def test_every_defect_of_words_is_graded_and_comes_to_what_it_aims_at(entry: Ent
         changed.append(
             sum(
                 a != b
-                for part, words in made
-                for one, other in zip(references(part), words.texts, strict=True)
+                for planned, words in made
+                for one, other in zip(references(planned), words.texts, strict=True)
                 for a, b in zip_longest(sentences(one), sentences(other))
             )
         )
@@ -189,8 +189,8 @@ def test_which_turns_are_touched() -> None:
     assert chosen("last", every) == (4,) and chosen("second-half", every) == (3, 4)
     assert chosen("every-other", every) == (2, 4) and chosen("every-other", (1,)) == (1,)
     assert chosen("half", ()) == ()
-    part = PARTS["places-eiffel-tower"]
-    assert set(leaning(part)) <= {2, 3, 4} and leaning(part)
+    planned = PARTS["places-eiffel-tower"]
+    assert set(leaning(planned)) <= {2, 3, 4} and leaning(planned)
 
 
 def test_the_variants_are_no_scenario_set() -> None:
