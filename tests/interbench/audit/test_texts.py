@@ -132,7 +132,7 @@ def test_no_openings_are_shared() -> None:
         assert not shared, key
 
 
-GIVE_AWAYS = re.compile(
+TELLTALE = re.compile(
     r"this is (false|wrong|untrue)|as an ai\b|i won't answer|language model|to be vague|and by the way: |key point|"
     r"i am being|evasive|placeholder|lorem ipsum|\*|_{2,}|#|\[|\]|\bTODO\b",
     re.IGNORECASE,
@@ -143,7 +143,7 @@ EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf“”‘’]")
 
 def test_nothing_gives_itself_away() -> None:
     texts = [(f"{s.id}/{n} {key}", v.text(key)) for s, n, _, v in TURNS for key in KEYS]
-    assert not [(where, found[0]) for where, text in texts if (found := GIVE_AWAYS.search(text))]
+    assert not [(where, found[0]) for where, text in texts if (found := TELLTALE.search(text))]
     assert not [(where, found[0]) for where, text in texts if (found := EMOJI.search(text))]
     for word, count in Counter(found[0].casefold() for _, text in texts for found in RARE.finditer(text)).items():
         assert count <= 4, word
