@@ -168,7 +168,7 @@ def tokens_per_clip(judge: Judge) -> int | None:
     return math.ceil(frames / _FRAMES_A_TOKEN) * (size // _PATCH) ** 2
 
 
-def power_for(scenarios: int, repeats: int, noise: Sequence[float] = NOISE, *, trials: int = 60) -> tuple[Power, ...]:
+def power_for(scenarios: int, repeats: int, noise: Sequence[float] = NOISE, *, trials: int = 40) -> tuple[Power, ...]:
     """What this many scenarios decide, beside a quick and a whole audit's."""
     designs = dict.fromkeys([(scenarios, repeats), (QUICK_SCENARIOS, 1), (SCENARIOS, REPEATS)])
     return power_table([design for design in designs if design[0] > 1], noise, trials=trials)

@@ -149,6 +149,7 @@ def _edited(entry: Entry, condition: Condition, conversation: Conversation, mate
     if "donor" in edit:
         donors = _donors(edit["donor"], conversation, material)
         places = [n for n in places if n in donors]
+    places = [n for n in places if conversation.turns[n - 1].facts.duration_s >= _least_s(edit["op"], condition.value)]
     places = chosen(entry.turns(condition.strength), tuple(places))
     if not places or (entry.aims == "MVC" and len(conversation.turns) < 2):
         return None
@@ -176,6 +177,11 @@ def _edited(entry: Entry, condition: Condition, conversation: Conversation, mate
             )
         )
     return Scene(tuple(takes))
+
+
+def _least_s(op: str, value: float) -> float:
+    """Seconds that a clip must have for an edit to show in it: a period and a half, and 0.4 s between two cuts."""
+    return {"loop": 1.5 * value, "intercut": 0.4 * (2 * value + 1)}.get(op, 0.0)
 
 
 def _donors(what: str, conversation: Conversation, material: Material) -> dict[int, Spoken]:

@@ -76,7 +76,7 @@ def edit(
     begin, end = own.start, own.end()
     times = [time - begin for time in sorted(own.times)]
     other = picture_times(donor) if donor is not None else None
-    shots, shown_at = _shots(op, value, times, end - begin, 0 if other is None else len(other.times), until_s)
+    shots, shown_at = _shots(op, value, times, end - begin, 0 if other is None else len(other.times), until_s, fps)
     if until_s is not None and op != "cut":
         kept = max(1, sum(time < until_s for time in shown_at))
         shots, shown_at = shots[:kept], shown_at[:kept]
@@ -130,7 +130,7 @@ def _rate(times: Sequence[float]) -> Fraction:
 
 
 def _shots(
-    op: str, value: float, times: list[float], length: float, others: int, until_s: float | None
+    op: str, value: float, times: list[float], length: float, others: int, until_s: float | None, fps: float | None
 ) -> tuple[list[Shot], list[float]]:
     """What is shown, and when, in seconds from the first frame on."""
     count = len(times)
@@ -144,9 +144,13 @@ def _shots(
         first = (count - held) // 2
         return own([first if first <= n < first + held else n for n in range(count)]), times
     if op == "loop":
-        stretch = max(2, round(value / 2 / step) + 1)
-        first = max(0, (count - stretch) // 2)
-        return own([first + min(count - 1 - first, _to_and_fro(n, stretch)) for n in range(count)]), times
+        # At the rate that is written, so that the period is a whole number of frames.
+        rate = 1 / step if fps is None else min(fps, 1 / step)
+        half = max(1, round(value * rate / 2))
+        first = max(0, round(count / 2 - half / rate / step / 2))
+        moments = [n / rate for n in range(max(1, round(length * rate)))]
+        seen = [first + round(_to_and_fro(n, half + 1) / rate / step) for n in range(len(moments))]
+        return own([min(count - 1, number) for number in seen]), moments
     if op == "tempo":
         return own([_to_and_fro(int(n * value + 1e-6), count) for n in range(count)]), times
     if op == "hold":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audit_kit import played_run
@@ -23,7 +24,7 @@ from interbench.domain.dimensions import DIMENSION_KEYS
 pytestmark = pytest.mark.vllm
 
 
-def rows(ledger: Path) -> dict[tuple, str]:
+def rows(ledger: Path) -> dict[tuple[Any, ...], str]:
     """Verdicts in the ledger, by what they are of."""
     if not ledger.exists():
         return {}

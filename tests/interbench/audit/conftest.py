@@ -23,13 +23,13 @@ SIX = (
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """Two clips of two seconds, of two people, who speak."""
+    """Two short clips, of two people, who speak."""
     folder = tmp_path_factory.mktemp("people")
     personas = load_set("starter").personas
     made = []
     for number, name in enumerate(("maya", "walter")):
         made.append(folder / f"{name}.mp4")
-        render(made[-1], personas[name], "Well, hello! So nice to see you.", mood="happy", seed=number)
+        render(made[-1], personas[name], "Hello, and welcome.", mood="happy", seed=number)
     return tuple(made)
 
 

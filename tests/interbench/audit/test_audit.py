@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from audit_kit import Quiet, played_run
+from known import known
 from typer.testing import CliRunner
 
 from interbench.audit import conduct
@@ -87,13 +88,13 @@ def test_an_audit_is_a_run(held: tuple[Path, Any], small_run: Path) -> None:
     with Run(out, write=False) as run, Run(small_run, write=False) as source:
         base = {(e.scenario, e.turn): e for e in source.exchanges("puppet")}
         linked = run.exchanges("puppet~evasion@3")
-        assert linked and all(e.facts.sha256 == base[e.scenario, e.turn].facts.sha256 for e in linked)
+        assert linked and all(e.facts == base[e.scenario, e.turn].facts for e in linked)
         assert any(e.detail["edit"]["lips_follow_words"] is False for e in linked)
         one = linked[0]
-        assert (run.path / one.clip).stat().st_nlink > 1, "a hard link, that keeps its bytes and its digest"
-        shammed = {e.facts.sha256 for e in run.exchanges("puppet~sham")}
-        swapped = run.exchanges("puppet~identity-swap@3")
-        assert any(e.facts.sha256 in shammed for e in swapped) and any(e.facts.sha256 not in shammed for e in swapped)
+        assert (run.path / known(one.clip)).stat().st_nlink > 1, "a hard link, that keeps its bytes and its digest"
+        shammed = {known(e.facts).sha256 for e in run.exchanges("puppet~sham")}
+        swapped = {known(e.facts).sha256 in shammed for e in run.exchanges("puppet~identity-swap@3")}
+        assert swapped == {True, False}, "what is not touched is the control's file"
         assert not run.clip_problems(run.exchanges())
     assert trial.built.encoded > 0 and trial.built.unfit.keys() <= {c.name for c in trial.conditions}
     table = CliRunner().invoke(app, ["table", str(out), "--format", "csv"])
@@ -108,7 +109,7 @@ def test_the_verb_writes_what_it_found_and_requires(held: tuple[Path, Any]) -> N
     result = json.loads((out / "audit.json").read_text())
     assert result["schema"] == "interbench.audit/1" and len(result["cells"]) > 20
     assert {f["key"] for f in result["floor"]} == {"kp-recall", "kp-memory", "lexical", "look"}
-    rows = list(csv.DictReader((out / "matrix.csv").open()))
+    rows = list(csv.DictReader((out / "matrix.csv").read_text().splitlines()))
     assert {row["state"] for row in rows} >= {"detected", "clean"}
     page = (out / "audit.html").read_text()
     assert "Content-Security-Policy" in page and "identity-swap@3" in page and 'src="http' not in page
@@ -132,14 +133,14 @@ def test_nothing_is_done_twice(held: tuple[Path, Any], small_run: Path) -> None:
 def exchanges(ledger: Path) -> int:
     try:
         with sqlite3.connect(f"{ledger.as_uri()}?mode=ro", uri=True, timeout=30) as db:
-            return db.execute("SELECT count(*) FROM exchanges").fetchone()[0]
+            return int(db.execute("SELECT count(*) FROM exchanges").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
 
 
 def test_killed_among_the_edits_it_goes_on(small_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "audit"
-    command = [sys.executable, "-m", "interbench", "audit", str(small_run), "--quick", "--scenarios", "6", "-q"]
+    command = [sys.executable, "-m", "interbench", "audit", str(small_run), "--quick", "--scenarios", "2", "-q"]
     command += ["--only", "look", "--out", str(out)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while exchanges(out / "ledger.sqlite") < 20 and first.poll() is None:
@@ -248,10 +249,9 @@ def test_every_condition_of_the_catalogue_can_be_made(small_run: Path, tmp_path:
     (other / "manifest.json").write_text(json.dumps(manifest))
     trial = hold(other, tmp_path / "audit", quick=False, scenarios=2, system="puppet")
     made = {name for name, of in trial.built.planned.items() if of}
-    # Moods that are opposite to one another are not in every conversation.
-    assert {c.name for c in trial.conditions} - made <= {
-        f"mood-{how}@{n}" for how in ("cut", "transplant") for n in (1, 2, 3)
-    }
+    # Moods that are opposite to one another are not in every conversation, and the clips are short.
+    unfit = {f"{name}@{n}" for name in ("mood-cut", "mood-transplant", "loop") for n in (1, 2, 3)}
+    assert {c.name for c in trial.conditions} - made <= unfit
     result = collect(tmp_path / "audit", bundled())
     assert Validity.PASS not in {of.validity for of in result.matrix.dimensions}
     assert {c.state for c in result.matrix.cells} <= {State.NOT_TESTED}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from known import known
 from known_judges import KEYS, Truth, deaf, halo, judged, likes_length, minds_the_range, nothing, obeys, oracle
 
 from interbench.audit.effects import Condition, floors, take_effects
@@ -38,13 +39,13 @@ def oracle_passes(seed: int) -> bool:
         and all(one.steady for one in floor)
         and {v.verdict for v in verbosity(effects, floor)} == {Validity.PASS}
         and {i.verdict for i in injections(effects, floor, {})} == {Validity.PASS}
-        and measure_halo(effects).effective > 5
+        and known(measure_halo(effects).effective) > 5
     )
 
 
 def halo_fails(seed: int) -> bool:
     effects, _, matrix = verdict(halo, seed)
-    return set(validity(matrix).values()) == {Validity.FAIL} and measure_halo(effects).effective < 2
+    return set(validity(matrix).values()) == {Validity.FAIL} and known(measure_halo(effects).effective) < 2
 
 
 def deafness_is_named(seed: int) -> bool:
@@ -93,7 +94,7 @@ def test_every_judge_gets_its_due_in_95_of_100_trials(due: Callable[[int], bool]
 
 def null(trials: int, **how: Any) -> dict[State, float]:
     """Shares of what is said of defects that do nothing."""
-    said = Counter()
+    said: Counter[State] = Counter()
     for seed in range(trials):
         _, _, matrix = verdict(nothing, seed, **how)
         said.update(cell.state for cell in matrix.cells if cell.state is not State.ALLOWED)
@@ -126,10 +127,10 @@ def test_a_fall_that_a_nuisance_explains_is_not_detected() -> None:
     def truth(condition: Condition, key: str) -> float:
         return -0.9 if key == "MVC" and condition.entry in ("range", "identity-swap") else 0.0
 
-    states = Counter()
+    states: Counter[State] = Counter()
     for seed in range(8):
         _, _, matrix = verdict(truth, seed)
-        states[matrix.cell("identity-swap@3", "MVC").state] += 1
+        states[known(matrix.cell("identity-swap@3", "MVC")).state] += 1
     assert states[State.DETECTED] <= 1
 
 
@@ -161,7 +162,7 @@ def test_missing_verdicts_are_no_fall() -> None:
     found.scores[c, k, 4:] = np.nan
     effects = take_effects(found, replicates=200, permutations=199)
     matrix = judge_effects(effects, floors(effects), KEYS)
-    cell = matrix.cell("evasion@3", "SR")
+    cell = known(matrix.cell("evasion@3", "SR"))
     assert (cell.state, cell.n, cell.planned, cell.missing) == (State.NOT_TESTED, 4, 24, 20)
     assert ("evasion@3", "SR", 20, 0) in matrix.makes_missing
 

@@ -11,20 +11,22 @@ from itertools import zip_longest
 from typing import Any
 
 import pytest
+from known import known
 
 from interbench.audit.texts import chosen, leaning, references, rewritten
 from interbench.base.errors import ScenarioError
 from interbench.domain.catalogue import Entry, Kind, bundled
 from interbench.domain.keypoints import covered
+from interbench.domain.scenario import KeyPoint, Turn
 from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.sets import load_set
-from interbench.systems.puppet.authored import ALIGNED, KEYS, authored, folder, written
+from interbench.systems.puppet.authored import ALIGNED, KEYS, Key, authored, folder, written
 from interbench.systems.puppet.rewrites import sentences
 
 WHOLE = load_set("all")
 PARTS = {planned.scenario.id: planned for planned in plan_scenarios(WHOLE, WHOLE) if planned.scenario.id in written()}
 TURNS = [
-    (planned.scenario, number, turn, authored(planned.scenario.id).turns[number - 1])
+    (planned.scenario, number, turn, known(authored(planned.scenario.id)).turns[number - 1])
     for planned in PARTS.values()
     for number, turn in enumerate(planned.scenario.turns, start=1)
 ]
@@ -32,7 +34,7 @@ SAYS_ALL = ("recital", "hostile", "padding-1.5", "padding-2", "padding-3")
 LENGTHS = {"padding-1.5": 1.5, "padding-2": 2.0, "padding-3": 3.0}
 
 
-def said(turn: Any, text: str) -> str:
+def said(turn: Turn, text: str) -> list[KeyPoint]:
     """Key points of the reply that a text says."""
     return [p for p in turn.key_points if not p.must_not and covered(p, turn.reply) and covered(p, text)]
 
@@ -50,7 +52,7 @@ def test_there_are_variants_of_48_scenarios_of_the_set() -> None:
 
 def test_every_turn_is_there_and_belongs_to_the_reply_of_today() -> None:
     for planned in PARTS.values():
-        turns = authored(planned.scenario.id).turns
+        turns = known(authored(planned.scenario.id)).turns
         assert len(turns) == len(planned.scenario.turns)
     assert not faults(lambda t, v: v.reply_sha256 != hashlib.sha256(t.reply.encode()).hexdigest() and "another reply")
 
@@ -112,7 +114,7 @@ def test_an_evasion_says_no_key_point() -> None:
 
 
 @pytest.mark.parametrize(("key", "most"), [("false-fact", 0.6), ("vague", 0.6), ("abandon", 0.5)])
-def test_what_loses_the_facts_loses_most_key_points(key: str, most: float) -> None:
+def test_what_loses_the_facts_loses_most_key_points(key: Key, most: float) -> None:
     total = sum(len(said(turn, turn.reply)) for _, _, turn, _ in TURNS)
     kept = sum(len(said(turn, variant.text(key))) for _, _, turn, variant in TURNS)
     assert kept / total < most
@@ -120,7 +122,7 @@ def test_what_loses_the_facts_loses_most_key_points(key: str, most: float) -> No
 
 def test_no_openings_are_shared() -> None:
     for key in KEYS:
-        openings = Counter()
+        openings: Counter[str] = Counter()
         for _, _, turn, variant in TURNS:
             opening = " ".join(variant.text(key).split()[:4]).casefold()
             # What begins as the reply does gives nothing away.
@@ -130,7 +132,7 @@ def test_no_openings_are_shared() -> None:
         assert not shared, key
 
 
-GIVE_AWAYS = re.compile(
+TELLTALE = re.compile(
     r"this is (false|wrong|untrue)|as an ai\b|i won't answer|language model|to be vague|and by the way: |key point|"
     r"i am being|evasive|placeholder|lorem ipsum|\*|_{2,}|#|\[|\]|\bTODO\b",
     re.IGNORECASE,
@@ -141,7 +143,7 @@ EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf“”‘’]")
 
 def test_nothing_gives_itself_away() -> None:
     texts = [(f"{s.id}/{n} {key}", v.text(key)) for s, n, _, v in TURNS for key in KEYS]
-    assert not [(where, found[0]) for where, text in texts if (found := GIVE_AWAYS.search(text))]
+    assert not [(where, found[0]) for where, text in texts if (found := TELLTALE.search(text))]
     assert not [(where, found[0]) for where, text in texts if (found := EMOJI.search(text))]
     for word, count in Counter(found[0].casefold() for _, text in texts for found in RARE.finditer(text)).items():
         assert count <= 4, word
@@ -165,8 +167,11 @@ OF_WORDS = [e for e in bundled() if e.kind is Kind.DEFECT and set(e.channels) ==
 def test_every_defect_of_words_is_graded_and_comes_to_what_it_aims_at(entry: Entry) -> None:
     changed = []
     for strength in range(1, 4):
-        made = [(planned, rewritten(entry, strength, planned, references(planned))) for planned in PARTS.values()]
-        made = [(planned, words) for planned, words in made if words is not None]
+        made = [
+            (planned, words)
+            for planned in PARTS.values()
+            if (words := rewritten(entry, strength, planned, references(planned))) is not None
+        ]
         assert len(made) >= 40
         counts = [words.measured for _, words in made if words.measured is not None]
         if entry.measured:

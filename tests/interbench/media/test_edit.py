@@ -34,7 +34,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def decoded() -> Callable[[Path], np.ndarray]:
     def frames(path: Path) -> np.ndarray:
         with av.open(str(path)) as container:
-            return np.stack([f.reformat(128, 128, format="rgb24").to_ndarray() for f in container.decode(video=0)])
+            pictures: np.ndarray = np.stack(
+                [f.reformat(128, 128, format="rgb24").to_ndarray() for f in container.decode(video=0)]
+            )
+            return pictures
 
     return frames
 
@@ -46,7 +49,8 @@ def sound(path: Path) -> tuple[np.ndarray, int]:
 
 
 def moved(frames: np.ndarray) -> np.ndarray:
-    return np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
+    differences: np.ndarray = np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
+    return differences
 
 
 async def test_edits_of_the_picture(clips: list[Path], decoded: Callable[[Path], Any], tmp_path: Path) -> None:
@@ -157,9 +161,9 @@ async def test_what_can_not_be_edited_says_so(clips: list[Path], tmp_path: Path)
     link = tmp_path / "link.mp4"
     link.symlink_to(clips[1])
     async with MediaPool(1) as media:
-        for path, more in ((bad, {}), (clips[0], {"donor": bad}), (clips[0], {"donor": link})):
+        for path, donor in ((bad, None), (clips[0], bad), (clips[0], link)):
             with pytest.raises(MediaError):
-                await media.edit(path, tmp_path / "out.mp4", "transplant", **more)
+                await media.edit(path, tmp_path / "out.mp4", "transplant", donor=donor)
 
 
 def test_shots() -> None:
