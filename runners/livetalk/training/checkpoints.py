@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from livetalk.base.errors import LiveTalkError
 from livetalk.training.sharding import Processes
@@ -104,8 +105,9 @@ def load(path: Path, tensors: Mapping[str, Tensor], on: Processes | None = None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.load(dict(tensors), storage_reader=dcp.FileSystemReader(path), no_dist=on is None or on.world == 1)
-    except Exception as error:  # torch has many for a file that is cut short or lacks a name
-        reason = str(error).strip().splitlines()
+    except (Exception, CheckpointException) as error:  # torch has many for a file that is cut short or lacks a name
+        failures = [failure[0] for failure in getattr(error, "failures", {}).values()]
+        reason = str(failures[0] if failures else error).strip().splitlines()
         raise RunError(
             f"{path} can't be read ({reason[0][:200] if reason else type(error).__name__}). Remove it to go on from "
             "the checkpoint before."

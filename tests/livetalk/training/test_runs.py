@@ -103,7 +103,8 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(data: Path, tmp_path: Pa
     run = tmp_path / "run"
     with opened(run, {"a": 1, "steps": 2}, on):
         assert train(first, run, 2, QUIET).complete
-        (run / FILE_NAME).open("a").write('{"step": 3, "of a killed run')
+        with (run / FILE_NAME).open("a") as file:
+            file.write('{"step": 3, "of a killed run')
         outcome = train(second, run, 4, Habits(save_every=1, kept=Kept(1, 3), events=False))
     assert outcome.complete
     assert same(copies(second.tensors()), copies(whole.tensors()))
