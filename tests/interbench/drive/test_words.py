@@ -19,7 +19,9 @@ from interbench.base.errors import ScriptError, UsageError
 from interbench.domain.records import Script
 from interbench.drive.voice import ReplySpeaker, SpeechServer, kept
 from interbench.drive.words import tell
+from interbench.media.pool import AUDIO_RATE, MediaPool
 from interbench.media.speech import read_wav
+from interbench.media.wav import decode_wav
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
@@ -36,10 +38,11 @@ def wav(seconds: float = 0.5, rate: int = 24_000) -> bytes:
 
 
 class Server(HttpStub):
-    """Answers chats and speaks; ``answers`` takes the place of what it would say."""
+    """Answers chats and speaks; ``answers`` takes the place of what it would say, ``said`` of the words."""
 
-    def __init__(self, **answers: Plain) -> None:
+    def __init__(self, said: str = "Reply {number}.", **answers: Plain) -> None:
         super().__init__()
+        self.said = said
         self.answers: Mapping[str, Plain] = answers
 
     async def respond(self, request: Request) -> Plain | Streamed:
@@ -49,7 +52,7 @@ class Server(HttpStub):
         if kind == "speech":
             return Plain(body=wav(), headers={"Content-Type": "audio/wav"})
         asked = request.json["messages"]
-        said = f"Reply {sum(message['role'] == 'user' for message in asked)}."
+        said = self.said.format(number=sum(message["role"] == "user" for message in asked))
         if "audio" not in request.json.get("modalities", ()):
             return Plain(body={"choices": [{"message": {"content": said}}]})
         # A choice per modality, as vLLM-Omni gives them.
@@ -150,6 +153,30 @@ async def test_a_thinker_hears_thinks_and_speaks_once(tmp_path: Path, planned: P
     assert part_heard["input_audio"]["format"] == "wav"
     assert base64.b64decode(part_heard["input_audio"]["data"]) == recording.read_bytes()
     assert server.requests[1].json["messages"][-1]["content"] == planned.scenario.turns[1].text
+
+
+@pytest.mark.parametrize(("said", "variant"), [("I am sorry. How are you, really?", 1), ("I am sorry.", 0)])
+async def test_a_thinker_hears_the_recording_of_the_line_that_its_answer_calls_for(
+    tmp_path: Path, said: str, variant: int
+) -> None:
+    """The bundled recordings are Ogg, which no such server takes, and a variant has a recording of its own."""
+    whole = load_set("all")
+    (part,) = [p for p in plan_scenarios(whole, whole) if p.scenario.id == "support-breakup-playlist"]
+    recorded = part.line_audio(2, variant)
+    assert recorded is not None and recorded.suffix == ".ogg"
+    turn = part.scenario.turns[1]
+    async with Server(said) as server, MediaPool() as media:
+        with Run(tmp_path / "run", write=True) as run:
+            told = tell(run, words=f"thinker:{server.url}", words_options={"model": "omni"})
+            await told.speaker.speak(part, 3, await told.writer.reply(part, 3))
+            wanted = await media.audio(recorded)
+        _, second, third = (request.json["messages"] for request in server.requests)
+    (heard,) = second[-1]["content"]
+    assert heard["input_audio"]["format"] == "wav" and wanted is not None
+    samples, header = decode_wav(base64.b64decode(heard["input_audio"]["data"]))
+    assert len(samples) / header.rate == pytest.approx(len(wanted) / AUDIO_RATE)
+    assert third[3]["content"] == turn.line(variant), "what was heard stays in the conversation as its words"
+    assert (turn.line(variant) == turn.text) == (variant == 0)
 
 
 @pytest.mark.parametrize(
