@@ -88,7 +88,7 @@ def locks(torch: str) -> list[Lock]:
     # asks for are CUDA builds that a CPU's torch can't load, 1.2 GB of them, and nothing here uses them.
     absent = "\n".join(f"{name} ; sys_platform == 'never'" for name in ("torchaudio", "torchcodec", "triton"))
     return [
-        Lock("test", ("pyproject.toml",), extras=("test", "asr", "livetalk", "hub", "rate", "metrics")),
+        Lock("test", ("pyproject.toml",), extras=("test", "asr", "livetalk", "hub", "rate", "metrics", "gemini-live", "livekit", "webrtc")),
         Lock("core", ("pyproject.toml",), within="test"),
         Lock("build", ("-",), requirements="\n".join(build), within="test"),
         Lock("vllm", ("environments/vllm.in",), like="test", overrides=f"{torch}\n{absent}", platforms=LINUX),

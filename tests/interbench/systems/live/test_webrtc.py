@@ -1,0 +1,162 @@
+"""WebRTC with real tracks over loopback: whole scenarios, clips in step, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import harness_kit
+import pytest
+import realtime_kit
+import talking_pattern
+
+pytest.importorskip("aiortc")
+
+from rtc_peer import Faults, RtcPeer
+
+from interbench.base.errors import SystemLoadError
+from interbench.domain.incidents import IncidentKind
+from interbench.domain.persona import Persona
+from interbench.domain.records import Exchange, Outcome
+from interbench.systems.events import BargeIn, Completed, Event, Incident, Opening, TurnRequest
+from interbench.systems.live.webrtc import WebRtc
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[int, Exchange], RtcPeer]:
+    """A whole conversation of three turns, the second of which interrupts the first answer, from ``interbench run``."""
+    folder = tmp_path_factory.mktemp("webrtc")
+    scenarios = realtime_kit.write_interrupted_set(folder / "set")
+    with RtcPeer(answer_s=2.4) as peer:
+        options = {"url": peer.url, "form": "openavatarchat", "end_silence_s": 0.8}
+        exchanges = realtime_kit.run("webrtc", options, scenarios, folder / "run")
+    return folder / "run", exchanges, peer
+
+
+def test_every_turn_becomes_a_clip_with_sound_in_step(played: Any) -> None:
+    run, exchanges, peer = played
+    assert [exchanges[turn].outcome for turn in (1, 2, 3)] == [Outcome.COMPLETED] * 3
+    for exchange in exchanges.values():
+        assert exchange.clip is not None and exchange.facts is not None and exchange.facts.audible
+        assert abs(talking_pattern.lag_s(run / exchange.clip)) <= 0.06
+    # The user's lines of a second were heard at their own pace.
+    assert len(peer.heard) == 3 and all(0.7 < seconds < 1.6 for seconds in peer.heard)
+
+
+def test_the_wait_counts_from_the_end_of_the_line_to_the_first_sound(played: Any) -> None:
+    timings = played[1][3].timings
+    assert timings.continuous and timings.first_speech_s is not None
+    # The stand-in listens for 0.3 s of quiet and thinks for 0.15 s.
+    assert 0.4 < timings.first_speech_s < timings.complete_s
+    assert played[1][3].detail["sent"] == "audio"
+
+
+def test_an_interruption_is_measured(played: Any) -> None:
+    cut = played[1][2].barge_in
+    assert cut["done"] is True and 0.5 <= cut["after_s"] < cut["after_s"] + cut["time_to_silence_s"]
+    first = played[1][1]
+    assert first.facts.duration_s < 2.4 and first.reply_text == "The answer is blue."
+    assert played[1][2].reply_text == "The answer is blue."
+    assert [path for path, _ in played[2].calls] == ["/webrtc/offer"]
+
+
+def turn(folder: Path, index: int = 1, barge_in: BargeIn | None = None) -> TurnRequest:
+    audio = folder / "line.wav"
+    if not audio.exists():
+        harness_kit.write_tone(audio)
+    work = folder / str(index)
+    work.mkdir()
+    return TurnRequest("s", index, "And?", audio, (), None, 1, work, 60.0, barge_in=barge_in)
+
+
+def answers(peer: RtcPeer, requests: list[TurnRequest], **options: Any) -> list[list[Event]]:
+    """The events of these turns."""
+
+    async def talk() -> list[list[Event]]:
+        system = WebRtc(peer.url, **{"form": "plain", "end_silence_s": 0.6, "first_sound_s": 2.0, **options})
+        await system.start()
+        try:
+            conversation = await system.open(Persona(**harness_kit.PERSONA))
+            await conversation.prepare(Opening("s", None, 1))
+            try:
+                return [[event async for event in conversation.respond(request)] for request in requests]
+            finally:
+                await conversation.close()
+        finally:
+            await system.stop()
+
+    return asyncio.run(talk())
+
+
+def kinds(events: list[Event]) -> set[IncidentKind]:
+    return {event.kind for event in events if isinstance(event, Incident)}
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        (Faults(jitter_s=0.03), set()),
+        (Faults(lost_start_s=0.3), {IncidentKind.LOST_FIRST_SOUND}),
+        (Faults(lost_at_s=0.6), {IncidentKind.LOST_SOUND}),
+        (Faults(frozen=True), {IncidentKind.FROZEN_PICTURE}),
+        (Faults(picture_stops_s=0.5), {IncidentKind.FREEZE}),
+        (Faults(mute=True), {IncidentKind.NO_ANSWER}),
+    ],
+    ids=["jitter", "lost-start", "lost", "frozen", "dead-picture", "mute"],
+)
+def test_what_goes_wrong_is_told(tmp_path: Path, faults: Faults, expected: set[IncidentKind]) -> None:
+    with RtcPeer(faults=faults) as peer:
+        (events,) = answers(peer, [turn(tmp_path)])
+    assert expected <= kinds(events), events
+    assert isinstance(events[-1], Completed) is not faults.mute
+    if not expected:
+        assert not kinds(events) - {IncidentKind.LATE_PICTURE, IncidentKind.FREEZE}  # a busy machine has some itself
+
+
+def test_silence_after_an_interruption_is_told(tmp_path: Path) -> None:
+    with RtcPeer(faults=Faults(mute_after_interruption=True)) as peer:
+        line = BargeIn(0.3, "Wait!", harness_kit.write_tone(tmp_path / "line.wav"))
+        first, second = answers(peer, [turn(tmp_path, 1, line), turn(tmp_path, 2)], first_sound_s=1.0)
+    assert isinstance(first[-1], Completed)
+    assert kinds(second) == {IncidentKind.SILENCE_AFTER_INTERRUPTION}
+
+
+def test_livetalking_is_sent_text_and_told_of_interruptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATAR_TOKEN", "a-token-that-must-not-leak")
+    with RtcPeer(listens=False) as peer:
+        line = BargeIn(0.3, "Wait!", None)
+        requests = [turn(tmp_path, 1, line), turn(tmp_path, 2)]
+        first, second = answers(peer, requests, form="livetalking", offer={"avatar": "one"}, key_env="AVATAR_TOKEN")
+        calls = [path for path, _ in peer.calls]
+    assert calls == ["/offer", "/human", "/interrupt_talk", "/human"]
+    assert peer.calls[0][1]["avatar"] == "one" and peer.calls[1][1]["text"] == "And?"
+    assert set(peer.tokens) == {"Bearer a-token-that-must-not-leak"}
+    assert isinstance(first[-1], Completed) and isinstance(second[-1], Completed)
+    assert "a-token-that-must-not-leak" not in repr([first, second])
+
+
+def test_a_service_that_refuses_opens_no_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATAR_TOKEN", "a-token-that-must-not-leak")
+    with RtcPeer(refuse="max session; a-token-that-must-not-leak") as peer, pytest.raises(Exception) as refused:
+        answers(peer, [turn(tmp_path)], key_env="AVATAR_TOKEN")
+    assert "refuses: max session; [key]" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"form": "other"}, "none of livetalking"),
+        ({"send": "audio"}, "does not listen"),
+        ({"form": "plain", "send": "text"}, "no way for text"),
+        ({"url": "http://avatar.example.org"}, "not encrypted"),
+        ({"url": "https://a:b@example.org"}, "no address"),
+        ({"ice_servers": "stun:a"}, "is a list"),
+        ({"sessions": 0}, "at least 1"),
+        ({"longest_s": 0}, "no useful number"),
+    ],
+)
+def test_wrong_options_are_refused_with_what_to_do(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SystemLoadError, match=message):
+        WebRtc(**options)
