@@ -183,8 +183,8 @@ def _runs_on_note(table: Table) -> str:
     if not systems:
         return ""
     return (
-        f"The picture of {', '.join(systems)} never stops, so that a first frame is always there and no latency to it is "
-        f"given; what a user waits is the time to first speech."
+        f"The picture of {', '.join(systems)} never stops, so that a first frame is always there and no latency to it "
+        f"is given; what a user waits is the time to first speech."
     )
 
 

@@ -57,7 +57,8 @@ def command(system: str, options: Mapping[str, Any], scenarios: Path, out: Path,
 
 def run(system: str, options: Mapping[str, Any], scenarios: Path, out: Path, *more: str) -> dict[int, Exchange]:
     """Play a set's only conversation from the command line; its exchanges by turn."""
-    done = subprocess.run(command(system, options, scenarios, out, *more), capture_output=True, text=True, env=_env())
+    argv = command(system, options, scenarios, out, *more)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment())
     assert done.returncode in (0, 4), done.stdout + done.stderr  # 4: nothing of what was left came to a good end
     return exchanges(out)
 
@@ -66,7 +67,7 @@ def exchanges(out: Path) -> dict[int, Exchange]:
     return {exchange.turn: exchange for exchange in read_records(out).exchanges}
 
 
-def _env() -> dict[str, str]:
+def environment() -> dict[str, str]:
     here = str(Path(__file__).parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 

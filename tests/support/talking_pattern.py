@@ -49,8 +49,17 @@ def tone(seconds: float | None, count: int, rate: int) -> npt.NDArray[np.int16]:
     return (8000 * np.sin(2 * np.pi * 440 * times) * gate).astype(np.int16)
 
 
-def lag_s(clip: Path) -> float:
-    """By how much the sound of a clip is behind its picture, in seconds, from the correlation of the two patterns."""
+def mouth_lag_s(clip: Path) -> float:
+    """The same of speech, whose light is on while it is loud."""
+    return lag_s(clip, loud=0.1)
+
+
+def lag_s(clip: Path, loud: float = 0.25) -> float:
+    """By how much the sound of a clip is behind its picture, in seconds, from the correlation of the two patterns.
+
+    Args:
+        loud: share of the loudest level above which the tone is heard.
+    """
     light: list[tuple[float, float]] = []
     sound: list[npt.NDArray[np.float32]] = []
     rate, begins = 16_000, None
@@ -76,7 +85,7 @@ def lag_s(clip: Path) -> float:
     shown = np.array([value for _, value in light])
     at = np.searchsorted([t for t, _ in light], times, side="right") - 1
     bright = shown[np.clip(at, 0, len(shown) - 1)]
-    heard = (level > level.max() / 4).astype(float) - 0.5
+    heard = (level > level.max() * loud).astype(float) - 0.5
     seen = (bright > 140).astype(float) - 0.5
     reach = round(0.4 / step)
     likeness = {

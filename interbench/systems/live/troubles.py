@@ -20,6 +20,7 @@ _STILL_LEVELS = 2
 """Of 255: what differs by no more at any point is the same picture, coded again."""
 _HOLE_S = 0.04
 """Two packets of the usual 20 ms; a single one is hidden by any player."""
+_BEFORE_S = 0.25
 _LEAST_HEAD_S = 0.2
 _LEAST_LIKENESS = 0.6
 
@@ -107,7 +108,8 @@ def lost_sound(sounds: Sequence[SoundMark], first: float, clip: float) -> list[I
     found = []
     for before, after in itertools.pairwise(sounds):
         hole = after.t - before.t - WINDOW_S
-        if hole > _HOLE_S and after.t >= first - 1e-6:
+        # A hole that ends shortly before what is heard first may have held what should have been.
+        if hole > _HOLE_S and after.t >= first - _BEFORE_S:
             beginning = before.t < first
             kind = IncidentKind.LOST_FIRST_SOUND if beginning else IncidentKind.LOST_SOUND
             found.append(Incident(kind, max(0.0, before.t + WINDOW_S - clip), hole))

@@ -106,7 +106,7 @@ def talk(server: GeminiServer, folder: Path, turns: int = 1, **options: Any) -> 
     """The events of so many turns."""
 
     async def play() -> list[list[Event]]:
-        system = GeminiLiveAvatar(base_url=server.url, **{"end_silence_s": 0.8, "first_sound_s": 2.0, **options})
+        system = GeminiLiveAvatar(base_url=server.url, **{"end_silence_s": 0.8, "first_sound_s": 30.0, **options})
         await system.start()
         try:
             conversation = await system.open(Persona(**harness_kit.PERSONA))

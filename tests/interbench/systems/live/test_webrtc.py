@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,72 +64,84 @@ def test_an_interruption_is_measured(played: Any) -> None:
 
 
 def turn(folder: Path, index: int = 1, barge_in: BargeIn | None = None) -> TurnRequest:
-    audio = folder / "line.wav"
-    if not audio.exists():
-        harness_kit.write_tone(audio)
     work = folder / str(index)
-    work.mkdir()
-    return TurnRequest("s", index, "And?", audio, (), None, 1, work, 60.0, barge_in=barge_in)
+    work.mkdir(parents=True)
+    return TurnRequest("s", index, "And?", folder.parent / "line.wav", (), None, 1, work, 60.0, barge_in=barge_in)
 
 
-def answers(peer: RtcPeer, requests: list[TurnRequest], **options: Any) -> list[list[Event]]:
+async def talk(peer: RtcPeer, requests: list[TurnRequest], **options: Any) -> list[list[Event]]:
     """The events of these turns."""
-
-    async def talk() -> list[list[Event]]:
-        system = WebRtc(peer.url, **{"form": "plain", "end_silence_s": 0.6, "first_sound_s": 2.0, **options})
-        await system.start()
+    system = WebRtc(peer.url, **{"form": "plain", "end_silence_s": 0.6, "first_sound_s": 30.0, **options})
+    await system.start()
+    try:
+        conversation = await system.open(Persona(**harness_kit.PERSONA))
+        await conversation.prepare(Opening("s", None, 1))
         try:
-            conversation = await system.open(Persona(**harness_kit.PERSONA))
-            await conversation.prepare(Opening("s", None, 1))
-            try:
-                return [[event async for event in conversation.respond(request)] for request in requests]
-            finally:
-                await conversation.close()
+            return [[event async for event in conversation.respond(request)] for request in requests]
         finally:
-            await system.stop()
-
-    return asyncio.run(talk())
+            await conversation.close()
+    finally:
+        await system.stop()
 
 
 def kinds(events: list[Event]) -> set[IncidentKind]:
     return {event.kind for event in events if isinstance(event, Incident)}
 
 
-@pytest.mark.parametrize(
-    ("faults", "expected"),
-    [
-        (Faults(jitter_s=0.03), set()),
-        (Faults(lost_start_s=0.3), {IncidentKind.LOST_FIRST_SOUND}),
-        (Faults(lost_at_s=0.6), {IncidentKind.LOST_SOUND}),
-        (Faults(frozen=True), {IncidentKind.FROZEN_PICTURE}),
-        (Faults(picture_stops_s=0.5), {IncidentKind.FREEZE}),
-        (Faults(mute=True), {IncidentKind.NO_ANSWER}),
-    ],
-    ids=["jitter", "lost-start", "lost", "frozen", "dead-picture", "mute"],
-)
-def test_what_goes_wrong_is_told(tmp_path: Path, faults: Faults, expected: set[IncidentKind]) -> None:
-    with RtcPeer(faults=faults) as peer:
-        (events,) = answers(peer, [turn(tmp_path)])
-    assert expected <= kinds(events), events
-    assert isinstance(events[-1], Completed) is not faults.mute
-    if not expected:
-        assert not kinds(events) - {IncidentKind.LATE_PICTURE, IncidentKind.FREEZE}  # a busy machine has some itself
+_UNIT = talking_pattern.UNIT_S
+_LOST = next(number * _UNIT for number in range(2, 9) if talking_pattern.is_on((number + 0.5) * _UNIT))
+"""So much of the beginning is lost that the tone is heard where it is heard first."""
+
+FAULTS = {
+    "jitter": (Faults(jitter_s=0.03), set()),
+    "lost-start": (Faults(lost_start_s=_LOST), {IncidentKind.LOST_FIRST_SOUND}),
+    "lost": (Faults(lost_at_s=0.6), {IncidentKind.LOST_SOUND}),
+    "frozen": (Faults(frozen=True), {IncidentKind.FROZEN_PICTURE}),
+    "dead-picture": (Faults(picture_stops_s=0.5), {IncidentKind.FREEZE}),
+    "mute": (Faults(mute=True), {IncidentKind.NO_ANSWER}),
+    "cut": (Faults(mute_after_interruption=True), {IncidentKind.SILENCE_AFTER_INTERRUPTION}),
+}
 
 
-def test_silence_after_an_interruption_is_told(tmp_path: Path) -> None:
-    with RtcPeer(faults=Faults(mute_after_interruption=True)) as peer:
-        line = BargeIn(0.3, "Wait!", harness_kit.write_tone(tmp_path / "line.wav"))
-        first, second = answers(peer, [turn(tmp_path, 1, line), turn(tmp_path, 2)], first_sound_s=1.0)
-    assert isinstance(first[-1], Completed)
-    assert kinds(second) == {IncidentKind.SILENCE_AFTER_INTERRUPTION}
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[Event]]]:
+    """What a talk over each faulty line came to, all of them at once; LiveTalking's form beside them."""
+    folder = tmp_path_factory.mktemp("faults")
+    line = harness_kit.write_tone(folder / "line.wav")
+
+    async def play() -> list[list[list[Event]]]:
+        with contextlib.ExitStack() as peers:
+            talks = []
+            for name, (faults, _) in FAULTS.items():
+                peer = peers.enter_context(RtcPeer(faults=faults, answer_s=2.4 if name == "cut" else 1.6))
+                if name == "cut":
+                    requests = [turn(folder / name, 1, BargeIn(0.3, "Wait!", line)), turn(folder / name, 2)]
+                else:
+                    requests = [turn(folder / name)]
+                # Where nothing is to be heard, it is not waited for long.
+                talks.append(talk(peer, requests, first_sound_s={"mute": 1.0, "cut": 4.0}.get(name, 30.0)))
+            return await asyncio.gather(*talks)
+
+    return dict(zip(FAULTS, asyncio.run(play()), strict=True))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_goes_wrong_is_told(faulty: dict[str, list[list[Event]]], name: str) -> None:
+    expected = FAULTS[name][1]
+    events = faulty[name][-1]
+    assert expected <= kinds(events), faulty[name]
+    assert isinstance(events[-1], Completed) is (name not in ("mute", "cut"))
+    # A busy machine has some of its own.
+    assert not kinds(events) - expected - {IncidentKind.LATE_PICTURE, IncidentKind.FREEZE}
 
 
 def test_livetalking_is_sent_text_and_told_of_interruptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVATAR_TOKEN", "a-token-that-must-not-leak")
+    harness_kit.write_tone(tmp_path / "line.wav")
     with RtcPeer(listens=False) as peer:
-        line = BargeIn(0.3, "Wait!", None)
-        requests = [turn(tmp_path, 1, line), turn(tmp_path, 2)]
-        first, second = answers(peer, requests, form="livetalking", offer={"avatar": "one"}, key_env="AVATAR_TOKEN")
+        requests = [turn(tmp_path / "talk", 1, BargeIn(0.3, "Wait!", None)), turn(tmp_path / "talk", 2)]
+        options = {"form": "livetalking", "offer": {"avatar": "one"}, "key_env": "AVATAR_TOKEN"}
+        first, second = asyncio.run(talk(peer, requests, **options))
         calls = [path for path, _ in peer.calls]
     assert calls == ["/offer", "/human", "/interrupt_talk", "/human"]
     assert peer.calls[0][1]["avatar"] == "one" and peer.calls[1][1]["text"] == "And?"
@@ -140,7 +153,7 @@ def test_livetalking_is_sent_text_and_told_of_interruptions(tmp_path: Path, monk
 def test_a_service_that_refuses_opens_no_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVATAR_TOKEN", "a-token-that-must-not-leak")
     with RtcPeer(refuse="max session; a-token-that-must-not-leak") as peer, pytest.raises(Exception) as refused:
-        answers(peer, [turn(tmp_path)], key_env="AVATAR_TOKEN")
+        asyncio.run(talk(peer, [], key_env="AVATAR_TOKEN"))
     assert "refuses: max session; [key]" in str(refused.value)
 
 
