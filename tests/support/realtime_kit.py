@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import harness_kit
+import numpy as np
 
 from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange
+from interbench.media.pool import encode_audio
 from interbench.report.collect import read_records
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.capabilities import Capabilities
@@ -32,12 +34,20 @@ from interbench.systems.events import (
 )
 
 
+def write_line(path: Path) -> Path:
+    """Four tenths of a second of sound, and silence that no longer belongs to the line."""
+    sound = 0.2 * np.sin(np.arange(12_800) / 9)
+    sound[6_400:] = 0
+    encode_audio(sound.astype(np.float32), 16_000, path)
+    return path
+
+
 def write_interrupted_set(folder: Path, *, turns: int = 3, after_s: float = 0.5, interrupting: int = 2) -> Path:
     """One conversation with spoken turns; turn ``interrupting`` begins ``after_s`` into the answer before (0: none)."""
     harness_kit.write_set(folder, count=1, turns=turns)
     told = json.loads((folder / "scenarios.jsonl").read_text())
     (folder / "audio").mkdir()
-    harness_kit.write_tone(folder / "audio/line.wav")
+    write_line(folder / "audio/line.wav")
     for turn in told["turns"]:
         turn["audio"] = "audio/line.wav"
     if interrupting:

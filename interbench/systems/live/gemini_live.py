@@ -87,7 +87,7 @@ class GeminiLiveAvatar(LiveSystem):
         max_concurrency=2,
         price_usd_per_s=0.37 / 60,
         announces_cost=True,
-        status="served since 2026-09-24; never called from here, only against a stand-in. Price from a third party.",
+        status="served since 2026-09-24; never called from here, only against a stand-in; price from a third party",
         evidence_url="https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/live-api/"
         "configure-live-avatars",
         evidence_date=dt.date(2026, 11, 30),

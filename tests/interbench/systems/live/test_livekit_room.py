@@ -117,7 +117,7 @@ def talk(folder: Path, turns: int = 1, barge_in: float | None = None, **options:
     sound = (0.3 * np.sin(np.arange(len(syllables)) / 6) * syllables).astype(np.float32)
     speech = folder / "speech.wav"
     encode_audio(sound, rate, speech)
-    line = harness_kit.write_tone(folder / "line.wav")
+    line = realtime_kit.write_line(folder / "line.wav")
     portrait = folder / "face.png"
     Image.new("RGB", (512, 512), "grey").save(portrait)
 
@@ -160,6 +160,7 @@ def test_lemonslice_is_given_the_portrait_and_nothing_else_is_judged(tmp_path: P
     assert system.caveats == ()
 
 
+@pytest.mark.soak
 def test_liveavatar_is_told_by_its_own_socket(tmp_path: Path) -> None:
     system, (first, second) = talk(tmp_path, 2, 0.4, vendor="liveavatar", avatar="face-7", call={"is_sandbox": True})
     assert [path for path, _, _ in system.vendors.asked] == ["/token", "/start", "/stop"]
@@ -178,12 +179,14 @@ def test_a_speech_whose_beginning_is_lost_is_told(tmp_path: Path) -> None:
     assert lost[0].seconds == pytest.approx(0.5, abs=0.3)
 
 
+@pytest.mark.soak
 def test_an_avatar_that_plays_nothing_has_timed_out(tmp_path: Path) -> None:
     room_library.faults.deaf = True
     _, (events,) = talk(tmp_path, first_sound_s=0.5)
     assert isinstance(events[-1], TimedOut) and kinds(events) == [IncidentKind.NO_ANSWER]
 
 
+@pytest.mark.soak
 def test_an_avatar_that_leaves_ends_the_conversation_as_lost(tmp_path: Path) -> None:
     room_library.faults.leaves_after = 1
     _, (first, second) = talk(tmp_path, 2)
@@ -209,6 +212,7 @@ def test_an_avatar_that_cant_be_had_says_why(
     assert "must-not-leak" not in str(said.value)
 
 
+@pytest.mark.soak
 def test_without_a_known_price_a_cap_stops_before_anything_is_said(tmp_path: Path) -> None:
     scenarios = realtime_kit.write_interrupted_set(tmp_path / "set", turns=1, interrupting=0)
     argv = realtime_kit.command(
