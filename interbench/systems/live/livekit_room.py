@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import av
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +30,7 @@ from interbench.base.remote import Secret
 from interbench.domain.incidents import Incident
 from interbench.domain.persona import Persona
 from interbench.media import continuity
+from interbench.media.raw import from_i420
 from interbench.media.speech import Speech, resample
 from interbench.systems.base import Conversation
 from interbench.systems.capabilities import Capabilities
@@ -279,7 +279,8 @@ class _Conversation(LiveConversation):
         async for event in stream:
             at = self.clock()
             stamp = event.timestamp_us / 1e6 if event.timestamp_us else at
-            self._feed.picture(_frame(event.frame), stamp, at)
+            frame = event.frame
+            self._feed.picture(from_i420(frame.width, frame.height, frame.data), stamp, at)
 
     async def _sounds(self, track: Any) -> None:
         stream = self._system.rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
@@ -429,21 +430,6 @@ class _Conversation(LiveConversation):
         if self._room is not None:
             with contextlib.suppress(Exception):
                 await self._room.disconnect()
-
-
-def _frame(frame: Any) -> av.VideoFrame:
-    """A picture in I420, as the library gives it, as one that can be coded."""
-    width, height = frame.width, frame.height
-    half = (width + 1) // 2, (height + 1) // 2
-    data = np.frombuffer(frame.data, np.uint8)
-    found = av.VideoFrame(width, height, "yuv420p")
-    at = 0
-    for plane, (wide, high) in zip(found.planes, ((width, height), half, half), strict=True):
-        rows = np.zeros((high, plane.line_size), np.uint8)
-        rows[:, :wide] = data[at : at + wide * high].reshape(high, wide)
-        plane.update(rows.tobytes().ljust(plane.buffer_size, b"\0")[: plane.buffer_size])
-        at += wide * high
-    return found
 
 
 def _from_first_sound(given: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -7,10 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import numpy as np
-import numpy.typing as npt
-
+from interbench.media.raw import Picture, brightness
 from interbench.media.recording import FilmRecorder
 from interbench.systems.live.timeline import PictureMark, Samples, SoundMark, Timeline, Windows, thumb
 
@@ -53,7 +50,7 @@ class TrackFeed:
         self.clock = clock
         self._laid_picture, self._laid_sound = _Laid(picture_held_s), _Laid(sound_held_s)
         self._windows = Windows(RATE)
-        self._pictures: deque[tuple[float, av.VideoFrame]] = deque()
+        self._pictures: deque[tuple[float, Picture]] = deque()
         self._sounds: deque[tuple[float, Samples]] = deque()
         self._sound_end: tuple[float, float] | None = None
         """(the track's own time, feed time) at which the latest piece of sound ended."""
@@ -71,14 +68,13 @@ class TrackFeed:
         """Whether what comes from now on may belong to an answer."""
         self._keeping = keeping
 
-    def picture(self, frame: av.VideoFrame, stamp: float, at: float | None = None) -> None:
+    def picture(self, frame: Picture, stamp: float, at: float | None = None) -> None:
         """A picture whose track calls its time ``stamp`` seconds, and which arrived ``at``."""
         at = self.clock() if at is None else at
         t = self._laid_picture(stamp, at)
         if self._pictures and t <= self._pictures[-1][0]:
             t = self._pictures[-1][0] + 1e-4
-        planes = frame if frame.format.name in ("yuv420p", "yuvj420p", "gray") else frame.reformat(format="gray")
-        self.timeline.picture(PictureMark(t, at, thumb(_brightness(planes))))
+        self.timeline.picture(PictureMark(t, at, thumb(brightness(frame))))
         self._pictures.append((t, frame))
         self._bytes += _size(frame)
         self._bound(t)
@@ -106,7 +102,7 @@ class TrackFeed:
         recorder = self._recorder
         if recorder is None or until <= self._cut:
             return
-        before: av.VideoFrame | None = None
+        before: Picture | None = None
         while self._pictures and self._pictures[0][0] < until:
             t, frame = self._take_picture()
             if t < self._start:
@@ -150,7 +146,7 @@ class TrackFeed:
         if recorder is not None:
             await recorder.drop()
 
-    def _take_picture(self) -> tuple[float, av.VideoFrame]:
+    def _take_picture(self) -> tuple[float, Picture]:
         t, frame = self._pictures.popleft()
         self._bytes -= _size(frame)
         return t, frame
@@ -163,11 +159,5 @@ class TrackFeed:
             self._sounds.popleft()
 
 
-def _size(frame: av.VideoFrame) -> int:
+def _size(frame: Picture) -> int:
     return frame.width * frame.height * 3 // 2
-
-
-def _brightness(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    plane = frame.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : frame.width]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import fractions
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from interbench.base.errors import InterbenchError, SystemLoadError
 from interbench.base.foreign import NotJsonError, mapped, mended, parsed_json
 from interbench.base.remote import excerpt
 from interbench.domain.persona import Persona
+from interbench.media.raw import mono, piece
 from interbench.systems.base import Conversation
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import JsonValue, Opening, TurnRequest
@@ -218,7 +218,7 @@ class _Conversation(LiveConversation):
                 if track.kind == "video":
                     self._feed.picture(frame, stamp, at)
                 else:
-                    self._feed.sound(_mono(frame), stamp, at)
+                    self._feed.sound(mono(frame, RATE), stamp, at)
         except MediaStreamError:
             if track.kind == "audio":
                 self._gone = self._gone or "the service has ended its sound"
@@ -290,22 +290,8 @@ class _Conversation(LiveConversation):
                 await peer.close()
 
 
-def _mono(frame: Any) -> npt.NDArray[np.float32]:
-    """A decoded piece of sound as mono samples in -1..1; Opus comes as 48 kHz."""
-    pieces = frame.to_ndarray()
-    channels = len(frame.layout.channels)
-    samples = pieces.reshape(-1, channels) if not frame.format.is_planar else pieces.T
-    scaled = samples.mean(axis=1) if samples.dtype.kind == "f" else samples.mean(axis=1) / 32768.0
-    if frame.sample_rate != RATE:
-        places = np.arange(round(len(scaled) * RATE / frame.sample_rate)) * frame.sample_rate / RATE
-        scaled = np.interp(places, np.arange(len(scaled)), scaled)
-    found: npt.NDArray[np.float32] = scaled.astype(np.float32)
-    return found
-
-
 def _microphone() -> Any:
     """A track that sends what it is given, and silence in between, 20 ms at a time."""
-    import av
     from aiortc.mediastreams import AudioStreamTrack
 
     class Microphone(AudioStreamTrack):
@@ -334,10 +320,8 @@ def _microphone() -> Any:
             chunk = self._chunks.popleft() if self._chunks else np.zeros(size, np.int16)
             if not self._chunks:
                 self._empty.set()
-            frame = av.AudioFrame.from_ndarray(chunk[None, :], format="s16", layout="mono")
-            frame.sample_rate, frame.pts = USER_RATE, self._sent * size
-            frame.time_base = fractions.Fraction(1, USER_RATE)
+            sound = piece(chunk, USER_RATE, self._sent * size)
             self._sent += 1
-            return frame
+            return sound
 
     return Microphone()
