@@ -18,7 +18,7 @@ from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange
 from interbench.media.pool import encode_audio
-from interbench.report.collect import read_records
+from interbench.report.run_records import read_records
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import (
