@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 from interbench.base.errors import MediaError
 from interbench.base.foreign import whole
 from interbench.domain.records import ClipFacts, Exchange
+from interbench.drive import live
 from interbench.drive.listening import Observed
 from interbench.drive.turn_record import refused
 from interbench.media.pool import MediaPool, first_frame_time, first_speech_time
@@ -56,6 +58,14 @@ class Accepting:
         self._run.stage(kept, staged.path, state)
         return await self._check(staged, observed.arrivals)
 
+    def keep_face(self, key: Key, observed: Observed, workdir: Path) -> None:
+        """Keep the still of whom the system shows instead of the persona, if it is a file in the turn's folder."""
+        if observed.shown is None:
+            return
+        with contextlib.suppress(MediaError):
+            self._run.keep_face(key.system, key.scenario, _inside(observed.shown, None, workdir))
+            observed.detail["shows"] = self._run.relative(self._run.face_path(key.system, key.scenario))
+
     async def finish_staged(self, staged: Staged) -> Exchange | None:
         """Take up a clip whose check was interrupted; None if its file is gone and it has to be made again."""
         key = Key(staged.exchange.system, staged.exchange.scenario, staged.exchange.turn)
@@ -81,11 +91,15 @@ class Accepting:
             assert exchange.timings is not None
             # What the client could show is read off the media itself; a system's own word may be early.
             first = first_frame_time(arrivals, facts) if arrivals else exchange.timings.first_frame_s
-            timings = dataclasses.replace(
-                exchange.timings,
-                first_frame_s=first,
-                first_speech_s=first_speech_time(arrivals, facts, first),
-                no_speech=facts.no_speech,
+            timings = (
+                dataclasses.replace(
+                    exchange.timings,
+                    first_frame_s=first,
+                    first_speech_s=first_speech_time(arrivals, facts, first),
+                    no_speech=facts.no_speech,
+                )
+                if exchange.timings.first_speech_s is None or arrivals
+                else live.heard(exchange.timings, facts)
             )
             clip = self._run.adopt(key, staged.path)
             exchange = dataclasses.replace(exchange, clip=self._run.relative(clip), facts=facts, timings=timings)

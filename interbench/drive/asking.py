@@ -12,13 +12,14 @@ from typing import Literal
 from interbench.base.errors import ClipGoneError, UsageError
 from interbench.domain.guards import Chosen, choose
 from interbench.domain.records import Exchange, Script
+from interbench.drive import live
 from interbench.drive.script import Writer, scripted_line
 from interbench.drive.speech import UserSpeech
 from interbench.drive.voice import Speaker, Spoken
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.clips import clip_problem
 from interbench.store.run_folder import Key, Run
-from interbench.systems.events import PastTurn, TurnRequest
+from interbench.systems.events import BargeIn, PastTurn, TurnRequest
 from interbench.systems.host import Host
 
 Recall = Callable[[int], Awaitable[str | None]]
@@ -110,8 +111,15 @@ class Asking:
             script=None if script is None else script.text,
             speech=None if spoken is None else spoken.path.resolve(),
             mood=turn.line_mood(line.variant),
+            barge_in=await self._barge_in(planned, key.turn),
         )
         return Asked(request, line, script, spoken)
+
+    async def _barge_in(self, planned: PlannedScenario, turn: int) -> BargeIn | None:
+        """With what the user interrupts the answer to ``turn``, if the system lets itself be interrupted."""
+        if not self._host.system.capabilities.barge_in or live.interrupting(planned, turn) is None:
+            return None
+        return live.barge_in(planned, turn, await self._speech.playable(planned.line_audio(turn + 1, 0)))
 
     async def history(self, planned: PlannedScenario, done: Sequence[Exchange]) -> tuple[PastTurn, ...]:
         """The turns that were played, as a system is told of them.

@@ -31,6 +31,7 @@ from interbench.base.foreign import MAX_TEXT, kept_json, mended, number
 from interbench.domain.guards import Chosen
 from interbench.domain.persona import Persona
 from interbench.domain.records import Charge, Exchange, Outcome
+from interbench.drive import live
 from interbench.drive.accepting import Accepting
 from interbench.drive.asking import Asking, DriveSettings, Recall, turn_seed
 from interbench.drive.listening import Listener, Listening, Observed, ProtocolError
@@ -244,13 +245,21 @@ class Driver:
         stuck = await self._listening.observe(observed, iterate, key, request)
         if not isinstance(observed.final, Completed):
             require_room(self._run.path)
+        self._accepting.keep_face(key, observed, request.workdir)
         state: JsonValue = None
         if not stuck:
             with contextlib.suppress(Exception):
                 state = kept_json(conversation.state())
         resolution_s = self._host_resolution()
-        exchange = exchange_of(key, line, observed, resolution_s=resolution_s, resumed=bool(jobs))
-        exchange = self._settle(key, observed, exchange)
+        exchange = exchange_of(
+            key,
+            line,
+            observed,
+            resolution_s=resolution_s,
+            resumed=bool(jobs),
+            continuous=capabilities.continuous,
+        )
+        exchange = live.with_barge_in(self._settle(key, observed, exchange), turn.barge_in_s, capabilities)
         if isinstance(observed.final, Completed):
             exchange = await self._accepting.accept(key, observed, exchange, request.workdir, state)
         else:

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from interbench.base.errors import CapReachedError, InterbenchError, MediaError, StoreError
 from interbench.base.foreign import MAX_TEXT, kept_json, mended, number
+from interbench.domain.incidents import Incident
+from interbench.drive.live import keep_incident
 from interbench.drive.raised import code_of, describe, keep_traceback
 from interbench.drive.spending import Budget
 from interbench.store.run_folder import Key, Run
@@ -20,15 +22,18 @@ from interbench.systems.events import (
     Failed,
     Final,
     FirstFrame,
+    FirstSound,
     JsonValue,
     Media,
     ProgressReport,
     ReplyText,
     Retired,
+    Shows,
     Submitted,
     Submitting,
     TimedOut,
     TurnRequest,
+    UserTurnEnd,
 )
 from interbench.systems.host import Clock, Host, StuckError, Timed
 
@@ -51,6 +56,8 @@ class ProtocolError(InterbenchError):
 class Observed:
     """What is known of a turn while it is being answered."""
 
+    start: float = 0.0
+    """The clock's reading from which its times count."""
     events: list[tuple[float, str, str]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     arrivals: list[tuple[int, float]] = field(default_factory=list)
@@ -63,6 +70,10 @@ class Observed:
     sent_s: float | None = None
     accepted_s: float | None = None
     first_frame_s: float | None = None
+    first_speech_s: float | None = None
+    incidents: list[Incident] = field(default_factory=list)
+    shown: Path | None = None
+    """A still of whom the system shows instead of the persona."""
     final: Final | None = None
     final_s: float = 0.0
     stream: Path | None = None
@@ -71,6 +82,15 @@ class Observed:
         if sum(map(len, self.text)) + len(text) > MAX_TEXT:
             raise ProtocolError("too_much_text", f"the system reports more than {MAX_TEXT} characters for one turn")
         self.text.append(text)
+
+    def restart(self, start: float) -> None:
+        """Count from ``start`` on: what came before has negative times."""
+        later, self.start = start - self.start, start
+        self.events = [(round(at - later, 6), kind, text) for at, kind, text in self.events]
+        self.arrivals = [(received, at - later) for received, at in self.arrivals]
+        for name in ("sent_s", "accepted_s", "first_frame_s", "first_speech_s"):
+            if (known := getattr(self, name)) is not None:
+                setattr(self, name, known - later)
 
     def note(self, at: float, kind: str, text: str = "") -> None:
         if len(self.events) < MAX_EVENTS_KEPT:
@@ -116,7 +136,7 @@ class Listening:
         self, observed: Observed, iterate: Callable[[], AsyncIterator[Event]], key: Key, request: TurnRequest
     ) -> bool:
         """Listen to one turn until its end, whatever the system does; whether it got stuck."""
-        start = self._clock()
+        observed.start = self._clock()
         stuck = False
         with contextlib.ExitStack() as files:
             sink: BinaryIO | None = None
@@ -127,7 +147,9 @@ class Listening:
                         if isinstance(timed.value, Media) and sink is None:
                             observed.stream = request.workdir / "stream.mp4"
                             sink = files.enter_context(observed.stream.open("wb"))
-                        self._take(observed, key, timed, timed.at - start, sink)
+                        if isinstance(timed.value, UserTurnEnd):
+                            observed.restart(timed.at - (number(timed.value.ago_s) or 0.0))
+                        self._take(observed, key, timed, timed.at - observed.start, sink)
                         if observed.final is not None:
                             break
             except (TimeoutError, StuckError) as error:
@@ -145,7 +167,7 @@ class Listening:
         if observed.final is None:
             observed.final = Failed("no_final_event", "the system ended its answer without saying how")
         if not observed.final_s:
-            observed.final_s = self._clock() - start
+            observed.final_s = self._clock() - observed.start
         if stuck:
             await self._restart()
         return stuck
@@ -176,6 +198,18 @@ class Listening:
             case FirstFrame():
                 observed.first_frame_s = at if observed.first_frame_s is None else observed.first_frame_s
                 observed.note(at, "first_frame")
+            case UserTurnEnd():
+                observed.note(0.0, "user_turn_end")
+            case Shows(still):
+                observed.shown = still
+                observed.note(at, "shows")
+            case FirstSound(ago_s):
+                at = max(0.0, at - (number(ago_s) or 0.0))
+                observed.first_speech_s = at if observed.first_speech_s is None else observed.first_speech_s
+                observed.note(at, "first_sound")
+            case Incident() as incident:
+                keep_incident(observed.incidents, incident)
+                observed.note(at, incident.kind.value, incident.note)
             case Media(data):
                 assert sink is not None
                 total = (observed.arrivals[-1][0] if observed.arrivals else 0) + len(data)
@@ -184,6 +218,8 @@ class Listening:
                 sink.write(data)
                 observed.arrivals.append((total, at))
             case Completed() | Blocked() | Failed() | Retired() | TimedOut() as final:
+                if isinstance(final, Completed):
+                    at = max(0.0, at - (number(final.ago_s) or 0.0))
                 observed.final, observed.final_s = final, at
                 observed.note(at, type(final).__name__.lower())
             case other:

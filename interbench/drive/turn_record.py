@@ -15,7 +15,9 @@ from interbench.store.run_folder import Key
 from interbench.systems.events import Blocked, Completed, Failed, Final, JsonValue, Retired, TimedOut
 
 
-def exchange_of(key: Key, line: Chosen, observed: Observed, *, resolution_s: float, resumed: bool) -> Exchange:
+def exchange_of(
+    key: Key, line: Chosen, observed: Observed, *, resolution_s: float, resumed: bool, continuous: bool = False
+) -> Exchange:
     """The record of a turn, before its clip (if any) has been checked."""
     final = observed.final
     assert final is not None
@@ -28,7 +30,11 @@ def exchange_of(key: Key, line: Chosen, observed: Observed, *, resolution_s: flo
         sent_s=observed.sent_s,
         resolution_s=resolution_s,
         resumed=resumed,
+        first_speech_s=observed.first_speech_s,
+        continuous=continuous,
     )
+    if observed.incidents:
+        observed.detail["incidents"] = [incident.kept() for incident in observed.incidents]
     return Exchange(
         system=key.system,
         scenario=key.scenario,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import blind, cutting, decode, edit, measure, plain, reshape, sequence, sound, still
+from interbench.media import blind, cutting, decode, edit, measure, passage, plain, reshape, sequence, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -34,6 +34,7 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "blind_copy": blind.blind_copy,
     "reshape": reshape.reshape,
     "excerpt": plain.excerpt,
+    "passage": passage.passage,
     "edit": edit.edit,
     "measure": measure.measure,
     "probe_audio": sound.probe_audio,
@@ -146,7 +147,8 @@ def _bound_processor_time(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_within(budget, hard), hard))
 
 
-def _bound_process(limits: Limits) -> None:
+def bound_process(limits: Limits) -> None:
+    """Hold this process to the limits of memory and of the files that it may write."""
     for name, value in (
         ("RLIMIT_AS", limits.memory_bytes),
         ("RLIMIT_FSIZE", limits.output_bytes),
@@ -165,7 +167,7 @@ def _within(wanted: int, hard: int) -> int:
 
 def main() -> None:
     limits = Limits(**json.loads(sys.argv[1]))
-    _bound_process(limits)
+    bound_process(limits)
     serve(lambda request: handle(request, limits))
 
 

@@ -263,11 +263,16 @@ class _Checks:
             self.say("wrong", told.rstrip())
             return
         facts, timings = exchange.facts, exchange.timings
+        shown = (
+            "its picture runs on between answers"
+            if timings.continuous
+            else f"first frame after {timings.first_frame_s:.2f} s"
+        )
         heard = "" if timings.first_speech_s is None else f"first sound after {timings.first_speech_s:.2f} s, "
         self.say(
             "ok",
-            f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
-            f"after {timings.first_frame_s:.2f} s, {heard}complete after {timings.complete_s:.2f} s",
+            f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, {shown}, "
+            f"{heard}complete after {timings.complete_s:.2f} s",
         )
         asked = planned.scenario.turns[exchange.turn - 1].line(exchange.variant)
         self.findings += clip_findings(where, facts)

@@ -331,7 +331,9 @@ class _Pipeline:
         if conversation is None:
             self.summary.unplayed += 1
             return
-        conversation = replace(conversation, persona=planned.persona, portrait=planned.portrait)
+        shown = self.run.face_path(spec.label, planned.scenario.id)
+        portrait = shown if shown.exists() else planned.portrait
+        conversation = replace(conversation, persona=planned.persona, portrait=portrait)
         verdicts = await judging.give(conversation)
         for verdict in verdicts:
             self.summary.count_verdict(verdict)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from interbench.asr.base import DOUBTED
+from interbench.report.incidents import live_notes
 from interbench.report.lines import line_notes
 from interbench.report.run_records import RunRecords
 from interbench.stats import JudgeLabel
@@ -116,6 +117,7 @@ def table_notes(run: RunRecords) -> tuple[str, ...]:
         *_caveats(run),
         *clip_notes(run),
         *line_notes(run.planned_scenarios, run.exchanges),
+        *live_notes(run.exchanges),
     )
 
 
@@ -128,7 +130,8 @@ def set_notes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 def run_notes(run: RunRecords) -> tuple[str, ...]:
     """Plain sentences for the top of a report."""
-    notes = [*_caveats(run), *clip_notes(run), *line_notes(run.planned_scenarios, run.exchanges)]
+    lines = (*line_notes(run.planned_scenarios, run.exchanges), *live_notes(run.exchanges))
+    notes = [*_caveats(run), *clip_notes(run), *lines]
     if len(run.exchanges) < run.turns_planned:
         notes.append(f"This run is not finished: {len(run.exchanges)} of {run.turns_planned} turns were played.")
     resumed = sum(exchange.timings.resumed for exchange in run.exchanges if exchange.timings is not None)

@@ -37,8 +37,10 @@ def speeds(exchanges: Sequence[Exchange]) -> dict[str, Speed]:
         )
         frames = sum(exchange.facts.frames for exchange in timed if exchange.facts is not None)
         total = sum(timing.complete_s for timing in timings)
+        first = [timing.first_frame_s for timing in timings if not timing.continuous]
         result[system] = Speed(
-            latency_s=statistics.median(timing.first_frame_s for timing in timings),
+            latency_s=statistics.median(first) if first else None,
+            continuous=len(timings) - len(first),
             fps=frames / total if total > 0 else None,
             n=len(timings),
             steps=_steps(timed),

@@ -22,7 +22,7 @@ from typing import Any, Self
 from interbench.base.errors import IncomparableError, RunLockedError, StoreError
 from interbench.store.clips import clip_problem
 from interbench.store.manifest import read_manifest
-from interbench.store.run_folder import Key, Run, slug
+from interbench.store.run_folder import FACES, Key, Run, slug
 from interbench.store.trouble import explained
 
 Row = tuple[Any, ...]
@@ -288,7 +288,8 @@ def _take_clips(source: Source, target: Run, system: str, scenario: str, files: 
         problem = None if exchange.facts is None else clip_problem(target.path / place, exchange.facts)
         if problem is not None:
             raise StoreError(f"In {source.path}: {problem.message}")
-    _take_tree(source.path, target.path, Path("media") / slug(system) / scenario / "superseded", files, link=True)
+    for beside in ("superseded", FACES):
+        _take_tree(source.path, target.path, Path("media") / slug(system) / scenario / beside, files, link=True)
 
 
 def _take_tree(source: Path, target: Path, folder: Path, files: Files, *, link: bool = False) -> None:

@@ -38,6 +38,9 @@ from interbench.store.manifest import read_manifest, write_manifest
 from interbench.store.trouble import explained
 from interbench.systems.events import JsonValue
 
+FACES = "faces"
+"""Folder beside a conversation's clips, of the face that was really shown."""
+
 __all__ = ["SCHEMA_VERSION", "Job", "Key", "Run", "Staged", "identity_key", "slug"]
 
 _PLANNED = TypeAdapter(PlannedScenario)
@@ -154,6 +157,17 @@ class Run(Charges, HeardAndJudged):
         if suffix not in SUFFIXES:
             suffix = ".mp4"
         return self.path / "media" / slug(key.system) / key.scenario / f"{key.turn}{suffix}"
+
+    def face_path(self, system: str, scenario: str) -> Path:
+        """Where the still of a face lies that a system showed instead of the persona's."""
+        return self.path / "media" / slug(system) / scenario / FACES / "face.png"
+
+    def keep_face(self, system: str, scenario: str, still: Path) -> None:
+        """Keep that still; it is moved."""
+        place = self.face_path(system, scenario)
+        with explained(self.path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            still.replace(place)
 
     def speech_path(self, scenario: str, turn: int, digest: str) -> Path:
         """Where the sound of a turn's reply lies that systems without a voice are given; ``digest`` (hexadecimal) is of
