@@ -15,16 +15,16 @@ MOST_INCIDENTS = 100
 """Of one turn; more are counted by the last of them."""
 
 
-def interrupting(part: PlannedScenario, turn: int) -> float | None:
+def interrupting(planned: PlannedScenario, turn: int) -> float | None:
     """When, in seconds of the answer to ``turn`` (1-based), the user's next line begins; None if it waits."""
-    following = part.scenario.turns[turn : turn + 1]
+    following = planned.scenario.turns[turn : turn + 1]
     return following[0].barge_in_s if following else None
 
 
-def barge_in(part: PlannedScenario, turn: int, audio: Path | None) -> BargeIn | None:
+def barge_in(planned: PlannedScenario, turn: int, audio: Path | None) -> BargeIn | None:
     """The user's next line, if it is spoken into the answer to ``turn``; ``audio`` is its sound."""
-    after_s = interrupting(part, turn)
-    return None if after_s is None else BargeIn(after_s, part.scenario.turns[turn].text, audio)
+    after_s = interrupting(planned, turn)
+    return None if after_s is None else BargeIn(after_s, planned.scenario.turns[turn].text, audio)
 
 
 def with_barge_in(exchange: Exchange, wanted_s: float | None, capabilities: Capabilities) -> Exchange:
