@@ -178,8 +178,24 @@ def _abandoned(planned: PlannedScenario, how_much: str) -> str:
     return " ".join([*own[:kept], variant[-1]])
 
 
+_KNOWN: dict[tuple[str, float, tuple[str, ...]], Words | None] = {}
+_MOST_KNOWN = 1000
+
+
 def _partial(planned: PlannedScenario, keeps: float, own: Sequence[str]) -> Words | None:
-    """Every answer cut so that the conversation keeps ``keeps`` of the key points that it tells."""
+    """Every answer cut so that the conversation keeps ``keeps`` of the key points that it tells.
+
+    Searching every beginning for every point takes its time, and all injections stand on the same cut: it is kept.
+    """
+    key = (planned.scenario.id, keeps, (*own, *references(planned)))
+    if key not in _KNOWN:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[key] = _cut_short(planned, keeps, own)
+    return _KNOWN[key]
+
+
+def _cut_short(planned: PlannedScenario, keeps: float, own: Sequence[str]) -> Words | None:
     points = [[p for p in turn.key_points if not p.must_not] for turn in planned.scenario.turns]
     told = [[p for p in of if covered(p, text)] for of, text in zip(points, own, strict=True)]
     total = sum(map(len, told))
