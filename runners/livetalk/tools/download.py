@@ -227,7 +227,10 @@ def _is_whole(path: Path, size: int) -> bool:
 
 
 def _require_space(root: Path, repositories: list[Repository]) -> None:
-    missing = sum(max(0.0, repository.gigabytes - _held(root / repository.folder)) for repository in repositories)
+    wanted: dict[str, float] = {}
+    for repository in repositories:  # two may share a folder
+        wanted[repository.folder] = wanted.get(repository.folder, 0.0) + repository.gigabytes
+    missing = sum(max(0.0, gigabytes - _held(root / folder)) for folder, gigabytes in wanted.items())
     free = shutil.disk_usage(root).free / 1e9
     if free < missing:
         raise DownloadError(

@@ -14,6 +14,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pytest
 from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
 from livetalk.render.checkpoint import CheckpointFiles
+from livetalk.render.omniavatar.files import OMNIAVATAR, OmniAvatarFiles
 from livetalk.render.speed import require_usable
 from livetalk.tools.doctor import Finding, examine, ready, versions_that_matter
 from livetalk.tools.download import REPOSITORIES, DownloadError
@@ -156,6 +158,7 @@ def test_every_repository_comes_into_the_released_layout(hub: type[Hub], tmp_pat
     wanted = {
         f"{repository.folder}/{name}"
         for repository in REPOSITORIES
+        if not repository.models
         for name in FILES[repository.repo_id]
         if name not in UNWANTED
     }
@@ -164,7 +167,30 @@ def test_every_repository_comes_into_the_released_layout(hub: type[Hub], tmp_pat
     assert files.missing() == ()
     assert files.vae.read_bytes() == b"Wan-AI/Wan2.1-T2V-1.3B Wan2.1_VAE.pth"
     for repository in REPOSITORIES:
-        assert repository.repo_id in outcome.stdout
+        assert (repository.repo_id in outcome.stdout) == (repository.repo_id in FILES)
+
+
+def test_a_bidirectional_model_comes_with_its_base(hub: type[Hub], tmp_path: Path) -> None:
+    outcome = download(hub, "--to", str(tmp_path), "--needed-only", "--model", "omniavatar-1.3b")
+    assert outcome.returncode == 0, outcome.stderr
+    files = OmniAvatarFiles.under(tmp_path, "omniavatar-1.3b")
+    files.require(CheckpointFiles.under(tmp_path))
+    assert files.base[0].read_bytes() == b"Wan-AI/Wan2.1-T2V-1.3B diffusion_pytorch_model.safetensors"
+    outcome = download(hub, "--to", str(tmp_path), "--model", "other")
+    assert outcome.returncode == 2 and "omniavatar-14b" in outcome.stderr
+
+
+@pytest.mark.parametrize("model", OMNIAVATAR)
+def test_all_files_of_a_bidirectional_model_are_asked_for(model: str) -> None:
+    files = OmniAvatarFiles.under(Path(), model)
+    for path in (files.config, files.adapter, *files.base):
+        patterns = [
+            pattern
+            for repository in REPOSITORIES
+            if repository.folder == path.parent.name and model in (*repository.models, "omniavatar-1.3b")
+            for pattern in repository.patterns
+        ]
+        assert any(fnmatch(path.name, pattern) for pattern in patterns), path
 
 
 def test_pinned_commits_are_asked_for(hub: type[Hub], tmp_path: Path) -> None:
@@ -172,7 +198,7 @@ def test_pinned_commits_are_asked_for(hub: type[Hub], tmp_path: Path) -> None:
     revisions = {
         (found[1], found[2]) for line in hub.log if (found := re.search(r"/([^/]+/[^/]+)/resolve/([^/]+)/", line))
     }
-    pinned = {r.repo_id: r.revision for r in REPOSITORIES if r.needed}
+    pinned = {r.repo_id: r.revision for r in REPOSITORIES if r.needed and not r.models}
     assert revisions == {(repository, commit or COMMIT) for repository, commit in pinned.items()}
     written = json.loads((tmp_path / "revisions.json").read_text())
     assert written == {repository: commit or COMMIT for repository, commit in pinned.items()}
