@@ -170,6 +170,7 @@ print(tally.encoded, tally.made, tally.there, tally.elsewhere)
 """
 
 
+@pytest.mark.soak
 def test_processes_share_the_work(
     tmp_path: Path, sources: Path, conditions: list[Condition], choice: ModelChoice, made: Path
 ) -> None:
@@ -190,6 +191,36 @@ def test_processes_share_the_work(
         "shard-00000.safetensors",
         "shard-00001.safetensors",
     ]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from livetalk.training.claims import Claims
+from livetalk.training.conditions import condition_key
+
+with Claims(Path(sys.argv[1])).claim(condition_key(sys.argv[2])) as free:
+    print(free, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_process_loses_the_one_it_was_at(
+    tmp_path: Path, conditions: list[Condition], choice: ModelChoice, made: Path
+) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), "b/1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline().strip() == "True"
+        tally = make_trajectories(choice, conditions, tmp_path, FEW)
+        assert (tally.encoded, tally.made, tally.elsewhere) == (2, 2, 1)  # the other is at the third
+        assert TrajectoryReader(tmp_path).ids() == ["a/1", "b/2"]
+        other.kill()
+    tally = make_trajectories(choice, conditions, tmp_path, FEW)
+    assert (tally.encoded, tally.made, tally.there, tally.elsewhere) == (1, 1, 2, 0)
+    found, expected = TrajectoryReader(tmp_path), TrajectoryReader(made)
+    # Whenever it is made: the noise of a condition is its own.
+    assert found.ids() == expected.ids()
+    assert all(torch.allclose(found.states(name), expected.states(name), atol=0.05) for name in found.ids())
 
 
 def test_the_command_tells_what_became_of_each(tmp_path: Path, conditions: list[Condition]) -> None:
