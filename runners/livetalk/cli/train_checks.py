@@ -40,12 +40,12 @@ def plan(
 
     chosen, assume = PRESETS[preset], Assumptions(tflops=tflops)
     student, teacher = SIZES[PUBLISHED].dit, OMNIAVATAR["omniavatar-14b"]
-    size = {} if batch is None else {"batch": batch}
     plans = []
     if stage != "dmd":
-        plans.append(plan_ode(student, replace(chosen.ode, **size), gpus=gpus, memory_gb=memory, assume=assume))
+        ode = replace(chosen.ode, batch=batch or chosen.ode.batch)
+        plans.append(plan_ode(student, ode, gpus=gpus, memory_gb=memory, assume=assume))
     if stage != "ode":
-        settings = replace(chosen.matching, **size)
+        settings = replace(chosen.matching, batch=batch or chosen.matching.batch)
         plans.append(
             plan_matching(
                 student,

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 
 from livetalk.base.errors import LiveTalkError
 from livetalk.training.sharding import Processes
@@ -64,7 +66,9 @@ def save(
     on.wait()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself
-        dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(partial, sync_files=True), no_dist=on.world == 1)
+        state_dict_saver.save(
+            dict(tensors), storage_writer=FileSystemWriter(partial, sync_files=True), no_dist=on.world == 1
+        )
     if on.first:
         text = json.dumps({"step": step, **progress}, indent=1)
         with (partial / PROGRESS).open("w", encoding="utf-8") as file:
@@ -103,9 +107,12 @@ def load(path: Path, tensors: Mapping[str, Tensor], on: Processes | None = None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dcp.load(dict(tensors), storage_reader=dcp.FileSystemReader(path), no_dist=on is None or on.world == 1)
-    except Exception as error:  # torch has many for a file that is cut short or lacks a name
-        reason = str(error).strip().splitlines()
+            state_dict_loader.load(
+                dict(tensors), storage_reader=FileSystemReader(path), no_dist=on is None or on.world == 1
+            )
+    except (Exception, CheckpointException) as error:  # torch has many for a file that is cut short or lacks a name
+        failures = [failure[0] for failure in getattr(error, "failures", {}).values()]
+        reason = str(failures[0] if failures else error).strip().splitlines()
         raise RunError(
             f"{path} can't be read ({reason[0][:200] if reason else type(error).__name__}). Remove it to go on from "
             "the checkpoint before."
@@ -114,7 +121,7 @@ def load(path: Path, tensors: Mapping[str, Tensor], on: Processes | None = None)
 
 def names_in(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a checkpoint's tensors."""
-    entries = dcp.FileSystemReader(path).read_metadata().state_dict_metadata
+    entries = FileSystemReader(path).read_metadata().state_dict_metadata
     return {name: tuple(entry.size) for name, entry in entries.items() if hasattr(entry, "size")}
 
 

@@ -20,7 +20,7 @@ from livetalk.render.model.weights import reference_shapes, to_published
 from livetalk.render.omniavatar.files import LoraConfig, MergedState
 from livetalk.render.omniavatar.sampler import Guidance, GuidedFlow, denoise
 from livetalk.render.omniavatar.windows import plan_windows
-from livetalk.render.sampler import schedule
+from livetalk.render.sampler import Rounding, schedule
 from livetalk.training.losses import critic_loss
 from livetalk.training.network import TrainingDiT
 from livetalk.training.optimiser import Optimiser
@@ -145,7 +145,9 @@ def run_sampler(case: Case) -> None:
     scales = (
         (about["scale"],) * 2 if "scale" in about else (case.parameter("text_scale"), case.parameter("audio_scale"))
     )
-    rounding = "bfloat16" if str(about.get("timesteps_fed", "")).startswith("rounded to bfloat16") else "exact"
+    rounding: Rounding = (
+        "bfloat16" if str(about.get("timesteps_fed", "")).startswith("rounded to bfloat16") else "exact"
+    )
     noise = case.tensor("noise")[0].transpose(0, 1)
     reference = case.tensor("ref_latent")[0]
     conditions = replace(case.fixtures.conditions, reference=reference, features=case.tensor("audio")[0])
@@ -172,7 +174,7 @@ def run_windows(case: Case) -> None:
     for entry in table["cases"]:
         height, width = entry["size"]
         plan = plan_windows(entry["samples"], (height, width), entry["fps"], table["overlap_frame"])
-        found = {
+        found: dict[str, Any] = {
             "frames_per_window": plan.window_frames,
             "latent_frames": plan.latent_frames,
             "padded_audio_rows": plan.rows,
@@ -329,9 +331,10 @@ def run_trace(case: Case) -> None:
     networks = {name: fixtures.network(name, trained=name != "teacher") for name in ("student", "critic", "teacher")}
     before = {name: _published(networks[name]) for name in ("student", "critic")}
     adam = plan["adamw"]
+    beta1, beta2 = adam["betas"]
     rates = {"student": adam["lr_generator"], "critic": adam["lr_critic"]}
     optimisers = {
-        name: Optimiser(networks[name], Adam(rate, *adam["betas"], adam["eps"], adam["weight_decay"], plan["clip"]))
+        name: Optimiser(networks[name], Adam(rate, beta1, beta2, adam["eps"], adam["weight_decay"], plan["clip"]))
         for name, rate in rates.items()
     }
     limits = fixtures.limits

@@ -15,7 +15,9 @@ from torch import Tensor
 from livetalk.render.config import FRAMES_PER_BLOCK, DiTConfig
 from livetalk.training.records import ConditionReader, RecordError, TrajectoryReader
 from livetalk.training.rollout import Conditions
-from livetalk.training.schedules import STATE_INDICES, TEACHER_STEPS
+from livetalk.training.schedules import student_levels
+
+SAME_LEVEL = 1e-4
 
 
 class Samples:
@@ -94,10 +96,15 @@ class Samples:
     def _check_trajectories(self, guidance: float | None) -> None:
         assert self.trajectories is not None
         settings = self.trajectories.settings
-        if settings.steps == TEACHER_STEPS and settings.kept != STATE_INDICES:
-            raise RecordError(f"{self.folder} keeps states {settings.kept} of its trajectories, not {STATE_INDICES}.")
-        if len(settings.kept) != len(STATE_INDICES):
-            raise RecordError(f"{self.folder} keeps {len(settings.kept)} states of a trajectory; five are needed.")
+        wanted = [*student_levels("exact").tolist(), 0.0]
+        if len(settings.sigmas) != len(wanted) or any(
+            abs(a - b) > SAME_LEVEL for a, b in zip(settings.sigmas, wanted, strict=True)
+        ):
+            levels = ", ".join(f"{level:.4g}" for level in settings.sigmas)
+            raise RecordError(
+                f"{self.folder} keeps its trajectories' states at noise levels {levels}; the student's are "
+                f"{', '.join(f'{level:.4g}' for level in wanted)}."
+            )
         if guidance is not None and (settings.text_scale, settings.audio_scale) != (guidance, guidance):
             raise RecordError(
                 f"The trajectories of {self.folder} were sampled with scales {settings.text_scale} and "

@@ -19,8 +19,6 @@ Alternation = Literal["absolute", "after-warm-up"]
 
 STUDENT_STEPS = 4
 TEACHER_STEPS = 48
-STATE_INDICES = (0, 12, 24, 36, 48)
-"""The states that are kept of a trajectory of 48 steps: the student's four times and the end."""
 LOWEST_TIME, HIGHEST_TIME = 20.0, 980.0
 """Times at which scores are taken are clamped to these."""
 

@@ -76,7 +76,8 @@ def processes(device: str) -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     started = not dist.is_initialized()
     if started:
-        dist.init_process_group(backend, rank=rank, world_size=world, **({"store": dist.HashStore()} if alone else {}))
+        store = cast(Any, dist).HashStore() if alone else None  # else torchrun has one
+        dist.init_process_group(backend, rank=rank, world_size=world, store=store)
     try:
         yield Processes(rank, world, place, init_device_mesh(kind, (world,)))
     finally:

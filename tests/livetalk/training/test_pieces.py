@@ -17,7 +17,7 @@ from livetalk.render.omniavatar.sampler import Guidance
 from livetalk.training import bench, draws, planning
 from livetalk.training.batches import Batches
 from livetalk.training.clip_attention import block_causal, flex_block_causal
-from livetalk.training.guidance import branches_of, from_published, guided
+from livetalk.training.guidance import Branch, branches_of, from_published, guided
 from livetalk.training.losses import critic_loss, matching_gradient, matching_loss
 from livetalk.training.monitors import Limits, Monitor, brightness, observe
 from livetalk.training.planning import PlanError, Shape, forward_tflop, plan_matching, plan_ode
@@ -68,7 +68,11 @@ def test_the_learning_rate_rises_to_itself() -> None:
 
 def test_equal_and_separate_scales_meet() -> None:
     conditional, text_only, unconditional = torch.randn(3, 4, dtype=torch.float64)
-    predictions = {"conditional": conditional, "text-only": text_only, "unconditional": unconditional}
+    predictions: dict[Branch, torch.Tensor] = {
+        "conditional": conditional,
+        "text-only": text_only,
+        "unconditional": unconditional,
+    }
     equal, nearly = (guided(predictions, Guidance(6.0, audio)) for audio in (6.0, 6.0 + 1e-9))
     assert torch.allclose(equal, nearly)
     published = conditional + 5 * (conditional - unconditional)
@@ -237,7 +241,8 @@ def test_operations_of_a_pass(config: DiTConfig, causal: bool, tflop: float) -> 
 
 def test_the_plan_has_the_figures_of_the_recipe() -> None:
     ode = plan_ode(STUDENT, OdeSettings(), gpus=8, memory_gb=80)
-    assert (ode.step_seconds, ode.hours) == (pytest.approx(8.4, abs=0.05), pytest.approx(46.4, abs=0.5))
+    assert ode.step_seconds == pytest.approx(8.4, abs=0.05)
+    assert ode.hours == pytest.approx(46.4, abs=0.5)
     matching = plan_matching(STUDENT, STUDENT, TEACHER, MatchingSettings(), gpus=8, memory_gb=80)
     assert matching.sample_tflop == {
         "generator": pytest.approx(2609, rel=0.005),

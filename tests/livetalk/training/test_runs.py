@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,13 @@ from livetalk.training.checkpoints import Kept, RunError, checkpoints, newest, r
 from livetalk.training.loop import Habits, opened, train
 from livetalk.training.metrics import FILE_NAME
 from livetalk.training.monitors import Limits
-from livetalk.training.records import RecordError
+from livetalk.training.records import (
+    RecordError,
+    TrajectoryReader,
+    write_condition,
+    write_settings,
+    write_trajectories,
+)
 from livetalk.training.samples import Samples
 from livetalk.training.sharding import Processes, parameters
 from livetalk.training.stages import CollapseError, MatchingStage
@@ -31,7 +39,7 @@ from torch import Tensor
 from training_kit import SMALL, distance, stage, write_samples
 from typer.testing import CliRunner
 
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 QUIET = Habits(events=False)
 
 
@@ -55,7 +63,8 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / FILE_NAME).read_text().splitlines()]
+    """Whole lines: the last of a run that goes on may be half there."""
+    return [json.loads(line) for line in (run / FILE_NAME).read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def test_two_processes_are_one(data: Path, tmp_path: Path, on: Processes) -> None:
@@ -102,7 +111,8 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(data: Path, tmp_path: Pa
     run = tmp_path / "run"
     with opened(run, {"a": 1, "steps": 2}, on):
         assert train(first, run, 2, QUIET).complete
-        (run / FILE_NAME).open("a").write('{"step": 3, "of a killed run')
+        with (run / FILE_NAME).open("a") as file:
+            file.write('{"step": 3, "of a killed run')
         outcome = train(second, run, 4, Habits(save_every=1, kept=Kept(1, 3), events=False))
     assert outcome.complete
     assert same(copies(second.tensors()), copies(whole.tensors()))
@@ -144,9 +154,9 @@ def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path, on: Processes
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path, on: Processes) -> None:
-    with opened(tmp_path / "run", {}, on):
-        with pytest.raises(RunError, match="by another process"):
-            opened(tmp_path / "run", {}, on).__enter__()
+    again = opened(tmp_path / "run", {}, on)
+    with opened(tmp_path / "run", {}, on), pytest.raises(RunError, match="by another process"):
+        again.__enter__()
 
 
 # -- collapse ----------------------------------------------------------------------------------------------------------
@@ -194,26 +204,35 @@ def wait_for(found: Callable[[], bool], process: subprocess.Popen[bytes]) -> Non
         time.sleep(0.02)
 
 
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The program, which is gone afterwards."""
+    process = subprocess.Popen([sys.executable, "-m", "livetalk", *arguments], stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_run_that_is_killed_and_told_to_end_goes_on_bitwise(tiny_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "livetalk", *ode_arguments(tiny_data, run, "--steps", "100000")]
-    killed = subprocess.Popen(command)
-    wait_for(lambda: len(checkpoints(run)) > 0, killed)
-    killed.kill()
-    killed.wait()
+    endless = ode_arguments(tiny_data, run, "--steps", "100000")
+    with running(*endless) as killed:
+        wait_for(lambda: len(checkpoints(run)) > 0, killed)
+        killed.kill()
     reached = checkpoints(run)[-1][0]
-    told = subprocess.Popen(command, stdout=subprocess.PIPE)
-    wait_for(lambda: lines(run)[-1]["step"] > reached if (run / FILE_NAME).exists() else False, told)
-    told.send_signal(signal.SIGTERM)
-    output = told.communicate(timeout=PATIENCE_S)[0].decode()
+    with running(*endless) as told:
+        wait_for(lambda: lines(run)[-1]["step"] > reached, told)
+        told.send_signal(signal.SIGTERM)
+        output = told.communicate(timeout=PATIENCE_S)[0].decode()
     assert told.returncode == 0
     assert "told to end" in output
     step = checkpoints(run)[-1][0]
     assert step == lines(run)[-1]["step"] > reached
     straight = tmp_path / "straight"
-    done = CliRunner().invoke(
-        app, ode_arguments(tiny_data, straight, "--steps", str(step), "--validate-every", str(step))
-    )
+    last = ("--steps", str(step), "--validate-every", str(step))
+    done = CliRunner().invoke(app, ode_arguments(tiny_data, straight, *last))
     assert done.exit_code == 0, done.output
     assert same(read_network(run, "student"), read_network(straight, "student"))
     clip = straight / "validation" / f"step-{step:08}-00.mp4"
@@ -229,7 +248,17 @@ def test_samples_of_another_kind_are_refused(data: Path, tmp_path: Path) -> None
     with pytest.raises(RecordError, match=r"sampled with scales 4\.5 and 4\.5, the run asks for 6"):
         Samples(data, SMALL, trajectories=True, guidance=6.0)
     other = write_samples(tmp_path / "other", 2)
+    settings = replace(training_kit.SAMPLED, sigmas=(1.0, 0.9, 0.8, 0.7, 0.0))
+    write_settings(tmp_path / "levels" / "trajectories", settings)
+    with pytest.raises(RecordError, match=r"noise levels 1, 0\.9, 0\.8, 0\.7, 0; the student's are 1, 0\.9375"):
+        shutil.copytree(other / "cache", tmp_path / "levels" / "cache")
+        states = TrajectoryReader(other)
+        held = {name: states.states(name) for name in states.ids()}
+        digests = {name: str(states.digest(name)) for name in states.ids()}
+        shard = tmp_path / "levels" / "trajectories" / "shard-00000.safetensors"
+        write_trajectories(shard, held, digests, settings)
+        Samples(tmp_path / "levels", SMALL, trajectories=True)
     record = Samples(other, SMALL, trajectories=True).conditions.read("clip/0")
-    training_kit.write_condition(other, replace(record, digest="changed"))
+    write_condition(other, replace(record, digest="changed"))
     with pytest.raises(RecordError, match=r"1 trajectories .* 'clip/0'"):
         Samples(other, SMALL, trajectories=True)
