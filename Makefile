@@ -60,7 +60,8 @@ lock: .venv-lock/installed
 newest: .venv-vllm/installed
 	$(call new_environment,.venv-newest)
 	.venv-newest/bin/python $(PIP) "$(TORCH)"
-	.venv-newest/bin/python $(PIP) "$(TORCH)" --editable ".[test,asr,livetalk,hub,rate,metrics]"
+	.venv-newest/bin/python $(PIP) "$(TORCH)" \
+		--editable ".[test,asr,livetalk,train,hub,rate,metrics,faces,ray,gemini-live,livekit,webrtc]"
 	$(call test_beyond_the_locks,.venv-newest)
 
 # Old libraries warn of new ones, and nobody will mend that: here a warning is no error.

@@ -37,6 +37,11 @@ ROOT = HERE.parent
 PYTHONS = (11, 12, 13)
 LINUX = ("linux x86_64", "linux aarch64")
 MACOS = ("darwin arm64",)
+#: Everything that the tests use.
+TESTED_EXTRAS = (
+    *("test", "asr", "livetalk", "train", "hub", "rate", "metrics", "faces", "ray"),
+    *("gemini-live", "livekit", "webrtc"),
+)
 #: Platforms whose wheels are locked where there are any: Linux without glibc, and the Macs of before.
 WELCOME = {LINUX: ("musl x86_64", "musl aarch64"), MACOS: ("darwin x86_64",)}
 #: What a marker may ask of any of them.
@@ -88,7 +93,7 @@ def locks(torch: str) -> list[Lock]:
     # asks for are CUDA builds that a CPU's torch can't load, 1.2 GB of them, and nothing here uses them.
     absent = "\n".join(f"{name} ; sys_platform == 'never'" for name in ("torchaudio", "torchcodec", "triton"))
     return [
-        Lock("test", ("pyproject.toml",), extras=("test", "asr", "livetalk", "hub", "rate", "metrics")),
+        Lock("test", ("pyproject.toml",), extras=TESTED_EXTRAS),
         Lock("core", ("pyproject.toml",), within="test"),
         Lock("build", ("-",), requirements="\n".join(build), within="test"),
         Lock("vllm", ("environments/vllm.in",), like="test", overrides=f"{torch}\n{absent}", platforms=LINUX),

@@ -78,7 +78,7 @@ def test_the_locks_hold_what_the_project_asks_for(python: str, system: str, mach
     place |= {"platform_system": system, "sys_platform": system.lower(), "extra": ""}
     extras = PROJECT["optional-dependencies"]
     asked = {"core": PROJECT["dependencies"]}
-    asked["test"] = [line for extra in ("test", "asr", "livetalk", "hub", "rate", "metrics") for line in extras[extra]]
+    asked["test"] = [line for extra in load("lock").TESTED_EXTRAS for line in extras[extra]]
     for lock, asking in asked.items():
         locked = {p.name: p for p in pins(lock) if p.marker is None or p.marker.evaluate(place)}
         for needed in map(Requirement, asking):

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from interbench.asr.funasr_engine import import_engine, import_everything
 from interbench.asr.sound import RATE
 from interbench.base.workers import serve
 
@@ -36,6 +37,8 @@ _BATCH_S = {"cuda": 240.0, "cpu": 60.0}
 _SURE = 1e-7
 """A probability as far from 0 and 1 as single precision can tell."""
 _WEIGHTS = "model.pt"
+_UNREGISTERED = re.compile(r"not registered|NoneType")
+"""What FunASR says of a class that is not in its registry."""
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _NOT_INSTALLED = "FunASR is not installed; install it with `pip install 'interbench[asr]'`."
 _ROLES = {"model": "recogniser", "vad": "voice activity model", "punc": "punctuation model"}
@@ -131,8 +134,9 @@ class Recogniser:
             "punc": locate(settings.punc_model, settings.punc_revision),
         }
         folders = {name: folder for name, (folder, _) in found.items()}
-        _require_engine()
+        _require_torch()
         device = _device(settings.device)
+        _require_engine(folders.values())
         common = {
             "device": device,
             "ncpu": min(4, os.cpu_count() or 1),
@@ -160,7 +164,13 @@ class Recogniser:
 
         role = _ROLES[name]
         try:
-            loaded = AutoModel(model=str(folder), **options)
+            try:
+                loaded = AutoModel(model=str(folder), **options)
+            except Exception as error:
+                if _UNREGISTERED.search(str(error)) is None:
+                    raise
+                import_everything()
+                loaded = AutoModel(model=str(folder), **options)
             strange, absent = _misfits(folder / _WEIGHTS, loaded.model)
         except Exception as error:
             raise SetupError(
@@ -286,13 +296,24 @@ def _batches(
         yield batch
 
 
-def _require_engine() -> None:
-    """Raises :class:`SetupError` if FunASR is not there, or not in working order."""
+def _require_torch() -> None:
+    """Raises :class:`SetupError` if FunASR or what it needs is not there."""
     if importlib.util.find_spec("funasr") is None:
         raise SetupError(_NOT_INSTALLED)
-    try:
+    with _in_working_order():
         importlib.import_module("torch")
-        importlib.import_module("funasr")
+
+
+def _require_engine(folders: Iterable[Path]) -> None:
+    """Raises :class:`SetupError` if FunASR is not in working order."""
+    with _in_working_order():
+        import_engine(folders)
+
+
+@contextlib.contextmanager
+def _in_working_order() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         raise SetupError(
             f"FunASR can't be imported ({_reason(error)}). It needs PyTorch (`pip install torch`); a torchaudio or "

@@ -50,6 +50,10 @@ class StoreError(InterbenchError):
     """A run folder can't be opened, locked, read or written."""
 
 
+class ClipGoneError(StoreError):
+    """A clip that the rest of a conversation goes on from is not the one that was recorded, or no longer there."""
+
+
 class RunLockedError(StoreError):
     """Another process works on this run folder."""
 
@@ -60,6 +64,12 @@ class IncomparableError(StoreError):
 
 class CapReachedError(InterbenchError):
     """A cap on what a run may spend leaves no room for the next clip."""
+
+    exit_code = 3
+
+
+class FailedAuditError(InterbenchError):
+    """A dimension of a judge that was required to pass did not."""
 
     exit_code = 3
 
@@ -102,3 +112,18 @@ class ReferencePoolError(InterbenchError):
     """A frozen pool can't be read, or was made with another judge."""
 
     exit_code = 2
+
+
+def most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception of a group that tells the user most: the first that is ours, else the first."""
+    leaves: list[BaseException] = []
+
+    def collect(error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                collect(inner)
+        else:
+            leaves.append(error)
+
+    collect(group)
+    return next((leaf for leaf in leaves if isinstance(leaf, InterbenchError)), leaves[0])

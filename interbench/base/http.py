@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import math
 import re
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,6 +22,8 @@ from interbench.base.remote import excerpt, is_loopback
 
 ENCODINGS = "gzip, deflate"
 """What a client lets servers compress with: what can be undone piece by piece within bounds."""
+ATTEMPTS = 6
+"""How often a server is asked for what costs next to nothing."""
 LONGEST_WAIT_S = 366 * 24 * 3600.0
 _PIECE = 2**16
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
@@ -251,6 +255,73 @@ class Backoff:
         self._next = min(2 * self._next, self._longest_s)
         self.waited_s += pause
         return pause
+
+
+class NoAnswerError(Exception):
+    """A server gave no answer; the text says why, in its words where it had any.
+
+    Attributes:
+        status: of its last answer; None if there was none.
+        hopeless: asking again can't help.
+    """
+
+    def __init__(self, why: str, *, status: int | None = None, hopeless: bool = False) -> None:
+        super().__init__(why)
+        self.status = status
+        self.hopeless = hopeless
+
+
+async def post_again(
+    url: str,
+    body: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str],
+    timeout_s: float,
+    limit: int,
+    attempts: int = ATTEMPTS,
+) -> tuple[httpx.Response, bytes]:
+    """Post JSON until the server answers, for what costs next to nothing to ask again.
+
+    Asked again is after a broken or refused connection, and after the statuses 408, 429 and 5xx.
+
+    Args:
+        timeout_s: for each part of one attempt, as httpx has it.
+        limit: bytes of the answer.
+        attempts: in all.
+
+    Returns:
+        The answer, of any other status, and its body.
+
+    Raises:
+        NoAnswerError: none came, or one that is too long.
+    """
+    failure, backoff = NoAnswerError("it was never asked"), Backoff(heeded_s=120.0)
+    async with make_client(timeout_s, headers=headers) as client:
+        for attempt in range(attempts):
+            asked = None
+            try:
+                async with client.stream("POST", url, json=body) as response:
+                    data = await read_body(response, limit)
+            except BodyTooLongError as error:
+                raise NoAnswerError(str(error), hopeless=True) from None
+            except (httpx.RequestError, httpx.InvalidURL) as error:
+                failure = NoAnswerError(trouble(error), hopeless=hopeless(error))
+                if failure.hopeless:
+                    break
+            else:
+                status = response.status_code
+                if status not in (408, 429) and status < 500:
+                    return response, data
+                failure = NoAnswerError(answered(response, data), status=status)
+                asked = asked_wait(response.headers)
+            if attempt + 1 < attempts:
+                await asyncio.sleep(backoff.pause(asked) or 0.0)
+    raise failure
+
+
+def answered(response: httpx.Response, body: bytes) -> str:
+    """What a server answered, on one line: its status and its words, which may hold what it was sent."""
+    return f"it answered {response.status_code}: {excerpt([mended(body.decode(errors='replace'))])}"
 
 
 # -- words ------------------------------------------------------------------------------------------------------------

@@ -129,10 +129,10 @@ def print_plan(plan: Plan) -> None:
     # They refuse what the run would refuse.
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
     judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
-    turns = sum(len(part.scenario.turns) for part in plan.parts)
+    turns = sum(len(planned.scenario.turns) for planned in plan.planned_scenarios)
     lines = [
         f"run folder   {settings.out}",
-        f"scenarios    {len(plan.parts)} ({turns} turns)"
+        f"scenarios    {len(plan.planned_scenarios)} ({turns} turns)"
         + (f", shard {settings.shard} of {len(plan.sharding.scenarios)}" if plan.sharding else ""),
         f"systems      {len(plan.systems)}: {', '.join(spec.label for spec in plan.systems)}",
         f"clips        {plan.clips}",
@@ -144,7 +144,7 @@ def print_plan(plan: Plan) -> None:
     if (settings.out / "ledger.sqlite").exists():
         with Run(settings.out, write=False) as run:
             labels = {spec.label for spec in plan.systems}
-            ids = {part.scenario.id for part in plan.parts}
+            ids = {planned.scenario.id for planned in plan.planned_scenarios}
             held = sum(1 for e in run.exchanges() if e.system in labels and e.scenario in ids)
             current = (read_manifest(run.manifest_path) or {}).get("judge")
             verdicts = run.verdicts(current) if current else []
@@ -161,7 +161,7 @@ def print_plan(plan: Plan) -> None:
 async def _ask_whether_ready(plan: Plan, transcriber: Transcriber, judge: Judge) -> None:
     """Find now what a run would find in its first minute: portraits, models and servers; raises as a run would."""
     async with MediaPool() as media:
-        await check_portraits(plan.parts, media)
+        await check_portraits(plan.planned_scenarios, media)
     await transcriber.check()
     try:
         await judge.start()
@@ -169,11 +169,11 @@ async def _ask_whether_ready(plan: Plan, transcriber: Transcriber, judge: Judge)
         await judge.stop()
 
 
-def print_judging(plan: Plan, planned: int) -> None:
+def print_judging(plan: Plan, conversations: int) -> None:
     """What judging a played run would do.
 
     Args:
-        planned: conversations of the run, chosen or not.
+        conversations: conversations of the run, chosen or not.
     """
     from interbench.asr.registry import make_transcriber
     from interbench.judge.registry import make_judge
@@ -190,10 +190,10 @@ def print_judging(plan: Plan, planned: int) -> None:
         judged = sum(v.scenario in ids for _, v in run.verdicts(current)) if current else 0
     broken = {(e.system, e.scenario) for e in exchanges if not e.completed}
     heard = f": {transcriber.label}" if settings.transcriber != transcriber.label else ""
+    chosen = len(plan.systems) * len(plan.planned_scenarios)
     lines = [
         f"run folder     {settings.out}",
-        f"conversations  {len(plan.systems) * len(plan.parts)} of {planned}, {len(broken)} of them with a turn that "
-        f"was not completed",
+        f"conversations  {chosen} of {conversations}, {len(broken)} of them with a turn that was not completed",
         f"transcriber    {settings.transcriber}{heard}",
         f"judge          {settings.judge}, {plan.verdicts(judge)} verdicts ({settings.repeats} per dimension)",
         f"already given  {judged} by the run's last judge",

@@ -26,18 +26,20 @@ from interbench.systems.registry import SystemSpec
 def spending_lines(plan: Plan) -> list[str]:
     """What the turns still to be played would cost at most, by system; nothing if none of them costs money."""
     settings = plan.settings
-    planned = {spec.label: sum(len(part.scenario.turns) for part in plan.parts) for spec in plan.systems}
+    turns_left = {
+        spec.label: sum(len(planned.scenario.turns) for planned in plan.planned_scenarios) for spec in plan.systems
+    }
     spending = []
     if (settings.out / "ledger.sqlite").exists():
-        ids = {part.scenario.id for part in plan.parts}
+        ids = {planned.scenario.id for planned in plan.planned_scenarios}
         with Run(settings.out, write=False) as run:
             held = Counter(e.system for e in run.exchanges() if e.scenario in ids)
             spending = run.spending()
-        planned = {label: turns - held[label] for label, turns in planned.items()}
+        turns_left = {label: turns - held[label] for label, turns in turns_left.items()}
     lines, known, unknown = [], 0.0, False
     for spec in plan.systems:
         system = plan.factories[spec.label]()
-        turns, longest = planned[spec.label], system.turn_video_s
+        turns, longest = turns_left[spec.label], system.turn_video_s
         price = system.capabilities.price_usd_per_s
         if not turns or price == 0 or (price is None and not system.capabilities.announces_cost):
             continue
@@ -72,9 +74,9 @@ def gpu_lines(plan: Plan) -> list[str]:
             continue
         speech_s = [
             speaking_s(_words(plan, reference.reply))
-            for part in plan.parts
-            for turn, reference in enumerate(part.references, start=1)
-            if (spec.label, part.scenario.id, turn) not in done
+            for planned in plan.planned_scenarios
+            for turn, reference in enumerate(planned.references, start=1)
+            if (spec.label, planned.scenario.id, turn) not in done
         ]
         longest = system.capabilities.max_duration_s
         video_s = sum(speech_s if longest is None else (min(longest, one) for one in speech_s))

@@ -6,16 +6,40 @@ import enum
 import errno
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from interbench.cli.grouped import Group, grouped
+from interbench.cli.grouped import grouped
+from interbench.cli.options import (
+    Audit,
+    BootstrapSeed,
+    Config,
+    Dimensions,
+    DryRun,
+    Format,
+    Host,
+    Judge,
+    JudgeMode,
+    Personas,
+    Playing,
+    PrintedAs,
+    Quiet,
+    Repeats,
+    Replicates,
+    RunFolder,
+    Sampling,
+    Set,
+    Strict,
+    Transcriber,
+    WhoseVerdicts,
+    WithPublished,
+    judge_options,
+    listed,
+)
 from interbench.cli.single_verb import single
-from interbench.pipeline.setting_texts import SETTING_TEXTS
 
 if TYPE_CHECKING:
     from interbench.pipeline.run import Stage
@@ -61,14 +85,6 @@ class RecipeVerb(enum.StrEnum):
     check = "check"
 
 
-class Format(enum.StrEnum):
-    terminal = "terminal"
-    md = "md"
-    csv = "csv"
-    latex = "latex"
-    json = "json"
-
-
 class RatingMode(enum.StrEnum):
     absolute = "absolute"
     pairs = "pairs"
@@ -84,105 +100,6 @@ class By(enum.StrEnum):
 
 class New(enum.StrEnum):
     scenario = "scenario"
-
-
-class Mode(enum.StrEnum):
-    published = "published"
-    observed = "observed"
-    observed_keypoints = "observed+keypoints"
-
-
-class Stills(enum.StrEnum):
-    even = "even"
-    dense = "dense"
-
-
-class AfterFailure(enum.StrEnum):
-    go_on = "continue"
-    stop = "stop"
-
-
-def _setting(name: str, *flags: str) -> Any:
-    """The option that sets ``name``, with the help that the setting itself has."""
-    return typer.Option(*flags, help=SETTING_TEXTS[name].help_with_default)
-
-
-Transcriber = Annotated[str | None, _setting("transcriber")]
-Judge = Annotated[str | None, _setting("judge")]
-Repeats = Annotated[int | None, _setting("repeats")]
-Personas = Annotated[Path | None, _setting("personas")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME.OPTION=VALUE",
-        help="Set an option of a system (by its label), of the judge or of the transcriber: livetalk.size=tiny, "
-        "judge.temperature=0; may be repeated. `interbench list systems --options` shows what there is.",
-    ),
-]
-JudgeMode = Annotated[
-    Mode | None,
-    typer.Option(
-        help="How a vision-language judge reads: the published rubrics, those that count what can be observed, or the "
-        "latter with the author's key points; short for --set judge.mode=… [default: observed]"
-    ),
-]
-Sampling = Annotated[
-    Stills | None,
-    typer.Option(
-        help="What it sees of a clip: stills over its length, or besides more of its beginning and its pauses; short "
-        "for --set judge.sampling=… [default: even]"
-    ),
-]
-Config = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file with settings; the command line comes before it.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit status 5 where a system has completed none of its turns.")]
-RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Playing(Group):
-    """Settings of the verbs that play, by name; None where nothing was said."""
-
-    out: Annotated[Path | None, _setting("out", "--out", "-o")] = None
-    scenarios: Annotated[str | None, _setting("scenarios")] = None
-    only: Annotated[list[str] | None, _setting("only")] = None
-    categories: Annotated[list[str] | None, _setting("categories", "--category")] = None
-    limit: Annotated[int | None, _setting("limit")] = None
-    shard: Annotated[str | None, _setting("shard")] = None
-    personas: Personas = None
-    rotate_personas: Annotated[bool | None, _setting("rotate_personas", "--rotate-personas")] = None
-    systems: Annotated[str | None, _setting("systems", "--systems", "-s")] = None
-    transcriber: Transcriber = None
-    judge: Judge = None
-    repeats: Repeats = None
-    concurrency: Annotated[int | None, _setting("concurrency")] = None
-    seed: Annotated[int | None, _setting("seed")] = None
-    deadline_s: Annotated[float | None, _setting("deadline_s", "--deadline")] = None
-    after_failure: Annotated[AfterFailure | None, _setting("after_failure")] = None
-    script: Annotated[str | None, _setting("script")] = None
-    words: Annotated[str | None, _setting("words")] = None
-    speech: Annotated[str | None, _setting("speech")] = None
-    max_usd: Annotated[float | None, _setting("max_usd", "--max-usd")] = None
-    max_video_seconds: Annotated[float | None, _setting("max_video_seconds", "--max-video-seconds")] = None
-    retry: Annotated[str | None, _setting("retry")] = None
-
-    def settings(self) -> dict[str, Any]:
-        """As the settings take them."""
-        return asdict(self) | {"systems": _list(self.systems), "retry": _list(self.retry)}
-
-
-def _list(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _judge_options(options: list[str] | None, mode: Mode | None, sampling: Stills | None) -> list[str]:
-    """What ``--set`` says, after what the judge's own flags say."""
-    short = {"mode": mode, "sampling": sampling}
-    return [*(f"judge.{name}={value.value}" for name, value in short.items() if value is not None), *(options or ())]
 
 
 def _playing(*stages: Stage) -> Callable[..., None]:
@@ -203,7 +120,7 @@ def _playing(*stages: Stage) -> Callable[..., None]:
         from interbench.pipeline.plan import make_plan
         from interbench.pipeline.set_options import with_options
 
-        told = _judge_options(options, judge_mode, sampling)
+        told = judge_options(options, judge_mode, sampling)
         plan = make_plan(with_options(load_settings(playing.settings(), config), told))
         if dry_run:
             print_plan(plan)
@@ -277,10 +194,10 @@ def judge(
     from interbench.pipeline.plan import resume_plan
 
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
-    whole = resume_plan(folder, config, changes, _judge_options(options, judge_mode, sampling))
+    whole = resume_plan(folder, config, changes, judge_options(options, judge_mode, sampling))
     plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
     if dry_run:
-        print_judging(plan, len(whole.systems) * len(whole.parts))
+        print_judging(plan, len(whole.systems) * len(whole.planned_scenarios))
     else:
         execute_and_report(plan, ("transcribe", "judge"), quiet=quiet, strict=strict)
 
@@ -299,7 +216,7 @@ def check_judge(
     """Try out a judge: start it, let it give one verdict, and say in plain words what is wrong with it."""
     from interbench.cli.commands import print_judge_check
 
-    raise typer.Exit(print_judge_check(judge, config, _judge_options(options, judge_mode, sampling), key))
+    raise typer.Exit(print_judge_check(judge, config, judge_options(options, judge_mode, sampling), key))
 
 
 @app.command()
@@ -311,7 +228,7 @@ def table(
             "its systems."
         ),
     ],
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
+    format_: PrintedAs = Format.terminal,
     precision: Annotated[int, typer.Option(help="Digits after the point (md, latex, terminal).")] = 2,
     intervals: Annotated[bool, typer.Option(help="Show 95 % intervals (md, latex, terminal).")] = True,
     means: Annotated[
@@ -320,9 +237,7 @@ def table(
     all_columns: Annotated[
         bool, typer.Option("--all-columns", help="Also columns in which nothing was measured.")
     ] = False,
-    dimensions: Annotated[
-        str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
-    ] = None,
+    dimensions: Dimensions = None,
     by: Annotated[
         By | None,
         typer.Option("--by", help="Apart by category, persona, tier or stressed dimension."),
@@ -334,10 +249,11 @@ def table(
     write_reference: Annotated[
         Path | None, typer.Option(help="Write this table's pool to a file, to be used with --reference.")
     ] = None,
-    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    with_published: Annotated[bool, typer.Option("--with-published", help="Quote the paper's rows beneath.")] = False,
+    judge: WhoseVerdicts = None,
+    seed: BootstrapSeed = 0,
+    with_published: WithPublished = False,
     humans: Annotated[bool, typer.Option("--humans", help="With rows of what people rated (interbench rate).")] = False,
+    audit: Audit = None,
 ) -> None:
     """Pool scores to percentiles and print the table."""
     from interbench.cli.results import print_table
@@ -349,15 +265,16 @@ def table(
         intervals=intervals,
         means=means,
         all_columns=all_columns,
-        dimensions=_list(dimensions),
+        dimensions=listed(dimensions),
         by=None if by is None else by.value,
-        compare=_list(compare),
+        compare=listed(compare),
         reference=reference,
         write_reference=write_reference,
         judge=judge,
         seed=seed,
         published=with_published,
         humans=humans,
+        audit=audit,
     )
 
 
@@ -366,17 +283,15 @@ def items(
     sources: Annotated[
         list[str], typer.Argument(help="Run folders, or CSV files system,scenario,dimension,score, of several systems.")
     ],
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
-    dimensions: Annotated[
-        str | None, typer.Option(help="Only these dimensions, comma-separated: --dimensions MVC,CU.")
-    ] = None,
+    format_: PrintedAs = Format.terminal,
+    dimensions: Dimensions = None,
     apart: Annotated[bool, typer.Option("--apart", help="A row per dimension instead of one per scenario.")] = False,
-    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    judge: WhoseVerdicts = None,
 ) -> None:
     """How single scenarios work: mean, spread, discrimination and ceiling over the systems of the runs."""
     from interbench.cli.results import print_items
 
-    print_items(sources, form=format_.value, dimensions=_list(dimensions), apart=apart, judge=judge)
+    print_items(sources, form=format_.value, dimensions=listed(dimensions), apart=apart, judge=judge)
 
 
 @app.command()
@@ -387,7 +302,7 @@ def scores(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write to this file. [default: standard output]")
     ] = None,
-    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    judge: WhoseVerdicts = None,
 ) -> None:
     """Print the raw scores as CSV, a row per judgement; `interbench table` reads it."""
     from interbench.cli.results import write_scores
@@ -410,13 +325,21 @@ def report(
         bool, typer.Option("--single-page", help="One HTML file with the results, without conversations and clips.")
     ] = False,
     title: Annotated[str | None, typer.Option(help="Headline. [default: the folder's name]")] = None,
-    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    judge: WhoseVerdicts = None,
+    audit: Audit = None,
 ) -> None:
     """Write the HTML report of a run, or of several with what changed between them."""
     from interbench.cli.results import make_report
 
     made = make_report(
-        sources, out, portable=portable, zipped=zipped, single_page=single_page, judge=judge, title=title
+        sources,
+        out,
+        portable=portable,
+        zipped=zipped,
+        single_page=single_page,
+        judge=judge,
+        title=title,
+        audit=audit,
     )
     typer.echo(made)
 
@@ -454,7 +377,7 @@ def rate(
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Print how far the raters are.")] = False,
     export: Annotated[Path | None, typer.Option(help="Write all answers to this CSV file.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8400,
 ) -> None:
     """Let people rate a run, blind, in a browser. The first call makes the study, the same again goes on with it."""
@@ -465,8 +388,8 @@ def rate(
         "items": items,
         "raters": raters,
         "per_item": per_item,
-        "dimensions": _list(dimensions),
-        "pair_dimensions": _list(pair_dimensions),
+        "dimensions": listed(dimensions),
+        "pair_dimensions": listed(pair_dimensions),
         "silent": silent,
         "seed": seed,
     }
@@ -484,16 +407,13 @@ def rate(
     )
 
 
-Replicates = Annotated[int, typer.Option(help="Of the bootstrap over scenarios.")]
-
-
 @app.command()
 def agree(
     folder: RunFolder,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
-    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    format_: PrintedAs = Format.terminal,
+    judge: WhoseVerdicts = None,
     replicates: Replicates = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: BootstrapSeed = 0,
 ) -> None:
     """How far people agree with one another, and the judge with them."""
     from interbench.cli.rating_verbs import print_agreement
@@ -504,15 +424,75 @@ def agree(
 @app.command()
 def arena(
     folder: RunFolder,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.terminal,
-    judge: Annotated[str | None, typer.Option(help="Whose verdicts, where a run has several judges.")] = None,
+    format_: PrintedAs = Format.terminal,
+    judge: WhoseVerdicts = None,
     replicates: Replicates = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: BootstrapSeed = 0,
 ) -> None:
     """People's votes between pairs as expected win rates, and the judge's on the same pairs."""
     from interbench.cli.rating_verbs import print_arena
 
     print_arena(folder, format_.value, judge, replicates, seed)
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="A run folder whose clips are edited; with --report, an audit's.")],
+    judge: Judge = None,
+    judge_mode: JudgeMode = None,
+    sampling: Sampling = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The audit's folder. [default: RUN-audit, beside the run]")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Whose conversations are edited. [default: the run's only intact puppet]")
+    ] = None,
+    scenarios: Annotated[int | None, typer.Option(help="How many. [default: 48; with --quick 12]")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Judgements of every conversation. [default: 3; with --quick 1]")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Only defects that aim at these dimensions, comma-separated: --only EA,NI.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The strongest of each defect alone, on 12 scenarios, at 8 frames a second.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print clips, verdicts, tokens and what they can decide, and do nothing.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Judge nothing: compute everything again from an audit's folder.")
+    ] = False,
+    require: Annotated[
+        str | None, typer.Option(help="Exit status 3 unless these dimensions pass: --require EA,MVC.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    options: Set = None,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put a judge on trial: plant graded defects in a run's clips and words, and see what it makes of them."""
+    from interbench.cli import audit_verb
+
+    audit_verb.audit(
+        folder,
+        out=out,
+        asked={
+            "scenarios": scenarios,
+            "repeats": repeats,
+            "only": listed(only) or (),
+            "quick": quick,
+            "seed": seed,
+            "system": system,
+        },
+        judge=judge,
+        options=judge_options(options, judge_mode, sampling),
+        config=config,
+        only_plan=plan,
+        only_report=report,
+        require=listed(require) or (),
+        quiet=quiet,
+    )
 
 
 @app.command()
@@ -537,7 +517,7 @@ def judge_server(
     model: Annotated[
         str | None, typer.Option(help="Checkpoint. [default: Qwen3-VL-30B-A3B-Instruct, as FP8 on an 80 GB card]")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the first server; the next GPU gets the next port.")] = 8000,
     only_print: Annotated[bool, typer.Option("--print", help="Only print the commands.")] = False,
 ) -> None:
@@ -630,7 +610,7 @@ def speak(
     """Speak the user's lines of a scenario set that are new or have changed, in their moods."""
     from interbench.cli.set_verbs import Speaker, speak_set
 
-    speaker = Speaker(command, url, model, tuple(_list(voices) or ()), key_env)
+    speaker = Speaker(command, url, model, tuple(listed(voices) or ()), key_env)
     speak_set(folder, speaker, everything=everything, transcriber=transcriber, quiet=quiet)
 
 

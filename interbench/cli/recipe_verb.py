@@ -70,6 +70,7 @@ def _show(recipe: Recipe) -> None:
         None: "no: a process for each turn",
         "fifo": "yes, fed by a named pipe",
         "module": "yes, its functions called",
+        "server": "yes, it is a server",
     }
     lines = [
         f"{recipe.name}: {recipe.title}",

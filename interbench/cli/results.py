@@ -47,6 +47,7 @@ def print_table(
     seed: int = 0,
     published: bool = False,
     humans: bool = False,
+    audit: Path | None = None,
 ) -> None:
     """Print the table of run folders or CSV files, the comparison of two systems, or the table apart by kind of
     scenario."""
@@ -68,6 +69,10 @@ def print_table(
     table = _table(sources, runs, pooling)
     if humans:
         table = _with_people(table, runs, seed)
+    if runs is not None:
+        table = _with_audit(table, audit)
+    elif audit is not None:
+        raise UsageError("--audit needs run folders: a CSV does not say who judged, and in which settings.")
     if write_reference is not None:
         table.to_reference().write(write_reference)
     if by is None:
@@ -84,6 +89,18 @@ def print_table(
         lambda format_: render_breakdown(parts, format_, view),
         lambda width: render_breakdown_rich(parts, view, width=width),
     )
+
+
+def _with_audit(table: Table, audit: Path | None) -> Table:
+    """With what an audit of the same judge says of its columns, or that there is none."""
+    from interbench.report.audit_table import footnotes, unaudited
+
+    if audit is None:
+        return replace(table, footnotes=unaudited(table.judge))
+    from interbench.audit.collect import collect
+    from interbench.domain.catalogue import bundled
+
+    return replace(table, footnotes=footnotes(collect(audit, bundled()), table.judge, table.measured))
 
 
 def write_scores(sources: Sequence[str | Path], out: Path | None, judge: str | None) -> None:
@@ -249,6 +266,7 @@ def make_report(
     single_page: bool = False,
     judge: str | None = None,
     title: str | None = None,
+    audit: Path | None = None,
 ) -> Path:
     """Write the HTML report of one or several runs; gives its index page, its archive or its single page."""
     from interbench.report.collect import collect_report, collect_table
@@ -262,7 +280,7 @@ def make_report(
     if len(parsed) > 1 and out is None:
         raise UsageError("Say with --out where the report of several runs goes.")
     runs = read_runs(parsed, judge)
-    table = collect_table(runs)
+    table = _with_audit(collect_table(runs), audit)
     data = collect_report(runs[0], table) if len(runs) == 1 else collect_joint_report(runs, table)
     if title:
         data = replace(data, title=title)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class Form(enum.StrEnum):
-    terminal = "terminal"
-    md = "md"
-    csv = "csv"
-    latex = "latex"
-    json = "json"
-
+from interbench.cli.options import Format, PrintedAs, Quiet, WithPublished, listed
 
 single = typer.Typer(
     name="single",
@@ -24,7 +16,6 @@ single = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Plain lines instead of progress bars.")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Folder for what was measured; the same again goes on where it was."),
@@ -73,10 +64,8 @@ def measure(
         bool, typer.Option("--fetch", help="Fetch the published weights of the metrics, and stop.")
     ] = False,
     options: Set = None,
-    format_: Annotated[Form, typer.Option("--format", "-f", help="How to print the table.")] = Form.terminal,
-    with_published: Annotated[
-        bool, typer.Option("--with-published", help="Quote the paper's figures beneath.")
-    ] = False,
+    format_: PrintedAs = Format.terminal,
+    with_published: WithPublished = False,
     seed: Annotated[int, typer.Option(help="Of what is drawn: clips, halves, the bootstrap.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -85,7 +74,7 @@ def measure(
     from interbench.cli import single_results
 
     asked = single_results.Asked(
-        metrics=None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()],
+        metrics=listed(metrics),
         options=tuple(options or ()),
         form=format_.value,
         published=with_published,
@@ -107,7 +96,7 @@ def measure(
     single_results.measure_systems(
         asked,
         data,
-        [name.strip() for name in (systems or "").split(",") if name.strip()],
+        listed(systems) or [],
         count=count,
         duration=duration,
         size=size,
@@ -130,7 +119,7 @@ def planted(
     """Put the metrics on trial: drawn clips with known defects. Exit status 1 if a metric misses one."""
     from interbench.cli.single_results import print_trial
 
-    names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    names = listed(metrics)
     raise typer.Exit(print_trial(out, names, count, duration, seed, quiet=quiet))
 
 

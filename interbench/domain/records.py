@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interbench.domain.guards import Source
+from interbench.domain.incidents import Incident, kept_incidents
 from interbench.domain.persona import Persona
 from interbench.domain.scenario import Scenario
 
@@ -95,6 +96,9 @@ class Timings:
     """Until the first audible sample could be played, see :func:`interbench.media.pool.first_speech_time`; None if
     nothing is heard, for which ``no_speech`` is the reason, and in records of before this was measured."""
     no_speech: NoSpeech | None = None
+    continuous: bool = False
+    """The picture never stops, so that a first frame is always there: :attr:`first_frame_s` is when the clip's first
+    picture was on screen, and left out of the column of latencies, where time to first speech stands for it."""
 
     @property
     def from_sending_s(self) -> float | None:
@@ -164,6 +168,22 @@ class Exchange:
             for step, seconds in islice(parts.items(), 32)
             if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < math.inf
         }
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """What went wrong with a live picture and its sound."""
+        return kept_incidents(self.detail)
+
+    @property
+    def barge_in(self) -> Mapping[str, Any]:
+        """Of a turn that begins before the answer before has ended: what came of that; empty for any other turn.
+
+        ``done`` says whether it was possible (``why`` not), ``after_s`` how long the answer had been heard then,
+        ``time_to_silence_s`` how long it was heard on (None: longer than anybody waited), and ``remembered`` what the
+        system says it takes itself to have said until then (None: it does not say).
+        """
+        found = self.detail.get("barge_in")
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -309,6 +329,11 @@ class PlayedConversation:
     """Whom the system was asked to be; None where nobody needs to know."""
     portrait: Path | None = None
     """The persona's reference image."""
+
+    @property
+    def affinity(self) -> str:
+        """What is the same for all edited copies of a conversation (``BASE~CONDITION``): one server sees them all."""
+        return f"{self.system.partition('~')[0]}/{self.scenario.id}"
 
     @property
     def complete(self) -> bool:

@@ -79,6 +79,12 @@ class Turn(BaseModel):
         max_length=MOST_VARIANTS,
         description="Other lines, each with a condition on the answer before; where none holds, `text` is spoken.",
     )
+    barge_in_s: float | None = Field(
+        None,
+        ge=0.2,
+        le=60,
+        description="The user begins this line so many seconds after the answer before is first heard, into it.",
+    )
     presumes: Guard | None = Field(None, description="What `text` takes for granted of the answer before; an error.")
     asr_fragile: bool = Field(False, description="Its point is a word that a recognizer of the language can't spell.")
     visible_act: VisibleAct | None = Field(None, description="What the user asks to see.")
@@ -131,7 +137,14 @@ class Scenario(BaseModel):
     def _point_backwards(self) -> Scenario:
         if self.turns[0].variants:
             raise ValueError("turns.0.variants: there is no answer before the first turn; it has one line")
+        if self.turns[0].barge_in_s is not None:
+            raise ValueError("turns.0.barge_in_s: there is no answer before the first turn to speak into")
         for index, turn in enumerate(self.turns, start=1):
+            if turn.barge_in_s is not None and turn.variants:
+                raise ValueError(
+                    f"turns.{index - 1}: a line spoken into the answer before can't depend on it; leave out either "
+                    f"variants or barge_in_s"
+                )
             for lean in turn.leans_on:
                 if lean.turn >= index:
                     raise ValueError(
@@ -162,6 +175,7 @@ class Scenario(BaseModel):
 
 _LATER_TURN_KEYS: dict[str, Any] = {
     "variants": [],
+    "barge_in_s": None,
     "presumes": None,
     "asr_fragile": False,
     "visible_act": None,

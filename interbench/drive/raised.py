@@ -1,4 +1,4 @@
-"""Where in an adapter's own code an exception came from."""
+"""What is kept of an exception that an adapter raised: its words, its traceback, the line of its own code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 
 import interbench
+from interbench.base.errors import InterbenchError
+from interbench.systems.events import JsonValue
 
 _MOST = 200_000
 """Characters of a traceback that are kept."""
@@ -33,6 +35,32 @@ def own_line(error: BaseException) -> str:
     folder = foreign[0][0].parent
     path, frame = [(path, frame) for path, frame in foreign if path.is_relative_to(folder)][-1]
     return f"{_short(path)}, line {frame.lineno}, in {frame.name}"
+
+
+def keep_traceback(run: Path, workdir: Path, error: Exception) -> dict[str, JsonValue]:
+    """Write an adapter's traceback beside what its turn left behind; gives where to look, for the record."""
+    if isinstance(error, InterbenchError):
+        # Its message says what is wrong; where it was noticed is no concern of the adapter's author.
+        return {}
+    path = workdir / "traceback.txt"
+    try:
+        path.write_text(full_traceback(error), encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        # The turn has failed either way, and a full disk is noticed where it is recorded.
+        return {"raised_at": own_line(error)}
+    return {"raised_at": own_line(error), "traceback": str(path.relative_to(run.resolve()))}
+
+
+def code_of(error: Exception) -> str:
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) else "exception"
+
+
+def describe(error: Exception) -> str:
+    text = str(error).strip()
+    if isinstance(error, InterbenchError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _known(path: Path) -> bool:

@@ -18,16 +18,7 @@ import httpx
 from interbench.base.bundled import data_path
 from interbench.base.errors import ScriptError
 from interbench.base.foreign import NotJsonError, mended, parsed_json
-from interbench.base.http import (
-    Backoff,
-    BodyTooLongError,
-    asked_wait,
-    hopeless,
-    make_client,
-    read_body,
-    redirect,
-    trouble,
-)
+from interbench.base.http import ATTEMPTS, NoAnswerError, post_again, redirect
 from interbench.base.parameters import adjusted, advice, check_adjustments
 from interbench.base.remote import Secret, base_url, excerpt
 from interbench.domain.guards import Chosen, choose
@@ -38,29 +29,27 @@ from interbench.systems.prompting import cut_words, template
 
 DEFAULT_WORDS = 16
 """They fit a clip of 8 s: 2.3 words a second, and half a second before and after."""
-_ATTEMPTS = 6
-_MAX_WAIT_S = 120.0
 _MAX_ANSWER_BYTES = 4 * 2**20
 
 
 class Writer(Protocol):
     """Where the words of avatars come from that are told what to say."""
 
-    async def reply(self, part: PlannedScenario, turn: int) -> Script:
+    async def reply(self, planned: PlannedScenario, turn: int) -> Script:
         """What the avatar says in a turn (1-based)."""
         ...
 
 
-def scripted_line(part: PlannedScenario, turn: int, before: Script | None) -> Chosen:
+def scripted_line(planned: PlannedScenario, turn: int, before: Script | None) -> Chosen:
     """Which line the user says in a turn (1-based) after the scripted reply ``before``: the same for every system."""
-    return choose(part.scenario.turns[turn - 1], None if before is None else before.text, "reported")
+    return choose(planned.scenario.turns[turn - 1], None if before is None else before.text, "reported")
 
 
 class ReferenceWriter:
     """The scenario author's own replies, cut to a budget: for trying out an adapter without any language model."""
 
-    async def reply(self, part: PlannedScenario, turn: int) -> Script:
-        text, cut = cut_words(part.references[turn - 1].reply, DEFAULT_WORDS)
+    async def reply(self, planned: PlannedScenario, turn: int) -> Script:
+        text, cut = cut_words(planned.references[turn - 1].reply, DEFAULT_WORDS)
         return Script(text, cut)
 
 
@@ -112,25 +101,25 @@ class ScriptWriter:
         """What the replies depend on."""
         self._key = run.identify("script", model, self.identity)
 
-    async def reply(self, part: PlannedScenario, turn: int) -> Script:
+    async def reply(self, planned: PlannedScenario, turn: int) -> Script:
         """What the avatar says in a turn (1-based); the replies before it are written first.
 
         Raises:
             ScriptError: the model gives no reply.
         """
-        async with self._locks[part.scenario.id]:
-            known = self._run.scripts(self._key, part.scenario.id)
+        async with self._locks[planned.scenario.id]:
+            known = self._run.scripts(self._key, planned.scenario.id)
             for index in range(1, turn + 1):
                 if index not in known:
-                    known[index] = await self._write(part, index, known)
-                    self._run.record_script(self._key, part.scenario.id, index, known[index])
+                    known[index] = await self._write(planned, index, known)
+                    self._run.record_script(self._key, planned.scenario.id, index, known[index])
             return known[turn]
 
-    async def _write(self, part: PlannedScenario, turn: int, known: dict[int, Script]) -> Script:
-        system = template("script.j2").render(persona=part.persona, words=self.words)
+    async def _write(self, planned: PlannedScenario, turn: int, known: dict[int, Script]) -> Script:
+        system = template("script.j2").render(persona=planned.persona, words=self.words)
         messages = [{"role": "system", "content": system}]
-        for index, said in enumerate(part.scenario.turns[:turn], start=1):
-            line = scripted_line(part, index, known.get(index - 1))
+        for index, said in enumerate(planned.scenario.turns[:turn], start=1):
+            line = scripted_line(planned, index, known.get(index - 1))
             messages.append({"role": "user", "content": said.line(line.variant)})
             if index < turn:
                 messages.append({"role": "assistant", "content": known[index].text})
@@ -146,37 +135,27 @@ class ScriptWriter:
         text, cut = cut_words(" ".join(answer.split()), self.words)
         if not text:
             raise ScriptError(
-                f"The model {self._model!r} wrote no reply to turn {turn} of {part.scenario.id}. A model that thinks "
-                f"before it answers may need its thinking turned off."
+                f"The model {self._model!r} wrote no reply to turn {turn} of {planned.scenario.id}. A model that "
+                f"thinks before it answers may need its thinking turned off."
             )
         return Script(text, cut, time.monotonic() - began)
 
     async def _ask(self, body: dict[str, Any]) -> str:
-        """The model's answer. Asked again after any failure of the server: a chat answer costs next to nothing."""
-        problem, backoff = "", Backoff(heeded_s=_MAX_WAIT_S)
-        async with make_client(self._timeout_s, headers=self._secret.headers()) as client:
-            for attempt in range(_ATTEMPTS):
-                asked = None
-                try:
-                    async with client.stream("POST", self._url, json=body) as response:
-                        data = await read_body(response, _MAX_ANSWER_BYTES)
-                except BodyTooLongError as error:
-                    raise self._no_server(str(error)) from None
-                except (httpx.RequestError, httpx.InvalidURL) as error:
-                    if hopeless(error):
-                        raise self._no_server(trouble(error)) from None
-                    problem = f"can't be reached ({trouble(error)})"
-                else:
-                    status = response.status_code
-                    if status not in (408, 429) and status < 500:
-                        return self._answer(response, data)
-                    problem, asked = f"answered {status}", asked_wait(response.headers)
-                if attempt + 1 < _ATTEMPTS:
-                    await asyncio.sleep(backoff.pause(asked) or 0.0)
-        raise ScriptError(
-            f"The server at {self._url}, which writes the avatars' replies, {problem}, {_ATTEMPTS} times in a row. The "
-            f"same command goes on from here once it answers."
-        )
+        """The model's answer."""
+        headers = self._secret.headers()
+        try:
+            response, data = await post_again(
+                self._url, body, headers=headers, timeout_s=self._timeout_s, limit=_MAX_ANSWER_BYTES
+            )
+        except NoAnswerError as error:
+            if error.hopeless:
+                raise self._no_server(str(error)) from None
+            problem = f"can't be reached ({error})" if error.status is None else f"answered {error.status}"
+            raise ScriptError(
+                f"The server at {self._url}, which writes the avatars' replies, {problem}, {ATTEMPTS} times in a row. "
+                f"The same command goes on from here once it answers."
+            ) from None
+        return self._answer(response, data)
 
     def _answer(self, response: httpx.Response, data: bytes) -> str:
         words = self._secret.redact(excerpt([mended(data.decode(errors="replace"))]))

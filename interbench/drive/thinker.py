@@ -16,13 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from interbench.base.bundled import data_path
 from interbench.base.errors import ScriptError
-from interbench.base.foreign import NotJsonError, decoded, listed, mapped, mended, parsed_json
-from interbench.base.http import Backoff, BodyTooLongError, asked_wait, hopeless, make_client, read_body, trouble
-from interbench.base.remote import Secret, base_url, excerpt
+from interbench.base.foreign import NotJsonError, decoded, listed, mapped, parsed_json
+from interbench.base.http import NoAnswerError, answered, post_again
+from interbench.base.remote import Secret, base_url
 from interbench.domain.records import Script
 from interbench.drive.script import scripted_line
 from interbench.drive.speech import HANDED_OVER, UserSpeech
@@ -34,7 +32,6 @@ from interbench.scenarios.plan import PlannedScenario
 from interbench.store.run_folder import Run
 from interbench.systems.prompting import template
 
-_ATTEMPTS = 5
 _MAX_ANSWER_BYTES = 256 * 2**20
 
 
@@ -79,28 +76,28 @@ class ThinkerWriter:
         self.identity: Mapping[str, Any] = {"speech": "thinker", "model": model, "voice": voice, "rate": RATE}
         self._key = run.identify("script", model, {**self.words, "thinker": True, "voice": voice})
 
-    async def reply(self, part: PlannedScenario, turn: int) -> Script:
+    async def reply(self, planned: PlannedScenario, turn: int) -> Script:
         """What the avatar says in a turn (1-based); the replies before it are made first.
 
         Raises:
             ScriptError: the model gives no reply, or none with sound.
         """
-        async with self._locks[part.scenario.id]:
-            known = self._run.scripts(self._key, part.scenario.id)
+        async with self._locks[planned.scenario.id]:
+            known = self._run.scripts(self._key, planned.scenario.id)
             for index in range(1, turn + 1):
                 said = known.get(index)
-                if said is None or kept(self._run.speech_path(part.scenario.id, index, self._digest(said))) is None:
-                    known[index] = await self._answer(part, index, known)
-                    self._run.record_script(self._key, part.scenario.id, index, known[index])
+                if said is None or kept(self._run.speech_path(planned.scenario.id, index, self._digest(said))) is None:
+                    known[index] = await self._answer(planned, index, known)
+                    self._run.record_script(self._key, planned.scenario.id, index, known[index])
             return known[turn]
 
-    async def speak(self, part: PlannedScenario, turn: int, script: Script) -> Spoken:
+    async def speak(self, planned: PlannedScenario, turn: int, script: Script) -> Spoken:
         """The sound that came with the words."""
-        spoken = kept(self._run.speech_path(part.scenario.id, turn, self._digest(script)))
+        spoken = kept(self._run.speech_path(planned.scenario.id, turn, self._digest(script)))
         if spoken is None:
             raise ScriptError(
-                f"The sound of the reply to turn {turn} of {part.scenario.id} is no longer in the run folder; restore "
-                f"its folder 'speech', or give the run a new folder with --out."
+                f"The sound of the reply to turn {turn} of {planned.scenario.id} is no longer in the run folder; "
+                f"restore its folder 'speech', or give the run a new folder with --out."
             )
         # Words and sound come in one answer: how long it took stands with the words.
         return replace(spoken, made_s=0.0)
@@ -108,12 +105,12 @@ class ThinkerWriter:
     def _digest(self, script: Script) -> str:
         return hashlib.sha256(f"{self._key}\0{script.text}".encode()).hexdigest()
 
-    async def _answer(self, part: PlannedScenario, turn: int, known: Mapping[int, Script]) -> Script:
+    async def _answer(self, planned: PlannedScenario, turn: int, known: Mapping[int, Script]) -> Script:
         began = time.monotonic()
         answer = await self._ask(
             {
                 "model": self._model,
-                "messages": await self._messages(part, turn, known),
+                "messages": await self._messages(planned, turn, known),
                 "modalities": ["text", "audio"],
                 "audio": {"format": "wav", **({"voice": self._voice} if self._voice else {})},
                 **({"speaker": self._voice} if self._voice else {}),
@@ -123,22 +120,22 @@ class ThinkerWriter:
         text, speech = self._read(answer)
         text = " ".join(text.split())
         if not text:
-            raise self._trouble(f"it gives no words for turn {turn} of {part.scenario.id}")
+            raise self._trouble(f"it gives no words for turn {turn} of {planned.scenario.id}")
         script = Script(text, 0, time.monotonic() - began)
-        path = self._run.speech_path(part.scenario.id, turn, self._digest(script))
+        path = self._run.speech_path(planned.scenario.id, turn, self._digest(script))
         await asyncio.to_thread(keep, path, speech, script.seconds)
         return script
 
-    async def _messages(self, part: PlannedScenario, turn: int, known: Mapping[int, Script]) -> list[dict[str, Any]]:
-        system = template("script.j2").render(persona=part.persona, words=self._budget)
+    async def _messages(self, planned: PlannedScenario, turn: int, known: Mapping[int, Script]) -> list[dict[str, Any]]:
+        system = template("script.j2").render(persona=planned.persona, words=self._budget)
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
-        for index, said in enumerate(part.scenario.turns[:turn], start=1):
-            variant = scripted_line(part, index, known.get(index - 1)).variant
+        for index, said in enumerate(planned.scenario.turns[:turn], start=1):
+            variant = scripted_line(planned, index, known.get(index - 1)).variant
             if index < turn:
                 messages.append({"role": "user", "content": said.line(variant)})
                 messages.append({"role": "assistant", "content": known[index].text})
                 continue
-            sound = await self._playable(part.line_audio(index, variant))
+            sound = await self._playable(planned.line_audio(index, variant))
             if sound is None:
                 messages.append({"role": "user", "content": said.line(variant)})
                 continue
@@ -173,30 +170,16 @@ class ThinkerWriter:
         return text, Speech(samples.mean(axis=1), header.rate)
 
     async def _ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        problem, backoff = "", Backoff(heeded_s=120.0)
-        async with make_client(self._timeout_s, headers=self._secret.headers()) as client:
-            for attempt in range(_ATTEMPTS):
-                asked = None
-                try:
-                    async with client.stream("POST", self._url, json=body) as response:
-                        data = await read_body(response, _MAX_ANSWER_BYTES)
-                except BodyTooLongError as error:
-                    raise self._trouble(str(error)) from None
-                except (httpx.RequestError, httpx.InvalidURL) as error:
-                    problem = trouble(error)
-                    if hopeless(error):
-                        break
-                else:
-                    if response.status_code == 200:
-                        return self._object(data)
-                    said = excerpt([mended(data.decode(errors="replace"))])
-                    problem = f"it answered {response.status_code}: {said}"
-                    if response.status_code not in (408, 429) and response.status_code < 500:
-                        break
-                    asked = asked_wait(response.headers)
-                if attempt + 1 < _ATTEMPTS:
-                    await asyncio.sleep(backoff.pause(asked) or 0.0)
-        raise self._trouble(problem)
+        headers = self._secret.headers()
+        try:
+            response, data = await post_again(
+                self._url, body, headers=headers, timeout_s=self._timeout_s, limit=_MAX_ANSWER_BYTES
+            )
+        except NoAnswerError as error:
+            raise self._trouble(str(error)) from None
+        if response.status_code != 200:
+            raise self._trouble(answered(response, data))
+        return self._object(data)
 
     def _object(self, data: bytes) -> dict[str, Any]:
         try:

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
-
 from interbench.base.errors import ScriptError, UsageError
 from interbench.base.foreign import NotJsonError, mapped, mended, number, parsed_json
-from interbench.base.http import Backoff, BodyTooLongError, asked_wait, hopeless, make_client, read_body, trouble
+from interbench.base.http import NoAnswerError, answered, post_again
 from interbench.base.remote import Secret, base_url, excerpt
 from interbench.domain.persona import Persona, Voice
 from interbench.domain.records import Script
@@ -31,7 +29,6 @@ from interbench.store.run_folder import Run
 
 RATE = 16_000
 """Samples per second of every reply: what wav2vec2 and its kin hear, so that no system resamples."""
-_ATTEMPTS = 5
 _MAX_ANSWER_BYTES = 64 * 2**20
 
 
@@ -57,7 +54,7 @@ class Speaker(Protocol):
     identity: Mapping[str, Any]
     """What the sound depends on."""
 
-    async def speak(self, part: PlannedScenario, turn: int, script: Script) -> Spoken:
+    async def speak(self, planned: PlannedScenario, turn: int, script: Script) -> Spoken:
         """The words of a turn (1-based) as sound."""
         ...
 
@@ -84,21 +81,21 @@ class ReplySpeaker:
         self._locks: dict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self.identity: Mapping[str, Any] = {**synthesizer.identity, "rate": RATE}
 
-    async def speak(self, part: PlannedScenario, turn: int, script: Script) -> Spoken:
+    async def speak(self, planned: PlannedScenario, turn: int, script: Script) -> Spoken:
         """The words of a turn as sound: that of an earlier invocation where words, voice and speaker are the same.
 
         Raises:
             InterbenchError: no sound can be made of it.
         """
-        async with self._locks[part.scenario.id, turn]:
-            path = self._run.speech_path(part.scenario.id, turn, self._digest(script.text, part.persona.voice))
+        async with self._locks[planned.scenario.id, turn]:
+            path = self._run.speech_path(planned.scenario.id, turn, self._digest(script.text, planned.persona.voice))
             if (known := await asyncio.to_thread(kept, path)) is not None:
                 return known
             began = time.monotonic()
-            speech = await self._synthesizer(script.text, part.persona)
+            speech = await self._synthesizer(script.text, planned.persona)
             if not speech.samples.size or not speech.samples.any():
                 raise ScriptError(
-                    f"The synthesizer makes no sound of the reply to turn {turn} of {part.scenario.id} "
+                    f"The synthesizer makes no sound of the reply to turn {turn} of {planned.scenario.id} "
                     f"({excerpt([script.text], 80)!r}); choose another with --speech."
                 )
             return await asyncio.to_thread(keep, path, speech, time.monotonic() - began)
@@ -211,30 +208,16 @@ class SpeechServer:
         )
 
     async def _ask(self, body: Mapping[str, Any]) -> bytes:
-        problem, backoff = "", Backoff(heeded_s=120.0)
-        async with make_client(self._timeout_s, headers=self._secret.headers()) as client:
-            for attempt in range(_ATTEMPTS):
-                asked = None
-                try:
-                    async with client.stream("POST", self._url, json=body) as response:
-                        data = await read_body(response, _MAX_ANSWER_BYTES)
-                except BodyTooLongError as error:
-                    raise self._trouble(str(error)) from None
-                except (httpx.RequestError, httpx.InvalidURL) as error:
-                    problem = trouble(error)
-                    if hopeless(error):
-                        break
-                else:
-                    status = response.status_code
-                    if status == 200:
-                        return data
-                    problem = f"it answered {status}: {excerpt([mended(data.decode(errors='replace'))])}"
-                    if status not in (408, 429) and status < 500:
-                        break
-                    asked = asked_wait(response.headers)
-                if attempt + 1 < _ATTEMPTS:
-                    await asyncio.sleep(backoff.pause(asked) or 0.0)
-        raise self._trouble(problem)
+        headers = self._secret.headers()
+        try:
+            response, data = await post_again(
+                self._url, body, headers=headers, timeout_s=self._timeout_s, limit=_MAX_ANSWER_BYTES
+            )
+        except NoAnswerError as error:
+            raise self._trouble(str(error)) from None
+        if response.status_code != 200:
+            raise self._trouble(answered(response, data))
+        return data
 
     def _trouble(self, why: str) -> ScriptError:
         return ScriptError(

@@ -37,8 +37,8 @@ class OwnReplies:
         self.words = words
         self.identity: Mapping[str, Any] = {"writer": "scenario", "words": words}
 
-    async def reply(self, part: PlannedScenario, turn: int) -> Script:
-        text = part.references[turn - 1].reply
+    async def reply(self, planned: PlannedScenario, turn: int) -> Script:
+        text = planned.references[turn - 1].reply
         return Script(text) if self.words is None else Script(*cut_words(text, self.words))
 
 

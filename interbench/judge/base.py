@@ -39,6 +39,9 @@ class Judge(ABC):
     """What it is shown beside clips and transcripts: ``timings`` (how long the user waited, when words were said),
     ``speaking`` (:attr:`~interbench.domain.records.PlayedTurn.speaking`), ``details`` (of the clips, as stills of their
     own). Measured for those judges only that ask for it."""
+    channels: frozenset[Literal["picture", "words", "sound"]] = frozenset({"picture", "words"})
+    """What it perceives of a clip. One that hears the sound says so: audits then expect it to notice what is wrong
+    with it."""
     max_conversations: int = 4
     """Conversations the harness hands over at a time; a judge with a server to mind schedules within them itself."""
 

@@ -17,6 +17,8 @@ from PIL import Image
 
 from interbench.base.errors import MediaError
 from interbench.media.encoding import macroblock_tree
+from interbench.media.hdr import is_hdr
+from interbench.media.shown import Pose, pose
 
 _TIMEOUT_S = 120.0
 _THREADS = 4
@@ -24,7 +26,7 @@ _THREADS = 4
 
 
 async def last_frame(clip: Path, output: Path) -> Path:
-    """Write the last frame of ``clip`` as PNG to ``output``.
+    """Write the last frame of ``clip``, as a player shows it, as PNG to ``output``.
 
     Raises:
         MediaError: it can't be decoded.
@@ -34,7 +36,8 @@ async def last_frame(clip: Path, output: Path) -> Path:
 
 
 async def keep_end(clip: Path, seconds: float) -> None:
-    """Cut ``clip`` down to its last ``seconds``, in place. It is encoded again, at high quality.
+    """Cut ``clip`` down to its last ``seconds``, in place. It is encoded again, at high quality and as a player shows
+    it: upright and with square pixels.
 
     Raises:
         MediaError: it can't be decoded.
@@ -74,21 +77,34 @@ def write_last_frame(clip: Path, output: Path) -> None:
         last = collections.deque(container.decode(video=0), maxlen=1)
         if not last:
             raise MediaError("no_video", f"{clip} has no picture")
-        Image.fromarray(last[0].to_ndarray(format="rgb24")).save(output, "PNG")
+        frame = last[0]
+        shown = pose(container.streams.video[0], frame)
+        Image.fromarray(shown.rgb(frame, *shown.size(frame.width, frame.height))).save(output, "PNG")
+
+
+def _first_frame(clip: Path) -> tuple[Pose, av.VideoFrame]:
+    with av.open(str(clip)) as container:
+        for frame in container.decode(video=0):
+            return pose(container.streams.video[0], frame), frame
+    raise MediaError("no_video", f"{clip} has no picture")
 
 
 def write_end(clip: Path, output: Path, seconds: float) -> None:
+    shown, first = _first_frame(clip)
+    width, height = shown.size(first.width, first.height)
+    stored = shown.plain and not is_hdr(first)
     with av.open(str(clip)) as source, av.open(str(output), "w", options={"movflags": "faststart"}) as target:
         picture = source.streams.video[0]
         length = (source.duration or 0) / av.time_base
         if picture.duration and picture.time_base:
             length = float(picture.duration * picture.time_base)
         start = max(0.0, length - seconds)
-        options = {"crf": "16"} | macroblock_tree(picture.width)
+        options = {"crf": "16"} | macroblock_tree(width)
         video = target.add_stream("libx264", rate=picture.average_rate, options=options)
         video.codec_context.thread_count = _THREADS
         # 4:2:0 colour has no odd sizes; such a picture is made smaller by its odd row or column.
-        video.width, video.height, video.pix_fmt = picture.width & ~1, picture.height & ~1, "yuv420p"
+        width, height = width & ~1, height & ~1
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.time_base = Fraction(1, 90_000)
         sounds = source.streams.audio[:1]
         audio = target.add_stream("aac", rate=sounds[0].rate, layout=sounds[0].layout) if sounds else None
@@ -98,6 +114,8 @@ def write_end(clip: Path, output: Path, seconds: float) -> None:
                 continue
             if isinstance(frame, av.VideoFrame):
                 moment = frame.time - start
+                if not stored:
+                    frame = av.VideoFrame.from_ndarray(shown.rgb(frame, width, height), format="rgb24")
                 frame.time_base = Fraction(1, 90_000)
                 frame.pts = round(moment * 90_000)
                 frame.pict_type = av.video.frame.PictureType.NONE

@@ -99,7 +99,7 @@ class MediaPool:
 
     def __init__(self, size: int = 1, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._workers = WorkerPool(_command(self.limits), size, env=_environment())
+        self._workers = WorkerPool(_command(self.limits), size, env=worker_environment())
         self._exchange: Scratch | None = None
         self._handed_over = 0
 
@@ -177,6 +177,20 @@ class MediaPool:
             arguments["speech"] = str(speech)
         await self._call("reshape", path, out=str(target), **arguments)
 
+    async def edit(
+        self, path: Path, target: Path, op: str, value: float = 0.0, *, donor: Path | None = None, **more: Any
+    ) -> ClipFacts:
+        """Write an edited copy of a clip (:func:`interbench.media.edit.edit`); facts about it.
+
+        ``target`` (absolute) is overwritten and must be in a folder of the harness's own.
+        """
+        await self._call("edit", path, out=str(target), op=op, value=value, **_with(donor), **more)
+        return await self.inspect(target)
+
+    async def measure(self, path: Path, original: Path, what: str) -> float:
+        """What an edit has come to: :func:`interbench.media.measure.measure` on the result and its original."""
+        return float((await self._call("measure", path, what=what, **_with(original)))["value"])
+
     async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
         """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
 
@@ -185,6 +199,11 @@ class MediaPool:
         """
         await self._call("excerpt", path, out=str(target), parts=[list(part) for part in parts], fps=fps)
         return await self.inspect(target)
+
+    async def passage(self, path: Path, target: Path, start: float, end: float) -> int:
+        """Write what plays in ``path`` from ``start`` to ``end``, in seconds of its own time stamps, as a clip; how
+        many pictures it has. ``target`` as for :meth:`plain_copy`."""
+        return int((await self._call("passage", path, out=str(target), start=start, end=end))["pictures"])
 
     async def portrait(self, path: Path) -> None:
         """Decode a picture of a person: PNG, JPEG or WebP."""
@@ -395,7 +414,12 @@ def _request(task: str, path: Path, **arguments: Any) -> dict[str, Any]:
     return {"task": task, "path": str(path.absolute()), **arguments}
 
 
-def _environment() -> dict[str, str]:
+def _with(donor: Path | None) -> dict[str, str]:
+    return {} if donor is None else {"donor": str(donor.absolute())}
+
+
+def worker_environment() -> dict[str, str]:
+    """Of a process that decodes: no keys, nothing of the harness's own."""
     """Decoders of foreign data have no business with keys and proxies, nor with modules in the current folder."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     # Every thread of a numeric library would reserve part of the worker's bounded address space.
@@ -412,7 +436,7 @@ def _ask(requests: Sequence[Mapping[str, Any]], limits: Limits) -> tuple[list[di
             input=lines,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_environment(),
+            env=worker_environment(),
             timeout=limits.timeout_s,
             check=False,
         ).stdout

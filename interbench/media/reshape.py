@@ -122,6 +122,21 @@ def _own(task: Task, begin: float, end: float) -> tuple[npt.NDArray[np.float32],
         return samples, rate
 
 
+def placed_sound(task: Task, begin: float) -> tuple[npt.NDArray[np.float32], int] | None:
+    """All of a clip's sound from ``begin`` on, mono at its own rate; None if it has none."""
+    with task.open() as source:
+        stream = task.sound(source)
+        if stream is None:
+            return None
+        length = float((stream.duration or 0) * (stream.time_base or 0)) + float(
+            (stream.start_time or 0) * (stream.time_base or 0)
+        )
+        declared = float((source.duration or 0) / av.time_base)
+    end = max(picture_times(task).end(), length, 0.0 if length else declared)
+    task.check_time(end - begin)
+    return _own(task, begin, end)
+
+
 def _given(speech: str) -> tuple[npt.NDArray[np.float32], int]:
     try:
         samples, header = decode_wav(Path(speech).read_bytes())

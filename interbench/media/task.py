@@ -18,8 +18,8 @@ from interbench.media.container import outline
 from interbench.media.files import FileView, MediaFaultError, truncated
 from interbench.media.pool import Limits
 
-_VIDEO_DECODERS = frozenset({"h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mjpeg"})
-_AUDIO_DECODERS = frozenset(
+VIDEO_DECODERS = frozenset({"h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mjpeg"})
+AUDIO_DECODERS = frozenset(
     {"aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"}
     | {
         f"pcm_{kind}"
@@ -51,7 +51,7 @@ class Task:
         options = {
             "protocol_whitelist": "none",
             "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,wav,mp3,flac,ogg",
-            "codec_whitelist": ",".join(sorted(_VIDEO_DECODERS | _AUDIO_DECODERS)),
+            "codec_whitelist": ",".join(sorted(VIDEO_DECODERS | AUDIO_DECODERS)),
             "max_streams": str(4 * self.limits.streams),
         }
         container = av.open(view, "r", format=self.kind, options=options)
@@ -70,7 +70,7 @@ class Task:
         if stream is None or self.kind in _AUDIO_ONLY:
             raise MediaFaultError("no_video", "it has no picture track. A clip must show the avatar.")
         codec = stream.codec_context
-        _require_decoder(codec, _VIDEO_DECODERS, "picture", "H.264 (or HEVC, VP9, AV1)")
+        _require_decoder(codec, VIDEO_DECODERS, "picture", "H.264 (or HEVC, VP9, AV1)")
         self.check_picture(codec.width, codec.height)
         codec.thread_count = 1
         codec.options = {"max_pixels": str(self.limits.pixels)}
@@ -81,7 +81,7 @@ class Task:
         if not container.streams.audio:
             return None
         stream = _preferred(container.streams.audio)
-        _require_decoder(stream.codec_context, _AUDIO_DECODERS, "sound", "AAC (or Opus, FLAC, PCM)")
+        _require_decoder(stream.codec_context, AUDIO_DECODERS, "sound", "AAC (or Opus, FLAC, PCM)")
         stream.codec_context.thread_count = 1
         return stream
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import blind, cutting, decode, plain, reshape, sequence, sound, still
+from interbench.media import blind, cutting, decode, edit, measure, passage, plain, reshape, sequence, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
@@ -34,6 +34,9 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "blind_copy": blind.blind_copy,
     "reshape": reshape.reshape,
     "excerpt": plain.excerpt,
+    "passage": passage.passage,
+    "edit": edit.edit,
+    "measure": measure.measure,
     "probe_audio": sound.probe_audio,
 }
 _STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
@@ -96,8 +99,13 @@ def handle(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
 
 
 def _answer(name: str, path: Path, request: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    with _opened(path, limits, name in _FOLLOWS_LINKS) as file:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_opened(path, limits, name in _FOLLOWS_LINKS))
         kind = None if name in _STILL else demuxer(file, sound=name == "probe_audio")
+        if "donor" in request:
+            # Another foreign clip, which is held to the same.
+            given = stack.enter_context(_opened(Path(request["donor"]), limits, follow_links=False))
+            request = {**request, "donor": Task(limits, given, demuxer(given))}
         try:
             if kind is None:
                 return _STILL[name](file, **request)
@@ -139,7 +147,8 @@ def _bound_processor_time(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_within(budget, hard), hard))
 
 
-def _bound_process(limits: Limits) -> None:
+def bound_process(limits: Limits) -> None:
+    """Hold this process to the limits of memory and of the files that it may write."""
     for name, value in (
         ("RLIMIT_AS", limits.memory_bytes),
         ("RLIMIT_FSIZE", limits.output_bytes),
@@ -158,7 +167,7 @@ def _within(wanted: int, hard: int) -> int:
 
 def main() -> None:
     limits = Limits(**json.loads(sys.argv[1]))
-    _bound_process(limits)
+    bound_process(limits)
     serve(lambda request: handle(request, limits))
 
 

@@ -75,15 +75,16 @@ async def check_system(
     except SystemLoadError as error:
         return [Finding("wrong", mended(str(error)))]
     whole = load_set("starter")
-    parts = plan_scenarios(whole, whole)[:2]
+    planned_scenarios = plan_scenarios(whole, whole)[:2]
     # Two turns show whether a conversation goes on; more would only cost.
-    parts = tuple(
-        replace(part, scenario=part.scenario.model_copy(update={"turns": part.scenario.turns[:2]})) for part in parts
+    planned_scenarios = tuple(
+        replace(planned, scenario=planned.scenario.model_copy(update={"turns": planned.scenario.turns[:2]}))
+        for planned in planned_scenarios
     )
     with contextlib.ExitStack() as stack:
         folder = keep or stack.enter_context(Scratch("check")).path
         host = Host(factory)
-        checks = _Checks(spec, host, parts, folder, deadline_s, listens)
+        checks = _Checks(spec, host, planned_scenarios, folder, deadline_s, listens)
         checks.transcriber = transcriber
         try:
             await checks.go()
@@ -97,14 +98,14 @@ class _Checks:
         self,
         spec: SystemSpec,
         host: Host,
-        parts: tuple[PlannedScenario, ...],
+        planned_scenarios: tuple[PlannedScenario, ...],
         folder: Path,
         deadline_s: float,
         listens: bool,
     ) -> None:
         self.spec = spec
         self.host = host
-        self.parts = parts
+        self.planned_scenarios = planned_scenarios
         self.folder = folder
         self.deadline_s = deadline_s
         self.listens = listens
@@ -122,7 +123,7 @@ class _Checks:
         if self.transcriber is not None:
             await self.transcriber.start()
         try:
-            first = await self._play("first conversation", self.parts[0], watch=True)
+            first = await self._play("first conversation", self.planned_scenarios[0], watch=True)
         finally:
             if self.transcriber is not None:
                 await self.transcriber.stop()
@@ -208,7 +209,7 @@ class _Checks:
                 )
 
     async def _play(
-        self, name: str, part: PlannedScenario, folder: str = "run", *, watch: bool = False
+        self, name: str, planned: PlannedScenario, folder: str = "run", *, watch: bool = False
     ) -> list[Exchange]:
         with Run(self.folder / folder, write=True) as run:
             async with MediaPool() as media:
@@ -224,32 +225,32 @@ class _Checks:
                 )
                 # Not while clips are listened to: a transcriber at work in this process holds the loop up as well.
                 async with self._watching_the_loop() if watch else contextlib.nullcontext():
-                    exchanges = [exchange async for exchange in driver.play(part)]
-                echoes = [await self._echo(name, part, exchange, run.path, media) for exchange in exchanges]
+                    exchanges = [exchange async for exchange in driver.play(planned)]
+                echoes = [await self._echo(name, planned, exchange, run.path, media) for exchange in exchanges]
         for exchange, echo in zip(exchanges, echoes, strict=True):
-            self._judge_turn(name, part, exchange)
+            self._judge_turn(name, planned, exchange)
             self.findings += echo
         return exchanges
 
     async def _echo(
-        self, name: str, part: PlannedScenario, exchange: Exchange, run: Path, media: MediaPool
+        self, name: str, planned: PlannedScenario, exchange: Exchange, run: Path, media: MediaPool
     ) -> list[Finding]:
         """Whether the avatar repeats the user, by the sound of its clip."""
         if not exchange.completed or exchange.clip is None or exchange.facts is None or not exchange.facts.audible:
             return []
         where = f"{name}, turn {exchange.turn}"
         clip = await media.audio(run / exchange.clip)
-        recorded = part.line_audio(exchange.turn, exchange.variant)
+        recorded = planned.line_audio(exchange.turn, exchange.variant)
         user = None if recorded is None else await media.audio(recorded)
         found = list(await asyncio.to_thread(lambda: list(echo_findings(where, clip, user))))
         if not found and self.transcriber is not None and clip is not None:
             (heard,) = await self.transcriber.transcribe([Utterance(where, clip, exchange.facts, None)])
             found = list(
-                heard_findings(where, part.scenario.turns[exchange.turn - 1].line(exchange.variant), heard.text)
+                heard_findings(where, planned.scenario.turns[exchange.turn - 1].line(exchange.variant), heard.text)
             )
         return found
 
-    def _judge_turn(self, name: str, part: PlannedScenario, exchange: Exchange) -> None:
+    def _judge_turn(self, name: str, planned: PlannedScenario, exchange: Exchange) -> None:
         where = f"{name}, turn {exchange.turn}"
         if exchange.outcome in (Outcome.BLOCKED, Outcome.RETIRED):
             self.say("wrong", f"{where}: {exchange.outcome.value} ({exchange.code}) {exchange.message}".rstrip())
@@ -262,13 +263,18 @@ class _Checks:
             self.say("wrong", told.rstrip())
             return
         facts, timings = exchange.facts, exchange.timings
+        shown = (
+            "its picture runs on between answers"
+            if timings.continuous
+            else f"first frame after {timings.first_frame_s:.2f} s"
+        )
         heard = "" if timings.first_speech_s is None else f"first sound after {timings.first_speech_s:.2f} s, "
         self.say(
             "ok",
-            f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, first frame "
-            f"after {timings.first_frame_s:.2f} s, {heard}complete after {timings.complete_s:.2f} s",
+            f"{where}: {facts.duration_s:.2f} s of {facts.width}x{facts.height} at {facts.fps:g} fps, {shown}, "
+            f"{heard}complete after {timings.complete_s:.2f} s",
         )
-        asked = part.scenario.turns[exchange.turn - 1].line(exchange.variant)
+        asked = planned.scenario.turns[exchange.turn - 1].line(exchange.variant)
         self.findings += clip_findings(where, facts)
         self.findings += text_findings(where, facts, asked, exchange.reply_text, listens=self.listens)
 
@@ -302,11 +308,11 @@ class _Checks:
                 )
 
     async def _second_conversation(self, capabilities: Capabilities) -> None:
-        if len(self.parts) < 2 or capabilities.max_concurrency == 1:
+        if len(self.planned_scenarios) < 2 or capabilities.max_concurrency == 1:
             return
         both = await asyncio.gather(
-            self._play("first of two side by side", self.parts[0], "side-a"),
-            self._play("second of two side by side", self.parts[1], "side-b"),
+            self._play("first of two side by side", self.planned_scenarios[0], "side-a"),
+            self._play("second of two side by side", self.planned_scenarios[1], "side-b"),
         )
         if all(exchange.completed for exchanges in both for exchange in exchanges):
             self.say("ok", "two conversations at the same time")
@@ -315,8 +321,10 @@ class _Checks:
         """See that a turn can be abandoned at its deadline."""
 
         async def abandoned() -> Conversation:
-            conversation = await self.host.system.open(self.parts[0].persona)
-            await conversation.prepare(Opening(self.parts[0].scenario.id, self.parts[0].portrait, 1))
+            conversation = await self.host.system.open(self.planned_scenarios[0].persona)
+            await conversation.prepare(
+                Opening(self.planned_scenarios[0].scenario.id, self.planned_scenarios[0].portrait, 1)
+            )
             return conversation
 
         stack = contextlib.ExitStack()
@@ -325,22 +333,22 @@ class _Checks:
             workdir = self.folder / "abandoned"
             shutil.rmtree(workdir, ignore_errors=True)
             workdir.mkdir(parents=True)
-            part = self.parts[0]
-            turn = part.scenario.turns[0]
+            planned = self.planned_scenarios[0]
+            turn = planned.scenario.turns[0]
             async with MediaPool(size=1) as media:
-                audio = await UserSpeech(media, stack.enter_context(Scratch("speech")).path).playable(part.audio[0])
+                audio = await UserSpeech(media, stack.enter_context(Scratch("speech")).path).playable(planned.audio[0])
             request = TurnRequest(
-                scenario=part.scenario.id,
+                scenario=planned.scenario.id,
                 index=1,
                 text=turn.text,
                 audio=audio,
                 history=(),
-                portrait=part.portrait,
+                portrait=planned.portrait,
                 seed=1,
                 workdir=workdir.resolve(),
                 deadline_s=0.01,
-                reference=part.references[0] if self.host.system.capabilities.needs_reference else None,
-                script=part.references[0].reply if self.host.system.takes_script else None,
+                reference=planned.references[0] if self.host.system.capabilities.needs_reference else None,
+                script=planned.references[0].reply if self.host.system.takes_script else None,
             )
             with contextlib.suppress(TimeoutError):
                 async for _ in self.host.events(lambda: conversation.respond(request), 0.01):
@@ -362,11 +370,11 @@ class _Checks:
 
     async def _take_up(self, capabilities: Capabilities) -> None:
         """Play one turn, forget everything but the ledger, play on."""
-        part = self.parts[0]
-        head = replace(part, scenario=part.scenario.model_copy(update={"turns": part.scenario.turns[:1]}))
+        planned = self.planned_scenarios[0]
+        head = replace(planned, scenario=planned.scenario.model_copy(update={"turns": planned.scenario.turns[:1]}))
         with self._quietly():
             await self._play("interrupted", head, "resumed")
-            exchanges = await self._play("taken up", part, "resumed")
+            exchanges = await self._play("taken up", planned, "resumed")
         if [exchange.turn for exchange in exchanges] == [2] and exchanges[0].completed:
             self.say("ok", "an interrupted conversation is taken up where it was")
         elif exchanges and exchanges[0].turn == 1:

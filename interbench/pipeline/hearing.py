@@ -17,7 +17,11 @@ from interbench.scenarios.user_audio import lines_of
 
 
 async def check_hearing(
-    transcriber: Transcriber, key: str, parts: Sequence[PlannedScenario], media: MediaPool, manifest: RunManifest
+    transcriber: Transcriber,
+    key: str,
+    planned_scenarios: Sequence[PlannedScenario],
+    media: MediaPool,
+    manifest: RunManifest,
 ) -> str:
     """One line for people; the figures go into the manifest.
 
@@ -26,19 +30,19 @@ async def check_hearing(
     Args:
         transcriber: started.
         key: under which its transcripts are kept.
-        parts: the scenarios whose users are listened to.
+        planned_scenarios: the scenarios whose users are listened to.
         media: decodes their speech.
         manifest: holds the last check.
     """
     turns = [
         Utterance(
-            key=_key(part, index, variant),
+            key=_key(planned, index, variant),
             samples=None if audio is None else await media.audio(audio),
             facts=None,
-            reported_text=part.scenario.turns[index - 1].line(variant),
+            reported_text=planned.scenario.turns[index - 1].line(variant),
         )
-        for part in parts
-        for index, variant, audio in part.all_audio()
+        for planned in planned_scenarios
+        for index, variant, audio in planned.all_audio()
     ]
     held = manifest.read().get("ear_check", {})
     said = _said((turn.key, turn.reported_text) for turn in turns if turn.samples is not None)
@@ -49,12 +53,12 @@ async def check_hearing(
     return str(held["line"])
 
 
-def said_by_users(parts: Iterable[PlannedScenario]) -> str:
+def said_by_users(planned_scenarios: Iterable[PlannedScenario]) -> str:
     """Under which a check of these scenarios is kept: SHA-256 over every line that is there as sound."""
     return _said(
-        (_key(part, index, variant), part.scenario.turns[index - 1].line(variant))
-        for part in parts
-        for index, variant, audio in part.all_audio()
+        (_key(planned, index, variant), planned.scenario.turns[index - 1].line(variant))
+        for planned in planned_scenarios
+        for index, variant, audio in planned.all_audio()
         if audio is not None
     )
 
@@ -63,8 +67,8 @@ def _said(lines: Iterable[tuple[str, str | None]]) -> str:
     return digest(json.dumps(list(lines)))
 
 
-def _key(part: PlannedScenario, index: int, variant: int) -> str:
-    return f"user/{part.scenario.id}/{index}" + (f".{variant}" if variant else "")
+def _key(planned: PlannedScenario, index: int, variant: int) -> str:
+    return f"user/{planned.scenario.id}/{index}" + (f".{variant}" if variant else "")
 
 
 async def check_voices(scenarios: ScenarioSet, transcriber: Transcriber) -> list[str]:

@@ -82,15 +82,15 @@ def _who_it_is(judge: Judge) -> list[Finding]:
 
 async def _conversation(folder: Path, system: str, scenarios: str, judge: Judge) -> PlayedConversation:
     whole = load_set(scenarios)
-    part = plan_scenarios(whole, whole)[0]
+    planned = plan_scenarios(whole, whole)[0]
     host = Host(SystemSpec.parse(system, {}).factory())
     await host.start()
     try:
         with Run(folder / "run", write=True) as run:
             async with MediaPool() as media:
                 driver = Driver(system, host, run, media, DriveSettings(), writer=ReferenceWriter())
-                exchanges = [exchange async for exchange in driver.play(part)]
-                conversation = _as_judges_see_it(part, exchanges, run)
+                exchanges = [exchange async for exchange in driver.play(planned)]
+                conversation = _as_judges_see_it(planned, exchanges, run)
                 if conversation.why_no_clip():
                     return conversation
                 return await Evidence(run, media).given(conversation, judge.shown)
@@ -98,7 +98,7 @@ async def _conversation(folder: Path, system: str, scenarios: str, judge: Judge)
         await host.stop()
 
 
-def _as_judges_see_it(part: PlannedScenario, exchanges: Sequence[Exchange], run: Run) -> PlayedConversation:
+def _as_judges_see_it(planned: PlannedScenario, exchanges: Sequence[Exchange], run: Run) -> PlayedConversation:
     turns = tuple(
         PlayedTurn(
             exchange.turn,
@@ -111,9 +111,9 @@ def _as_judges_see_it(part: PlannedScenario, exchanges: Sequence[Exchange], run:
             Transcript(exchange.reply_text or "", flags=("reported",)),
             timings=exchange.timings,
         )
-        for turn, exchange in zip(part.scenario.turns, exchanges, strict=True)
+        for turn, exchange in zip(planned.scenario.turns, exchanges, strict=True)
     )
-    return PlayedConversation(exchanges[0].system, part.scenario, turns, "given", part.persona, part.portrait)
+    return PlayedConversation(exchanges[0].system, planned.scenario, turns, "given", planned.persona, planned.portrait)
 
 
 async def _verdict(judge: Judge, conversation: PlayedConversation, key: str) -> list[Finding]:

@@ -34,7 +34,7 @@ class Shard:
     sharding: Sharding
     unfinished: tuple[str, ...]
     """What is still to do in it, for people."""
-    parts: tuple[PlannedScenario, ...]
+    planned_scenarios: tuple[PlannedScenario, ...]
     verdicts: Mapping[tuple[str, str], frozenset[tuple[str, int]]]
     """(dimension, sample) of the verdicts that its last judge has given on each conversation as it is now."""
 
@@ -93,8 +93,10 @@ def merge_runs(folders: Sequence[Path], out: Path, *, partial: bool = False) -> 
             return Merged(out, sharding, unfinished, conversations, Files(), before=True)
         require_free(out)
         order = {scenario: index for index, scenario in enumerate(sharding.scenarios)}
-        parts = sorted((part for shard in taken for part in shard.parts), key=lambda one: order[one.scenario.id])
-        manifest = merged_manifest([shard.source for shard in taken], sharding, digest, parts)
+        planned_scenarios = sorted(
+            (planned for shard in taken for planned in shard.planned_scenarios), key=lambda one: order[one.scenario.id]
+        )
+        manifest = merged_manifest([shard.source for shard in taken], sharding, digest, planned_scenarios)
         with new_folder(out) as folder, Run(folder, write=True) as target:
             files = fill(target, [shard.source for shard in taken], sharding.scenarios)
             target.keep_manifest(manifest)
@@ -133,13 +135,13 @@ def _shard(run: Run) -> Shard:
     if stray:
         raise StoreError(f"{run.path} holds scenarios that are not of its plan: {', '.join(sorted(stray)[:3])}.")
     unfinished, verdicts = _state(run, source)
-    return Shard(source, sharding, unfinished, run.parts(), verdicts)
+    return Shard(source, sharding, unfinished, run.planned_scenarios(), verdicts)
 
 
 def _state(run: Run, source: Source) -> tuple[tuple[str, ...], dict[tuple[str, str], frozenset[tuple[str, int]]]]:
     """What is left to do in a shard, and which verdicts it holds."""
     manifest = source.manifest
-    parts = {part.scenario.id: part for part in run.parts()}
+    planned_scenarios = {planned.scenario.id: planned for planned in run.planned_scenarios()}
     ear, judge = manifest.get("transcriber"), manifest.get("judge")
     label = run.identities("transcriber")[ear][0] if ear else ""
     shown = run.identities("judge")[judge][1].get("shown", ()) if judge else ()
@@ -152,8 +154,8 @@ def _state(run: Run, source: Source) -> tuple[tuple[str, ...], dict[tuple[str, s
     for system, scenarios in manifest["plan"].items():
         for scenario in scenarios:
             # A scenario is planned a moment before it is kept, and a kill may come between.
-            part = parts.get(scenario)
-            conversation = None if part is None else played(run, part.scenario, system, ear or "", label)
+            planned = planned_scenarios.get(scenario)
+            conversation = None if planned is None else played(run, planned.scenario, system, ear or "", label)
             if conversation is None:
                 unplayed += 1
             elif judge:
@@ -269,8 +271,8 @@ def _whole(taken: Sequence[Shard]) -> tuple[Sharding, tuple[str, ...]]:
     if absent:
         which = f"shard {absent[0]}" if len(absent) == 1 else f"shards {', '.join(map(str, absent))}"
         unfinished.append(f"{which} of {first.of} {'is' if len(absent) == 1 else 'are'} not among the folders")
-    planned = {scenario for shard in taken for of in shard.manifest["plan"].values() for scenario in of}
-    if not absent and (lost := [scenario for scenario in first.scenarios if scenario not in planned]):
+    in_plan = {scenario for shard in taken for of in shard.manifest["plan"].values() for scenario in of}
+    if not absent and (lost := [scenario for scenario in first.scenarios if scenario not in in_plan]):
         unfinished.append(f"{len(lost)} scenarios (first: {lost[0]}) are in no shard")
     wanted = frozenset(one for shard in taken for of in shard.verdicts.values() for one in of)
     for shard in taken:

@@ -20,7 +20,7 @@ _HIGHEST = ("most_in_flight",)
 
 
 def merged_manifest(
-    sources: Sequence[Source], sharding: Sharding, digest: str, parts: Sequence[PlannedScenario]
+    sources: Sequence[Source], sharding: Sharding, digest: str, planned_scenarios: Sequence[PlannedScenario]
 ) -> dict[str, Any]:
     """The manifest, without the run's id and revision.
 
@@ -28,7 +28,7 @@ def merged_manifest(
         sources: shards without a scenario in common that were made alike, in the order of their numbers.
         sharding: what they are together.
         digest: of all that they hold.
-        parts: their scenarios, in the order of the plan.
+        planned_scenarios: their scenarios, in the order of the plan.
 
     Raises:
         IncomparableError: two judges that call themselves alike are not.
@@ -36,7 +36,7 @@ def merged_manifest(
     held = [source.manifest for source in sources]
     first = held[0]
     order = {scenario: index for index, scenario in enumerate(sharding.scenarios)}
-    known = {part.scenario.id for part in parts}
+    known = {planned.scenario.id for planned in planned_scenarios}
     invocations = [one for manifest in held for one in manifest.get("invocations", [])]
     finished = [manifest.get("finished") for manifest in held]
     manifest: dict[str, Any] = {
@@ -79,7 +79,7 @@ def merged_manifest(
     checks = [one["ear_check"] for one in held if one.get("ear_check", {}).get("key") == manifest.get("transcriber")]
     if len(checks) == len(held):
         check = merged_checks(checks)
-        own = {"key": manifest["transcriber"], "said": said_by_users(parts), "line": check.line()}
+        own = {"key": manifest["transcriber"], "said": said_by_users(planned_scenarios), "line": check.line()}
         manifest["ear_check"] = {**check.record(), **own}
     return manifest
 

@@ -33,7 +33,7 @@ class Plan:
     """What a run is asked to do."""
 
     settings: Settings
-    parts: tuple[PlannedScenario, ...]
+    planned_scenarios: tuple[PlannedScenario, ...]
     systems: tuple[SystemSpec, ...]
     factories: Mapping[str, Callable[[], AvatarSystem]]
     """By system label."""
@@ -49,11 +49,11 @@ class Plan:
 
     @property
     def clips(self) -> int:
-        return len(self.systems) * sum(len(part.scenario.turns) for part in self.parts)
+        return len(self.systems) * sum(len(planned.scenario.turns) for planned in self.planned_scenarios)
 
     def verdicts(self, judge: Judge) -> int:
         """How many ``judge`` is asked for."""
-        return len(self.systems) * len(self.parts) * len(judge.dimensions) * self.settings.repeats
+        return len(self.systems) * len(self.planned_scenarios) * len(judge.dimensions) * self.settings.repeats
 
     @property
     def labels(self) -> frozenset[str]:
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def scenario_ids(self) -> frozenset[str]:
-        return frozenset(part.scenario.id for part in self.parts)
+        return frozenset(planned.scenario.id for planned in self.planned_scenarios)
 
     def narrowed(
         self, only: Sequence[str] = (), *, limit: int | None = None, sample: int | None = None, seed: int = 0
@@ -76,19 +76,26 @@ class Plan:
         Raises:
             UsageError: a pattern matches nothing, or a number is below 1.
         """
-        parts = self.parts
+        planned_scenarios = self.planned_scenarios
         for pattern in only:
-            if not any(fnmatchcase(part.scenario.id, pattern) for part in parts):
-                raise UsageError(f"This run has no scenario {pattern!r}; it has {_some(p.scenario.id for p in parts)}.")
+            if not any(fnmatchcase(planned.scenario.id, pattern) for planned in planned_scenarios):
+                raise UsageError(
+                    f"This run has no scenario {pattern!r}; it has {_some(p.scenario.id for p in planned_scenarios)}."
+                )
         if only:
-            parts = tuple(part for part in parts if any(fnmatchcase(part.scenario.id, pattern) for pattern in only))
+            planned_scenarios = tuple(
+                planned
+                for planned in planned_scenarios
+                if any(fnmatchcase(planned.scenario.id, pattern) for pattern in only)
+            )
         for name, number in (("limit", limit), ("sample", sample)):
             if number is not None and number < 1:
                 raise UsageError(f"The {name} is {number}; it must be at least 1.")
-        if sample is not None and sample < len(parts):
-            drawn = sorted(random.Random(seed).sample(range(len(parts)), sample))  # noqa: S311 - nothing is secret here
-            parts = tuple(parts[index] for index in drawn)
-        return replace(self, parts=parts[:limit])
+        if sample is not None and sample < len(planned_scenarios):
+            draw = random.Random(seed)  # noqa: S311 - nothing is secret here
+            drawn = sorted(draw.sample(range(len(planned_scenarios)), sample))
+            planned_scenarios = tuple(planned_scenarios[index] for index in drawn)
+        return replace(self, planned_scenarios=planned_scenarios[:limit])
 
 
 def _some(names: Iterable[str]) -> str:
@@ -122,12 +129,12 @@ def make_plan(settings: Settings) -> Plan:
     elif settings.script_options:
         raise UsageError("There are script_options, but no server that writes replies; name one with --script URL.")
     check_choice(settings.words, settings.words_options, settings.speech, settings.speech_options)
-    parts = plan_scenarios(chosen, whole, rotation=settings.seed if settings.rotate_personas else None)
+    planned_scenarios = plan_scenarios(chosen, whole, rotation=settings.seed if settings.rotate_personas else None)
     sharding = None
     if settings.shard is not None:
-        parts, sharding = take_shard(parts, settings.shard)
+        planned_scenarios, sharding = take_shard(planned_scenarios, settings.shard)
     facts = {"name": whole.name, "version": whole.version, "digest": whole.digest}
-    return Plan(settings, parts, specs, {spec.label: spec.factory() for spec in specs}, facts, sharding)
+    return Plan(settings, planned_scenarios, specs, {spec.label: spec.factory() for spec in specs}, facts, sharding)
 
 
 def require_distinct(labels: Sequence[str]) -> None:
@@ -160,7 +167,7 @@ def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any], optio
     """
     with Run(path, write=False) as run:
         manifest = read_manifest(run.manifest_path)
-        parts = run.parts()
+        planned_scenarios = run.planned_scenarios()
     if manifest is None:
         raise StoreError(
             f"{path} has no manifest.json, so nothing was planned there yet; give it to `interbench run` first."
@@ -185,7 +192,7 @@ def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any], optio
     for kind in ("judge", "transcriber"):
         _refuse_masked(kind, getattr(settings, f"{kind}_options"))
     specs = tuple(SystemSpec(label, label, {}) for label in manifest["plan"])
-    return Plan(settings, parts, specs, {})
+    return Plan(settings, planned_scenarios, specs, {})
 
 
 def _refuse_masked(kind: str, options: Mapping[str, Any]) -> None:

@@ -9,13 +9,13 @@ from interbench.media.pool import MediaPool
 from interbench.scenarios.plan import PlannedScenario
 
 
-async def check_portraits(parts: Sequence[PlannedScenario], media: MediaPool) -> None:
-    """Decode the portrait of every persona that ``parts`` use.
+async def check_portraits(planned_scenarios: Sequence[PlannedScenario], media: MediaPool) -> None:
+    """Decode the portrait of every persona that these scenarios have.
 
     Raises:
         ScenarioError: naming each that can't be used.
     """
-    portraits = {part.portrait: part.persona.id for part in parts if part.portrait is not None}
+    portraits = {planned.portrait: planned.persona.id for planned in planned_scenarios if planned.portrait is not None}
     problems = []
     for path, persona in portraits.items():
         try:

@@ -16,7 +16,14 @@ from typing import Literal
 
 from interbench.asr.base import Transcriber
 from interbench.asr.stage import TranscriptionStage
-from interbench.base.errors import CapReachedError, InterbenchError, SystemLoadError, UsageError
+from interbench.base.errors import (
+    CapReachedError,
+    ClipGoneError,
+    InterbenchError,
+    SystemLoadError,
+    UsageError,
+    most_telling,
+)
 from interbench.base.progress import Progress
 from interbench.domain.records import COPY_RECIPE, Transcript
 from interbench.drive.driver import Driver, DriveSettings
@@ -68,24 +75,9 @@ async def execute(
         try:
             await _Pipeline(plan, run, progress, wanted, summary).go(transcriber, judge)
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise most_telling(group) from None
         summary.seconds = time.monotonic() - began
         return summary
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception that tells the user most."""
-    leaves: list[BaseException] = []
-
-    def collect(error: BaseException) -> None:
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                collect(inner)
-        else:
-            leaves.append(error)
-
-    collect(group)
-    return next((leaf for leaf in leaves if isinstance(leaf, InterbenchError)), leaves[0])
 
 
 class _Pipeline:
@@ -125,11 +117,11 @@ class _Pipeline:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self.media)
             self.manifest.write()
-            for part in plan.parts:
-                self.run.record_part(part)
+            for planned in plan.planned_scenarios:
+                self.run.record_planned(planned)
             if "drive" in self.stages:
                 if sum(self._recorded().values()) < plan.clips:
-                    await check_portraits(plan.parts, self.media)
+                    await check_portraits(plan.planned_scenarios, self.media)
                 self._take_back()
             if "judge" in self.stages or "transcribe" in self.stages:
                 stage = TranscriptionStage(transcriber, self.run, self.media)
@@ -144,7 +136,7 @@ class _Pipeline:
                     group.create_task(self._system(spec))
             if self.transcription is not None and transcriber.needs_audio:
                 summary.ear = await check_hearing(
-                    transcriber, self.transcription.key, plan.parts, self.media, self.manifest
+                    transcriber, self.transcription.key, plan.planned_scenarios, self.media, self.manifest
                 )
             if summary.did_something:
                 self.manifest.amend(finished=now())
@@ -179,7 +171,7 @@ class _Pipeline:
             self.run.discard(system, scenario, from_turn=turn)
 
     def _announce(self) -> None:
-        turns = sum(len(part.scenario.turns) for part in self.plan.parts)
+        turns = sum(len(planned.scenario.turns) for planned in self.plan.planned_scenarios)
         held = self._recorded()
         if "drive" in self.stages:
             self.progress.total("drive", self.plan.clips)
@@ -206,7 +198,9 @@ class _Pipeline:
 
     async def _system(self, spec: SystemSpec) -> None:
         """Play all scenarios against one system, and hand each conversation on."""
-        pending = self._recorded()[spec.label] < sum(len(part.scenario.turns) for part in self.plan.parts)
+        pending = self._recorded()[spec.label] < sum(
+            len(planned.scenario.turns) for planned in self.plan.planned_scenarios
+        )
         host: Host | None = None
         try:
             if pending and "drive" in self.stages:
@@ -226,13 +220,13 @@ class _Pipeline:
                 limit = host.system.capabilities.max_concurrency or self.plan.settings.concurrency
                 own = asyncio.Semaphore(limit)
                 async with asyncio.TaskGroup() as group:
-                    for part in self.plan.parts:
-                        group.create_task(self._conversation(spec, part, driver, own))
+                    for planned in self.plan.planned_scenarios:
+                        group.create_task(self._conversation(spec, planned, driver, own))
             else:
                 self._has_started()
                 async with asyncio.TaskGroup() as group:
-                    for part in self.plan.parts:
-                        group.create_task(self._after(spec, part, {}))
+                    for planned in self.plan.planned_scenarios:
+                        group.create_task(self._after(spec, planned, {}))
         finally:
             if host is not None:
                 await host.stop()
@@ -284,7 +278,7 @@ class _Pipeline:
             self.progress.advance("drive", str(key))
 
     async def _conversation(
-        self, spec: SystemSpec, part: PlannedScenario, driver: Driver, own: asyncio.Semaphore
+        self, spec: SystemSpec, planned: PlannedScenario, driver: Driver, own: asyncio.Semaphore
     ) -> None:
         transcription = self.transcription
         heard: dict[int, asyncio.Future[Transcript]] = {}
@@ -292,7 +286,7 @@ class _Pipeline:
         async def recall(turn: int) -> str | None:
             if transcription is None:
                 return None
-            key = Key(spec.label, part.scenario.id, turn)
+            key = Key(spec.label, planned.scenario.id, turn)
             known = self.run.transcripts(transcription.key, key.system, key.scenario).get(key)
             if known is None and turn not in heard:
                 (exchange,) = [e for e in self.run.exchanges(key.system, key.scenario) if e.turn == turn]
@@ -301,7 +295,7 @@ class _Pipeline:
                 known = await asyncio.shield(heard[turn])
             return None if known.error is not None else known.text or None
 
-        async with own, self._everywhere, contextlib.aclosing(driver.play(part, recall)) as exchanges:
+        async with own, self._everywhere, contextlib.aclosing(driver.play(planned, recall)) as exchanges:
             try:
                 async for exchange in exchanges:
                     self.summary.count(exchange)
@@ -310,19 +304,21 @@ class _Pipeline:
             except CapReachedError as reached:
                 # The rest stays to be played; what has been paid for is transcribed and judged.
                 self.summary.cap = self.summary.cap or str(reached)
-        await self._after(spec, part, heard)
+            except ClipGoneError as gone:
+                self.summary.held_up.append(str(gone))
+        await self._after(spec, planned, heard)
 
     async def _after(
-        self, spec: SystemSpec, part: PlannedScenario, heard: dict[int, asyncio.Future[Transcript]]
+        self, spec: SystemSpec, planned: PlannedScenario, heard: dict[int, asyncio.Future[Transcript]]
     ) -> None:
         """Transcribe and judge a conversation that has been played; ``heard`` are transcripts already under way."""
         transcription, judging = self.transcription, self.judging
         if transcription is None:
             return
-        exchanges = self.run.exchanges(spec.label, part.scenario.id)
-        known = self.run.transcripts(transcription.key, spec.label, part.scenario.id)
+        exchanges = self.run.exchanges(spec.label, planned.scenario.id)
+        known = self.run.transcripts(transcription.key, spec.label, planned.scenario.id)
         for exchange in exchanges:
-            done = known.get(Key(spec.label, part.scenario.id, exchange.turn))
+            done = known.get(Key(spec.label, planned.scenario.id, exchange.turn))
             if exchange.completed and exchange.turn not in heard and (done is None or done.error is not None):
                 heard[exchange.turn] = transcription.submit(exchange)
         for index in range(1, len(exchanges) + 1):
@@ -331,11 +327,13 @@ class _Pipeline:
             self.progress.advance("transcribe")
         if judging is None:
             return
-        conversation = played(self.run, part.scenario, spec.label, transcription.key, transcription.label)
+        conversation = played(self.run, planned.scenario, spec.label, transcription.key, transcription.label)
         if conversation is None:
             self.summary.unplayed += 1
             return
-        conversation = replace(conversation, persona=part.persona, portrait=part.portrait)
+        shown = self.run.face_path(spec.label, planned.scenario.id)
+        portrait = shown if shown.exists() else planned.portrait
+        conversation = replace(conversation, persona=planned.persona, portrait=portrait)
         verdicts = await judging.give(conversation)
         for verdict in verdicts:
             self.summary.count_verdict(verdict)

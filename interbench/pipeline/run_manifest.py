@@ -47,9 +47,11 @@ class RunManifest:
             held,
             settings=plan.settings.public(),
             frozen=self._frozen,
-            scenarios={part.scenario.id: part.scenario.digest() for part in plan.parts},
-            personas={part.persona.id: digest(part.persona.model_dump_json()) for part in plan.parts},
-            plan={spec.label: [part.scenario.id for part in plan.parts] for spec in plan.systems},
+            scenarios={planned.scenario.id: planned.scenario.digest() for planned in plan.planned_scenarios},
+            personas={
+                planned.persona.id: digest(planned.persona.model_dump_json()) for planned in plan.planned_scenarios
+            },
+            plan={spec.label: [planned.scenario.id for planned in plan.planned_scenarios] for spec in plan.systems},
             systems=systems or {},
             prompts=_prompts_digest(data_path("prompts")),
             scenario_sets=() if plan.scenario_set is None else (plan.scenario_set,),

@@ -113,24 +113,27 @@ class Sharding:
         return found
 
 
-def take_shard(parts: Sequence[PlannedScenario], text: str) -> tuple[tuple[PlannedScenario, ...], Sharding]:
+def take_shard(planned_scenarios: Sequence[PlannedScenario], text: str) -> tuple[tuple[PlannedScenario, ...], Sharding]:
     """The scenarios of one shard of a plan, in the plan's order, and what its manifest says of it.
 
     Args:
-        parts: the whole plan.
+        planned_scenarios: the whole plan.
         text: such as ``2/8``.
 
     Raises:
         UsageError: it is no shard, or there are more shards than scenarios.
     """
     number, count = parse_shard(text)
-    shards = divide([len(part.scenario.turns) for part in parts], count)
-    own = tuple(part for part, shard in zip(parts, shards, strict=True) if shard == number)
-    ids = tuple(part.scenario.id for part in parts)
-    return own, Sharding((number,), count, ids, plan_digest(parts))
+    shards = divide([len(planned.scenario.turns) for planned in planned_scenarios], count)
+    own = tuple(planned for planned, shard in zip(planned_scenarios, shards, strict=True) if shard == number)
+    ids = tuple(planned.scenario.id for planned in planned_scenarios)
+    return own, Sharding((number,), count, ids, plan_digest(planned_scenarios))
 
 
-def plan_digest(parts: Sequence[PlannedScenario]) -> str:
+def plan_digest(planned_scenarios: Sequence[PlannedScenario]) -> str:
     """SHA-256 over the scenarios of a plan with their personas, in order."""
-    said = [[part.scenario.id, part.scenario.digest(), part.persona.model_dump_json()] for part in parts]
+    said = [
+        [planned.scenario.id, planned.scenario.digest(), planned.persona.model_dump_json()]
+        for planned in planned_scenarios
+    ]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -45,6 +45,8 @@ class Summary:
     """Systems of the plan that have completed none of the turns the run folder holds."""
     cap: str = ""
     """Why turns were left unplayed, if a cap was reached."""
+    held_up: list[str] = field(default_factory=list)
+    """Of every conversation that could not be gone on with because a clip of it is gone: why."""
 
     @property
     def did_something(self) -> bool:
@@ -79,6 +81,10 @@ class Summary:
         Turns that fail are a result, as long as others do not; so are verdicts that an offline judge can't give.
         """
         turns = sum(self.outcomes.values())
+        if self.held_up:
+            number = len(self.held_up)
+            counted = "1 conversation was" if number == 1 else f"{number} conversations were"
+            return f"{counted} not gone on with: {self.held_up[0]}"
         if turns and not self.outcomes[Outcome.COMPLETED.value]:
             return f"None of the {turns} turns that were played was completed; the lines above say why."
         if clips := sum(self.missing[reason.value] for reason in _CLIPS):

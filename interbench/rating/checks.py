@@ -1,6 +1,6 @@
 """Attention checks: gross defects that nobody overlooks, and the rule by which raters are left out.
 
-The defects come from :data:`GROSS_DEFECTS`, entries of data: another catalogue needs only to give the same entries.
+The defects are the gross ones of :mod:`interbench.domain.catalogue`, which judges are tried with as well.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from interbench.domain.catalogue import Kind as Planted
+from interbench.domain.catalogue import bundled
+from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.domain.ratings import WHOLE, Answer, Defect, Kind, Showing
 from interbench.rating.settings import Rule
 
-CATALOGUE = 1
-"""Version of the defects below; part of a study."""
+CATALOGUE = bundled().version
+"""Version of the catalogue that the defects are from; part of a study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,24 @@ def _other_answers(material: Spoilable) -> tuple[Take, ...] | None:
     return tuple(Take(material.system, scenario, min(n, turns)) for n in range(1, material.turns + 1))
 
 
-GROSS_DEFECTS: tuple[GrossDefect, ...] = (
-    GrossDefect("frozen", ("NI", "EA", "CN"), _edited("frozen")),
-    GrossDefect("other-answers", ("SR", "CU", "IC"), _other_answers),
-    GrossDefect("other-person", ("MVC",), _other_person),
-    GrossDefect("muted", ("OIE", "CN"), _edited("muted")),
-)
+_TAKES: Mapping[str, Callable[[Spoilable], tuple[Take, ...] | None]] = {
+    "frozen": _edited("frozen"),
+    "other-answers": _other_answers,
+    "other-person": _other_person,
+    "muted": _edited("muted"),
+}
+"""How each gross defect of the catalogue is made for people; one that is not here is not shown to them."""
+
+
+def _gross() -> tuple[GrossDefect, ...]:
+    return tuple(
+        GrossDefect(entry.name, tuple(key for key in (entry.aims, *entry.may) if key in DIMENSION_KEYS), takes)
+        for entry in bundled().of(Planted.GROSS)
+        if (takes := _TAKES.get(entry.name)) is not None
+    )
+
+
+GROSS_DEFECTS: tuple[GrossDefect, ...] = _gross()
 """The frozen picture, another scenario's answers, another person's clips, no sound."""
 
 

@@ -51,15 +51,15 @@ class Material:
     """Planned conversations that can't be shown, and why."""
 
 
-def shown_digest(part: PlannedScenario, exchanges: Sequence[Exchange]) -> str:
+def shown_digest(planned: PlannedScenario, exchanges: Sequence[Exchange]) -> str:
     """Hash of what people see of a conversation: the scenario, outcomes and clips."""
     turns = [[e.turn, e.outcome.value, None if e.facts is None else e.facts.sha256] for e in exchanges]
-    return identity_key({"scenario": part.scenario.digest(), "turns": turns})
+    return identity_key({"scenario": planned.scenario.digest(), "turns": turns})
 
 
-def shown_digests(parts: Sequence[PlannedScenario], exchanges: Sequence[Exchange]) -> dict[Name, str]:
+def shown_digests(planned_scenarios: Sequence[PlannedScenario], exchanges: Sequence[Exchange]) -> dict[Name, str]:
     """Of every conversation of which anything was played, by system and scenario."""
-    by_id = {part.scenario.id: part for part in parts}
+    by_id = {planned.scenario.id: planned for planned in planned_scenarios}
     return {name: shown_digest(by_id[name[1]], of) for name, of in _by_conversation(exchanges).items()}
 
 
@@ -74,7 +74,7 @@ def read_material(path: Path) -> Material:
         manifest = read_manifest(run.manifest_path)
         if manifest is None:
             raise UsageError(f"{path} has no manifest.json: nothing was played there yet. Give it to `interbench run`.")
-        parts = {part.scenario.id: part for part in run.parts()}
+        planned_scenarios = {planned.scenario.id: planned for planned in run.planned_scenarios()}
         ear = manifest.get("transcriber")
         transcripts = run.transcripts(ear) if ear else {}
         plan: Mapping[str, Sequence[str]] = manifest["plan"]
@@ -82,20 +82,24 @@ def read_material(path: Path) -> Material:
         played: dict[Name, ShowableConversation] = {}
         left_out: dict[Name, str] = {}
         for name in [(system, scenario) for system, scenarios in plan.items() for scenario in scenarios]:
-            part, of = parts[name[1]], exchanges.get(name, [])
-            if problem := _problem(run, part, of):
+            planned, of = planned_scenarios.get(name[1]), exchanges.get(name, [])
+            if planned is None:
+                # The plan is written a moment before its scenarios, and a kill may come between.
+                left_out[name] = "not played to its end"
+                continue
+            if problem := _problem(run, planned, of):
                 left_out[name] = problem
                 continue
             clips = []
-            for turn, exchange in zip(part.scenario.turns, of, strict=True):
+            for turn, exchange in zip(planned.scenario.turns, of, strict=True):
                 heard = transcripts.get(Key(*name, exchange.turn))
                 said = heard.text if heard is not None and heard.error is None else exchange.reply_text or ""
                 assert exchange.clip is not None and exchange.facts is not None
                 clips.append(
                     PlayedClip((run.path / exchange.clip).resolve(), exchange.facts, turn.line(exchange.variant), said)
                 )
-            played[name] = ShowableConversation(*name, part.persona.id, shown_digest(part, of), tuple(clips))
-        scenarios = dict.fromkeys(scenario for planned in plan.values() for scenario in planned)
+            played[name] = ShowableConversation(*name, planned.persona.id, shown_digest(planned, of), tuple(clips))
+        scenarios = dict.fromkeys(scenario for names in plan.values() for scenario in names)
         return Material(str(manifest.get("run_id", "")), tuple(plan), tuple(scenarios), played, left_out)
 
 
@@ -106,9 +110,9 @@ def _by_conversation(exchanges: Sequence[Exchange]) -> dict[Name, list[Exchange]
     return found
 
 
-def _problem(run: Run, part: PlannedScenario, exchanges: Sequence[Exchange]) -> str:
+def _problem(run: Run, planned: PlannedScenario, exchanges: Sequence[Exchange]) -> str:
     """Why a conversation can't be shown; empty if it can."""
-    if len(exchanges) < len(part.scenario.turns):
+    if len(exchanges) < len(planned.scenario.turns):
         return "not played to its end"
     for exchange in exchanges:
         if exchange.outcome is not Outcome.COMPLETED or exchange.clip is None or exchange.facts is None:

@@ -87,7 +87,7 @@ def read_ratings(path: Path) -> Said:
         for rater in raters
     }
     with Run(path, write=False) as run:
-        digests = shown_digests(run.parts(), run.exchanges())
+        digests = shown_digests(run.planned_scenarios(), run.exchanges())
     return Said(study, raters, showings, assigned, closed, stood, tuple(closings), digests)
 
 

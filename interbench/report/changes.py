@@ -85,7 +85,7 @@ def _facts(runs: Sequence[RunRecords]) -> tuple[Change, ...]:
         fact("Judge", lambda run: f"{run.judge.name} ({run.judge.identity})" if run.judge else None),
         fact("Transcriber", lambda run: run.transcriber),
         fact("Scenario set", lambda run: run.manifest["settings"]["scenarios"]),
-        fact("Scenarios", lambda run: f"{len(run.parts)} ({set_digest(run.manifest)[:12]})"),
+        fact("Scenarios", lambda run: f"{len(run.planned_scenarios)} ({set_digest(run.manifest)[:12]})"),
         fact("Judge's prompts", lambda run: str(run.manifest.get("prompts") or "")[:12]),
     ]
     names = dict.fromkeys(run.bare(system) for run in runs for system in run.plan)

@@ -146,6 +146,11 @@ def _unheard(row: Row) -> str:
     return f"{sum(row.speed.unheard.values())} of {row.speed.n} turns without: {reasons}" if reasons else ""
 
 
+def _runs_on(row: Row) -> str:
+    count = row.speed.continuous
+    return f"{count} of {row.speed.n} turns with a picture that never stops: read First speech" if count else ""
+
+
 def _no_mean(row: Row) -> str:
     if row.mean.percentile is not None or row.quoted_from:
         return ""
@@ -169,6 +174,7 @@ COLUMNS: tuple[Column, ...] = (
         value=lambda row: row.speed.latency_s,
         better="lower",
         digits=2,
+        why=_runs_on,
     ),
     Column(
         key="first_speech_s",

@@ -9,6 +9,7 @@ from interbench.domain.records import Exchange
 from interbench.report.breakdown import breakdown_csv
 from interbench.report.changes import changes_csv
 from interbench.report.comparisons import comparisons_csv
+from interbench.report.incidents import incident_lines
 from interbench.report.model import ReportData
 from interbench.report.overview import Overview
 from interbench.report.payload import OUTCOMES, real_time_factor
@@ -25,6 +26,7 @@ def csv_files(data: ReportData, overview: Overview) -> dict[str, str]:
     files = {
         "profile.csv": _profile(data),
         "turns.csv": csv_text([TURN_COLUMNS, *(_turn(exchange) for exchange in _exchanges(data))]),
+        **({"incidents.csv": csv_text(incident_lines(_exchanges(data)))} if overview.live else {}),
         "outcomes.csv": csv_text(
             [
                 ["system", "turns", *OUTCOMES],
@@ -108,7 +110,7 @@ def _turn(exchange: Exchange) -> list[Any]:
         exchange.turn,
         exchange.outcome.value,
         exchange.code,
-        timings.first_frame_s if timings else None,
+        timings.first_frame_s if timings and not timings.continuous else None,
         timings.first_speech_s if timings else None,
         timings.no_speech.value if timings and timings.no_speech else None,
         timings.complete_s if timings else None,

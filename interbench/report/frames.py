@@ -135,7 +135,7 @@ def score_rows(records: RunRecords) -> Iterator[Sequence[Any]]:
 
 
 def _outcomes(records: RunRecords) -> dict[tuple[str, str], str]:
-    turns = {part.scenario.id: len(part.scenario.turns) for part in records.parts}
+    turns = records.turns
     played: dict[tuple[str, str], list[Outcome]] = {}
     for exchange in records.exchanges:
         played.setdefault((exchange.system, exchange.scenario), []).append(exchange.outcome)
@@ -144,6 +144,6 @@ def _outcomes(records: RunRecords) -> dict[tuple[str, str], str]:
         for scenario in scenarios:
             outcomes = played.get((system, scenario), [])
             other = next((outcome.value for outcome in outcomes if outcome is not Outcome.COMPLETED), None)
-            complete = Outcome.COMPLETED.value if len(outcomes) == turns[scenario] else UNFINISHED
+            complete = Outcome.COMPLETED.value if len(outcomes) == turns.get(scenario) else UNFINISHED
             found[system, scenario] = other or complete
     return found

@@ -27,6 +27,7 @@ from markupsafe import Markup, escape
 from interbench import __version__
 from interbench.base import termination
 from interbench.base.errors import StoreError
+from interbench.domain.incidents import MEANINGS
 from interbench.report import overview, payload
 from interbench.report.data_files import csv_files
 from interbench.report.grid import DASH
@@ -267,7 +268,9 @@ def _environment() -> Environment:
         clean=_clean,
         breakable=_breakable,
     )
-    environment.globals.update(percentiles=PERCENTILES, ring=ring, spokes=spokes, table_files=_EXTENSIONS, dash=DASH)
+    environment.globals.update(
+        percentiles=PERCENTILES, ring=ring, spokes=spokes, table_files=_EXTENSIONS, dash=DASH, meanings=MEANINGS
+    )
     return environment
 
 

@@ -29,9 +29,9 @@ class LineUse:
         return self.fallbacks / self.turns
 
 
-def line_use(parts: Iterable[PlannedScenario], exchanges: Iterable[Exchange]) -> dict[str, LineUse]:
+def line_use(planned_scenarios: Iterable[PlannedScenario], exchanges: Iterable[Exchange]) -> dict[str, LineUse]:
     """By system, of those that played a turn with variants; turns that were never put to a system don't count."""
-    varied = _varied(parts)
+    varied = _varied(planned_scenarios)
     turns: Counter[str] = Counter()
     fallbacks: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = {}
@@ -43,21 +43,24 @@ def line_use(parts: Iterable[PlannedScenario], exchanges: Iterable[Exchange]) ->
     return {name: LineUse(count, fallbacks[name], dict(sources[name])) for name, count in turns.items()}
 
 
-def line_notes(parts: Sequence[PlannedScenario], exchanges: Sequence[Exchange]) -> tuple[str, ...]:
-    """A sentence on each system, beneath tables and at the top of reports; none where no turn has variants."""
-    return tuple(
-        f"{name}: in {use.fallbacks} of {use.turns} turns with variants ({100 * use.share:.0f} %) the user said the "
-        f"line that stands after any answer; the words of the answer before were "
-        f"{', '.join(f'{_SOURCES[source]} in {count}' for source, count in sorted(use.sources.items()))}."
-        for name, use in line_use(parts, exchanges).items()
-    )
+def line_notes(planned_scenarios: Sequence[PlannedScenario], exchanges: Sequence[Exchange]) -> tuple[str, ...]:
+    """A sentence beneath tables and at the top of reports, on all systems; none where no turn has variants."""
+    used = line_use(planned_scenarios, exchanges)
+    if not used:
+        return ()
+    counts = [
+        f"{name} in {use.fallbacks} of {use.turns} ({100 * use.share:.0f} %; the words of the answer before were "
+        f"{', '.join(f'{_SOURCES[source]} in {count}' for source, count in sorted(use.sources.items()))})"
+        for name, use in used.items()
+    ]
+    return (f"Of the turns with variants the user said the line that stands after any answer to: {'; '.join(counts)}.",)
 
 
 _SOURCES = {"reported": "the system's own", "transcribed": "a transcript's", "none": "unknown"}
 
 
 def different_lines(
-    parts: Iterable[PlannedScenario], exchanges: Iterable[Exchange], one: str, other: str
+    planned_scenarios: Iterable[PlannedScenario], exchanges: Iterable[Exchange], one: str, other: str
 ) -> tuple[int, int]:
     """(turns in which the user said different things to the two systems, turns that were put to both)."""
     said: dict[tuple[str, int], dict[str, int]] = {}
@@ -66,7 +69,9 @@ def different_lines(
             said.setdefault((exchange.scenario, exchange.turn), {})[exchange.system] = exchange.variant
     both = {at: variants for at, variants in said.items() if len(variants) == 2}
     texts = {
-        (part.scenario.id, index): turn for part in parts for index, turn in enumerate(part.scenario.turns, start=1)
+        (planned.scenario.id, index): turn
+        for planned in planned_scenarios
+        for index, turn in enumerate(planned.scenario.turns, start=1)
     }
     different = sum(
         texts[at].line(variants[one]) != texts[at].line(variants[other]) for at, variants in both.items() if at in texts
@@ -74,10 +79,10 @@ def different_lines(
     return different, len(both)
 
 
-def _varied(parts: Iterable[PlannedScenario]) -> frozenset[tuple[str, int]]:
+def _varied(planned_scenarios: Iterable[PlannedScenario]) -> frozenset[tuple[str, int]]:
     return frozenset(
-        (part.scenario.id, index)
-        for part in parts
-        for index, turn in enumerate(part.scenario.turns, start=1)
+        (planned.scenario.id, index)
+        for planned in planned_scenarios
+        for index, turn in enumerate(planned.scenario.turns, start=1)
         if turn.variants
     )

@@ -51,8 +51,10 @@ def notes(table: Table, hidden: Sequence[Column] = (), *, means: bool = False) -
             _flat_note(table),
             _missing_note(table),
             _repeats_note(table),
+            _runs_on_note(table),
             _unheard_note(table),
             _published_note(table),
+            *table.footnotes,
         )
         if note
     )
@@ -174,6 +176,16 @@ def _missing_note(table: Table) -> str:
     if samples:
         text += f" {counted(samples, 'repeated judgement')} without a score left out of averages."
     return text.strip()
+
+
+def _runs_on_note(table: Table) -> str:
+    systems = [row.system for row in table.rows if row.speed.continuous]
+    if not systems:
+        return ""
+    return (
+        f"The picture of {', '.join(systems)} never stops, so that a first frame is always there and no latency to it "
+        f"is given; what a user waits is the time to first speech."
+    )
 
 
 def _unheard_note(table: Table) -> str:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from interbench.domain.dimensions import Dimension, dimension
+from interbench.domain.incidents import IncidentKind
 from interbench.domain.records import Exchange
 from interbench.report.breakdown import Breakdown
 from interbench.report.columns import Column
 from interbench.report.comparisons import SIGNIFICANT, exchanges, power_note
 from interbench.report.grid import DASH, Mark
+from interbench.report.incidents import LiveRow, live_rows
 from interbench.report.model import ReportData, SystemFacts
 from interbench.report.notes import notes, small_pool_notes
 from interbench.report.payload import OUTCOMES, plain, real_time_factor
@@ -210,6 +212,9 @@ class Overview:
     notices: tuple[str, ...]
     """What stands on top of the page."""
     defects: tuple[DefectCheck, ...]
+    live: tuple[LiveRow, ...]
+    incident_kinds: tuple[IncidentKind, ...]
+    """That occur."""
     costs: tuple[CostRow, ...]
     usage: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -223,6 +228,7 @@ def make_overview(data: ReportData) -> Overview:
     shown = data.table.shown
     hidden = [column for column in data.table.columns if column not in shown]
     outcomes = _outcomes(data, slots)
+    live = live_rows(exchanges)
     return Overview(
         slots=slots,
         extent=_extent(data),
@@ -249,6 +255,8 @@ def make_overview(data: ReportData) -> Overview:
         changed=tuple(_pair(pair, slots, measured) for pair in (data.changes.figures if data.changes else ())),
         notices=tuple(dict.fromkeys((*data.notes, *small_pool_notes(data.table)))),
         defects=_defects(data, slots),
+        live=live,
+        incident_kinds=tuple(kind for kind in IncidentKind if any(kind in row.counts for row in live)),
         costs=_costs(data, slots, exchanges),
         usage=plain({**data.judge.summary, **data.usage}),
         settings=plain(data.settings),
@@ -357,7 +365,7 @@ def _speeds(data: ReportData, exchanges: list[Exchange]) -> tuple[StripPlot, ...
         if exchange.timings.resumed:
             resumed += 1
             continue
-        if math.isfinite(exchange.timings.first_frame_s):
+        if math.isfinite(exchange.timings.first_frame_s) and not exchange.timings.continuous:
             first[exchange.system].append(exchange.timings.first_frame_s)
         speech = exchange.timings.first_speech_s
         if speech is not None and math.isfinite(speech):

@@ -250,7 +250,7 @@ def _timings(timings: Timings | None, facts: ClipFacts | None) -> Json | None:
     if timings is None:
         return None
     return {
-        "first_frame": _rounded(timings.first_frame_s),
+        "first_frame": None if timings.continuous else _rounded(timings.first_frame_s),
         "first_speech": _rounded(timings.first_speech_s),
         "complete": _rounded(timings.complete_s),
         "accepted": _rounded(timings.accepted_s),

@@ -41,6 +41,8 @@ class Speed:
     sample that the client could play, in seconds."""
     unheard: Mapping[str, int] = field(default_factory=dict)
     """Turns among ``n`` without such a time, by reason."""
+    continuous: int = 0
+    """Turns among ``n`` whose picture never stops, so that a first frame is always there and its time says nothing."""
 
     @property
     def first_speech_n(self) -> int:

@@ -18,6 +18,7 @@ from interbench.report.tables import FORMATS, csv_text
 from interbench.report.terminal import to_rich
 from interbench.single.base import Column, Figure
 from interbench.single.measure import SingleTable
+from interbench.single.pairs import Difference
 from interbench.single.rows import FilledRow
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def render_single(table: SingleTable, form: str, *, published: bool = False) -> 
     """
     match form:
         case "md":
-            return to_markdown(_grid(table, published=published))
+            return "\n".join(to_markdown(grid) for grid in _grids(table, published=published))
         case "latex":
-            return to_latex(_grid(table, published=published), "tab:single")
+            grids = zip(_grids(table, published=published), ("tab:single", "tab:single-differences"), strict=False)
+            return "\n".join(to_latex(grid, label) for grid, label in grids)
         case "csv":
             return csv_text(_csv(table, published=published))
         case "json":
@@ -48,7 +50,9 @@ def render_single_rich(
     table: SingleTable, *, published: bool = False, width: int | None = None
 ) -> rich.console.RenderableType:
     """The table for a terminal of ``width`` columns."""
-    return to_rich(_grid(table, published=published), width)
+    import rich.console
+
+    return rich.console.Group(*(to_rich(grid, width) for grid in _grids(table, published=published)))
 
 
 def clips_csv(table: SingleTable) -> str:
@@ -59,6 +63,52 @@ def clips_csv(table: SingleTable) -> str:
             [row, clip, metric, "", None, missing]
         ]
     return csv_text(rows)
+
+
+def _grids(table: SingleTable, *, published: bool) -> list[Grid]:
+    """The table, and the differences between every two systems where there are two."""
+    grids = [_grid(table, published=published)]
+    if any(one.value is not None for one in table.differences):
+        grids.append(_differences(table))
+    return grids
+
+
+def _differences(table: SingleTable) -> Grid:
+    given = {one.column for one in table.differences if one.value is not None}
+    columns = [column for column in table.columns if column.key in given]
+    by_pair: dict[tuple[str, str], dict[str, Difference]] = {}
+    for one in table.differences:
+        by_pair.setdefault((one.one, one.other), {})[one.column] = one
+    body = tuple(
+        (Cell(f"{one} − {other}"), *(_gap(found.get(column.key), column) for column in columns))
+        for (one, other), found in by_pair.items()
+    )
+    header = ("Difference", *(f"{column.heading} {_ARROWS[column.better]}".rstrip() for column in columns))
+    notes = [
+        "On the clips that both systems have, the first less the second; behind each figure its interval (95 %), how "
+        "many clips, and p where there is one."
+    ]
+    if given & {"fid", "kid", "fvd", "kvd"}:
+        notes.append(
+            "FID, KID, FVD and KVD: both against the same references, each clip left out of both at a time, so that a "
+            "part of what so few clips add falls out of the difference. They have no p."
+        )
+    if given - {"fid", "kid", "fvd", "kvd"}:
+        notes.append(
+            "The others: mean of the clips' differences, bootstrap over source videos; p, two-sided, by exchanging the "
+            "systems within source videos, after Holm's correction over the columns."
+        )
+    return Grid(header, (body,), tuple(notes))
+
+
+def _gap(found: Difference | None, column: Column) -> Cell:
+    if found is None or found.value is None:
+        return Cell(DASH)
+    aside = [] if found.low is None else [f"[{found.low:+.{column.digits}f}, {found.high:+.{column.digits}f}]"]
+    aside.append(f"{found.clips}")
+    if found.p_holm is not None:
+        aside.append(f"p {found.p_holm:.3f}" if found.p_holm >= 0.001 else "p < 0.001")
+    return Cell(f"{found.value:+.{column.digits}f}", aside=" ".join(aside))
 
 
 def _grid(table: SingleTable, *, published: bool) -> Grid:
@@ -215,6 +265,7 @@ def single_json(table: SingleTable, *, published: bool = False) -> dict[str, Any
             }
             for row in table.rows
         ],
+        "differences": [asdict(one) for one in table.differences],
         "metrics": {name: dict(identity) for name, identity in table.identities.items()},
         "unavailable": [{"metric": one.name, "because": one.because} for one in table.unavailable],
         "quoted": [

@@ -103,13 +103,13 @@ def _digests(run: RunRecords) -> dict[str, str]:
     """What was played under the name of each scenario: its content, its persona's, and their files'."""
     scenarios, personas = run.manifest["scenarios"], run.manifest["personas"]
     return {
-        part.scenario.id: identity_key(
+        planned.scenario.id: identity_key(
             {
-                "scenario": scenarios.get(part.scenario.id, ""),
-                "persona": personas.get(part.persona.id, ""),
+                "scenario": scenarios.get(planned.scenario.id, ""),
+                "persona": personas.get(planned.persona.id, ""),
             }
         )
-        for part in run.parts
+        for planned in run.planned_scenarios
     }
 
 
@@ -134,9 +134,9 @@ def _renamed(
     return replace(
         run,
         manifest=manifest,
-        parts=tuple(
-            replace(part, scenario=part.scenario.model_copy(update={"id": scenarios(part.scenario.id)}))
-            for part in run.parts
+        planned_scenarios=tuple(
+            replace(planned, scenario=planned.scenario.model_copy(update={"id": scenarios(planned.scenario.id)}))
+            for planned in run.planned_scenarios
         ),
         exchanges=tuple(map(record, run.exchanges)),
         transcripts={record(key): transcript for key, transcript in run.transcripts.items()},

@@ -91,6 +91,8 @@ class Table:
     columns: tuple[Column, ...] = COLUMNS
     people: tuple[Row, ...] = ()
     """What people rated, beneath the judge's; pooled among themselves."""
+    footnotes: tuple[str, ...] = ()
+    """What an audit of its judge says of the columns."""
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:

@@ -214,6 +214,14 @@ def _shown(part: object) -> str:
     return str(part) if not isinstance(part, str) or part.isprintable() else part.encode("unicode_escape").decode()
 
 
+_EXAMPLES = {
+    "category": ", with one word in small letters such as travel",
+    "mood": ", with a word or two such as curious",
+    "carry": ", with what of the earlier turn this one leans on",
+}
+"""What belongs into a field, for whoever has it empty."""
+
+
 def _complaint(detail: Any) -> tuple[str, str]:
     """(field, message) of one of pydantic's error details, in words that fit a JSON file."""
     last = detail["loc"][-1]
@@ -225,6 +233,8 @@ def _complaint(detail: Any) -> tuple[str, str]:
         return field, "is an unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
     if detail["type"] == "too_short" and last == "turns":
         return field, "has no turns; a scenario needs at least one"
+    if detail["input"] == "" and detail["type"] in ("string_too_short", "string_pattern_mismatch"):
+        return field, "is empty: fill it in" + _EXAMPLES.get(str(last), "")
     message = str(detail["msg"]).removeprefix("Value error, ")
     if isinstance(detail["input"], str | int | float | bool | None):
         shown = json.dumps(detail["input"], ensure_ascii=False)

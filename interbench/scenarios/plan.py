@@ -45,7 +45,7 @@ class PlannedScenario:
 
 
 def plan_scenarios(chosen: ScenarioSet, whole: ScenarioSet, rotation: int | None = None) -> tuple[PlannedScenario, ...]:
-    """The parts of ``chosen``, a selection from ``whole``.
+    """What each scenario of ``chosen``, a selection from ``whole``, needs to be played.
 
     ``rotation``: the seed by which personas are paired with scenarios anew (:mod:`interbench.scenarios.rotation`); None
     for the pairing of the set.

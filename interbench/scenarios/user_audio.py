@@ -174,6 +174,8 @@ def render(
 ) -> int:
     """Speak what is new or changed in the set at ``folder``, and remove files that no line names any more.
 
+    A file that this has not made is a recording of somebody's own: it stays as it is, and is told of.
+
     Args:
         folder: of a set; not a bundled name, because its files are written.
         synthesizer: who speaks.
@@ -198,11 +200,18 @@ def render(
     distinct = {line.path: line for line in lines if line.path is not None}
     wanted = {path: line.made_from(label) for path, line in distinct.items()}
     made = _read_record(folder)
+    own = [path for path in distinct if path not in made and _target(folder, path).is_file()]
     due = [
         line
         for path, line in distinct.items()
-        if everything or made.get(path) != wanted[path] or not _target(folder, path).is_file()
+        if path not in own and (everything or made.get(path) != wanted[path] or not _target(folder, path).is_file())
     ]
+    if own:
+        counted = "1 recording is" if len(own) == 1 else f"{len(own)} recordings are"
+        progress.say(
+            f"{counted} kept as of somebody's own ({', '.join(own[:3])}{', …' if len(own) > 3 else ''}). To have a "
+            f"line spoken instead, remove its file and give the same command again."
+        )
     progress.total("speaking", len(due))
 
     def write_record() -> None:

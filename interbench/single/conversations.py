@@ -76,8 +76,8 @@ async def measure_run(
     with Run(path, write=False) as run:
         manifest = read_manifest(run.manifest_path) or {}
         exchanges = run.exchanges()
-        parts = [part.scenario.id for part in run.parts()]
-    systems = {label: _clips(path, exchanges, label, parts) for label in manifest.get("plan", {})}
+        planned_scenarios = [planned.scenario.id for planned in run.planned_scenarios()]
+    systems = {label: _clips(path, exchanges, label, planned_scenarios) for label in manifest.get("plan", {})}
     rows = [RowPlan(label, "system", tuple(clips)) for label, clips in systems.items()]
     async with MediaPool(size=2) as media:
         with Measures(out) as measures:
@@ -94,16 +94,23 @@ async def measure_run(
                 for label, clips in systems.items():
                     found[label][choice.name] = await filler.taken(clips)
             for label, by_metric in found.items():
-                conversations += _conversations(label, parts, by_metric, metrics, seed)
+                conversations += _conversations(label, planned_scenarios, by_metric, metrics, seed)
             for metric in metrics.values():
                 await metric.stop()
     return _with_drift(table, conversations, seed), conversations
 
 
-def _clips(path: Path, exchanges: Sequence[Exchange], label: str, parts: Sequence[str]) -> list[Clip]:
+def _clips(path: Path, exchanges: Sequence[Exchange], label: str, planned_scenarios: Sequence[str]) -> list[Clip]:
     clips = []
     own = {(exchange.scenario, exchange.turn): exchange for exchange in exchanges if exchange.system == label}
-    order = sorted(own, key=lambda key: (parts.index(key[0]) if key[0] in parts else len(parts), key[0], key[1]))
+    order = sorted(
+        own,
+        key=lambda key: (
+            planned_scenarios.index(key[0]) if key[0] in planned_scenarios else len(planned_scenarios),
+            key[0],
+            key[1],
+        ),
+    )
     for scenario, turn in order:
         exchange = own[scenario, turn]
         id_ = f"{scenario}/{turn}"
@@ -117,12 +124,12 @@ def _clips(path: Path, exchanges: Sequence[Exchange], label: str, parts: Sequenc
 
 def _conversations(
     label: str,
-    parts: Sequence[str],
+    planned_scenarios: Sequence[str],
     by_metric: Mapping[str, Sequence[Taken]],
     metrics: Mapping[str, Metric],
     seed: int,
 ) -> Iterator[ConversationMeasured]:
-    for scenario in parts:
+    for scenario in planned_scenarios:
         own = {name: [one for one in taken if one.clip.source == scenario] for name, taken in by_metric.items()}
         if not any(own.values()):
             continue

@@ -58,6 +58,14 @@ def _bootstrap(
     return float(low), float(high)
 
 
+def interval_of_means(blocks: Sequence[Sequence[float]], seed: int) -> tuple[float, float]:
+    """Bootstrap interval (95 %) of a mean whose values come in blocks that are drawn whole."""
+    sums, counts = np.array([[sum(block), len(block)] for block in blocks], np.float64).T
+    drawn = np.random.default_rng(seed).integers(0, len(blocks), (_REPLICATES, len(blocks)))
+    low, high = np.percentile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), _LEVEL)
+    return float(low), float(high)
+
+
 def first_reason(taken: Sequence[Taken]) -> str:
     """Why nothing was scored: the commonest reason."""
     reasons = [one.measured.missing for one in taken if one.measured.missing]
@@ -93,11 +101,16 @@ def compared(
         "interval": "delete-one jackknife over clips: spread at this number of clips",
     }
 
-    def figure(value: float, ends: tuple[float, float] | None) -> Figure:
+    def figure(value: float, ends: tuple[float, float] | None, replicates: npt.NDArray[np.float64]) -> Figure:
         low, high = ends or (None, None)
-        return Figure(value, len(have), expected, low, high, detail=detail)
+        # By clip, so that two systems can be compared on the clips that both have.
+        without = dict(zip(have, replicates.tolist(), strict=True)) if paired and len(replicates) else {}
+        return Figure(value, len(have), expected, low, high, detail=detail | {"without": without})
 
-    return figure(result.frechet, result.frechet_interval), figure(result.mmd, result.mmd_interval)
+    return (
+        figure(result.frechet, result.frechet_interval, result.frechet_replicates),
+        figure(result.mmd, result.mmd_interval, result.mmd_replicates),
+    )
 
 
 def _features(taken: dict[str, Taken]) -> ClipFeatures:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interbench.base.errors import InterbenchError, MediaError
+from interbench.base.errors import MediaError, most_telling
 from interbench.base.progress import Progress
 from interbench.media.pool import MediaPool
 from interbench.single.base import (
@@ -22,6 +22,7 @@ from interbench.single.base import (
     Unavailable,
 )
 from interbench.single.metrics.sync import Sync
+from interbench.single.pairs import Difference, Filled, corrected, differences
 from interbench.single.registry import METRICS
 from interbench.single.rows import FilledRow, Kind, RowPlan
 from interbench.store.measures import Measures, Record
@@ -51,6 +52,8 @@ class SingleTable:
     """By metric: how it was measured."""
     per_clip: tuple[tuple[str, str, str, Mapping[str, float], str], ...]
     """Row, clip, metric, values, why missing: one for each clip of each row, for whoever wants to look closer."""
+    differences: tuple[Difference, ...] = ()
+    """Every two systems, in every column that has a better and a worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ async def fill(
     caveats: list[str] = []
     identities: dict[str, Mapping[str, Any]] = {}
     per_clip: list[tuple[str, str, str, Mapping[str, float], str]] = []
+    between: list[Difference] = []
     for choice in choices:
         metric = choice.make()
         try:
@@ -104,6 +108,7 @@ async def fill(
             identities[choice.name] = metric.identity()
             caveats += metric.caveats
             filler = Filler(choice.name, metric, media, measures, progress)
+            systems: dict[str, Filled] = {}
             for place, row in enumerate(rows):
                 if not _asked(row, metric):
                     continue
@@ -115,15 +120,21 @@ async def fill(
                 references = (
                     None if row.references is None or not metric.compares else await filler.taken(row.references)
                 )
-                figures[place] |= metric.figures(own, references, seed=seed)
+                found = metric.figures(own, references, seed=seed)
+                figures[place] |= found
+                if row.kind == "system":
+                    systems[row.label] = Filled(own, references, found)
                 per_clip += [
                     (row.label, one.clip.id, choice.name, one.measured.values, one.measured.missing) for one in own
                 ]
+            # Two distances without references would say the same thing twice.
+            if not metric.compares or any(one.references is not None for one in systems.values()):
+                between += await asyncio.to_thread(differences, metric, systems, seed=seed)
         finally:
             await metric.stop()
     filled = [
-        FilledRow(row.label, row.kind, len(row.clips), found, row.note)
-        for row, found in zip(rows, figures, strict=True)
+        FilledRow(row.label, row.kind, len(row.clips), of_row, row.note)
+        for row, of_row in zip(rows, figures, strict=True)
     ]
     return SingleTable(
         tuple(column for choice in choices for column in choice.columns),
@@ -132,6 +143,7 @@ async def fill(
         tuple(dict.fromkeys(caveats)),
         identities,
         tuple(per_clip),
+        corrected(between),
     )
 
 
@@ -166,7 +178,7 @@ class Filler:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._one(clip)) for clip in clips]
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise most_telling(errors) from None
         return [Taken(clip, task.result()) for clip, task in zip(clips, tasks, strict=True)]
 
     async def _one(self, clip: Clip) -> Measured:
@@ -187,17 +199,3 @@ class Filler:
             known = Record(found.values, found.missing, found.detail, found.features)
             self._measures.put(clip.facts.sha256, self._key, known)
         return Measured(known.values, known.missing, known.detail, known.features)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    leaves: list[BaseException] = []
-
-    def collect(error: BaseException) -> None:
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                collect(inner)
-        else:
-            leaves.append(error)
-
-    collect(group)
-    return next((leaf for leaf in leaves if isinstance(leaf, InterbenchError)), leaves[0])

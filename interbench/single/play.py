@@ -55,8 +55,8 @@ class Player:
 class GivenWords:
     """What a condition's clip says, as the words of the avatar."""
 
-    async def reply(self, part: PlannedScenario, turn: int) -> Script:
-        return Script(part.references[turn - 1].reply)
+    async def reply(self, planned: PlannedScenario, turn: int) -> Script:
+        return Script(planned.references[turn - 1].reply)
 
 
 class GivenSpeech:
@@ -64,15 +64,15 @@ class GivenSpeech:
 
     identity: Mapping[str, Any] = {"speech": "given"}
 
-    async def speak(self, part: PlannedScenario, turn: int, script: Script) -> Spoken:
+    async def speak(self, planned: PlannedScenario, turn: int, script: Script) -> Spoken:
         """The recording that the condition gives.
 
         Raises:
             MediaError: it is none any more.
         """
-        path = part.audio[turn - 1]
+        path = planned.audio[turn - 1]
         if path is None:
-            raise MediaError("no_audio", f"{part.scenario.id}: the condition gives no sound.")
+            raise MediaError("no_audio", f"{planned.scenario.id}: the condition gives no sound.")
         data = await asyncio.to_thread(path.read_bytes)
         try:
             samples, header = decode_wav(data)
@@ -103,7 +103,7 @@ def scenario_of(condition: Condition, id_: str | None = None) -> PlannedScenario
 
 async def play(
     player: Player,
-    parts: Sequence[PlannedScenario],
+    planned_scenarios: Sequence[PlannedScenario],
     folder: Path,
     media: MediaPool,
     progress: Progress,
@@ -118,19 +118,19 @@ async def play(
         SystemLoadError: the system can't be started.
     """
     with Run(folder, write=True) as run:
-        _note(run, player, parts, seed, deadline_s, {})
-        for part in parts:
-            run.record_part(part)
+        _note(run, player, planned_scenarios, seed, deadline_s, {})
+        for planned in planned_scenarios:
+            run.record_planned(planned)
         known = {exchange.scenario for exchange in run.exchanges(player.label)}
-        left = [part for part in parts if part.scenario.id not in known]
-        progress.total(player.label, len(parts))
-        for _ in range(len(parts) - len(left)):
+        left = [planned for planned in planned_scenarios if planned.scenario.id not in known]
+        progress.total(player.label, len(planned_scenarios))
+        for _ in range(len(planned_scenarios) - len(left)):
             progress.advance(player.label)
         if left:
             host = await _started(player, progress)
             try:
                 facts = {player.label: system_facts(host.system, player.spec)}
-                _note(run, player, parts, seed, deadline_s, facts)
+                _note(run, player, planned_scenarios, seed, deadline_s, facts)
                 driver = Driver(
                     player.label,
                     host,
@@ -145,13 +145,13 @@ async def play(
             finally:
                 await host.stop()
         found = {exchange.scenario: exchange for exchange in run.exchanges(player.label)}
-        return [found[part.scenario.id] for part in parts]
+        return [found[planned.scenario.id] for planned in planned_scenarios]
 
 
 def _note(
     run: Run,
     player: Player,
-    parts: Sequence[PlannedScenario],
+    planned_scenarios: Sequence[PlannedScenario],
     seed: int,
     deadline_s: float,
     systems: Mapping[str, Mapping[str, Any]],
@@ -161,9 +161,9 @@ def _note(
         read_manifest(run.manifest_path),
         settings={"seed": seed, "deadline_s": deadline_s},
         frozen={"seed": seed, "deadline_s": deadline_s},
-        scenarios={part.scenario.id: part.scenario.digest() for part in parts},
+        scenarios={planned.scenario.id: planned.scenario.digest() for planned in planned_scenarios},
         personas={},
-        plan={player.label: [part.scenario.id for part in parts]},
+        plan={player.label: [planned.scenario.id for planned in planned_scenarios]},
         systems=systems,
         prompts="",
     )
@@ -184,21 +184,23 @@ async def _started(player: Player, progress: Progress) -> Host:
     return host
 
 
-async def _drive(driver: Driver, parts: Sequence[PlannedScenario], limit: int, label: str, progress: Progress) -> None:
+async def _drive(
+    driver: Driver, planned_scenarios: Sequence[PlannedScenario], limit: int, label: str, progress: Progress
+) -> None:
     turn = asyncio.Semaphore(limit)
 
-    async def one(part: PlannedScenario) -> None:
-        async with turn, contextlib.aclosing(driver.play(part)) as exchanges:
+    async def one(planned: PlannedScenario) -> None:
+        async with turn, contextlib.aclosing(driver.play(planned)) as exchanges:
             async for exchange in exchanges:
                 progress.advance(label, f"{exchange.scenario} {exchange.outcome.value}")
 
     if limit == 1:
-        for part in parts:
-            await one(part)
+        for planned in planned_scenarios:
+            await one(planned)
         return
     async with asyncio.TaskGroup() as group:
-        for part in parts:
-            group.create_task(one(part))
+        for planned in planned_scenarios:
+            group.create_task(one(planned))
 
 
 def played_clips(exchanges: Sequence[Exchange], conditions: Sequence[Condition], folder: Path) -> list[Clip]:

@@ -84,7 +84,9 @@ def speed_figures(exchanges: Sequence[Exchange]) -> dict[str, Figure]:
 
     def latency(exchange: Exchange) -> float | None:
         timings = exchange.timings
-        return None if timings is None or exchange.facts is None or timings.resumed else timings.first_frame_s
+        if timings is None or exchange.facts is None or timings.resumed:
+            return None
+        return timings.first_speech_s if timings.continuous else timings.first_frame_s
 
     return {"fps": _figure(exchanges, fps), "latency_s": _figure(exchanges, latency)}
 

@@ -49,6 +49,8 @@ class SetComparison:
     reference_rows: int
     frechet_replicates: Numbers
     """The distance without each clip; of paired sets, without each pair. Empty with fewer than three clips."""
+    mmd_replicates: Numbers
+    """The same of the MMD."""
 
 
 def compare_sets(
@@ -71,12 +73,24 @@ def compare_sets(
     point = distance(None, None)
     mmd = blocks.mmd(None, None, matched_out=paired)
     frechet_replicates, frechet_interval = _spread(point, distance, own.clips, reference.clips, paired=paired)
-    _, mmd_interval = _spread(
+    mmd_replicates, mmd_interval = _spread(
         mmd, lambda one, other: blocks.mmd(one, other, matched_out=paired), own.clips, reference.clips, paired=paired
     )
     return SetComparison(
-        point, frechet_interval, mmd, mmd_interval, len(own.rows), len(reference.rows), frechet_replicates
+        point,
+        frechet_interval,
+        mmd,
+        mmd_interval,
+        len(own.rows),
+        len(reference.rows),
+        frechet_replicates,
+        mmd_replicates,
     )
+
+
+def jackknife_half(replicates: Numbers) -> float:
+    """Half of the 95 % interval of a figure, of what it is without each clip in turn."""
+    return NORMAL_95 * float(np.sqrt(_variance(replicates)))
 
 
 def _spread(

@@ -22,7 +22,7 @@ from typing import Any, Self
 from interbench.base.errors import IncomparableError, RunLockedError, StoreError
 from interbench.store.clips import clip_problem
 from interbench.store.manifest import read_manifest
-from interbench.store.run_folder import Key, Run, slug
+from interbench.store.run_folder import FACES, Key, Run, slug
 from interbench.store.trouble import explained
 
 Row = tuple[Any, ...]
@@ -88,7 +88,7 @@ class Source:
                 query = f"SELECT {columns} FROM {table} ORDER BY {order}"  # noqa: S608
                 shared[table] = {row[:key]: row for row in run.db.execute(query)} if table in tables else {}
         found = cls(run.path, manifest, conversations, shared)
-        found._require_sound({part.scenario.id for part in run.parts()})
+        found._require_sound({planned.scenario.id for planned in run.planned_scenarios()})
         return found
 
     def _require_sound(self, scenarios: Collection[str]) -> None:
@@ -241,16 +241,16 @@ def fill(target: Run, sources: Sequence[Source], scenarios: Sequence[str]) -> Fi
         StoreError: a clip is not the one that was recorded, or a path does not lie where it should.
     """
     files = Files()
-    parts: dict[Row, Row] = {}
+    planned: dict[Row, Row] = {}
     with explained(target.path):
         target.db.execute("BEGIN IMMEDIATE")
         for source in sources:
             for table, (columns, _, _) in _SHARED.items():
                 if table == "parts":
-                    parts |= source.shared[table]
+                    planned |= source.shared[table]
                 else:
                     _insert(target, table, columns, source.shared[table].values(), keep_first=True)
-        by_id = {key[0]: row for key, row in parts.items()}
+        by_id = {key[0]: row for key, row in planned.items()}
         _insert(target, "parts", _SHARED["parts"][0], [by_id[one] for one in scenarios if one in by_id])
         for source in sources:
             for table, (columns, _) in _CONVERSATIONS.items():
@@ -288,7 +288,8 @@ def _take_clips(source: Source, target: Run, system: str, scenario: str, files: 
         problem = None if exchange.facts is None else clip_problem(target.path / place, exchange.facts)
         if problem is not None:
             raise StoreError(f"In {source.path}: {problem.message}")
-    _take_tree(source.path, target.path, Path("media") / slug(system) / scenario / "superseded", files, link=True)
+    for beside in ("superseded", FACES):
+        _take_tree(source.path, target.path, Path("media") / slug(system) / scenario / beside, files, link=True)
 
 
 def _take_tree(source: Path, target: Path, folder: Path, files: Files, *, link: bool = False) -> None:

@@ -97,6 +97,8 @@ class Ratings:
                     self._db.execute("PRAGMA synchronous=FULL")
                     if not self._db.execute("SELECT name FROM sqlite_master").fetchone():
                         self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+                elif not self.run.is_dir():
+                    raise StoreError(f"There is no folder {self.run}. Give the one that `interbench run` wrote.")
                 elif not path.is_file():
                     raise StoreError(f"{self.run} has no ratings. Make a study of it: interbench rate {self.run}")
                 else:

@@ -74,3 +74,13 @@ def disk_full(path: Path) -> StoreError:
         f"The disk that holds {path} is full. Everything recorded so far is safe: free some space and give the same "
         f"command again to go on."
     )
+
+
+def require_room(path: Path) -> None:
+    """Blame a failure on the disk if it is full: it says nothing about whoever failed.
+
+    Raises:
+        StoreError: there is no room left where ``path`` lies.
+    """
+    if out_of_room(path):
+        raise disk_full(path)

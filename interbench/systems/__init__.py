@@ -10,18 +10,21 @@ from interbench.base.lazy import on_demand
 
 if TYPE_CHECKING:
     from interbench.base.errors import MediaError, ResumeUnsupportedError, SystemLoadError, UsageError
+    from interbench.domain.incidents import Incident, IncidentKind
     from interbench.domain.persona import Persona, Voice
     from interbench.media.speech import Speech, synthesize
     from interbench.systems.base import AvatarSystem, Conversation
     from interbench.systems.capabilities import Capabilities
     from interbench.systems.clip import ClipSystem, Reply
     from interbench.systems.events import (
+        BargeIn,
         Blocked,
         Completed,
         Event,
         Failed,
         Final,
         FirstFrame,
+        FirstSound,
         JsonValue,
         Media,
         Opening,
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
         ReferenceReply,
         ReplyText,
         Retired,
+        Shows,
         Submitted,
         Submitting,
         TimedOut,
         TurnRequest,
+        UserTurnEnd,
     )
     from interbench.systems.services.http_jobs import field
     from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, Working, quoted_id
@@ -47,6 +52,10 @@ else:
                 "ResumeUnsupportedError",
                 "SystemLoadError",
                 "UsageError",
+            ),
+            "interbench.domain.incidents": (
+                "Incident",
+                "IncidentKind",
             ),
             "interbench.domain.persona": (
                 "Persona",
@@ -66,12 +75,14 @@ else:
                 "Reply",
             ),
             "interbench.systems.events": (
+                "BargeIn",
                 "Blocked",
                 "Completed",
                 "Event",
                 "Failed",
                 "Final",
                 "FirstFrame",
+                "FirstSound",
                 "JsonValue",
                 "Media",
                 "Opening",
@@ -80,10 +91,12 @@ else:
                 "ReferenceReply",
                 "ReplyText",
                 "Retired",
+                "Shows",
                 "Submitted",
                 "Submitting",
                 "TimedOut",
                 "TurnRequest",
+                "UserTurnEnd",
             ),
             "interbench.systems.services.http_jobs": ("field",),
             "interbench.systems.services.rest_job": (
@@ -99,6 +112,7 @@ else:
 
 __all__ = [
     "AvatarSystem",
+    "BargeIn",
     "Blocked",
     "Capabilities",
     "ClipSystem",
@@ -110,6 +124,9 @@ __all__ = [
     "Final",
     "Finished",
     "FirstFrame",
+    "FirstSound",
+    "Incident",
+    "IncidentKind",
     "JsonValue",
     "Media",
     "MediaError",
@@ -124,6 +141,7 @@ __all__ = [
     "RestJobSystem",
     "ResumeUnsupportedError",
     "Retired",
+    "Shows",
     "Speech",
     "Submitted",
     "Submitting",
@@ -131,6 +149,7 @@ __all__ = [
     "TimedOut",
     "TurnRequest",
     "UsageError",
+    "UserTurnEnd",
     "Voice",
     "Working",
     "field",

@@ -37,6 +37,12 @@ class Capabilities:
     """Conversations it can hold at once; None if it does not matter."""
     poll_period_s: float | None = None
     """How often a remote job's state is asked for: the resolution of its times. None if events are pushed."""
+    continuous: bool = False
+    """Whether its picture never stops: it shows the avatar between answers too, so that time to first speech and not
+    time to first frame is what a user waits."""
+    barge_in: bool = False
+    """Whether the user can begin the next line while the answer is heard
+    (:attr:`~interbench.systems.events.TurnRequest.barge_in`)."""
     price_usd_per_s: float | None = None
     """Per second of generated video."""
     announces_cost: bool = False

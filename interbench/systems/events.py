@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from interbench.domain.incidents import Incident
+
 JsonValue: TypeAlias = bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"] | None
 
 
@@ -53,6 +55,17 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class BargeIn:
+    """The user's next line, which begins before the answer to this one has ended."""
+
+    after_s: float
+    """Seconds after the answer is first heard."""
+    text: str
+    audio: Path | None
+    """As :attr:`TurnRequest.audio`."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequest:
     """One turn of the user, complete: the clock starts when this is handed over."""
 
@@ -78,6 +91,9 @@ class TurnRequest:
     ``takes_speech``. It is the reply's sound: :attr:`audio` is the user's."""
     mood: str = ""
     """How the user feels, in a few words, for systems that can be told; it is in the sound only as far as it goes."""
+    barge_in: BargeIn | None = None
+    """With what, and when, the user interrupts the answer; handed to systems whose capabilities say ``barge_in``. The
+    answer is then complete once it has fallen silent, and the next turn is the line that was spoken into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +122,17 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class UserTurnEnd:
+    """The last sound of the user's line has been played to a system that listens in real time.
+
+    The clock of the turn starts here instead of at hand-over, and what came before has negative times.
+    """
+
+    ago_s: float = 0.0
+    """How long ago that was, where it could not be said then: between two turns."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProgressReport:
     """Something moves. ``fraction`` in 0..1 if known."""
 
@@ -123,6 +150,25 @@ class ReplyText:
 @dataclass(frozen=True, slots=True)
 class FirstFrame:
     """The first frame of the answer could be shown now. Only for systems whose media the harness can't see arriving."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSound:
+    """The first audible sample of the answer has arrived and could be played. For the same systems."""
+
+    ago_s: float = 0.0
+    """How long ago that was, where decoding took a while to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """Whom the system shows instead of the persona, for the whole conversation: identity is judged against this still.
+
+    For services that know only faces of their own.
+    """
+
+    still: Path
+    """PNG, inside ``workdir``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +193,8 @@ class Completed:
     """Seconds of video that it was charged for, where they may be others than were asked for."""
     frames: int | None = None
     """How many pictures the system says it sent: a clip with far fewer was cut short on its way."""
+    ago_s: float = 0.0
+    """How long ago the answer was complete, where only the silence after it tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +244,18 @@ class TimedOut:
 
 Final: TypeAlias = Completed | Blocked | Failed | Retired | TimedOut
 
-Event: TypeAlias = Submitting | Submitted | ProgressReport | ReplyText | FirstFrame | Media | Final
+Event: TypeAlias = (
+    Submitting
+    | Submitted
+    | UserTurnEnd
+    | ProgressReport
+    | ReplyText
+    | FirstFrame
+    | FirstSound
+    | Shows
+    | Media
+    | Incident
+    | Final
+)
 
 FINAL_EVENTS = (Completed, Blocked, Failed, Retired, TimedOut)

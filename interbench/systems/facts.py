@@ -18,7 +18,7 @@ def system_facts(system: AvatarSystem, spec: SystemSpec) -> dict[str, Any]:
         "version": system.version,
         "settings": mask(dict(system.settings())),
         "capabilities": capabilities_json(system),
-        "description": type(system).variants().get(spec.variant) or first_line(type(system)),
+        "description": type(system).variants().get(spec.variant.partition("@")[0]) or first_line(type(system)),
         "lowers": list(system.lowers),
         "caveats": list(system.caveats),
     }

@@ -32,6 +32,9 @@ SYSTEMS: Registry[AvatarSystem] = Registry(
         "echo": "interbench.systems.controls:Echo",
         "boilerplate": "interbench.systems.controls:Boilerplate",
         "livetalk": "interbench.systems.live.livetalk:LiveTalk",
+        "gemini-live-avatar": "interbench.systems.live.gemini_live:GeminiLiveAvatar",
+        "livekit-room": "interbench.systems.live.livekit_room:LiveKitRoom",
+        "webrtc": "interbench.systems.live.webrtc:WebRtc",
         "command": "interbench.systems.command:CommandSystem",
         "worker": "interbench.systems.command:WorkerSystem",
         "recipe": "interbench.systems.recipes.system:RecipeSystem",
@@ -105,7 +108,8 @@ class SystemSpec:
             variants = found.cls.variants()
             if not variants:
                 raise SystemLoadError(f"The system {found.name!r} has no variant {found.variant!r}, nor any other.")
-            if found.variant not in variants:
+            # A strength may follow (partial@0.25); whether there is one, the system says.
+            if found.variant.partition("@")[0] not in variants:
                 raise SystemLoadError(
                     f"The system {found.name!r} has no variant {found.variant!r}; its variants: {', '.join(variants)}."
                     f"{near(found.variant, variants)}"

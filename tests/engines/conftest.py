@@ -84,6 +84,8 @@ def engines(
         # A seed together with chunked prefill ends the CPU engine (vLLM 0.32, 0.33).
         argv += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(CONTEXT)]
         argv += ["--max-model-len", str(CONTEXT), "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"]
+        # Profiling finds out how much memory is left for the cache, whose size is given here.
+        argv += ["--skip-mm-profiling"]
         return Servers([ServerPlan(argv, f"http://127.0.0.1:{port}", vllm_env)], folder / "output" / kind)
 
     running = {kind: describe(kind).__enter__() for kind in ("dense", "moe")}

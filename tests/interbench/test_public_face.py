@@ -20,10 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FACES = {
     "interbench": "__version__ read_run run",
     "interbench.systems": """
-        AvatarSystem Blocked Capabilities ClipSystem Completed Conversation Ended Event Failed Final Finished FirstFrame
-        JsonValue Media MediaError Opening Order PastTurn Persona ProgressReport ReferenceReply Reply ReplyText
-        RestJobSystem ResumeUnsupportedError Retired Speech Submitted Submitting SystemLoadError TimedOut TurnRequest
-        UsageError Voice Working field quoted_id synthesize
+        AvatarSystem BargeIn Blocked Capabilities ClipSystem Completed Conversation Ended Event Failed Final
+        Finished FirstFrame FirstSound Incident IncidentKind JsonValue Media MediaError Opening Order PastTurn
+        Persona ProgressReport ReferenceReply Reply ReplyText RestJobSystem ResumeUnsupportedError Retired Shows
+        Speech Submitted Submitting SystemLoadError TimedOut TurnRequest UsageError UserTurnEnd Voice Working field
+        quoted_id synthesize
     """,
     "interbench.judge": """
         DIMENSIONS ClipFacts Dimension Inline Judge JudgeError JudgeTask KeyPoint MediaError MediaPool Missing Outcome

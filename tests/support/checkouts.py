@@ -272,10 +272,16 @@ BEYOND = tuple(checkouts_beyond.SCRIPTS)
 
 def make_checkout(home: Path, system: str) -> Path:
     """A checkout of ``system`` with an environment of its own and what stands for its weights."""
-    for name, text in {**_SCRIPTS, **checkouts_beyond.SCRIPTS}[system].items():
-        _write(home / name, _HEAD + text if name.endswith(".py") and text else text)
+    write_checkout(home, {**_SCRIPTS, **checkouts_beyond.SCRIPTS}[system])
     for name in {**WEIGHTS, **checkouts_beyond.WEIGHTS}[system]:
         _write(home / name / "weights.bin" if name.endswith("/") else home / name, "weights")
+    return home
+
+
+def write_checkout(home: Path, scripts: Mapping[str, str]) -> Path:
+    """A checkout of these files with an environment of its own; its scripts may ``log`` and ``write_talk``."""
+    for name, text in scripts.items():
+        _write(home / name, _HEAD + text if name.endswith(".py") and text else text)
     _program(home / ".venv/bin/python", f'exec {sys.executable} "$@"')
     _write(home / ".venv/torchrun.py", _TORCHRUN)
     _program(home / ".venv/bin/torchrun", f'exec {sys.executable} {home}/.venv/torchrun.py "$@"')

@@ -187,7 +187,7 @@ class VLMJudge(Judge):
             raise JudgeError("The judge must be started before it can judge.")
         if not tasks:
             return
-        connection = self._connections[server_of(f"{conversation.system}/{conversation.scenario.id}", self.urls)]
+        connection = self._connections[server_of(conversation.affinity, self.urls)]
         case = await asyncio.to_thread(
             make_case,
             conversation,

@@ -70,7 +70,7 @@
     const shown = [];
     const { timings, facts: clip } = turn;
     if (timings) {
-      shown.push(pair("first frame", `${number(timings.first_frame)} s`));
+      if (timings.first_frame !== null) shown.push(pair("first frame", `${number(timings.first_frame)} s`));
       if (timings.first_speech !== null) shown.push(pair("first speech", `${number(timings.first_speech)} s`));
       shown.push(pair("complete", `${number(timings.complete)} s`));
     }

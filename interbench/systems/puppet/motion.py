@@ -5,7 +5,7 @@ A clip is a listening moment, the speech, and a moment in which the figure settl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ FPS = 25
 TAIL_S = 0.48
 _BLINK = (0.6, 0.12, 0.0, 0.3, 0.75)
 """Lids over the frames of one blink."""
+_EYEBALL = 21.2
+"""Radius in pixels: twice that of the iris that is drawn."""
 Curve = npt.NDArray[np.float64]
 
 
@@ -30,6 +32,10 @@ class Manner:
     lips_offset_s: float = 0.0
     newsreader: bool = False
     """No listening, no nods, a fixed gaze."""
+    liveliness: float = 1.0
+    """Of glances, nods, blinks, brows and sway; 0: nothing moves but mouth and breath."""
+    gaze_deg: float = 0.0
+    """How far the eyes look past the user, all the time."""
 
 
 def lead_s(seed: int, manner: Manner) -> float:
@@ -37,8 +43,8 @@ def lead_s(seed: int, manner: Manner) -> float:
     return 2 / FPS if manner.newsreader else (8 + seed % 5) / FPS
 
 
-def poses(speech: Speech, mood: str, seed: int, manner: Manner) -> list[Pose]:
-    """One pose per frame, at :data:`FPS`. ``mood``: a key of :data:`EXPRESSIONS`."""
+def poses(speech: Speech, mood: str, seed: int, manner: Manner, *, affect: float = 1.0) -> list[Pose]:
+    """One pose per frame, at :data:`FPS`. ``mood``: a key of :data:`EXPRESSIONS`, of which ``affect`` is shown."""
     rng = np.random.default_rng(seed)
     lead = lead_s(seed, manner)
     lead_frames = round(lead * FPS)
@@ -46,8 +52,9 @@ def poses(speech: Speech, mood: str, seed: int, manner: Manner) -> list[Pose]:
     count = lead_frames + speech_frames + round(TAIL_S * FPS)
     times = np.arange(count) / FPS
     end = lead + speech.duration_s
-    expression = EXPRESSIONS[mood]
-    energy = 0.12 if manner.newsreader else expression.energy
+    expression = EXPRESSIONS[mood] if affect == 1.0 else weakened(EXPRESSIONS[mood], affect)
+    alive = manner.liveliness
+    energy = (0.12 if manner.newsreader else expression.energy) * alive
 
     track = mouth_track(speech.phonemes, speech.duration_s, FPS) if speech.duration_s else np.zeros((0, 6))
     shift = lead_frames + round(manner.lips_offset_s * FPS)
@@ -56,19 +63,21 @@ def poses(speech: Speech, mood: str, seed: int, manner: Manner) -> list[Pose]:
     accents = _accents(speech, lead, rng)
     nod, lift = np.zeros(count), np.zeros(count)
     if not manner.newsreader:
-        nod += _bump(times, 0.5 * lead + 0.04, 0.1) * 0.85
+        nod += _bump(times, 0.5 * lead + 0.04, 0.1) * 0.85 * alive
         for moment, weight in accents:
             if rng.random() < 0.6:
                 nod += _bump(times, moment, 0.11) * weight * rng.uniform(0.35, 0.8) * energy
             if rng.random() < 0.55:
                 lift += _bump(times, moment - 0.04, 0.16) * weight * rng.uniform(0.3, 0.75) * energy
-        nod += _bump(times, end + 0.16, 0.13) * 0.5
+        nod += _bump(times, end + 0.16, 0.13) * 0.5 * alive
     gaze_x, gaze_y = _gaze(times, lead, end, rng) if not manner.newsreader else (np.zeros(count), np.zeros(count))
-    lids = _blinks(times, rng, rare=manner.newsreader)
+    glance = gaze_x * alive
+    gaze_x, gaze_y = glance + _EYEBALL * np.sin(np.deg2rad(manner.gaze_deg)), gaze_y * alive
+    lids = 1 - (1 - _blinks(times, rng, rare=manner.newsreader)) * alive
 
     sway_x = _wander(times, rng, (0.11, 0.23, 0.41)) * 2.6 * energy
     sway_tilt = _wander(times, rng, (0.09, 0.19, 0.37)) * 1.5 * energy
-    turn = _wander(times, rng, (0.13, 0.27, 0.5)) * 0.34 * energy + gaze_x * 0.05
+    turn = _wander(times, rng, (0.13, 0.27, 0.5)) * 0.34 * energy + glance * 0.05
     rise = _wander(times, rng, (0.15, 0.31, 0.6)) * 0.16 * energy + gaze_y * 0.03
     breath = 0.5 - 0.5 * np.cos(2 * np.pi * (times * 0.27 + rng.uniform(0.0, 0.25)))
     listening = (1 - shown) * (0.0 if manner.newsreader else 1.0)
@@ -97,6 +106,16 @@ def poses(speech: Speech, mood: str, seed: int, manner: Manner) -> list[Pose]:
         )
         for index in range(count)
     ]
+
+
+def weakened(expression: Expression, share: float) -> Expression:
+    """``share`` of an expression, between a face at rest and the whole; the voice stays as it is."""
+    return replace(
+        expression,
+        **{name: getattr(expression, name) * share for name in ("smile", "lift", "inner", "squint", "tilt", "pitch")},
+        lid=1 + (expression.lid - 1) * share,
+        energy=1 + (expression.energy - 1) * share,
+    )
 
 
 def _tilt(expression: Expression, energy: float) -> float:

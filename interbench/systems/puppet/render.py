@@ -15,7 +15,7 @@ from interbench.domain.persona import Look, Persona, Voice
 from interbench.media.film import AUDIO_RATE, write_film
 from interbench.media.speech import Samples, Speech, level, synthesize
 from interbench.systems.puppet.casting import drifted
-from interbench.systems.puppet.defects import Staging
+from interbench.systems.puppet.defects import Staging, touched
 from interbench.systems.puppet.figure.sprites import FigurePainter
 from interbench.systems.puppet.moods import EXPRESSIONS, OPPOSITES, mood_of
 from interbench.systems.puppet.motion import FPS, lead_s, poses
@@ -46,13 +46,13 @@ def render(
     """
     staging = staging or Staging()
     key = mood_of(mood)
-    if staging.wrong_mood:
+    if touched(turn, staging.wrong_mood):
         key = OPPOSITES[key]
     expression = EXPRESSIONS[key]
     voice = _paced(persona.voice, 1.12 if staging.monotone else expression.pace)
     pitch_range = 8 if staging.monotone else expression.pitch_range
     speech = level(synthesize(text, voice, pitch_range=pitch_range, max_s=MAX_REPLY_S))
-    sequence = poses(speech, key, seed, staging.manner)
+    sequence = poses(speech, key, seed, staging.manner, affect=staging.affect)
     shown, look = drifted(persona, turn, staging.drift)
     figure = _figure(shown.model_dump_json(include={"id", "name", "age", "gender", "appearance", "background"}), look)
     lead = lead_s(seed, staging.manner)

@@ -121,6 +121,71 @@ def answer_in_part(turn: TurnRequest, reference: ReferenceReply) -> str:
     return f"{' '.join(start).rstrip(_MARKS)}."
 
 
+def keep_points(reference: ReferenceReply, share: float) -> str:
+    """A beginning of the reply that tells as near as can be ``share`` of its key points, whole sentences if possible.
+
+    Of several beginnings that tell as many, the longest. A reply without key points keeps so much of its words.
+    """
+    reply = reference.reply.strip()
+    words = reply.split()
+    ends = {len(words[:1]), len(words)}
+    ends |= {len(part.split()) for part in itertools.accumulate(sentences(reply), lambda all_, one: f"{all_} {one}")}
+    ends |= {len(reply[: found.start()].split()) for found in _CLAUSE_END.finditer(reply)}
+
+    def distance(count: int) -> tuple[float, int]:
+        start = " ".join(words[:count])
+        if not reference.key_points:
+            return abs(count / len(words) - share), -count
+        told = sum(any(_tells(phrase, start) for phrase in point) for point in reference.key_points)
+        return abs(told / len(reference.key_points) - share), -count
+
+    count = min(ends, key=distance)
+    return reply if count == len(words) else f"{' '.join(words[:count]).rstrip(_MARKS)}."
+
+
+# Contraction -> in full; ’ counts as '. "'s" is left alone where it may be a genitive.
+_CONTRACTIONS = {
+    "can't": "cannot", "won't": "will not", "shan't": "shall not", "let's": "let us", "i'm": "I am",
+    "it's": "it is", "that's": "that is", "there's": "there is", "here's": "here is", "what's": "what is",
+    "who's": "who is", "where's": "where is", "how's": "how is", "he's": "he is", "she's": "she is",
+    "y'all": "all of you", "o'clock": "o'clock",
+}  # fmt: skip
+_ENDINGS = (("n't", " not"), ("'re", " are"), ("'ve", " have"), ("'ll", " will"), ("'d", " would"))
+_PARTICIPLES = ("been", "got", "had", "gone", "become", "made", "taken", "seen", "done")
+_CONTRACTED = re.compile(r"[A-Za-z]+(?:['’][a-z]+)+")
+
+
+def contractions(text: str) -> list[re.Match[str]]:
+    """The contractions in ``text`` that can be spelt out."""
+    return [found for found in _CONTRACTED.finditer(text) if _in_full(found[0], text[found.end() :]) != found[0]]
+
+
+def write_out(text: str, share: float) -> str:
+    """``text`` with ``share`` of its contractions spelt out, spread evenly."""
+    places = contractions(text)
+    wanted = round(share * len(places))
+    chosen = {(2 * n + 1) * len(places) // (2 * wanted) for n in range(wanted)} if wanted else set()
+    for number in sorted(chosen, reverse=True):
+        found = places[number]
+        text = f"{text[: found.start()]}{_in_full(found[0], text[found.end() :])}{text[found.end() :]}"
+    return text
+
+
+def _in_full(word: str, rest: str) -> str:
+    bare = word.casefold().replace("’", "'")
+    full = _CONTRACTIONS.get(bare)
+    if full is None:
+        full = next((bare.removesuffix(end) + long for end, long in _ENDINGS if bare.endswith(end)), None)
+    if full is None or full == bare:
+        return word
+    following = rest.split(maxsplit=1)
+    if bare.endswith("'s") and following and following[0].strip(_MARKS).casefold() in _PARTICIPLES:
+        full = full.removesuffix(" is") + " has"
+    if bare.endswith("'d") and following and following[0].strip(_MARKS).casefold() in (*_PARTICIPLES, "better"):
+        full = full.removesuffix(" would") + " had"
+    return full[:1].upper() + full[1:] if word[0].isupper() else full
+
+
 def negated(sentence: str) -> str:
     """The opposite of a statement: its first auxiliary turned round, or, without one, said to be false."""
     words = sentence.split()

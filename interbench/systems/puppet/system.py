@@ -13,7 +13,8 @@ from interbench.media.speech import speakable
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Completed, Event, Failed, JsonValue, ReplyText, TurnRequest
-from interbench.systems.puppet.defects import DEFECTS
+from interbench.systems.puppet.authored import UnwrittenError
+from interbench.systems.puppet.defects import DEFECTS, defect_of
 from interbench.systems.puppet.motion import FPS
 from interbench.systems.puppet.render import MAX_REPLY_S
 from interbench.systems.puppet.render_pool import RenderPool
@@ -23,7 +24,8 @@ class Puppet(AvatarSystem):
     """A talking avatar that runs on a CPU: its mouth follows the phonemes of a speech synthesizer.
 
     Args:
-        variant: a controlled defect (see :meth:`variants`); None is the intact puppet.
+        variant: a controlled defect (see :meth:`variants`), with its strength if it has one (``partial@0.25``); None is
+            the intact puppet.
         workers: how many clips are rendered at the same time by all puppets of this process that name the same number;
             by default as many as there are cores, at most two.
     """
@@ -44,8 +46,8 @@ class Puppet(AvatarSystem):
     )
 
     def __init__(self, variant: str | None = None, workers: int | None = None) -> None:
-        if variant is not None and variant not in DEFECTS:
-            raise SystemLoadError(f"The puppet has no variant {variant!r}; it has: {', '.join(DEFECTS)}.")
+        if variant is not None:
+            defect_of(variant)
         if workers is not None and workers < 1:
             raise SystemLoadError(f"The puppet needs at least one worker, not {workers}.")
         self.variant = variant
@@ -58,7 +60,7 @@ class Puppet(AvatarSystem):
 
     @property
     def lowers(self) -> tuple[str, ...]:
-        return () if self.variant is None else DEFECTS[self.variant].lowers
+        return () if self.variant is None else defect_of(self.variant).lowers
 
     @property
     def version(self) -> str:
@@ -88,7 +90,8 @@ class _PuppetConversation(Conversation):
     def __init__(self, render_pool: RenderPool, persona: Persona, variant: str | None) -> None:
         self._render_pool = render_pool
         self._persona = persona
-        self._defect = None if variant is None else DEFECTS[variant]
+        self._variant = variant
+        self._defect = None if variant is None else defect_of(variant)
 
     async def respond(self, turn: TurnRequest) -> AsyncIterator[Event]:
         reference = turn.reference
@@ -96,7 +99,11 @@ class _PuppetConversation(Conversation):
             yield Failed("no_reference", "The puppet speaks the scenario's reference reply, and this turn has none.")
             return
         rewrite = None if self._defect is None else self._defect.rewrite
-        text = speakable(reference.reply if rewrite is None else rewrite(turn, reference))
+        try:
+            text = speakable(reference.reply if rewrite is None else rewrite(turn, reference))
+        except UnwrittenError as error:
+            yield Failed("unwritten", str(error))
+            return
         yield ReplyText(text)
         path = turn.workdir / "reply.mp4"
         request = {
@@ -106,7 +113,7 @@ class _PuppetConversation(Conversation):
             "mood": reference.mood,
             "seed": turn.seed,
             "turn": turn.index,
-            "variant": None if self._defect is None else self._defect.name,
+            "variant": self._variant,
         }
         try:
             clip = await self._render_pool.call(request, turn.deadline_s)

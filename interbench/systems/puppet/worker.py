@@ -9,7 +9,7 @@ from typing import Any
 
 from interbench.base.workers import serve
 from interbench.domain.persona import Persona
-from interbench.systems.puppet.defects import DEFECTS, Staging
+from interbench.systems.puppet.defects import Staging, defect_of
 from interbench.systems.puppet.render import render
 
 
@@ -25,7 +25,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         mood=request["mood"],
         seed=request["seed"],
         turn=request["turn"],
-        staging=Staging() if variant is None else DEFECTS[variant].staging,
+        staging=Staging() if variant is None else defect_of(variant).staging,
     )
     return asdict(clip)
 

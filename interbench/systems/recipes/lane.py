@@ -23,7 +23,7 @@ from interbench.systems.recipes.turn import Places, Prepared, TurnFacts, prepare
 from interbench.systems.recipes.view import NoClipError, Started, find_clip, is_whole_mp4, link_checkout
 
 _POLL_S = 0.05
-_LOADING = read_facts(
+LOADING = read_facts(
     {
         "scenario": "loading",
         "turn": 1,
@@ -279,7 +279,7 @@ class PipeLane(Kept):
         assert keep is not None
         link_checkout(recipe, self.setup.home, self.folder, ("command.log",))
         pipe = self._pipe(keep.file)
-        facts = _LOADING.model_copy(update={"seed": self.setup.seed})
+        facts = LOADING.model_copy(update={"seed": self.setup.seed})
         prepared = prepare(recipe, facts, self.places(self.folder))
         self.write_files(prepared, self.folder, leave=keep.file)
         self._said = Follower(self._log())
@@ -343,7 +343,7 @@ class ModuleLane(Kept):
         self._answers = Follower(answers)
         spec = {name: getattr(keep, name) for name in ("module", "parse", "load", "render")}
         worker = str(Path(__file__).with_name("module_worker.py"))
-        prepared = prepare(recipe, _LOADING, self.places(self.folder))
+        prepared = prepare(recipe, LOADING, self.places(self.folder))
         child = Child(
             [self.setup.python, worker, json.dumps(spec), str(pipe), str(answers)],
             cwd=self.folder,
@@ -405,14 +405,6 @@ class ModuleLane(Kept):
 def _options_from(recipe: Recipe) -> int:
     """Where the options begin in a command ``python SCRIPT OPTIONS``."""
     return next(index for index, argument in enumerate(recipe.argv) if argument == recipe.entry) + 1
-
-
-def make_lane(setup: Setup, *, keep: bool) -> Lane:
-    """A lane as the recipe allows it: with its weights kept, if it can and is to."""
-    how = setup.recipe.keep
-    if how is None or not keep:
-        return OneShot(setup)
-    return PipeLane(setup) if how.kind == "fifo" else ModuleLane(setup)
 
 
 def names_turn(recipe: Recipe) -> set[str]:

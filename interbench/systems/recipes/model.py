@@ -25,9 +25,11 @@ TEXTS = ("prompt", "script")
 """Placeholders that stand for text from outside."""
 NUMBERS = ("seed", "turn", "speech_s", "nth")
 """Placeholders that stand for numbers; ``nth`` only in what a kept process leaves."""
-NAMES = ("scenario", "stem")
+NAMES = ("scenario", "stem", "port")
+"""``port``: only of a kept server."""
 PLACEHOLDERS = (*PLACES, *TEXTS, *NUMBERS, *NAMES)
 
+_URL_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -98,11 +100,15 @@ class Clip(_Part):
 class Keep(_Part):
     """How weights are loaded once for many turns."""
 
-    kind: Literal["fifo", "module"]
+    kind: Literal["fifo", "module", "server"]
     file: str = ""
-    """``fifo``: the input file that a named pipe stands in for; a turn is what the file would hold."""
+    """``fifo``: the input file that a named pipe stands in for; a turn is what the file would hold. ``server``: the
+    JSON file that is the body of a turn's request."""
     ready: str = ""
-    """``fifo``: what a line of its output holds once the clip of a turn is there or about to be."""
+    """``fifo``: what a line of its output holds once the clip of a turn is there or about to be. ``server``: what is
+    asked (GET) until it answers 200, such as ``/health``."""
+    path: str = ""
+    """``server``: what a turn is posted to, such as ``/generate``."""
     output: str = ""
     """``fifo``: the glob of a turn's clip, where it is another than with a process for each turn."""
     module: str = ""
@@ -115,9 +121,13 @@ class Keep(_Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Keep:
-        for name in {"fifo": ("file", "ready"), "module": ("module",)}[self.kind]:
+        needed = {"fifo": ("file", "ready"), "module": ("module",), "server": ("file", "ready", "path")}
+        for name in needed[self.kind]:
             if not getattr(self, name):
                 raise ValueError(f"keep.{name} is needed for kind {self.kind!r}")
+        for name in ("ready", "path") if self.kind == "server" else ():
+            if not _URL_PATH.fullmatch(getattr(self, name)):
+                raise ValueError(f"keep.{name} must be the path of an address, such as /health")
         return self
 
 
@@ -198,10 +208,16 @@ class Recipe(_Part):
         _require_inside(self.output.glob)
         for path in (self.entry, *self.writes, *(checkpoint.path for checkpoint in self.checkpoints)):
             _require_inside(path)
-        if self.keep is not None and self.keep.kind == "fifo":
+        if self.keep is not None and self.keep.kind != "module":
             if self.keep.file not in self.files:
                 raise ValueError(f"keep.file is {self.keep.file!r}, which is none of the files")
             _require_inside(self.keep.output or "output")
+        is_server = self.keep is not None and self.keep.kind == "server"
+        if is_server and self.keep is not None and self.files[self.keep.file].format != "json":
+            raise ValueError(f"keep.file is {self.keep.file!r}, whose format must be json for a server")
+        started = "".join((*self.argv, *self.env.values()))
+        if is_server != ("{port}" in started):
+            raise ValueError("{port} must stand in argv or env of a server, and of nothing else")
         if self.pad_speech_to and self.pad_speech_to not in self.numbers:
             raise ValueError(f"pad_speech_to is {self.pad_speech_to!r}, which is none of the numbers")
         return self

@@ -19,7 +19,8 @@ from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Completed, Event, Failed, JsonValue, ReplyText, TurnRequest
 from interbench.systems.prompting import picture_prompt
 from interbench.systems.recipes.checkout import check_files, check_interpreter, found_commit
-from interbench.systems.recipes.lane import Lane, Rendered, RenderError, Setup, make_lane, names_turn
+from interbench.systems.recipes.lane import Lane, Rendered, RenderError, Setup, names_turn
+from interbench.systems.recipes.lanes import make_lane
 from interbench.systems.recipes.model import Recipe, load_recipe, read_recipe
 from interbench.systems.recipes.portrait import write_png
 from interbench.systems.recipes.turn import TurnFacts, UnfitValueError, read_facts
@@ -75,11 +76,13 @@ class RecipeSystem(AvatarSystem):
         if len(set(gpus)) != len(gpus) or any(gpu < 0 for gpu in gpus):
             raise SystemLoadError(f"gpus = {list(gpus)} must be different indices of GPUs, such as [0, 1].")
         how = self.recipe.keep
-        if how is not None and how.kind == "fifo" and (single := names_turn(self.recipe)):
+        if how is not None and how.kind in ("fifo", "server") and (single := names_turn(self.recipe)):
             raise SystemLoadError(
                 f"The recipe {self.recipe.name} keeps its process, and its command names what belongs to a single "
                 f"turn: {', '.join(sorted(single))}."
             )
+        if how is not None and how.kind == "server" and not keep:
+            raise SystemLoadError(f"{self.recipe.name} is a server: it keeps its weights, and has no other way.")
         self.home = None if home is None else Path(home).expanduser().absolute()
         self._python = python
         self._gpus = tuple(gpus)

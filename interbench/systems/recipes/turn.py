@@ -77,11 +77,13 @@ class Places:
     """The interpreter of the checkout's own environment."""
     files: str = ""
     """The folder of portrait and speech, if that is another."""
+    port: str = ""
+    """On which a server of the checkout's is to listen."""
 
     @classmethod
     def symbolic(cls) -> Places:
         """Placeholders for paths, as in the published commands: ``@system`` and ``@turn``."""
-        return cls(_SYSTEM, _TURN, f"{_SYSTEM}/.venv/bin/python")
+        return cls(_SYSTEM, _TURN, f"{_SYSTEM}/.venv/bin/python", port="@port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def prepare(recipe: Recipe, facts: TurnFacts, places: Places, *, nth: int = 0, k
         "python": places.python,
         "bin": str(PurePosixPath(places.python).parent),
         "workdir": places.workdir,
+        "port": places.port,
         "portrait": f"{folder}/{facts.stem}.png",
         "speech": f"{folder}/{facts.stem}.wav",
         "prompt": facts.prompt,

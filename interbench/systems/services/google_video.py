@@ -7,7 +7,7 @@ import re
 from typing import Literal
 
 from interbench.base.errors import SystemLoadError
-from interbench.systems.services.google_auth import TOKEN_VARIABLE, GoogleAuth
+from interbench.systems.google_auth import TOKEN_VARIABLE, GoogleAuth
 from interbench.systems.services.http_jobs import Auth, KeyAuth
 
 Api = Literal["vertex", "gemini"]

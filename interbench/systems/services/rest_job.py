@@ -47,9 +47,9 @@ from interbench.systems.prompting import (
     template,
     word_budget,
 )
+from interbench.systems.reference_image import fitted_png
 from interbench.systems.services.download import MAX_CLIP_BYTES, MAX_INLINE_BYTES, download, take_inline
 from interbench.systems.services.http_jobs import Auth, JobService, KeyAuth, Patience, service_url
-from interbench.systems.services.reference_image import fitted_png
 from interbench.systems.services.service_errors import Ended
 
 Protocol = Literal["self-answer", "scripted"]

@@ -1,4 +1,5 @@
-"""``livetalk download`` and ``livetalk doctor``: the published checkpoints, and whether this machine can use them."""
+"""``livetalk download`` and ``livetalk doctor``: the published checkpoints, and whether this machine can use them and
+reach its thinker."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import typer
 from livetalk.base.errors import OptionError
 from livetalk.base.flags import Flag
 from livetalk.cli.parameters import AsJson
+from livetalk.cli.thinker import ThinkerOptions
 from livetalk.render.config import SIZES
 from livetalk.render.options import CHECKPOINTS, CHECKPOINTS_VARIABLE, MODELS, PUBLISHED, Checkpoints
 
@@ -46,6 +48,7 @@ def download(
 
 
 def doctor(
+    thinker: ThinkerOptions,
     checkpoints: Checkpoints = None,
     purpose: Annotated[
         str,
@@ -53,12 +56,15 @@ def doctor(
     ] = PUBLISHED,
     as_json: AsJson = False,
 ) -> None:
-    """Check GPU, memory, disk, packages, codecs and files; exit status 1 if something is missing."""
+    """Check GPU, memory, disk, packages, codecs, files and the thinker's address; exit status 1 if something is
+    missing."""
     from dataclasses import asdict
 
-    from livetalk.tools.doctor import examine, in_words, ready
+    from livetalk.tools.doctor import examine, in_words, ready, thinker_there
 
     findings = examine(checkpoints or CHECKPOINTS, purpose)
+    if thinker != ThinkerOptions():
+        findings += thinker_there(thinker.thinker, thinker.make())
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

@@ -6,6 +6,7 @@ import typer
 
 from livetalk.cli.parameters import add_verb
 from livetalk.cli.train_checks import bench, parity, plan
+from livetalk.cli.train_curate import curate
 from livetalk.cli.train_data import export, trajectories
 from livetalk.cli.train_runs import dmd, ode
 
@@ -16,5 +17,5 @@ train_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for function in (trajectories, ode, dmd, export, plan, bench, parity):
+for function in (curate, trajectories, ode, dmd, export, plan, bench, parity):
     add_verb(train_app, function)

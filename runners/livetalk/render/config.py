@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+AUTO_ATTENTION = "auto"
+"""The default among the attention kernels: the best that is installed."""
+
 FRAMES_PER_BLOCK = 3  # latent frames generated together
 TEMPORAL_STRIDE = 4  # video frames per latent frame, after the first
 SPATIAL_STRIDE = 8  # pixels per latent row or column

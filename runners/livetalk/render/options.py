@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from livetalk.base.errors import OptionError
 from livetalk.base.flags import Flag
-from livetalk.render.config import SIZES, PositionMode, Size, StreamConfig
+from livetalk.render.config import AUTO_ATTENTION, SIZES, PositionMode, Size, StreamConfig
 from livetalk.render.config import size as named_size
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class ModelOptions:
             "auto, fa3, fa4, fa2, torch-fa3, torch-fa4, sdpa, cudnn, flash or math; fa3:2 shares the keys among two "
             "blocks of the GPU."
         ),
-    ] = "auto"
+    ] = AUTO_ATTENTION
 
     def choose(self, *, random_by_default: bool = False, model: str = LIVETALK) -> ModelChoice:
         """The models and devices that are meant, all checked before anything is loaded.
@@ -105,7 +105,7 @@ class ModelOptions:
             dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         else:
             dtype = getattr(torch, self.dtype)
-        if self.attention != "auto":
+        if self.attention != AUTO_ATTENTION:
             try:
                 choose_kernel(self.attention, torch.device(device), dtype)
             except ValueError as error:

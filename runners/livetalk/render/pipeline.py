@@ -12,7 +12,7 @@ from torch import Tensor
 
 from livetalk.render import vae as vae_module
 from livetalk.render.checkpoint import CheckpointFiles, load_dit, load_speech_encoder, load_text_encoder, load_vae
-from livetalk.render.config import Size
+from livetalk.render.config import AUTO_ATTENTION, Size
 from livetalk.render.encoders import speech as speech_module
 from livetalk.render.encoders import text as text_module
 from livetalk.render.encoders.speech import SpeechEncoder
@@ -61,7 +61,7 @@ def load_models(
     device: torch.device | str,
     text_device: torch.device | str | None = None,
     decode_device: torch.device | str | None = None,
-    attention: str = "auto",
+    attention: str = AUTO_ATTENTION,
     dit: CausalDiT | None = None,
 ) -> Models:
     """The published weights.
@@ -93,7 +93,7 @@ def random_models(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     decode_device: torch.device | str | None = None,
-    attention: str = "auto",
+    attention: str = AUTO_ATTENTION,
     dit: CausalDiT | None = None,
 ) -> Models:
     """The same networks with random weights: every part runs, the pictures mean nothing.

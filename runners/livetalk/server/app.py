@@ -133,6 +133,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
         opening["requestBody"] = bodies.opening_body(limits)
         turn["requestBody"] = bodies.turn_body(limits)
         turn["parameters"] += bodies.turn_query(limits)
+        document["paths"]["/v1/voices/{voice}/sample"]["get"]["parameters"] += bodies.sample_query()
         interrupt["requestBody"] = bodies.played_body()
         for path, operations in document["paths"].items():
             for operation in operations.values():

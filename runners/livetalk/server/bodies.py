@@ -18,6 +18,23 @@ _PLAYED = {
 }
 
 
+MANNER: dict[str, Any] = {
+    "pitch": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MOST_PITCH,
+        "description": "Of the voice: 0 is deep, 50 its own, 99 high. For speakers that follow it.",
+    },
+    "rate": {
+        "type": "integer",
+        "minimum": LEAST_RATE,
+        "maximum": MOST_RATE,
+        "description": "Words per minute. For speakers that follow it.",
+    },
+}
+"""Fields that say how a voice speaks."""
+
+
 def opening_body(limits: Limits) -> dict[str, Any]:
     """``requestBody`` of the route that opens a conversation."""
     return {
@@ -27,18 +44,7 @@ def opening_body(limits: Limits) -> dict[str, Any]:
                 "prompt": _text("What the video shows.", limits.prompt_chars),
                 "persona": _text("Who the avatar is, as a system prompt.", limits.persona_chars),
                 "voice": _text("A voice that the server's thinker knows.", limits.voice_chars),
-                "pitch": {
-                    "type": "integer",
-                    "minimum": 0,
-                    "maximum": MOST_PITCH,
-                    "description": "Of the voice: 0 is deep, 50 its own, 99 high. For speakers that follow it.",
-                },
-                "rate": {
-                    "type": "integer",
-                    "minimum": LEAST_RATE,
-                    "maximum": MOST_RATE,
-                    "description": "Words per minute. For speakers that follow it.",
-                },
+                **MANNER,
                 "seed": {
                     "type": "integer",
                     "minimum": 0,
@@ -80,6 +86,11 @@ def turn_query(limits: Limits) -> list[dict[str, Any]]:
         }
         for name, schema in (("text", _said(limits)), ("played_s", _PLAYED))
     ]
+
+
+def sample_query() -> list[dict[str, Any]]:
+    """``parameters`` of a voice that is to be heard."""
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in MANNER.items()]
 
 
 def played_body() -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Limits:
     stall_s: float = LiveSettings().stall_s
     """How long a client may go without taking anything of what it is sent."""
     decode_s: float = 10.0
-    """Processor time and time for decoding one picture or sound."""
+    """Processor time for decoding one picture or sound; six times as much may pass, on a busy machine."""
 
     idle_s: float = 300.0
     """How long a conversation without a turn stays open."""

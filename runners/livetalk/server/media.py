@@ -30,7 +30,8 @@ _INHERITED = (
 )
 _SOUND_WORKERS = 2
 _START_S = 120.0  # for importing what decodes, on a machine that is busy loading models
-_GRACE_S = 5.0  # beyond the decoding time, for handing things over
+_BUSY = 6  # times as long as the processor time may pass, on a machine with this much else to do
+_GRACE_S = 5.0  # beyond that, for handing things over
 
 
 class DecoderError(LiveTalkError):
@@ -148,7 +149,7 @@ class _Worker:
         process = await self.start()
         assert process.stdin is not None and process.stdout is not None
         try:
-            async with asyncio.timeout(self._limits.decode_s + _GRACE_S):
+            async with asyncio.timeout(_BUSY * self._limits.decode_s + _GRACE_S):
                 process.stdin.write(json.dumps({**request, "bytes": len(content)}).encode() + b"\n")
                 process.stdin.write(content)
                 await process.stdin.drain()

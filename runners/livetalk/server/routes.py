@@ -141,10 +141,13 @@ async def voices(service: ServiceOf) -> Voices:
     },
 )
 async def voice_sample(
-    voice: Annotated[str, Path(description="As the field `voice` of a conversation.")], service: ServiceOf
+    voice: Annotated[str, Path(description="As the field `voice` of a conversation.")],
+    request: Request,
+    service: ServiceOf,
 ) -> Response:
     """Spoken when it is first asked for, one voice at a time, and kept."""
-    return Response(await service.voices.sample(uploads.voice_name(voice, service.limits)), media_type="audio/wav")
+    name, manner = uploads.voice_name(voice, service.limits), uploads.read_manner(request)
+    return Response(await service.voices.sample(name, manner), media_type="audio/wav")
 
 
 @routes.post(

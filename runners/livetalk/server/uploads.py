@@ -79,11 +79,25 @@ async def read_opening(request: Request, limits: Limits) -> Opening:
         prompt=fields.text("prompt"),
         persona=fields.text("persona") or "",
         voice=None if (voice := fields.text("voice")) is None else voice_name(voice, limits),
-        manner=Manner(
-            None if pitch is None else _whole_number("pitch", pitch, MOST_PITCH),
-            None if rate is None else _whole_number("rate", rate, MOST_RATE, least=LEAST_RATE),
-        ),
+        manner=_manner(pitch, rate),
         seed=0 if seed is None else _whole_number("seed", seed, _MAX_SEED),
+    )
+
+
+def read_manner(request: Request) -> Manner:
+    """How a voice is to be heard, from the query.
+
+    Raises:
+        ProblemError: the query is not acceptable.
+    """
+    query = read_query(request, {"pitch": _NUMBER_CHARS, "rate": _NUMBER_CHARS})
+    return _manner(query.get("pitch"), query.get("rate"))
+
+
+def _manner(pitch: str | None, rate: str | None) -> Manner:
+    return Manner(
+        None if pitch is None else _whole_number("pitch", pitch, MOST_PITCH),
+        None if rate is None else _whole_number("rate", rate, MOST_RATE, least=LEAST_RATE),
     )
 
 

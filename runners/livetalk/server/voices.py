@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import wave
-
-import numpy as np
 
 from livetalk.base.errors import LiveTalkError
 from livetalk.server.answers import as_problem
 from livetalk.server.problems import ProblemError
-from livetalk.thinkers.base import KnownVoice, Samples, Thinker
+from livetalk.thinkers.base import OWN_MANNER, KnownVoice, Manner, Thinker
+from livetalk.thinkers.sound import to_wav
 
 _SAMPLE_S = 30.0
 _KEPT = 64
@@ -28,7 +25,7 @@ class VoiceSamples:
 
     def __init__(self, thinker: Thinker) -> None:
         self._thinker = thinker
-        self._kept: dict[str, bytes] = {}
+        self._kept: dict[tuple[str, Manner], bytes] = {}
         self._speaking = asyncio.Lock()
 
     @property
@@ -36,42 +33,37 @@ class VoiceSamples:
         """The voices that the thinker knows by name; none where only its service knows them."""
         return self._thinker.voices()
 
-    async def sample(self, name: str) -> bytes:
+    async def sample(self, name: str, manner: Manner = OWN_MANNER) -> bytes:
         """A few words in a voice, as a WAV file.
 
         Args:
             name: one of the known voices, or another that the thinker does not refuse.
+            manner: how it speaks; what the thinker's speaker does not follow changes nothing.
 
         Raises:
             ProblemError: what the thinker ran into (``unsupported`` where it has no such voice), or ``timed_out``.
         """
         async with self._speaking:
-            sound = self._kept.pop(name, None)
+            followed = Manner(
+                manner.pitch if "pitch" in self._thinker.manners else None,
+                manner.rate if "rate" in self._thinker.manners else None,
+            )
+            key = (name, followed)
+            sound = self._kept.pop(key, None)
             if sound is None:
-                sound = await self._spoken(name)
-            self._kept[name] = sound  # the latest last
+                sound = await self._spoken(name, followed)
+            self._kept[key] = sound  # the latest last
             while len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]
             return sound
 
-    async def _spoken(self, name: str) -> bytes:
+    async def _spoken(self, name: str, manner: Manner) -> bytes:
         try:
             self._thinker.check_voice(name)
             async with asyncio.timeout(_SAMPLE_S):
-                samples, rate = await self._thinker.sample(name)
+                samples, rate = await self._thinker.sample(name, manner)
         except TimeoutError:
             raise ProblemError("timed_out", f"The voice was not heard within {_SAMPLE_S:.0f} s; try again.") from None
         except LiveTalkError as error:
             raise as_problem(error) from None
-        return _wav(samples, rate)
-
-
-def _wav(samples: Samples, rate: int) -> bytes:
-    """Mono, 16 bits."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes())
-    return buffer.getvalue()
+        return to_wav(samples, rate)

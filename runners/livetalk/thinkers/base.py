@@ -57,6 +57,10 @@ class Manner:
     """Words per minute."""
 
 
+OWN_MANNER = Manner()
+"""Of a voice that is told nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A turn of the user, with all a thinker may know."""
@@ -72,7 +76,7 @@ class Question:
     voice: str | None = None
     """A name the thinker's speaker knows; None for its default."""
     seed: int | None = None
-    manner: Manner = Manner()
+    manner: Manner = OWN_MANNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ class Thinker(ABC):
         """The voices that are known by name, once it is started; none where only a service knows them."""
         return ()
 
-    async def sample(self, voice: str) -> tuple[Samples, int]:
+    async def sample(self, voice: str, manner: Manner = OWN_MANNER) -> tuple[Samples, int]:
         """A few words in a voice, for people to choose by: mono float32 in [-1, 1], and samples per second.
 
         A thinker that can only answer is asked to say them; its answer is cut after 8 s.
@@ -157,7 +161,7 @@ class Thinker(ABC):
         Raises:
             ThinkerError: the voice is unknown, or was not heard.
         """
-        question = Question("", (), f"Say only this, and nothing else: {SAMPLE_TEXT}", None, voice)
+        question = Question("", (), f"Say only this, and nothing else: {SAMPLE_TEXT}", None, voice, manner=manner)
         pieces: list[Samples] = []
         rate = 0
         async with aclosing(cast(AsyncGenerator[Delta], self.answer(question))) as deltas:

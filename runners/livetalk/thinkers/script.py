@@ -16,9 +16,11 @@ from pathlib import Path
 
 from livetalk.thinkers import espeak
 from livetalk.thinkers.base import (
+    OWN_MANNER,
     SAMPLE_TEXT,
     Delta,
     KnownVoice,
+    Manner,
     Message,
     Question,
     Samples,
@@ -70,14 +72,14 @@ class ScriptedThinker(Thinker):
     def voices(self) -> tuple[KnownVoice, ...]:
         return espeak.VOICES
 
-    async def sample(self, voice: str) -> tuple[Samples, int]:
-        spoken = await asyncio.to_thread(espeak.speak, SAMPLE_TEXT, espeak.Voice.parse(voice))
+    async def sample(self, voice: str, manner: Manner = OWN_MANNER) -> tuple[Samples, int]:
+        named = _in_manner(espeak.Voice.parse(voice), manner)
+        spoken = await asyncio.to_thread(espeak.speak, SAMPLE_TEXT, named)
         return spoken.samples, espeak.RATE
 
     async def answer(self, question: Question) -> AsyncIterator[Delta]:
         voice = espeak.Voice.parse(question.voice) if question.voice else self._voice
-        pitch, rate = question.manner.pitch, question.manner.rate
-        voice = replace(voice, pitch=voice.pitch if pitch is None else pitch, rate=voice.rate if rate is None else rate)
+        voice = _in_manner(voice, question.manner)
         turn = sum(message.role == "user" for message in question.history)
         text = self._answers[turn % len(self._answers)] if self._answers else _pattern(question, turn)
         place = 0
@@ -134,6 +136,11 @@ def read_script(path: Path) -> tuple[str, ...]:
     if not kept:
         raise ThinkerError("failed", f"{named} holds no answer; write one a line.")
     return tuple(kept)
+
+
+def _in_manner(voice: espeak.Voice, manner: Manner) -> espeak.Voice:
+    pitch, rate = manner.pitch, manner.rate
+    return replace(voice, pitch=voice.pitch if pitch is None else pitch, rate=voice.rate if rate is None else rate)
 
 
 def _pattern(question: Question, turn: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import importlib.util
 import os
@@ -10,9 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from livetalk.base.errors import CheckpointError, OptionError
+from livetalk.base import termination
+from livetalk.base.errors import CheckpointError, LiveTalkError, OptionError
+
+if TYPE_CHECKING:
+    from livetalk.thinkers.base import Thinker
 
 Level = Literal["ok", "note", "missing"]
 
@@ -22,6 +27,8 @@ GPU_MEMORY_GB = 20.0
 GOOD_CUDNN = 91_500
 HOST_MEMORY_GB = 16.0
 CHECKPOINT_GB = 18.0
+THINKER_S = 30.0
+"""How long the server behind a thinker may take to say which models it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,37 @@ def in_words(findings: list[Finding]) -> str:
 def ready(findings: list[Finding]) -> bool:
     """Whether nothing is missing."""
     return all(finding.level != "missing" for finding in findings)
+
+
+def thinker_there(kind: str, thinker: Thinker) -> Iterator[Finding]:
+    """Whether the server behind a thinker answers as it should; nothing of one that runs in the server's own process,
+    whose model only `livetalk serve` loads.
+
+    Args:
+        kind: the name by which it was found.
+        thinker: not yet started.
+    """
+    from livetalk.thinkers import registry
+
+    if "url" not in registry.find(kind).options().known:
+        return
+
+    async def start() -> str:
+        try:
+            async with asyncio.timeout(THINKER_S):
+                await thinker.start()
+            return thinker.name
+        finally:
+            await thinker.stop()
+
+    try:
+        name = termination.run(start())
+    except TimeoutError:
+        yield Finding("thinker", "missing", f"{kind} does not answer within {THINKER_S:.0f} s")
+    except LiveTalkError as error:
+        yield Finding("thinker", "missing", str(error))
+    else:
+        yield Finding("thinker", "ok", f"{name} answers")
 
 
 def _python() -> Finding:

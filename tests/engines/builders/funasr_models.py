@@ -16,9 +16,23 @@ from typing import Any
 
 import torch
 import yaml
-from funasr.models.ct_transformer.model import CTTransformer
-from funasr.models.fsmn_vad_streaming.model import FsmnVADStreaming
-from funasr.models.paraformer.model import Paraformer
+
+from interbench.asr.funasr_engine import import_classes
+
+import_classes(
+    {
+        "Paraformer",
+        "SANMEncoder",
+        "ParaformerSANMDecoder",
+        "CifPredictorV2",
+        "FsmnVADStreaming",
+        "FSMN",
+        "CTTransformer",
+    }
+)
+from funasr.models.ct_transformer.model import CTTransformer  # noqa: E402 - not before its classes are chosen
+from funasr.models.fsmn_vad_streaming.model import FsmnVADStreaming  # noqa: E402
+from funasr.models.paraformer.model import Paraformer  # noqa: E402
 
 MELS = 80
 WORDS = ["the", "a", "and", "you", "i", "is", "it", "what", "how", "are", "hello", "weather", "today", "good", "thank"]

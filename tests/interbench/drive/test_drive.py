@@ -179,7 +179,7 @@ async def deliver(
     tmp_path: Path, system: harness_kit.Scripted, *, step: float = 1.0, media: type[MediaPool] = MediaPool
 ) -> list[Exchange]:
     whole = load_set(str(harness_kit.write_set(tmp_path / "set", count=1, turns=1)))
-    (part,) = plan_scenarios(whole, whole)
+    (planned,) = plan_scenarios(whole, whole)
     ticks = itertools.count(1)
 
     def clock() -> float:
@@ -191,7 +191,7 @@ async def deliver(
         with Run(tmp_path / "out", write=True) as run:
             async with media() as pool:
                 driver = Driver("it", host, run, pool, DriveSettings(deadline_s=20.0), clock=clock)
-                return [exchange async for exchange in driver.play(part)]
+                return [exchange async for exchange in driver.play(planned)]
     finally:
         await host.stop()
 

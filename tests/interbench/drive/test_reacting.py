@@ -120,19 +120,19 @@ def test_the_line_follows_from_what_the_system_reports(reacting: Path, film: Pat
     assert len({Path(turn["path"]).name for log in logs.values() for turn in heard(log)}) == 3
     assert not list((tmp_path / "run").rglob("*.wav"))
     with Run(tmp_path / "run", write=False) as run:
-        (part,) = run.parts()
-        conversation = played(run, part.scenario, "asks", "nobody", "nobody")
+        (planned,) = run.planned_scenarios()
+        conversation = played(run, planned.scenario, "asks", "nobody", "nobody")
         exchanges = run.exchanges()
         assert conversation is not None
         assert [turn.user_text for turn in conversation.turns[1:]] == [ASKED, ASKED]
         assert conversation.turns[1].user_mood == "eager"
-    assert {name: (use.turns, use.fallbacks) for name, use in line_use([part], exchanges).items()} == {
+    assert {name: (use.turns, use.fallbacks) for name, use in line_use([planned], exchanges).items()} == {
         "asks": (2, 0),
         "refuses": (2, 0),
         "tells": (2, 2),
     }
-    assert different_lines([part], exchanges, "asks", "tells") == (2, 3)
-    assert different_lines([part], exchanges, "tells", "tells") == (0, 0)
+    assert different_lines([planned], exchanges, "asks", "tells") == (2, 3)
+    assert different_lines([planned], exchanges, "tells", "tells") == (0, 0)
 
 
 def test_what_is_not_reported_is_transcribed_and_what_nobody_knows_is_not_guessed(

@@ -20,6 +20,7 @@ from interbench.domain.records import Transcript
 from interbench.pipeline.config import load_settings
 from interbench.pipeline.plan import Plan, make_plan, resume_plan
 from interbench.pipeline.summary import Summary
+from interbench.store.run_folder import Run
 
 
 class Ear(Transcriber):
@@ -91,6 +92,28 @@ async def test_a_replaced_clip_is_not_heard(ran: Path) -> None:
     assert [transcript.text for transcript in heard] == ["blue", "", ""]
     assert [transcript.flags for transcript in heard[1:]] == [("failed", "clip_changed"), ("failed", "clip_missing")]
     assert "Restore it" in str(heard[1].error)
+
+
+@pytest.mark.parametrize("how", ["replaced", "gone"])
+def test_a_conversation_is_not_gone_on_with_from_another_clip(original: Path, tmp_path: Path, how: str) -> None:
+    """The turn stays to be played: the same command plays it once the clip is restored."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    with Run(tmp_path / "run", write=True) as run:
+        run.discard("it", "test-001", from_turn=3)
+    clip = tmp_path / "run" / "media" / "it" / "test-001" / "1.mp4"
+    kept = clip.read_bytes()
+    if how == "gone":
+        clip.unlink()
+    else:
+        clip.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(FruitlessError, match=r"1 conversation was not gone on with: The clip .*test-001/1\.mp4"):
+        execute_and_report(plan(tmp_path), ("drive",), quiet=True)
+    with Run(tmp_path / "run", write=False) as run:
+        assert [exchange.turn for exchange in run.exchanges()] == [1, 2]
+    clip.write_bytes(kept)
+    execute_and_report(plan(tmp_path), ("drive",), quiet=True)
+    with Run(tmp_path / "run", write=False) as run:
+        assert [exchange.turn for exchange in run.exchanges() if exchange.completed] == [1, 2, 3]
 
 
 def test_a_run_in_which_nothing_was_completed_says_so_by_its_status(tmp_path: Path) -> None:

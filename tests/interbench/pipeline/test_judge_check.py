@@ -109,7 +109,7 @@ def test_a_part_of_a_run_is_chosen_the_same_way_every_time(tmp_path: Path) -> No
     plan = make_plan(Settings(out=tmp_path / "run", scenarios=scenarios, systems=("it=harness_kit:Good",)))
 
     def ids(**chosen: Any) -> list[str]:
-        return [part.scenario.id for part in plan.narrowed(**chosen).parts]
+        return [planned.scenario.id for planned in plan.narrowed(**chosen).planned_scenarios]
 
     assert ids() == [f"test-{n:03d}" for n in range(1, 7)]
     assert ids(only=["test-00[13]", "test-006"], limit=2) == ["test-001", "test-003"]

@@ -212,7 +212,7 @@ def test_merged_shards_are_the_run_that_was_not_divided(tree: Path, shards: list
     assert sum(spend.usd or 0 for spend in records[0].spending) == pytest.approx(
         sum(spend.usd or 0 for one in records[1:] for spend in one.spending)
     )
-    assert [part.scenario.id for part in records[0].parts] == ["test-001", "test-002", "test-003"]
+    assert [planned.scenario.id for planned in records[0].planned_scenarios] == ["test-001", "test-002", "test-003"]
     # No byte of a clip is there twice.
     clip = next(exchange.clip for exchange in records[0].exchanges if exchange.clip)
     assert (tmp_path / "merged" / clip).stat().st_nlink == 2

@@ -68,11 +68,14 @@ def test_runs_of_the_same_systems_are_tabled_under_labels(runs: Path, capsys: py
 
 
 def test_the_same_scenarios_are_one_and_changed_ones_are_two(runs: Path) -> None:
-    assert {part.scenario.id for run in read_runs(sources(runs)) for part in run.parts} == {"test-001", "test-002"}
+    assert {planned.scenario.id for run in read_runs(sources(runs)) for planned in run.planned_scenarios} == {
+        "test-001",
+        "test-002",
+    }
     change(runs / "two", lambda manifest: manifest["scenarios"].update({"test-002": "f" * 64}))
     one, two = read_runs(sources(runs))
-    assert [part.scenario.id for part in one.parts] == ["test-001", "test-002"]
-    kept, other = (part.scenario.id for part in two.parts)
+    assert [planned.scenario.id for planned in one.planned_scenarios] == ["test-001", "test-002"]
+    kept, other = (planned.scenario.id for planned in two.planned_scenarios)
     assert kept == "test-001" and other.startswith("test-002@")
     assert {key.scenario for key in two.transcripts} == {e.scenario for e in two.exchanges} == {kept, other}
     table = collect_table([one, two])
@@ -83,7 +86,7 @@ def test_the_same_scenarios_are_one_and_changed_ones_are_two(runs: Path) -> None
 def test_another_persona_makes_another_scenario(runs: Path) -> None:
     change(runs / "two", lambda manifest: manifest["personas"].update({"tess": "f" * 64}))
     _, two = read_runs(sources(runs))
-    assert all("@" in part.scenario.id for part in two.parts)
+    assert all("@" in planned.scenario.id for planned in two.planned_scenarios)
     scores, _, judge = collect_scores(read_runs(sources(runs)))
     pairs = find_changes(read_runs(sources(runs)), scores, judge).figures
     assert all(row.scenarios == 0 for pair in pairs for row in pair.dimensions), "nothing in common, nothing compared"

@@ -32,6 +32,8 @@ def test_a_new_scenario_says_what_is_to_be_filled_in_and_validates_once_it_is(
     begin_scenario(folder, "trip-to-rome", 2)
     assert "trip-to-rome added, with 2 turns to be filled in" in capsys.readouterr().out
     fields = {defect.field for defect in validate_set(str(folder)) if defect.level == "error"}
+    said = {defect.message for defect in validate_set(str(folder)) if defect.level == "error"}
+    assert all(message.startswith("is empty: fill it in") for message in said), said
     assert {"category", "title", "turns.0.text", "turns.1.reply", "turns.1.leans_on.0.carry"} <= fields
     file = folder / SCENARIOS
     before = file.read_bytes()

@@ -76,6 +76,24 @@ def test_files_that_no_turn_names_are_removed(silent: Any) -> None:
     assert sorted(files(silent.folder)) == ["audio/one/1.ogg", "audio/two/1.ogg", "audio/two/2.ogg"]
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_recording_of_ones_own_is_kept_and_told_of(
+    silent: Any, everything: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also under the name that a spoken line would get; removing the file gives the line back to the synthesizer."""
+    own = silent.folder / "audio/one/1.ogg"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    encode_audio(np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32), 16_000, own)
+    recorded = own.read_bytes()
+    assert render(silent.folder, everything=everything, progress=PlainProgress()) == 3
+    assert own.read_bytes() == recorded and load_set(silent.folder).scenarios[0].turns[0].audio == "audio/one/1.ogg"
+    told = "".join(capsys.readouterr())
+    assert "1 recording is kept as of somebody's own (audio/one/1.ogg)" in told and "remove its file" in told
+    own.unlink()
+    assert render(silent.folder, progress=PlainProgress()) == 1
+    assert own.read_bytes() != recorded and "kept" not in "".join(capsys.readouterr())
+
+
 def test_another_synthesizer_can_speak(silent: Any, tmp_path: Path) -> None:
     script = tmp_path / "beep.py"
     script.write_text(

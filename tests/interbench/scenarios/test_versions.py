@@ -179,8 +179,8 @@ def test_a_run_with_rotated_personas_plays_other_scenarios(everything: ScenarioS
     """They have other digests: no folder mixes two pairings. What is chosen does not change who plays it."""
     own = plan_scenarios(everything, everything)
     first, second = (plan_scenarios(everything, everything, rotation=seed) for seed in (1, 2))
-    assert [part.persona.id for part in own] == [scenario.persona for scenario in everything.scenarios]
-    assert all(part.persona.id == part.scenario.persona for part in (*first, *second))
+    assert [planned.persona.id for planned in own] == [scenario.persona for scenario in everything.scenarios]
+    assert all(planned.persona.id == planned.scenario.persona for planned in (*first, *second))
     moved = [one.scenario.id for one, other in zip(own, first, strict=True) if one.persona != other.persona]
     changed = [
         one.scenario.id
@@ -189,7 +189,7 @@ def test_a_run_with_rotated_personas_plays_other_scenarios(everything: ScenarioS
     ]
     assert moved == changed and moved
     alone = plan_scenarios(everything.select(moved[:1]), everything, rotation=1)
-    assert alone[0].persona.id == next(part.persona.id for part in first if part.scenario.id == moved[0])
+    assert alone[0].persona.id == next(planned.persona.id for planned in first if planned.scenario.id == moved[0])
 
 
 def _names(scenario: Scenario, name: str) -> bool:

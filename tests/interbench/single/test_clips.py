@@ -89,6 +89,22 @@ def test_intervals_of_distances_are_jackknives_around_the_point(table: dict[str,
     assert fid["value"] - fid["low"] == pytest.approx(fid["high"] - fid["value"])
 
 
+def test_every_two_systems_are_compared_on_the_clips_that_both_have(table: dict[str, Any], measured: Path) -> None:
+    between = {one["column"]: one for one in table["differences"]}
+    assert {(one["one"], one["other"]) for one in table["differences"]} == {("other", "sham")}
+    other, sham = row(table, "other"), row(table, "sham")
+    for key in ("fid", "kid", "fvd", "kvd"):
+        assert between[key]["value"] == pytest.approx(other[key]["value"] - sham[key]["value"]), key
+        assert between[key]["low"] < between[key]["value"] < between[key]["high"], key
+        assert between[key]["p"] is None
+    # One clip of the other system has no sound: the difference is that of the two that both have.
+    assert between["sync_c"]["clips"] == 2 and between["sync_c"]["p_holm"] >= between["sync_c"]["p"]
+    assert (between["iqa"]["value"], between["iqa"]["missing"]) == (None, "no clip that both have was scored in both")
+    assert "offset_ms" not in between, "more is neither better nor worse"
+    for name in ("table.md", "table.tex"):
+        assert "other − sham" in (measured / name).read_text()
+
+
 def test_weights_that_are_not_there_leave_a_dash_and_the_command(table: dict[str, Any], measured: Path) -> None:
     (ase,) = table["unavailable"]
     assert ase["metric"] == "ase"

@@ -20,25 +20,25 @@ NAMES = ("still", "text-only", "echo", "boilerplate")
 
 
 @pytest.fixture(scope="module")
-def part() -> PlannedScenario:
+def planned() -> PlannedScenario:
     whole = load_set("all@1")
     return plan_scenarios(whole.select(limit=1), whole)[0]
 
 
-def request(part: PlannedScenario, turn: int, workdir: Path, portrait: Path | None) -> TurnRequest:
+def request(planned: PlannedScenario, turn: int, workdir: Path, portrait: Path | None) -> TurnRequest:
     workdir.mkdir(parents=True)
-    line = part.scenario.turns[turn - 1].text
-    reference = part.references[turn - 1]
-    return TurnRequest(part.scenario.id, turn, line, None, (), portrait, 0, workdir, 60.0, reference)
+    line = planned.scenario.turns[turn - 1].text
+    reference = planned.references[turn - 1]
+    return TurnRequest(planned.scenario.id, turn, line, None, (), portrait, 0, workdir, 60.0, reference)
 
 
-async def play(name: str, part: PlannedScenario, folder: Path, media: MediaPool) -> PlayedConversation:
+async def play(name: str, planned: PlannedScenario, folder: Path, media: MediaPool) -> PlayedConversation:
     """The first two turns."""
     system = SystemSpec.parse(name).factory()()
-    conversation = await system.open(part.persona)
+    conversation = await system.open(planned.persona)
     turns = []
     for number in (1, 2):
-        asked = request(part, number, folder / name / str(number), part.portrait)
+        asked = request(planned, number, folder / name / str(number), planned.portrait)
         events = [event async for event in conversation.respond(asked)]
         said, done = events
         assert isinstance(said, ReplyText) and isinstance(done, Completed) and done.path is not None
@@ -55,23 +55,23 @@ async def play(name: str, part: PlannedScenario, folder: Path, media: MediaPool)
                 Transcript(said.text, flags=("reported",)),
             )
         )
-    scenario = part.scenario.model_copy(update={"turns": part.scenario.turns[:2]})
+    scenario = planned.scenario.model_copy(update={"turns": planned.scenario.turns[:2]})
     return PlayedConversation(name, scenario, tuple(turns), "given")
 
 
 @pytest.fixture(scope="module")
-def expected(part: PlannedScenario) -> dict[str, list[str]]:
-    references = [turn.reply for turn in part.scenario.turns[:2]]
-    lines = [turn.text for turn in part.scenario.turns[:2]]
+def expected(planned: PlannedScenario) -> dict[str, list[str]]:
+    references = [turn.reply for turn in planned.scenario.turns[:2]]
+    lines = [turn.text for turn in planned.scenario.turns[:2]]
     return {"still": references, "text-only": references, "echo": lines, "boilerplate": [controls.BOILERPLATE] * 2}
 
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_one_picture_and_one_voice(
-    name: str, part: PlannedScenario, expected: dict[str, list[str]], tmp_path: Path
+    name: str, planned: PlannedScenario, expected: dict[str, list[str]], tmp_path: Path
 ) -> None:
     async with MediaPool() as media:
-        played = await play(name, part, tmp_path, media)
+        played = await play(name, planned, tmp_path, media)
         assert [turn.transcript.text for turn in played.turns if turn.transcript] == expected[name]
         for turn in played.turns:
             assert turn.clip is not None and turn.facts is not None
@@ -93,13 +93,13 @@ async def test_one_picture_and_one_voice(
         assert verdicts["lexical"].score == 1.0
 
 
-async def test_a_persona_without_a_portrait_is_a_failed_turn(part: PlannedScenario, tmp_path: Path) -> None:
+async def test_a_persona_without_a_portrait_is_a_failed_turn(planned: PlannedScenario, tmp_path: Path) -> None:
     system = controls.Still()
-    conversation = await system.open(part.persona)
+    conversation = await system.open(planned.persona)
     with pytest.raises(ValueError, match="the persona has none"):
-        [event async for event in conversation.respond(request(part, 1, tmp_path / "1", None))]
-    blank = await controls.TextOnly().open(part.persona)
-    assert len([event async for event in blank.respond(request(part, 1, tmp_path / "2", None))]) == 2
+        [event async for event in conversation.respond(request(planned, 1, tmp_path / "1", None))]
+    blank = await controls.TextOnly().open(planned.persona)
+    assert len([event async for event in blank.respond(request(planned, 1, tmp_path / "2", None))]) == 2
 
 
 def test_the_boilerplate_is_as_long_as_it_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import signal
@@ -57,6 +58,28 @@ async def test_what_takes_too_long_is_given_up_and_the_next_one_works() -> None:
         await decoder.picture(jpeg(7_000, 7_000))
     assert caught.value.code == "bad_picture"
     assert (await decoder.picture(jpeg(64, 64))).shape == (1, 3, 1, *SIZE)
+    await decoder.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux shows another process's means")
+async def test_a_picture_is_refused_for_its_processor_time_and_not_for_what_else_the_machine_does() -> None:
+    """The largest that is let in: the bound is one of processor time, and a process that has to wait spends none."""
+    limits = Limits(decode_s=10.0)
+    decoder = MediaDecoder(limits, SIZE)
+    await decoder.picture(jpeg(64, 64))
+    pid = process_of(decoder, "picture")
+    granted = next(line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max cpu"))
+    used = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / os.sysconf(
+        "SC_CLK_TCK"
+    )
+    assert limits.decode_s <= int(granted.split()[3]) - used + 1 <= limits.decode_s + 3
+    os.kill(pid, signal.SIGSTOP)
+    waiting = asyncio.create_task(decoder.picture(jpeg(7_000, 7_000)))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    os.kill(pid, signal.SIGCONT)
+    assert (await waiting).shape == (1, 3, 1, *SIZE)
+    assert process_of(decoder, "picture") == pid, "it is the same process: nothing was killed"
     await decoder.close()
 
 

@@ -52,6 +52,18 @@ def test_others_are_refused(client: httpx.Client, name: str, code: str) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (422, code)
 
 
+def test_a_voice_is_heard_as_a_persona_speaks(client: httpx.Client, server: LiveServer) -> None:
+    plain, *others = (
+        client.get(f"/v1/voices/en-us/sample{query}") for query in ("", "?pitch=90", "?rate=90", "?pitch=90&rate=90")
+    )
+    lengths = [len(decode_wav(heard.content)[0]) for heard in (plain, *others)]
+    assert len({heard.content for heard in (plain, *others)}) == 4
+    assert lengths[2] > 1.5 * lengths[0] and lengths[3] > 1.5 * lengths[1], "90 words a minute take longer"
+    for query in ("pitch=100", "rate=10", "pitch=high", "speed=2"):
+        refused = client.get(f"/v1/voices/en-us/sample?{query}")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_field"), query
+
+
 class Service(Thinker):
     """A thinker that can only answer: two minutes long where it is not stopped."""
 

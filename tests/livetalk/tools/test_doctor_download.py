@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,6 +22,7 @@ from typing import Any
 
 import livetalk
 import pytest
+from chat_stub import ChatStub
 from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
 from livetalk.render.checkpoint import CheckpointFiles
@@ -463,3 +465,22 @@ def test_the_project_asks_for_another_torch_than_that() -> None:
     project = tomllib.loads((Path(livetalk.__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
     (torch,) = [Requirement(one) for one in project["optional-dependencies"]["livetalk"] if one.startswith("torch")]
     assert not torch.specifier.contains("2.9.1") and torch.specifier.contains("2.10.0")
+
+
+@pytest.mark.parametrize("models", [("qwen",), ("qwen", "other"), None], ids=["there", "several models", "nobody"])
+def test_the_doctor_asks_the_server_behind_the_thinker(models: tuple[str, ...] | None) -> None:
+    def examined(url: str) -> tuple[int, str]:
+        options = ["doctor", "--for", "tiny", "--thinker", "chat", "--set", f"thinker.url={url}"]
+        done = CliRunner().invoke(app, options)
+        (line,) = [line for line in done.output.splitlines() if " thinker " in line]
+        return done.exit_code, line
+
+    async def served() -> tuple[int, str]:
+        async with ChatStub(models=models or ()) as stub:
+            return await asyncio.to_thread(examined, stub.url)
+
+    status, line = examined("http://127.0.0.1:9/v1") if models is None else asyncio.run(served())
+    several = "thinker.model=NAME" if models is not None else "can't be reached"
+    said = "chat qwen + qwen answers" if models == ("qwen",) else several
+    assert line.startswith("ok " if models == ("qwen",) else "missing ") and said in line, line
+    assert status == (0 if models == ("qwen",) else 1)

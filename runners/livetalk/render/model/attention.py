@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from livetalk.render.config import AUTO_ATTENTION
+
 AttentionKernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 """q [M,H,D], k and v [S,H,D] with any strides whose last is 1 → [M,H,D]."""
 
@@ -179,7 +181,7 @@ def choose_kernel(
         ValueError: the name is unknown or the kernel can't run with this device and dtype.
     """
     available = available_kernels(device, dtype)
-    if name == "auto":
+    if name == AUTO_ATTENTION:
         candidates = [one for one in available if one not in _TORCH_OWN]
         if seconds is None:
             # What torch brings for a CPU is tested with it; a GPU's kernels come in many builds.

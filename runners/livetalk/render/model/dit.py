@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from livetalk.render.config import FRAMES_PER_BLOCK, ROPE_FRAMES, DiTConfig, StreamConfig
+from livetalk.render.config import AUTO_ATTENTION, FRAMES_PER_BLOCK, ROPE_FRAMES, DiTConfig, StreamConfig
 from livetalk.render.model.attention import attention_kernel, choose_kernel, kernel_seconds
 from livetalk.render.model.audio import AudioCondition, lead_in
 from livetalk.render.model.cache import AnchoredKVCache, TurnBack, turn_back, turn_back_layer_by_layer
@@ -73,7 +73,7 @@ class CausalDiT(nn.Module):
         super().__init__()
         self.config = config
         self.attention = ""  # name of the kernel in use
-        self._attention_wanted = "auto"
+        self._attention_wanted = AUTO_ATTENTION
         self._turn: TurnBack = turn_back_layer_by_layer
         dim, taps = config.dim, PATCH[1] * PATCH[2]
         self.patch_x = nn.Linear(config.out_dim * taps, dim, bias=False)
@@ -96,7 +96,7 @@ class CausalDiT(nn.Module):
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-        attention: str = "auto",
+        attention: str = AUTO_ATTENTION,
     ) -> CausalDiT:
         """Build from tensors under the published names (``reference_shapes``).
 
@@ -137,7 +137,7 @@ class CausalDiT(nn.Module):
             stream: a finite window.
             seconds: how long a kernel takes; by default as it is timed here.
         """
-        if self._attention_wanted != "auto":
+        if self._attention_wanted != AUTO_ATTENTION:
             return self
         config, tokens = self.config, stream.tokens_per_frame
 
@@ -147,7 +147,9 @@ class CausalDiT(nn.Module):
                 name, self.device, self.dtype, heads=config.num_heads, head_dim=config.head_dim, **sizes
             )
 
-        return self._attend(choose_kernel("auto", self.device, self.dtype, config.head_dim, seconds=seconds or timed))
+        return self._attend(
+            choose_kernel(AUTO_ATTENTION, self.device, self.dtype, config.head_dim, seconds=seconds or timed)
+        )
 
     def _attend(self, name: str) -> CausalDiT:
         self.attention = name

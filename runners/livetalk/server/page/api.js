@@ -54,9 +54,14 @@ export class Api {
     return this.#json("v1/voices", { quietly: true, signal: AbortSignal.timeout(10_000) });
   }
 
-  /** A voice speaking, as a sound file. */
-  async sample(name) {
-    const response = await this.#request(`v1/voices/${encodeURIComponent(name)}/sample`, {});
+  /**
+   * A voice speaking, as a sound file.
+   *
+   * @param manner `pitch` and `rate`, each optional, as the fields of a conversation.
+   */
+  async sample(name, manner) {
+    const query = new URLSearchParams(manner).toString();
+    const response = await this.#request(`v1/voices/${encodeURIComponent(name)}/sample${query && `?${query}`}`, {});
     return response.blob();
   }
 

@@ -113,8 +113,8 @@ function showWho() {
   if (chosen) line.firstChild.append(`. Speaks with ${chosen}, as the settings say`);
   else if (!suiting) line.firstChild.append(". Speaks with the server's own voice");
   else if (suiting.voice !== persona.voice) line.firstChild.append(`. Speaks with ${suiting.voice}`);
-  const voice = chosen || suiting?.voice;
-  if (voice) line.prepend(hearButton(`Hear the voice of ${persona.name}`, (button) => voices.hear(voice, button)));
+  const { voice, ...manner } = chosen ? { voice: chosen } : (suiting ?? {});
+  if (voice) line.prepend(hearButton(`Hear the voice of ${persona.name}`, (button) => voices.hear(voice, button, manner)));
 }
 
 async function changeSettings() {

@@ -47,8 +47,12 @@ export class Voices {
     }
   }
 
-  /** Hear a voice; the same button stops it. To be called in the user's gesture. */
-  async hear(name, button) {
+  /**
+   * Hear a voice; the same button stops it. To be called in the user's gesture.
+   *
+   * @param manner its `pitch` and `rate`, each optional.
+   */
+  async hear(name, button, manner = {}) {
     const again = this.playing?.button === button;
     this.stop();
     if (again) return;
@@ -58,8 +62,9 @@ export class Voices {
     button.replaceChildren(icon("stop"));
     sound.addEventListener("ended", () => this.playing?.sound === sound && this.stop());
     try {
-      const clip = this.clips.get(name) ?? (await this.api.sample(name));
-      this.clips.set(name, clip);
+      const key = JSON.stringify([name, manner]);
+      const clip = this.clips.get(key) ?? (await this.api.sample(name, manner));
+      this.clips.set(key, clip);
       if (this.playing?.sound !== sound) return;
       sound.src = URL.createObjectURL(clip);
       await sound.play();

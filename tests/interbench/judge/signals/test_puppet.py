@@ -19,17 +19,17 @@ from interbench.systems.puppet.render import render
 
 
 @pytest.fixture(scope="module")
-def parts() -> tuple[PlannedScenario, ...]:
+def planned_scenarios() -> tuple[PlannedScenario, ...]:
     whole = load_set("all")
     return plan_scenarios(whole, whole)
 
 
-def said(part: PlannedScenario, defect: str | None) -> list[str]:
+def said(planned: PlannedScenario, defect: str | None) -> list[str]:
     """What is heard of the puppet, turn by turn."""
     texts = []
-    for index, (turn, reference) in enumerate(zip(part.scenario.turns, part.references, strict=True), start=1):
+    for index, (turn, reference) in enumerate(zip(planned.scenario.turns, planned.references, strict=True), start=1):
         request = TurnRequest(
-            scenario=part.scenario.id,
+            scenario=planned.scenario.id,
             index=index,
             text=turn.text,
             audio=None,
@@ -59,7 +59,7 @@ SPOKEN = [
 
 @pytest.mark.parametrize(("defect", "dimension", "drop"), SPOKEN)
 async def test_words(
-    parts: Any,
+    planned_scenarios: Any,
     played: Callable[..., PlayedConversation],
     verdicts: Callable[..., Any],
     defect: str,
@@ -67,9 +67,9 @@ async def test_words(
     drop: float,
 ) -> None:
     drops = []
-    for part in parts:
-        intact = await verdicts(played(part.scenario, said(part, None)), dimension)
-        spoiled = await verdicts(played(part.scenario, said(part, defect)), dimension)
+    for planned in planned_scenarios:
+        intact = await verdicts(played(planned.scenario, said(planned, None)), dimension)
+        spoiled = await verdicts(played(planned.scenario, said(planned, defect)), dimension)
         if intact[dimension].score is not None:
             drops.append(intact[dimension].score - spoiled[dimension].score)
     assert min(drops) > 0, "in every single conversation"
@@ -84,21 +84,24 @@ def test_every_defect_that_is_seen_in_the_words_is_tested_here() -> None:
 
 
 async def test_only_leaving_the_topic_costs_much_relevance(
-    parts: Any, played: Callable[..., PlayedConversation], verdicts: Callable[..., Any]
+    planned_scenarios: Any, played: Callable[..., PlayedConversation], verdicts: Callable[..., Any]
 ) -> None:
     means = {}
     for defect in ("off-topic", "partial", "amnesiac", "contradict", "broadcast"):
-        given = [await verdicts(played(part.scenario, said(part, defect)), "lexical") for part in parts[::4]]
+        given = [
+            await verdicts(played(planned.scenario, said(planned, defect)), "lexical")
+            for planned in planned_scenarios[::4]
+        ]
         means[defect] = np.mean([verdict["lexical"].score for verdict in given])
     assert means.pop("off-topic") < 2.5
     assert min(means.values()) > 8.5
 
 
 @pytest.fixture(scope="module")
-def drifting(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+def drifting(planned_scenarios: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Two short clips per variant. The first turn of a drifting puppet is that of the intact one."""
     folder = tmp_path_factory.mktemp("puppet")
-    persona = parts[0].persona
+    persona = planned_scenarios[0].persona
     clips = {}
     first = folder / "first.mp4"
     render(first, persona, "Hello!", mood="delighted", seed=1)

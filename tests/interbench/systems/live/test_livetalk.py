@@ -93,7 +93,7 @@ def scenarios(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parts(scenarios: Path) -> tuple[PlannedScenario, ...]:
+def planned_scenarios(scenarios: Path) -> tuple[PlannedScenario, ...]:
     whole = load_set(str(scenarios))
     return plan_scenarios(whole, whole)
 
@@ -102,11 +102,11 @@ Play = Callable[..., Awaitable[list[Exchange]]]
 
 
 @pytest.fixture
-def play(tmp_path: Path, server: ConversationServer, parts: tuple[PlannedScenario, ...]) -> Play:
+def play(tmp_path: Path, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...]) -> Play:
     """Play the first scenario through the real driver; gives the exchanges."""
 
     async def play(
-        *acts: Act, part: PlannedScenario | None = None, deadline_s: float = 120.0, clock: Any = None, **options: Any
+        *acts: Act, planned: PlannedScenario | None = None, deadline_s: float = 120.0, clock: Any = None, **options: Any
     ) -> list[Exchange]:
         server.plan(*acts)
         ticking = {} if clock is None else {"clock": clock}
@@ -116,7 +116,7 @@ def play(tmp_path: Path, server: ConversationServer, parts: tuple[PlannedScenari
             with Run(tmp_path / "out", write=True) as run:
                 async with MediaPool() as media:
                     driver = Driver("it", host, run, media, DriveSettings(deadline_s=deadline_s), **ticking)
-                    return [exchange async for exchange in driver.play(part or parts[0])]
+                    return [exchange async for exchange in driver.play(planned or planned_scenarios[0])]
         finally:
             await host.stop()
 
@@ -143,18 +143,18 @@ def exchanges_of(folder: Path) -> list[tuple[str, int, str, str]]:
 
 
 async def test_a_conversation_opens_with_the_persona_and_is_closed(
-    play: Play, server: ConversationServer, parts: tuple[PlannedScenario, ...]
+    play: Play, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...]
 ) -> None:
     exchanges = await play()
     assert [exchange.outcome for exchange in exchanges] == [Outcome.COMPLETED] * 3
     (opened,) = server.opened
-    assert parts[0].portrait is not None and opened["image"] == parts[0].portrait.read_bytes()
+    assert planned_scenarios[0].portrait is not None and opened["image"] == planned_scenarios[0].portrait.read_bytes()
     assert "You are Tess, 30 years old" in opened["persona"] and "spoken aloud" in opened["persona"]
     assert "A woman with short brown hair in a green jumper. A plain wall." in opened["prompt"]
     assert opened["seed"] == str(turn_seed(0, "test-001", 0))
-    assert opened["voice"] == parts[0].persona.voice.variant
+    assert opened["voice"] == planned_scenarios[0].persona.voice.variant
     assert len({turn["conversation"] for turn in server.turns}) == 1
-    assert [turn["text"] for turn in server.turns] == [turn.text for turn in parts[0].scenario.turns]
+    assert [turn["text"] for turn in server.turns] == [turn.text for turn in planned_scenarios[0].scenario.turns]
     assert server.closed == [server.turns[0]["conversation"]] and server.open_now == 0
 
 
@@ -187,15 +187,15 @@ async def test_the_first_frame_is_not_the_initialisation_segment(play: Play) -> 
 
 
 async def test_bytes_are_handed_on_as_they_arrive(
-    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+    server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
     gate = threading.Event()
     server.plan(Answer(gate=gate))
     system = LiveTalk(server.url)
     await system.start()
-    conversation = await system.open(parts[0].persona)
+    conversation = await system.open(planned_scenarios[0].persona)
     await conversation.prepare(Opening("test-001", None, 1))
-    events = aiter(conversation.respond(request(parts[0], tmp_path)))
+    events = aiter(conversation.respond(request(planned_scenarios[0], tmp_path)))
     first = await anext(events)
     assert first == Media(conversation_server.clip(3, 80)[0]), "the rest has not been sent yet"
     gate.set()
@@ -207,31 +207,34 @@ async def test_bytes_are_handed_on_as_they_arrive(
 
 
 async def test_a_caller_that_prepares_nothing_is_served_too(
-    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+    server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
     system = LiveTalk(server.url)
     await system.start()
-    conversation = await system.open(parts[0].persona)
-    events = [event async for event in conversation.respond(request(parts[0], tmp_path))]
+    conversation = await system.open(planned_scenarios[0].persona)
+    events = [event async for event in conversation.respond(request(planned_scenarios[0], tmp_path))]
     assert isinstance(events[-1], Completed)
-    assert parts[0].portrait is not None and server.opened[0]["image"] == parts[0].portrait.read_bytes()
+    assert (
+        planned_scenarios[0].portrait is not None
+        and server.opened[0]["image"] == planned_scenarios[0].portrait.read_bytes()
+    )
     await conversation.close()
     await system.stop()
 
 
-def request(part: PlannedScenario, folder: Path) -> TurnRequest:
-    turn = part.scenario.turns[0]
-    return TurnRequest(part.scenario.id, 1, turn.text, part.audio[0], (), part.portrait, 1, folder, 30.0)
+def request(planned: PlannedScenario, folder: Path) -> TurnRequest:
+    turn = planned.scenario.turns[0]
+    return TurnRequest(planned.scenario.id, 1, turn.text, planned.audio[0], (), planned.portrait, 1, folder, 30.0)
 
 
 @pytest.mark.parametrize("send", ["audio", "text", "both"])
 async def test_the_user_speaks_unless_told_otherwise(play: Play, server: ConversationServer, send: str) -> None:
     starter = load_set("starter@1").select(limit=1)  # whose recordings are MP3, which is handed over as it is
-    (part,) = plan_scenarios(starter, starter)
+    (planned,) = plan_scenarios(starter, starter)
     options = {} if send == "audio" else {"send": send}
-    exchanges = await play(part=part, **options)
+    exchanges = await play(planned=planned, **options)
     assert all(exchange.completed for exchange in exchanges)
-    for turn, path, sent, exchange in zip(part.scenario.turns, part.audio, server.turns, exchanges, strict=True):
+    for turn, path, sent, exchange in zip(planned.scenario.turns, planned.audio, server.turns, exchanges, strict=True):
         assert path is not None
         expected = {"audio": path.read_bytes(), "text": turn.text, "conversation": sent["conversation"]}
         left_out = {"audio": "text", "text": "audio"}.get(send)
@@ -291,7 +294,7 @@ async def test_every_persona_gets_a_voice(
 )
 async def test_a_turn_that_goes_wrong_has_one_outcome_and_the_conversation_goes_on(
     server: ConversationServer,
-    parts: tuple[PlannedScenario, ...],
+    planned_scenarios: tuple[PlannedScenario, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     act: Act,
@@ -303,9 +306,9 @@ async def test_a_turn_that_goes_wrong_has_one_outcome_and_the_conversation_goes_
     server.plan(act, Answer())
     system = LiveTalk(server.url)
     await system.start()
-    conversation = await system.open(parts[0].persona)
+    conversation = await system.open(planned_scenarios[0].persona)
     await conversation.prepare(Opening("test-001", None, 1))
-    turn = request(parts[0], tmp_path)
+    turn = request(planned_scenarios[0], tmp_path)
     *_, final = [event async for event in conversation.respond(turn)]
     *_, after = [event async for event in conversation.respond(turn)]
     assert isinstance(final, (Blocked, Failed, TimedOut)) and type(final) is kind
@@ -387,7 +390,7 @@ async def test_a_server_that_stays_full_is_named(play: Play, server: Conversatio
 
 
 async def test_a_token_is_needed_and_shown_to_nobody_else(
-    monkeypatch: pytest.MonkeyPatch, parts: tuple[PlannedScenario, ...], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, planned_scenarios: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
     with conversation_server.running(ConversationServer(token=TOKEN)) as server:
         with pytest.raises(SystemLoadError, match="does not let us in") as caught:
@@ -396,8 +399,8 @@ async def test_a_token_is_needed_and_shown_to_nobody_else(
         monkeypatch.setenv("MY_TOKEN", TOKEN)
         system = LiveTalk(server.url, token_env="MY_TOKEN")
         await system.start()
-        conversation = await system.open(parts[0].persona)
-        events = [event async for event in conversation.respond(request(parts[0], tmp_path))]
+        conversation = await system.open(planned_scenarios[0].persona)
+        events = [event async for event in conversation.respond(request(planned_scenarios[0], tmp_path))]
         assert isinstance(events[-1], Completed)
         assert TOKEN not in repr(events) and TOKEN not in json.dumps(system.settings())
         await conversation.close()
@@ -424,12 +427,12 @@ def test_a_run_is_never_continued_with_another_model(
 
 
 async def test_a_server_that_becomes_another_one_in_mid_run_is_noticed(
-    server: ConversationServer, parts: tuple[PlannedScenario, ...]
+    server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...]
 ) -> None:
     system = LiveTalk(server.url)
     await system.start()
     server.health["device"] = "cuda:0"
-    conversation = await system.open(parts[0].persona)
+    conversation = await system.open(planned_scenarios[0].persona)
     with pytest.raises(InterbenchError, match=r"device was 'cpu' and is 'cuda:0'"):
         await conversation.prepare(Opening("test-001", None, 1))
     await system.stop()
@@ -726,25 +729,25 @@ async def test_a_system_is_checked_in_spite_of_half_a_character(server: Conversa
     ids=range(5),
 )
 async def test_a_value_of_no_importance_costs_no_turn(
-    tells: Any, server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+    tells: Any, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
-    final, events = await one_turn(server, parts[0], tmp_path, Answer(tells=tells))
+    final, events = await one_turn(server, planned_scenarios[0], tmp_path, Answer(tells=tells))
     assert isinstance(final, Completed), final
     text = "".join(event.text for event in events if isinstance(event, ReplyText))
-    assert text == ("5" if "text" in tells else f"You said: {parts[0].scenario.turns[0].text}")
+    assert text == ("5" if "text" in tells else f"You said: {planned_scenarios[0].scenario.turns[0].text}")
 
 
 async def one_turn(
-    server: ConversationServer, part: PlannedScenario, folder: Path, *acts: Act, **options: Any
+    server: ConversationServer, planned: PlannedScenario, folder: Path, *acts: Act, **options: Any
 ) -> tuple[Event, list[Event]]:
     """The last event of a turn, and those before it."""
     server.plan(*acts)
     system = LiveTalk(server.url, **options)
     await system.start()
     try:
-        conversation = await system.open(part.persona)
+        conversation = await system.open(planned.persona)
         await conversation.prepare(Opening("test-001", None, 1))
-        *events, final = [event async for event in conversation.respond(request(part, folder))]
+        *events, final = [event async for event in conversation.respond(request(planned, folder))]
         await conversation.close()
         return final, events
     finally:
@@ -774,15 +777,15 @@ async def test_far_fewer_frames_than_the_server_sent_are_no_answer(play: Play) -
 
 @pytest.mark.parametrize("kind", ["gzip", "br"])
 async def test_an_answer_that_is_compressed_wrongly_is_named_as_such(
-    kind: str, server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+    kind: str, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
-    final, _ = await one_turn(server, parts[0], tmp_path, Answer(headers={"Content-Encoding": kind}))
+    final, _ = await one_turn(server, planned_scenarios[0], tmp_path, Answer(headers={"Content-Encoding": kind}))
     assert isinstance(final, Failed) and final.code == "not_the_protocol"
     assert "compress" in final.message and "cut" not in final.message
 
 
 async def test_the_record_of_a_turn_is_asked_for_again(
-    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+    server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
     server.records.extend(
         [
@@ -794,7 +797,7 @@ async def test_the_record_of_a_turn_is_asked_for_again(
             Refuse(429, "busy", retry_after="soon"),
         ]
     )
-    final, _ = await one_turn(server, parts[0], tmp_path, Answer())
+    final, _ = await one_turn(server, planned_scenarios[0], tmp_path, Answer())
     assert isinstance(final, Completed) and not server.records
 
 
@@ -811,11 +814,11 @@ async def test_the_token_check_takes_every_answer_but_a_refusal_of_access(server
 
 
 async def test_a_server_that_says_so_is_told_how_a_persona_speaks(
-    server: ConversationServer, parts: tuple[PlannedScenario, ...], tmp_path: Path
+    server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], tmp_path: Path
 ) -> None:
-    await one_turn(server, parts[0], tmp_path)
+    await one_turn(server, planned_scenarios[0], tmp_path)
     server.health["voice_fields"] = ["pitch", "rate", "accent"]
-    await one_turn(server, parts[0], tmp_path)
-    await one_turn(server, parts[0], tmp_path, voice="en-gb")
+    await one_turn(server, planned_scenarios[0], tmp_path)
+    await one_turn(server, planned_scenarios[0], tmp_path, voice="en-gb")
     told = [{name: fields.get(name) for name in ("pitch", "rate")} for fields in server.opened]
     assert told == [{"pitch": None, "rate": None}, {"pitch": "50", "rate": "165"}, {"pitch": None, "rate": None}]

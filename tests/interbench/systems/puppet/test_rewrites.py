@@ -11,6 +11,7 @@ from interbench.domain.dimensions import EVERY, MEASURE_KEYS
 from interbench.domain.keypoints import says
 from interbench.systems.events import PastTurn, ReferenceReply, TurnRequest
 from interbench.systems.puppet import rewrites
+from interbench.systems.puppet.authored import KEYS
 from interbench.systems.puppet.defects import DEFECTS
 
 
@@ -119,7 +120,7 @@ def test_any_text_goes_through_every_defect(reply: str, phrases: list[str], earl
     past = PastTurn(1, "?", None, "completed", earlier, None)
     turn = _turn(reference, index, (past,) if index > 1 else ())
     for defect in DEFECTS.values():
-        if defect.rewrite is not None:
+        if defect.rewrite is not None and defect.name not in KEYS:
             assert isinstance(defect.rewrite(turn, reference), str)
 
 
@@ -128,8 +129,8 @@ def test_what_a_defect_lowers_is_data_that_others_understand() -> None:
     assert len(DEFECTS) >= 12
     for name, defect in DEFECTS.items():
         assert defect.name == name
-        assert defect.lowers
-        assert set(defect.lowers) <= known
+        assert defect.lowers or defect.if_heard
+        assert set(defect.lowers + defect.if_heard) <= known
         assert set(defect.seen_offline) <= set(defect.lowers)
     offline = {key for defect in DEFECTS.values() for key in defect.seen_offline}
     assert offline == {*MEASURE_KEYS, "outcome"}
@@ -138,6 +139,8 @@ def test_what_a_defect_lowers_is_data_that_others_understand() -> None:
 def test_every_defect_but_one_of_staging_changes_the_words(reference: ReferenceReply) -> None:
     turn = _turn(reference, 2)
     for defect in DEFECTS.values():
+        if defect.name in (*KEYS, "written-speech"):
+            continue  # of single replies, by an author or where there is a contraction: audit/test_texts.py
         changes_words = defect.rewrite is not None and defect.rewrite(turn, reference) != reference.reply
         changes_staging = defect.staging != DEFECTS["amnesiac"].staging
         assert changes_words or changes_staging, defect.name

@@ -152,6 +152,17 @@ clip = { fps = 25 }
             "none of the files",
         ),
         ("clip = { fps = 25 }", 'clip = { fps = 25 }\nkeep = { kind = "module" }', "keep.module is needed"),
+        (
+            "clip = { fps = 25 }",
+            'clip = { fps = 25 }\nkeep = { kind = "server", file = "x", ready = "/health" }',
+            "keep.path is needed",
+        ),
+        (
+            "clip = { fps = 25 }",
+            'clip = { fps = 25 }\nkeep = { kind = "server", file = "x", ready = "http://elsewhere", path = "/a" }',
+            "keep.ready must be the path of an address",
+        ),
+        ('"{portrait}"', '"{port}"', r"\{port\} must stand in argv or env of a server"),
         ('needs = ["speech", "portrait"]', 'needs = ["sound"]', "at needs"),
         ("clip = { fps = 25 }", "clip = { fps = 25 }\ncolour = 3", "at colour"),
         ("clip = { fps = 25 }", "clip = ", "not valid TOML"),

@@ -16,6 +16,7 @@ import pytest
 import video_services
 from PIL import Image
 
+from interbench.cli.main import main
 from interbench.domain.records import Exchange
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
@@ -110,14 +111,14 @@ def scenario_set(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parts(scenario_set: Path) -> tuple[PlannedScenario, ...]:
+def planned_scenarios(scenario_set: Path) -> tuple[PlannedScenario, ...]:
     whole = load_set(str(scenario_set))
     return plan_scenarios(whole, whole)
 
 
 @pytest.fixture
 def play(
-    tmp_path: Path, services: video_services.VideoServices, parts: tuple[PlannedScenario, ...]
+    tmp_path: Path, services: video_services.VideoServices, planned_scenarios: tuple[PlannedScenario, ...]
 ) -> Callable[..., Any]:
     """Play scenarios with an adapter through the real driver; gives exchanges, and leaves the ledger in ``out``."""
 
@@ -150,11 +151,13 @@ def play(
                         budget=Budget(run, caps),
                         writer=writer,
                     )
-                    for part in parts[:count]:
+                    for planned in planned_scenarios[:count]:
                         if turns is not None:
-                            scenario = part.scenario.model_copy(update={"turns": part.scenario.turns[:turns]})
-                            part = PlannedScenario(scenario, part.persona, part.audio, part.portrait, part.references)
-                        exchanges += [exchange async for exchange in driver.play(part)]
+                            scenario = planned.scenario.model_copy(update={"turns": planned.scenario.turns[:turns]})
+                            planned = PlannedScenario(
+                                scenario, planned.persona, planned.audio, planned.portrait, planned.references
+                            )
+                        exchanges += [exchange async for exchange in driver.play(planned)]
         finally:
             await host.stop()
         return exchanges
@@ -167,7 +170,7 @@ Asked = tuple[Any, list[Any]]
 
 @pytest.fixture
 async def ask(
-    tmp_path: Path, services: video_services.VideoServices, parts: tuple[PlannedScenario, ...]
+    tmp_path: Path, services: video_services.VideoServices, planned_scenarios: tuple[PlannedScenario, ...]
 ) -> AsyncIterator[Callable[..., Awaitable[Asked]]]:
     """Hand an adapter one turn, without driver and ledger: its final event, and those before it."""
     started: dict[tuple[str, str], Any] = {}
@@ -182,22 +185,22 @@ async def ask(
             system = SystemSpec("it", adapter.system, {k: v for k, v in table.items() if k != "spec"}).factory()()
             await system.start()
             started[key] = system
-        part = parts[0]
+        planned = planned_scenarios[0]
         workdir = tmp_path / f"turn-{next(counter)}"
         workdir.mkdir()
         turn = TurnRequest(
-            scenario=part.scenario.id,
+            scenario=planned.scenario.id,
             index=1,
-            text=part.scenario.turns[0].text,
+            text=planned.scenario.turns[0].text,
             audio=None,
             history=(),
-            portrait=part.portrait,
+            portrait=planned.portrait,
             seed=7,
             workdir=workdir,
             deadline_s=60.0,
             script="These are nine words to be spoken by somebody.",
         )
-        conversation = await started[key].open(part.persona)
+        conversation = await started[key].open(planned.persona)
         events = [event async for event in conversation.respond(turn)]
         assert isinstance(events[-1], FINAL_EVENTS)
         return events[-1], events[:-1]
@@ -218,14 +221,12 @@ def _toml(value: Any) -> str:
 
 
 @pytest.fixture
-def interbench(
-    tmp_path: Path, services: video_services.VideoServices, scenario_set: Path
-) -> Callable[..., subprocess.Popen[str]]:
-    """Start the real command line in a process of its own."""
+def words(tmp_path: Path, services: video_services.VideoServices, scenario_set: Path) -> Callable[..., list[str]]:
+    """What stands after ``interbench`` on a command line, with a settings file of the systems where a verb has one."""
 
-    def start(
+    def given(
         verb: str, *arguments: str, systems: Mapping[str, Mapping[str, Any]] | None = None, out: str = "out"
-    ) -> subprocess.Popen[str]:
+    ) -> list[str]:
         config = tmp_path / f"{out}.toml"
         lines = [
             f'out = "{tmp_path / out}"',
@@ -238,23 +239,24 @@ def interbench(
             lines += [f"[system.{label}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
         if systems is not None:
             config.write_text("\n".join(lines) + "\n")
+        return [verb, *arguments, *(["--config", str(config)] if verb in ("run", "drive", "check-system") else [])]
+
+    return given
+
+
+# FunASR, the default transcriber where it is installed, has no weights here.
+_ENVIRONMENT = {"COLUMNS": "200", "INTERBENCH_TRANSCRIBER": "given"}
+
+
+@pytest.fixture
+def interbench(words: Callable[..., list[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Start the real command line in a process of its own, to be killed."""
+
+    def start(*arguments: Any, **keywords: Any) -> subprocess.Popen[str]:
         paths = [str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        with_config = ["--config", str(config)] if verb in ("run", "drive", "check-system") else []
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "interbench",
-                verb,
-                *arguments,
-                *with_config,
-            ],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(paths),
-                "COLUMNS": "200",
-                "INTERBENCH_TRANSCRIBER": "given",  # FunASR, the default where it is installed, has no weights here
-            },
+            [sys.executable, "-m", "interbench", *words(*arguments, **keywords)],
+            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -264,12 +266,19 @@ def interbench(
 
 
 @pytest.fixture
-def run_interbench(interbench: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str, str]]:
-    """Run it to its end: status, output, errors."""
+def run_interbench(
+    words: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line to its end, in this process, which has imported all of it: status, output, errors."""
+    for name, value in _ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
     def finish(*arguments: Any, **keywords: Any) -> tuple[int, str, str]:
-        with interbench(*arguments, **keywords) as process:
-            output, errors = process.communicate(timeout=300)
-            return process.returncode, output, errors
+        monkeypatch.setattr(sys, "argv", ["interbench", *words(*arguments, **keywords)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return (code if isinstance(code, int) else int(code is not None), *capfd.readouterr())
 
     return finish

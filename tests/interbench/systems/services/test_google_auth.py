@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from interbench.base.errors import SystemLoadError
-from interbench.systems.services.google_auth import GoogleAuth
+from interbench.systems.google_auth import GoogleAuth
 
 
 async def test_a_given_token(monkeypatch: pytest.MonkeyPatch) -> None:

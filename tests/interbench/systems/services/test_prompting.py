@@ -24,7 +24,7 @@ from interbench.systems.prompting import (
     template,
     word_budget,
 )
-from interbench.systems.services.reference_image import ReferenceImageError, fitted_png
+from interbench.systems.reference_image import ReferenceImageError, fitted_png
 
 FAMILIES = ["sora.j2", "veo.j2", "gemini_omni.j2"]
 PERSONA = Persona.model_validate(harness_kit.PERSONA)

@@ -47,9 +47,11 @@ async def test_every_system_is_given_the_same_words(adapters: Any, play: Any, se
     assert sora[0].cost_usd == pytest.approx(0.8)
 
 
-async def test_the_model_is_asked_the_same_way_every_time(parts: Any, services: Any, tmp_path: Path) -> None:
+async def test_the_model_is_asked_the_same_way_every_time(
+    planned_scenarios: Any, services: Any, tmp_path: Path
+) -> None:
     with Run(tmp_path / "run", write=True) as run:
-        script = await write(run, services, seed=7).reply(parts[0], 2)
+        script = await write(run, services, seed=7).reply(planned_scenarios[0], 2)
     assert script.text.startswith("Answer 2.")
     first, second = services.chats
     assert (first["temperature"], first["seed"], first["model"]) == (0, 7, "m")
@@ -60,65 +62,73 @@ async def test_the_model_is_asked_the_same_way_every_time(parts: Any, services: 
     assert "You are Tess, 30 years old" in first["messages"][0]["content"]
 
 
-async def test_two_systems_that_ask_at_once_get_one_answer(parts: Any, services: Any, tmp_path: Path) -> None:
+async def test_two_systems_that_ask_at_once_get_one_answer(
+    planned_scenarios: Any, services: Any, tmp_path: Path
+) -> None:
     with Run(tmp_path / "run", write=True) as run:
         writer = write(run, services)
-        scripts = await asyncio.gather(*(writer.reply(parts[0], 2) for _ in range(5)))
+        scripts = await asyncio.gather(*(writer.reply(planned_scenarios[0], 2) for _ in range(5)))
     assert len(set(scripts)) == 1
     assert len(services.chats) == 2
 
 
-async def test_other_budgets_and_models_are_other_scripts(parts: Any, services: Any, tmp_path: Path) -> None:
+async def test_other_budgets_and_models_are_other_scripts(
+    planned_scenarios: Any, services: Any, tmp_path: Path
+) -> None:
     with Run(tmp_path / "run", write=True) as run:
         for options in ({}, {"words": 4}, {"model": "n"}, {"seed": 1}):
-            await write(run, services, **options).reply(parts[0], 1)
+            await write(run, services, **options).reply(planned_scenarios[0], 1)
     assert len(services.chats) == 4
 
 
-async def test_a_failing_model_is_asked_again_and_then_stops_the_run(parts: Any, services: Any, tmp_path: Path) -> None:
+async def test_a_failing_model_is_asked_again_and_then_stops_the_run(
+    planned_scenarios: Any, services: Any, tmp_path: Path
+) -> None:
     services.plan("chat", Status(500), Status(429, "0"))
     with Run(tmp_path / "run", write=True) as run:
-        assert (await write(run, services).reply(parts[0], 1)).text
+        assert (await write(run, services).reply(planned_scenarios[0], 1)).text
         services.plan("chat", Status(401, body={"error": {"message": "no"}}))
         with pytest.raises(ScriptError, match="answered 401"):
-            await write(run, services).reply(parts[0], 2)
+            await write(run, services).reply(planned_scenarios[0], 2)
         services.chat_reply = ""
         services.plan("chat", Status(200, body={"choices": [{"message": {"content": "  "}}]}))
         with pytest.raises(ScriptError, match="wrote no reply to turn 2"):
-            await write(run, services).reply(parts[0], 2)
+            await write(run, services).reply(planned_scenarios[0], 2)
         services.plan("chat", Status(200, body={"nonsense": 1}))
         with pytest.raises(ScriptError, match="does not answer like"):
-            await write(run, services).reply(parts[0], 2)
+            await write(run, services).reply(planned_scenarios[0], 2)
 
 
-async def test_thoughts_are_no_part_of_a_script(parts: Any, services: Any, tmp_path: Path) -> None:
+async def test_thoughts_are_no_part_of_a_script(planned_scenarios: Any, services: Any, tmp_path: Path) -> None:
     for number, said in enumerate(
         ("<think>Hm.</think>Well, the tower.", "So, be brief.\n</think>\n\nWell, the tower.")
     ):
         services.plan("chat", Status(200, body={"choices": [{"message": {"content": said}}]}))
         with Run(tmp_path / f"run{number}", write=True) as run:
-            assert (await write(run, services).reply(parts[0], 1)).text == "Well, the tower."
+            assert (await write(run, services).reply(planned_scenarios[0], 1)).text == "Well, the tower."
 
 
-async def test_parameters_of_a_script_are_left_out_and_renamed(parts: Any, services: Any, tmp_path: Path) -> None:
+async def test_parameters_of_a_script_are_left_out_and_renamed(
+    planned_scenarios: Any, services: Any, tmp_path: Path
+) -> None:
     said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
     services.plan("chat", Status(400, body={"error": {"message": said}}))
     with Run(tmp_path / "run", write=True) as run:
         plain = write(run, services)
         with pytest.raises(ScriptError, match=r"under \[script_options\].*max_completion_tokens"):
-            await plain.reply(parts[0], 1)
+            await plain.reply(planned_scenarios[0], 1)
         changed = write(run, services, rename={"max_tokens": "max_completion_tokens"})
-        assert (await changed.reply(parts[0], 1)).text
+        assert (await changed.reply(planned_scenarios[0], 1)).text
         assert changed.identity["rename"] and "rename" not in plain.identity
         with pytest.raises(UsageError, match="every request needs 'model'"):
             write(run, services, omit=["model"])
     assert "max_tokens" not in services.chats[-1] and services.chats[-1]["max_completion_tokens"] == 136
 
 
-async def test_a_script_without_end_is_not_read(parts: Any, services: Any, tmp_path: Path) -> None:
+async def test_a_script_without_end_is_not_read(planned_scenarios: Any, services: Any, tmp_path: Path) -> None:
     services.plan("chat", Raw(bytes(2**16), endless=True))
     with Run(tmp_path / "run", write=True) as run, pytest.raises(ScriptError, match="longer than"):
-        await write(run, services).reply(parts[0], 1)
+        await write(run, services).reply(planned_scenarios[0], 1)
     assert services.taken < 32 * 2**20
 
 

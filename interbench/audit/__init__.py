@@ -1,0 +1,1 @@
+"""The judge on trial: planted, graded defects, and what a judge makes of them (docs/audit.md)."""

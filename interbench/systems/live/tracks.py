@@ -1,0 +1,163 @@
+"""A feed of two tracks that are received and decoded separately, such as those of WebRTC."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from interbench.media.raw import Picture, brightness
+from interbench.media.recording import FilmRecorder
+from interbench.systems.live.timeline import PictureMark, Samples, SoundMark, Timeline, Windows, thumb
+
+RATE = 48_000
+"""Samples per second of what is recorded; that of Opus."""
+_KEPT_S, _LONG_KEPT_S = 3.0, 60.0
+_KEPT_BYTES = 384 * 2**20
+
+
+class _Laid:
+    """Lays a track's own time stamps onto the harness's clock: its least delayed packet came at once."""
+
+    def __init__(self, held_s: float) -> None:
+        self._held_s = held_s
+        self._offset: float | None = None
+
+    def __call__(self, stamp: float, at: float) -> float:
+        offset = at - self._held_s - stamp
+        self._offset = offset if self._offset is None else min(self._offset, offset)
+        return self._offset + stamp
+
+
+class TrackFeed:
+    """Takes decoded pictures and sounds as they arrive and cuts clips out of them.
+
+    Args:
+        picture_held_s: how long the receiver holds a picture back before it hands it over.
+        sound_held_s: likewise, of sound; both are taken off, so that picture and sound stay in step.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        picture_held_s: float = 0.0,
+        sound_held_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.timeline = Timeline()
+        self.clock = clock
+        self._laid_picture, self._laid_sound = _Laid(picture_held_s), _Laid(sound_held_s)
+        self._windows = Windows(RATE)
+        self._pictures: deque[tuple[float, Picture]] = deque()
+        self._sounds: deque[tuple[float, Samples]] = deque()
+        self._sound_end: tuple[float, float] | None = None
+        """(the track's own time, feed time) at which the latest piece of sound ended."""
+        self._bytes = 0
+        self._recorder: FilmRecorder | None = None
+        self._start = 0.0
+        self._cut = 0.0
+        self._keeping = False
+
+    def position(self, wall: float) -> float:
+        """The feed time of a reading of the harness's clock."""
+        return wall
+
+    def keep(self, keeping: bool) -> None:
+        """Whether what comes from now on may belong to an answer."""
+        self._keeping = keeping
+
+    def picture(self, frame: Picture, stamp: float, at: float | None = None) -> None:
+        """A picture whose track calls its time ``stamp`` seconds, and which arrived ``at``."""
+        at = self.clock() if at is None else at
+        t = self._laid_picture(stamp, at)
+        if self._pictures and t <= self._pictures[-1][0]:
+            t = self._pictures[-1][0] + 1e-4
+        self.timeline.picture(PictureMark(t, at, thumb(brightness(frame))))
+        self._pictures.append((t, frame))
+        self._bytes += _size(frame)
+        self._bound(t)
+
+    def sound(self, samples: Samples, stamp: float, at: float | None = None) -> None:
+        """Mono samples in -1..1 at :data:`RATE` that begin at ``stamp`` on their track's clock, and arrived ``at``."""
+        at = self.clock() if at is None else at
+        t = self._laid_sound(stamp, at)
+        if (before := self._sound_end) is not None and abs(stamp - before[0]) < 0.002 and abs(t - before[1]) < 0.01:
+            t = before[1]  # in one piece with what came before
+        self._sound_end = stamp + len(samples) / RATE, t + len(samples) / RATE
+        marks: list[SoundMark] = self._windows.take(samples, t, at)
+        for mark in marks:
+            self.timeline.sound(mark)
+        self._sounds.append((t, samples))
+        self._bound(t)
+
+    def begin_clip(self, path: Path, start: float) -> None:
+        """Write what comes from feed time ``start`` on to ``path``, as far as :meth:`commit` says."""
+        self._recorder = FilmRecorder(path, RATE)
+        self._start = self._cut = start
+
+    def commit(self, until: float) -> None:
+        """What lies before that feed time belongs to the clip."""
+        recorder = self._recorder
+        if recorder is None or until <= self._cut:
+            return
+        before: Picture | None = None
+        while self._pictures and self._pictures[0][0] < until:
+            t, frame = self._take_picture()
+            if t < self._start:
+                before = frame
+                continue
+            if before is not None and not recorder.frames and t > self._start:
+                recorder.picture(before, 0.0)  # what is on screen when the clip begins
+            before = None
+            recorder.picture(frame, t - self._start)
+        if before is not None and not recorder.frames:
+            recorder.picture(before, 0.0)
+        while self._sounds and self._sounds[0][0] < until:
+            t, samples = self._sounds.popleft()
+            end = t + len(samples) / RATE
+            if end > until:
+                keep = round((until - t) * RATE)
+                self._sounds.appendleft((until, samples[keep:]))
+                samples = samples[:keep]
+            if t < self._start:
+                samples = samples[round((self._start - t) * RATE) :]
+                t = self._start
+            if len(samples):
+                recorder.sound(samples, t - self._start)
+        self._cut = until
+
+    async def end_clip(self, end: float) -> int:
+        """The clip ends at that feed time; gives how many pictures it has."""
+        self.commit(end)
+        recorder, self._recorder = self._recorder, None
+        assert recorder is not None
+        if not recorder.frames:
+            await recorder.drop()
+            recorder.path.unlink(missing_ok=True)
+            return 0
+        await recorder.finish(end - self._start)
+        return recorder.frames
+
+    async def drop_clip(self) -> None:
+        """Stop writing a clip that comes to no end."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            await recorder.drop()
+
+    def _take_picture(self) -> tuple[float, Picture]:
+        t, frame = self._pictures.popleft()
+        self._bytes -= _size(frame)
+        return t, frame
+
+    def _bound(self, now: float) -> None:
+        kept_s = _LONG_KEPT_S if self._keeping or self._recorder is not None else _KEPT_S
+        while len(self._pictures) > 1 and (self._pictures[0][0] < now - kept_s or self._bytes > _KEPT_BYTES):
+            self._take_picture()
+        while self._sounds and self._sounds[0][0] < now - kept_s:
+            self._sounds.popleft()
+
+
+def _size(frame: Picture) -> int:
+    return frame.width * frame.height * 3 // 2
