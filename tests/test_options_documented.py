@@ -25,6 +25,7 @@ OTHERS = {
     """,
     "modelscope": "--model --revision",
     "sbatch": "--job-name --array --gpus --requeue --parsable --dependency --wrap",
+    "torchrun": "--nproc-per-node --nnodes --rdzv-backend --rdzv-endpoint",
     "a synthesizer": "--text-file --speaker --out",
     "benchmarks/speech_windows.py": "--checkpoint",
     "benchmarks/livetalk_cpu.py": "--pairs",

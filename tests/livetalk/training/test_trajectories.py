@@ -25,7 +25,7 @@ from livetalk.render.options import ModelChoice, ModelOptions
 from livetalk.render.performer import generate_latents
 from livetalk.training.checkpoints import RunError
 from livetalk.training.claims import Claims
-from livetalk.training.conditions import Condition, read_conditions
+from livetalk.training.conditions import Condition, read_conditions, write_conditions
 from livetalk.training.encoding import load_encoders, training_features
 from livetalk.training.export import export
 from livetalk.training.network import TrainingDiT
@@ -148,21 +148,91 @@ def test_a_condition_that_has_changed_is_refused(made: Path, choice: ModelChoice
         make_trajectories(choice, changed, made, FEW)
 
 
-def test_processes_share_the_work(tmp_path: Path, sources: Path, made: Path) -> None:
-    given = ["train", "trajectories", str(sources), "--out", str(tmp_path), "--size", "tiny", "--device", "cpu"]
-    given += ["--steps", "4", "--frames", "3", "--shard", "2"]
-    command = [sys.executable, "-m", "livetalk", *given]
-    several = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate() for process in several]
-    assert [process.returncode for process in several] == [0, 0], outputs
-    counts = [int(out.split(" trajectories made")[0].rsplit(" ", 1)[1]) for out, _ in outputs]
-    assert sum(counts) == 3, outputs
-    assert TrajectoryReader(tmp_path).ids() == ["a/1", "b/1", "b/2"]
+WORKER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from livetalk.render.options import ModelOptions
+from livetalk.training.claims import Claims
+from livetalk.training.conditions import read_conditions
+from livetalk.training.trajectories import Sampling, make_trajectories
+
+folder, conditions = Path(sys.argv[1]), read_conditions(Path(sys.argv[2]))
+choice = ModelOptions(size="tiny", device="cpu").choose(model="omniavatar-1.3b")
+choice = replace(choice, size=replace(choice.size, stream=replace(choice.size.stream, latent_height=4, latent_width=4)))
+claims = Claims(folder)
+with claims.claim(conditions[1].key) as free:
+    print(free, flush=True)
+    sys.stdin.readline()
+claims.close()
+tally = make_trajectories(choice, conditions, folder, Sampling(steps=4, frames=3, shard=2))
+print(tally.encoded, tally.made, tally.there, tally.elsewhere)
+"""
+
+
+@pytest.mark.soak
+def test_processes_share_the_work(
+    tmp_path: Path, sources: Path, conditions: list[Condition], choice: ModelChoice, made: Path
+) -> None:
+    command = [sys.executable, "-c", WORKER, str(tmp_path), str(sources)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline().strip() == "True"
+        here = make_trajectories(choice, conditions, tmp_path, FEW)
+        assert (here.encoded, here.made, here.elsewhere) == (2, 2, 1)  # the other is at the third
+        assert TrajectoryReader(tmp_path).ids() == ["a/1", "b/2"]
+        there, _ = other.communicate("go on\n")
+    assert other.returncode == 0 and there.split() == ["1", "1", "2", "0"]
+    found, expected = TrajectoryReader(tmp_path), TrajectoryReader(made)
+    # Whoever makes it: the noise of a condition is its own. (Threads may sum in another order.)
+    assert found.ids() == expected.ids()
+    assert all(torch.allclose(found.states(name), expected.states(name), atol=0.05) for name in found.ids())
     assert sorted(path.name for path in (tmp_path / TRAJECTORIES).glob("*")) == [
         "settings.json",
         "shard-00000.safetensors",
         "shard-00001.safetensors",
     ]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from livetalk.training.claims import Claims
+from livetalk.training.conditions import condition_key
+
+with Claims(Path(sys.argv[1])).claim(condition_key(sys.argv[2])) as free:
+    print(free, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_process_loses_the_one_it_was_at(
+    tmp_path: Path, conditions: list[Condition], choice: ModelChoice, made: Path
+) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), "b/1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline().strip() == "True"
+        tally = make_trajectories(choice, conditions, tmp_path, FEW)
+        assert (tally.encoded, tally.made, tally.elsewhere) == (2, 2, 1)  # the other is at the third
+        assert TrajectoryReader(tmp_path).ids() == ["a/1", "b/2"]
+        other.kill()
+    tally = make_trajectories(choice, conditions, tmp_path, FEW)
+    assert (tally.encoded, tally.made, tally.there, tally.elsewhere) == (1, 1, 2, 0)
+    found, expected = TrajectoryReader(tmp_path), TrajectoryReader(made)
+    # Whenever it is made: the noise of a condition is its own.
+    assert found.ids() == expected.ids()
+    assert all(torch.allclose(found.states(name), expected.states(name), atol=0.05) for name in found.ids())
+
+
+def test_the_command_tells_what_became_of_each(tmp_path: Path, conditions: list[Condition]) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    listed = [conditions[0], replace(conditions[0], id="bad", image=tmp_path / "bad.png")]
+    write_conditions(tmp_path / "conditions.jsonl", listed)
+    given = ["train", "trajectories", str(tmp_path), "--out", str(tmp_path / "data"), "--size", "tiny"]
+    ran = CliRunner().invoke(cli.app, [*given, "--device", "cpu", "--steps", "4", "--frames", "3"])
+    assert ran.exit_code == 1
+    assert "2 conditions; 1 encoded now; 1 trajectories made" in ran.output and "1 failed" in ran.output
+    assert "'bad'" in ran.output
+    assert TrajectoryReader(tmp_path / "data").states("a/1").shape == (5, 3, 16, 16, 16)
 
 
 def test_a_claim_is_one_processes(tmp_path: Path) -> None:
