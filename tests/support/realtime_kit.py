@@ -56,18 +56,22 @@ def write_interrupted_set(folder: Path, *, turns: int = 3, after_s: float = 0.5,
     return folder
 
 
-def command(system: str, options: Mapping[str, Any], scenarios: Path, out: Path, *more: str) -> list[str]:
+def command(
+    system: str, options: Mapping[str, Any], scenarios: Path, out: Path, *more: str, verb: str = "run"
+) -> list[str]:
     """``interbench run`` of one system with these options."""
     config = out.parent / f"{out.name}.toml"
     table = {"spec": system, **options}
     config.write_text("[system.live]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in table.items()))
     chosen = ["--systems", "live", "--scenarios", str(scenarios), "--out", str(out), "--config", str(config)]
-    return [sys.executable, "-m", "interbench", "run", "--transcriber", "given", *chosen, *more]
+    return [sys.executable, "-m", "interbench", verb, "--transcriber", "given", *chosen, *more]
 
 
-def run(system: str, options: Mapping[str, Any], scenarios: Path, out: Path, *more: str) -> dict[int, Exchange]:
+def run(
+    system: str, options: Mapping[str, Any], scenarios: Path, out: Path, *more: str, verb: str = "run"
+) -> dict[int, Exchange]:
     """Play a set's only conversation from the command line; its exchanges by turn."""
-    argv = command(system, options, scenarios, out, *more)
+    argv = command(system, options, scenarios, out, *more, verb=verb)
     done = subprocess.run(argv, capture_output=True, text=True, env=environment())
     assert done.returncode in (0, 4), done.stdout + done.stderr  # 4: nothing of what was left came to a good end
     return exchanges(out)

@@ -35,7 +35,7 @@ from interbench.systems.events import (
     TurnRequest,
     UserTurnEnd,
 )
-from interbench.systems.live.timeline import SoundMark, Timeline
+from interbench.systems.live.timeline import FLOOR_DB, SoundMark, Timeline
 from interbench.systems.live.troubles import troubles
 
 USER_RATE = 16_000
@@ -46,6 +46,8 @@ TAIL_S = 0.4
 _LOOK_S = 0.1
 _SILENT_S = 0.5
 """So long nothing is heard once an answer has ended by the service's own word, or was interrupted."""
+_CUT_S = 0.3
+"""So long nothing is heard once an avatar has let itself be interrupted; the next answer may begin soon after."""
 _TALKS_ON_S = 5.0
 """So long after the interrupting line an avatar is waited for to fall silent."""
 _AT_ONCE_S = 0.3
@@ -108,6 +110,8 @@ class _Spoken:
     task: asyncio.Task[float]
     """Gives when the line ended."""
     facts: dict[str, JsonValue]
+    silent: float | None = None
+    """Feed time at which the answer that it cut had fallen silent."""
 
 
 @dataclass(slots=True)
@@ -138,6 +142,7 @@ class LiveConversation(Conversation):
         self._into: _Spoken | None = None
         self._ahead: tuple[Path, Pcm] | None = None
         """The line that is to interrupt, decoded before its time."""
+        self._threshold = FLOOR_DB
         self._missed = ""
         """Why the line that was to interrupt did not."""
 
@@ -226,7 +231,9 @@ class LiveConversation(Conversation):
                 ended = await into.task
                 await self.after_interruption(turn)
                 yield UserTurnEnd(max(0.0, self.clock() - ended))
-            async with contextlib.aclosing(self._hear(turn, ended, detail, interrupting=into is not None)) as events:
+            silent = None if into is None else into.silent
+            hearing = self._hear(turn, ended, detail, interrupting=into is not None, silent=silent)
+            async with contextlib.aclosing(hearing) as events:
                 async for event in events:
                     yield event
         except LostError as lost:
@@ -237,12 +244,20 @@ class LiveConversation(Conversation):
             self.feed.keep(self._into is not None)
 
     async def _hear(
-        self, turn: TurnRequest, ended: float, detail: dict[str, JsonValue], *, interrupting: bool
+        self,
+        turn: TurnRequest,
+        ended: float,
+        detail: dict[str, JsonValue],
+        *,
+        interrupting: bool,
+        silent: float | None = None,
     ) -> AsyncIterator[Event]:
-        """From the end of the user's line to the end of the answer."""
+        """From the end of the user's line to the end of the answer; ``silent``: when the one that it cut ended."""
         feed, timeline, answer = self.feed, self.feed.timeline, self.answer
-        since = feed.position(ended)
-        threshold = timeline.threshold(since)
+        since = feed.position(ended) if silent is None else max(feed.position(ended), silent)
+        # Before a line that interrupts, the answer is heard, and not the idle sound.
+        threshold = self._threshold if interrupting else timeline.threshold(since)
+        self._threshold = threshold
         first = await self._first_sound(since, threshold, ended)
         if first is None:
             for event in self._unanswered(answer, detail, interrupting):
@@ -257,6 +272,9 @@ class LiveConversation(Conversation):
         last = first
         while True:
             last = timeline.last_audible(first.t, threshold) or last
+            if (cut := self._cut(threshold)) is not None:
+                last, why = cut, ""
+                break
             feed.commit(last.t + TAIL_S)
             for piece in answer.text[said:]:
                 yield ReplyText(piece)
@@ -348,6 +366,17 @@ class LiveConversation(Conversation):
                 self._missed = "the answer was cut before"
             return f"the answer went on for more than {self.pace.longest_s:g} s and was cut there"
         return None
+
+    def _cut(self, threshold: float) -> SoundMark | None:
+        """The last sound of an answer that was interrupted; None while it is not, or goes on."""
+        into = self._into
+        if into is None:
+            return None
+        last = self.feed.timeline.fell_silent(self.feed.position(into.began), threshold, _CUT_S)
+        if last is not None:
+            into.silent = last.t + _CUT_S / 2
+            into.facts["time_to_silence_s"] = round(max(0.0, last.at - into.began), 3)
+        return last
 
     def _fallen_silent(self, now: float, last: SoundMark, silent_s: float) -> str | None:
         assert self._into is not None

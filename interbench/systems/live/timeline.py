@@ -117,6 +117,17 @@ class Timeline:
                 return mark
         return None
 
+    def fell_silent(self, since: float, threshold: float, least_s: float) -> SoundMark | None:
+        """The last sound before the first silence of ``least_s`` that reaches beyond feed time ``since``; None if there
+        is no such silence yet."""
+        last: SoundMark | None = None
+        for mark in self.sounds:
+            if mark.db > threshold:
+                last = mark
+            elif last is not None and mark.t >= since and mark.t - last.t >= least_s:
+                return last
+        return None
+
     @property
     def latest(self) -> SoundMark | None:
         return self.sounds[-1] if self.sounds else None

@@ -44,13 +44,13 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[int,
     with pytest.MonkeyPatch.context() as patch, GeminiServer(manner) as server:
         patch.setenv("GOOGLE_API_KEY", KEY)
         options = {"base_url": server.url, "end_silence_s": 1.0}
-        argv = realtime_kit.command("gemini-live-avatar", options, scenarios, folder / "run")
+        argv = realtime_kit.command("gemini-live-avatar", options, scenarios, folder / "run", verb="drive")
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         realtime_kit.until(lambda: len(server.lines) == 3, 120)
         process.send_signal(signal.SIGKILL)
         process.wait()
         before = len(server.setups)
-        realtime_kit.run("gemini-live-avatar", options, scenarios, folder / "run")
+        realtime_kit.run("gemini-live-avatar", options, scenarios, folder / "run", verb="drive")
         exchanges = realtime_kit.run("gemini-live-avatar", options, scenarios, folder / "run", "--retry", "failed")
         assert before == 1
     return folder / "run", exchanges, server
@@ -184,8 +184,9 @@ def test_a_wrong_key_is_refused_without_being_quoted(tmp_path: Path, monkeypatch
 def test_a_cap_stops_before_anything_is_said(tmp_path: Path) -> None:
     scenarios = realtime_kit.write_interrupted_set(tmp_path / "set", turns=1, interrupting=0)
     with GeminiServer() as server:
+        options = {"base_url": server.url}
         argv = realtime_kit.command(
-            "gemini-live-avatar", {"base_url": server.url}, scenarios, tmp_path / "run", "--max-usd", "0.1"
+            "gemini-live-avatar", options, scenarios, tmp_path / "run", "--max-usd", "0.1", verb="drive"
         )
         done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 3 and "--max-usd 0.1 is reached" in done.stdout + done.stderr and not server.lines

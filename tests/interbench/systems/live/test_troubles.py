@@ -111,3 +111,13 @@ def test_the_silence_after_a_line_is_not_sent() -> None:
     line = np.zeros(16_000, np.float32)
     line[:8_000] = 0.3 * np.sin(np.arange(8_000) / 5)
     assert len(spoken(line)) == pytest.approx(8_000, abs=400)
+
+
+def test_an_interrupted_answer_ends_at_the_first_silence_even_if_the_next_one_is_there() -> None:
+    found = timeline()
+    found.sounds = [SoundMark(m.t, m.at, QUIET if 3.9 <= m.t < 4.3 else m.db) for m in found.sounds]
+    cut = found.fell_silent(3.5, FLOOR_DB, 0.3)
+    assert cut is not None and cut.t == pytest.approx(3.88)
+    assert found.fell_silent(4.5, FLOOR_DB, 0.3) == found.last_audible(0.0, FLOOR_DB)
+    found.sounds = [mark for mark in found.sounds if mark.t < 4.1]
+    assert found.fell_silent(3.5, FLOOR_DB, 0.3) is None

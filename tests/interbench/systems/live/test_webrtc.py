@@ -92,16 +92,18 @@ _LOST = next(number * _UNIT for number in range(2, 9) if talking_pattern.is_on((
 """So much of the beginning is lost that the tone is heard where it is heard first."""
 
 FAULTS = {
-    "jitter": (Faults(jitter_s=0.03, lost_start_s=_LOST), {IncidentKind.LOST_FIRST_SOUND}),
+    "jitter": (
+        Faults(jitter_s=0.03, lost_start_s=_LOST, frozen=True),
+        {IncidentKind.LOST_FIRST_SOUND, IncidentKind.FROZEN_PICTURE},
+    ),
     "lost": (Faults(lost_at_s=0.6), {IncidentKind.LOST_SOUND}),
-    "frozen": (Faults(frozen=True), {IncidentKind.FROZEN_PICTURE}),
     "dead-picture": (Faults(picture_stops_s=0.5), {IncidentKind.FREEZE}),
     "mute": (Faults(mute=True), {IncidentKind.NO_ANSWER}),
     "cut": (Faults(mute_after_interruption=True), {IncidentKind.SILENCE_AFTER_INTERRUPTION}),
 }
 
 
-FAULTS_OF_SOAK = ("lost", "dead-picture", "cut")
+FAULTS_OF_SOAK = ("lost", "dead-picture", "mute", "cut")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_what_goes_wrong_is_told(tmp_path: Path, name: str) -> None:
         requests = [turn(tmp_path / "t", 1, BargeIn(0.3, "Wait!", line)), turn(tmp_path / "t", 2)]
     else:
         requests = [turn(tmp_path / "t")]
-    with RtcPeer(faults=faults, answer_s=2.4 if name == "cut" else 1.3) as peer:
+    with RtcPeer(faults=faults, answer_s=2.4 if name in ("cut", "jitter") else 1.3) as peer:
         # Where nothing is to be heard, it is not waited for long.
         events = asyncio.run(talk(peer, requests, first_sound_s={"mute": 0.5, "cut": 3.0}.get(name, 30.0)))[-1]
     found = kinds(events)
