@@ -134,6 +134,11 @@ _LATEX = str.maketrans(
         "|": r"\textbar{}",
         "`": r"\textasciigrave{}",
         DASH: r"\textendash{}",
+        # Of headings; pdfLaTeX knows none of these as letters.
+        "−": "$-$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "²": r"\textsuperscript{2}",
         # At the start of a row these two would be read as arguments of the line break before it.
         "[": "{[}",
         "*": "{*}",
