@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interbench.base import termination
-from interbench.base.errors import CapReachedError, FruitlessError, SystemFailedError
+from interbench.base.errors import CapReachedError, FruitlessError, StrandedError, SystemFailedError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import gpu_lines, spending_lines
 from interbench.cli.judge_words import judge_lines, spoken_rate
@@ -64,6 +64,8 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool, st
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)
+    if summary.stranded:
+        raise StrandedError(summary.stranded)
     if strict and summary.all_failed:
         raise SystemFailedError(
             f"No turn was completed by {', '.join(summary.all_failed)}; the lines above and the report say why. Mend "

@@ -166,6 +166,11 @@ class Playing(Group):
     script: Annotated[str | None, _setting("script")] = None
     words: Annotated[str | None, _setting("words")] = None
     speech: Annotated[str | None, _setting("speech")] = None
+    cluster: Annotated[str | None, _setting("cluster")] = None
+    renderers: Annotated[int | None, _setting("renderers")] = None
+    clips_via: Annotated[str | None, _setting("clips_via", "--clips-via")] = None
+    ears: Annotated[str | None, _setting("ears")] = None
+    judge_servers: Annotated[str | None, _setting("judge_servers", "--judge-servers")] = None
     max_usd: Annotated[float | None, _setting("max_usd", "--max-usd")] = None
     max_video_seconds: Annotated[float | None, _setting("max_video_seconds", "--max-video-seconds")] = None
     retry: Annotated[str | None, _setting("retry")] = None

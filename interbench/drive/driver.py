@@ -35,6 +35,7 @@ from interbench.base.errors import (
     CapReachedError,
     InterbenchError,
     MediaError,
+    NodeLostError,
     ResumeUnsupportedError,
     StoreError,
     UsageError,
@@ -54,6 +55,7 @@ from interbench.store.run_folder import Key, Run, Staged
 from interbench.store.trouble import disk_full, out_of_room
 from interbench.systems.base import Conversation
 from interbench.systems.events import (
+    Arrived,
     Blocked,
     Completed,
     Event,
@@ -72,7 +74,7 @@ from interbench.systems.events import (
     TimedOut,
     TurnRequest,
 )
-from interbench.systems.host import Clock, Host, StuckError, Timed
+from interbench.systems.host import Clock, Host, RaisedElsewhereError, StuckError, Timed
 
 MAX_STREAM_BYTES = 2 * 2**30
 """A streamed answer larger than this is refused; a file is held to the media worker's limit."""
@@ -121,6 +123,10 @@ class _Observed:
     final: Final | None = None
     final_s: float = 0.0
     stream: Path | None = None
+    facts: ClipFacts | None = None
+    """Of the clip, found where the system runs, if that is another machine."""
+    refused: MediaError | None = None
+    """Why what was handed back there is no clip."""
 
     def take_text(self, text: str) -> None:
         if sum(map(len, self.text)) + len(text) > MAX_TEXT:
@@ -253,26 +259,30 @@ class Driver:
             return None, done, "the conversation could not be opened: the system does not react", {}
         except TimeoutError:
             return None, done, f"the conversation could not be opened within {limit:g} s", {}
-        except StoreError:
+        except (StoreError, NodeLostError):
             raise
         except Exception as error:
             self._need_room()
             workdir = self._run.workdir(Key(self._label, part.scenario.id, len(done) + 1))
             raised = self._keep_traceback(workdir.resolve(), error)
-            return None, done, f"the conversation could not be opened: {_describe(error)}", raised
+            return None, done, f"the conversation could not be opened: {described(error)}", raised
 
     def _keep_traceback(self, workdir: Path, error: Exception) -> dict[str, JsonValue]:
         """Write an adapter's traceback beside what its turn left behind; gives where to look, for the record."""
         if isinstance(error, InterbenchError):
             # Its message says what is wrong; where it was noticed is no concern of the adapter's author.
             return {}
+        elsewhere = isinstance(error, RaisedElsewhereError)
+        whole, line = (error.traceback, error.raised_at) if elsewhere else (full_traceback(error), own_line(error))
+        if not whole:
+            return {}
         path = workdir / "traceback.txt"
         try:
-            path.write_text(full_traceback(error), encoding="utf-8", errors="backslashreplace")
+            path.write_text(whole, encoding="utf-8", errors="backslashreplace")
         except OSError:
             # The turn has failed either way, and a full disk is noticed where it is recorded.
-            return {"raised_at": own_line(error)}
-        return {"raised_at": own_line(error), "traceback": str(path.relative_to(self._run.path.resolve()))}
+            return {"raised_at": line}
+        return {"raised_at": line, "traceback": str(path.relative_to(self._run.path.resolve()))}
 
     async def _begin(self, persona: Persona, opening: Opening) -> Conversation:
         """Open and prepare; runs on the system's loop. What was opened is closed if it can't be prepared."""
@@ -390,7 +400,15 @@ class Driver:
             return exchange
         if not jobs:
             self._reserve_unannounced(key, observed)
-        stuck = await self._observe(observed, iterate, key, request)
+        try:
+            stuck = await self._observe(observed, iterate, key, request)
+        except NodeLostError as lost:
+            if observed.sent_s is None and not observed.job:
+                raise
+            # It announced a request that may cost money, and nobody can say whether it was sent.
+            message = f"{lost} Its request may have been sent and be charged for, so it was not sent again"
+            self._lost(key, line, "unknown_submission", message)
+            raise
         if not isinstance(observed.final, Completed):
             self._need_room()
         state: JsonValue = None
@@ -433,11 +451,11 @@ class Driver:
         except StuckError:
             await self._restart()
             return "the system was not ready for its next turn, and does not react"
-        except StoreError:
+        except (StoreError, NodeLostError):
             raise
         except Exception as error:
             self._need_room()
-            return f"the system was not ready for its next turn: {_describe(error)}"
+            return f"the system was not ready for its next turn: {described(error)}"
         return ""
 
     def _lost(self, key: Key, line: Chosen, code: str, message: str) -> Exchange:
@@ -483,13 +501,21 @@ class Driver:
         with contextlib.ExitStack() as files:
             sink: BinaryIO | None = None
             try:
-                events = self._host.events(iterate, request.deadline_s)
+                events = self._host.events(iterate, request.deadline_s + self._host.system.transport_s)
                 async with contextlib.aclosing(events):
                     async for timed in events:
                         if isinstance(timed.value, Media) and sink is None:
                             observed.stream = request.workdir / "stream.mp4"
                             sink = files.enter_context(observed.stream.open("wb"))
-                        self._take(observed, key, timed, timed.at - start, sink)
+                        elif isinstance(timed.value, Arrived):
+                            observed.stream = request.workdir / "stream.mp4"
+                        here_s = timed.at - start
+                        there = timed.elsewhere
+                        self._take(observed, key, timed, here_s if there is None else there.after_s, sink)
+                        if there is not None and observed.final is not None:
+                            observed.facts, observed.refused = there.facts, there.refused
+                            # Of no latency: the way from machine to machine, clip included.
+                            observed.detail |= {"measured_at": "node", "transport_s": round(here_s - there.after_s, 6)}
                         if observed.final is not None:
                             break
             except (TimeoutError, StuckError) as error:
@@ -499,10 +525,10 @@ class Driver:
                     f"no complete answer within {request.deadline_s:g} s{more}", job_open=observed.job
                 )
                 observed.final_s = request.deadline_s
-            except (StoreError, CapReachedError):
+            except (StoreError, CapReachedError, NodeLostError):
                 raise
             except Exception as error:
-                observed.final = Failed(_code_of(error), _describe(error), job_open=observed.job)
+                observed.final = Failed(code_of(error), described(error), job_open=observed.job)
                 observed.detail.update(self._keep_traceback(request.workdir, error))
         if observed.final is None:
             observed.final = Failed("no_final_event", "the system ended its answer without saying how")
@@ -545,6 +571,8 @@ class Driver:
                     raise MediaError("too_large", f"the answer is longer than {MAX_STREAM_BYTES} bytes")
                 sink.write(data)
                 observed.arrivals.append((total, at))
+            case Arrived(size):
+                observed.arrivals.append(((observed.arrivals[-1][0] if observed.arrivals else 0) + size, at))
             case Completed() | Blocked() | Failed() | Retired() | TimedOut() as final:
                 observed.final, observed.final_s = final, at
                 observed.note(at, type(final).__name__.lower())
@@ -598,7 +626,9 @@ class Driver:
         final = observed.final
         assert isinstance(final, Completed)
         try:
-            path = _inside(final.path, observed.stream, workdir)
+            if observed.refused is not None:
+                raise observed.refused
+            path = clip_inside(final.path, observed.stream, workdir)
         except MediaError as error:
             failed = _refused(exchange, error)
             self._run.record(failed, state, keep_jobs=self._keeps_jobs())
@@ -609,7 +639,7 @@ class Driver:
             # When the pieces came is known to this process alone: whoever takes the clip up has no latencies for it.
             kept = dataclasses.replace(exchange, timings=dataclasses.replace(exchange.timings, resumed=True))
         self._run.stage(kept, staged.path, state)
-        return await self._check(staged, observed.arrivals)
+        return await self._check(staged, observed.arrivals, observed.facts)
 
     async def _finish_staged(self, staged: Staged) -> Exchange | None:
         """Take up a clip whose check was interrupted; None if its file is gone and it has to be made again."""
@@ -622,11 +652,13 @@ class Driver:
             return None
         return await self._check(staged, ())
 
-    async def _check(self, staged: Staged, arrivals: Sequence[tuple[int, float]]) -> Exchange:
+    async def _check(
+        self, staged: Staged, arrivals: Sequence[tuple[int, float]], known: ClipFacts | None = None
+    ) -> Exchange:
         exchange = staged.exchange
         key = Key(exchange.system, exchange.scenario, exchange.turn)
         try:
-            facts = await self._media.inspect(staged.path)
+            facts = known or await self._media.inspect(staged.path)
             if short := _lacking(exchange, facts):
                 raise MediaError("cut_short", short)
         except MediaError as error:
@@ -706,7 +738,7 @@ def _refused(exchange: Exchange, error: MediaError) -> Exchange:
     )
 
 
-def _inside(path: Path | None, stream: Path | None, workdir: Path) -> Path:
+def clip_inside(path: Path | None, stream: Path | None, workdir: Path) -> Path:
     """The clip that a system handed back, if it is a regular file in the turn's own folder.
 
     Raises:
@@ -733,14 +765,14 @@ def _inside(path: Path | None, stream: Path | None, workdir: Path) -> Path:
     return real
 
 
-def _code_of(error: Exception) -> str:
+def code_of(error: Exception) -> str:
     code = getattr(error, "code", None)
     return code if isinstance(code, str) else "exception"
 
 
-def _describe(error: Exception) -> str:
+def described(error: Exception) -> str:
     text = str(error).strip()
-    if isinstance(error, InterbenchError):
+    if isinstance(error, (InterbenchError, RaisedElsewhereError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -45,6 +45,8 @@ class Summary:
     """Systems of the plan that have completed none of the turns the run folder holds."""
     cap: str = ""
     """Why turns were left unplayed, if a cap was reached."""
+    stranded: str = ""
+    """Why turns were left unplayed, if there was no machine for them."""
 
     @property
     def did_something(self) -> bool:

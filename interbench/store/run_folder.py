@@ -186,6 +186,11 @@ class Run:
             self._lock = None
 
     @property
+    def run_id(self) -> str:
+        """What the run is called; its folder may be moved."""
+        return self._belonging()["run_id"]
+
+    @property
     def ledger_path(self) -> Path:
         return self.path / "ledger.sqlite"
 
