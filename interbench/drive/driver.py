@@ -272,8 +272,10 @@ class Driver:
         if isinstance(error, InterbenchError):
             # Its message says what is wrong; where it was noticed is no concern of the adapter's author.
             return {}
-        elsewhere = isinstance(error, RaisedElsewhereError)
-        whole, line = (error.traceback, error.raised_at) if elsewhere else (full_traceback(error), own_line(error))
+        if isinstance(error, RaisedElsewhereError):
+            whole, line = error.traceback, error.raised_at
+        else:
+            whole, line = full_traceback(error), own_line(error)
         if not whole:
             return {}
         path = workdir / "traceback.txt"

@@ -31,6 +31,7 @@ from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
 from interbench.drive.words import Told, tell
 from interbench.judge.base import Judge
+from interbench.judge.registry import make_judge
 from interbench.judge.stage import JudgingStage
 from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
@@ -168,6 +169,7 @@ class _Pipeline:
                     self._likes = await asyncio.to_thread(self._made)
             for part in plan.parts:
                 self.run.record_part(part)
+            transcriber, judge = self._placed(transcriber, judge)
             if "drive" in self.stages:
                 if sum(self._recorded().values()) < plan.clips:
                     await check_portraits(plan.parts, self.media)
@@ -197,6 +199,17 @@ class _Pipeline:
             if summary.verdicts:
                 summary.judge = dict(judge.summary())
                 self.manifest.amend(judge_summary=summary.judge)
+
+    def _placed(self, transcriber: Transcriber, judge: Judge) -> tuple[Transcriber, Judge]:
+        """Who transcribes and judges, on nodes of a cluster where they compute."""
+        if self.cluster is None:
+            return transcriber, judge
+        settings = self.plan.settings
+        transcriber = self.cluster.transcriber(transcriber, settings.transcriber, settings.transcriber_options)
+        if self.cluster.wishes.judge_servers is not None:
+            judge = self.cluster.judge(lambda url: make_judge(url, settings.judge_options, settings.repeats))
+            judge.tell = self.progress.say
+        return transcriber, judge
 
     def _note_makers(self) -> None:
         if self.transcription is not None:

@@ -13,8 +13,10 @@ from pathlib import Path
 from interbench.base.errors import StoreError
 
 _NETWORK = frozenset(
-    "9p afs beegfs ceph cifs fhgfs glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs panfs pvfs2 smb3 smbfs virtiofs "
-    "wekafs".split()
+    {
+        *("9p", "afs", "beegfs", "ceph", "cifs", "fhgfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"),
+        *("ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs"),
+    }
 )
 _LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.overlayfs", "fuse.ntfs", "fuse.ntfs-3g", "fuse.exfat"})
 _MOUNTS = Path("/proc/self/mountinfo")

@@ -86,7 +86,7 @@ class AvatarSystem(ABC):
         return 0.0
 
     @property
-    def log(self) -> Path | None:
+    def server_log(self) -> Path | None:
         """Where the server that it has started writes what it has to say; None if there is none."""
         return None
 

@@ -7,14 +7,22 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from interbench.base.errors import ClusterError, IncomparableError, NodeLostError
+from interbench.asr.base import Transcriber
+from interbench.base.errors import ClusterError, IncomparableError, NodeLostError, UsageError
+from interbench.base.options import options_of
 from interbench.base.registry import IMPORT_FROM
+from interbench.judge.base import Judge
+from interbench.judge.vlm.judge import VLMJudge
 from interbench.pipeline.placement.connect import Node, NodeProbe, actor, differences, joined, nodes, on
+from interbench.pipeline.placement.ears import Ear, PlacedTranscriber
 from interbench.pipeline.placement.event_log import EventLog
 from interbench.pipeline.placement.fleet import Fleet, Makers, Seat
+from interbench.pipeline.placement.judge_server import JudgeServer, JudgeServerOptions
+from interbench.pipeline.placement.judges import JudgeMakers, JudgeSeat, PlacedJudge
 from interbench.pipeline.placement.link import Link
 from interbench.pipeline.placement.placed import PlacedSystem
 from interbench.pipeline.placement.renderer import Order, Renderer
@@ -27,6 +35,7 @@ from interbench.systems.base import AvatarSystem
 from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
 
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _MANY = 1000
 """Calls that an actor has under way at a time: a conversation never waits for another's turn to end."""
 _TELL_S = 60.0
@@ -127,6 +136,71 @@ class Cluster:
             "clips": self.way.kind,
         }
 
+    # -- transcribers and judges --------------------------------------------------------------------------------------
+
+    def transcriber(self, own: Transcriber, name: str, options: Mapping[str, Any]) -> Transcriber:
+        """The transcriber of the run, on nodes where it computes."""
+        count, gpus = self.wishes.ears or (1, 0.0)
+        if not (count and own.needs_audio and own.works_here):
+            return own
+
+        async def link() -> Link:
+            return await self._anywhere(Ear, num_gpus=gpus, num_cpus=0 if gpus else 1)
+
+        return PlacedTranscriber(own, name, options, count, link, self._say)
+
+    def judge(self, make: Callable[[str], Judge]) -> PlacedJudge:
+        """The judge of the run, served on nodes.
+
+        Args:
+            make: the judge of the server at an address.
+
+        Raises:
+            UsageError: an option of its servers is unknown or wrong.
+        """
+        assert self.wishes.judge_servers is not None
+        count, gpus = self.wishes.judge_servers
+        known = options_of(JudgeServerOptions, "judge_server", error=UsageError)
+        options = JudgeServerOptions(**known.check(self.wishes.judge_server))
+
+        def made(url: str) -> VLMJudge:
+            judge = make(url)
+            assert isinstance(judge, VLMJudge)
+            return judge
+
+        def keep(seat: JudgeSeat, data: bytes) -> None:
+            assert seat.link is not None
+            self._log(f"{seat.link.where}-{seat.name}", data)
+
+        async def link(seat: JudgeSeat) -> Link:
+            return await self._judge_link(seat, int(gpus))
+
+        async def free(seat: JudgeSeat) -> None:
+            await asyncio.to_thread(_remove_group, seat)
+
+        return PlacedJudge(count, int(gpus), options, JudgeMakers(link, made, free, keep), self.wishes.patience)
+
+    async def _judge_link(self, seat: JudgeSeat, gpus: int) -> Link:
+        """A fresh actor for a judge's server, its GPUs on one node (STRICT_PACK)."""
+        from ray.util.placement_group import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        seat.group = placement_group([{"GPU": gpus} if gpus else {"CPU": 1}], strategy="STRICT_PACK")
+        strategy = PlacementGroupSchedulingStrategy(seat.group, placement_group_bundle_index=0)
+        return await self._anywhere(JudgeServer, num_gpus=gpus, num_cpus=0 if gpus else 1, scheduling_strategy=strategy)
+
+    async def _anywhere(self, cls: type, **options: Any) -> Link:
+        """An actor on whichever node Ray finds room, which may take as long as a node may be away."""
+        link = Link(actor(cls, max_concurrency=_MANY, **options), "a node with room", self.wishes.patience)
+        try:
+            where = await link.ask("node", takes_s=self.wishes.patience.node_s)
+        except BaseException:
+            await link.end()
+            raise
+        self.nodes = await asyncio.to_thread(nodes)
+        link.where = next((node.name for node in self.nodes if node.id == where), str(where)[:6])
+        return link
+
     # -- renderers ----------------------------------------------------------------------------------------------------
 
     def count(self, spec: SystemSpec, like: AvatarSystem, sharers: int) -> int:
@@ -197,7 +271,7 @@ class Cluster:
             spec.label,
             count,
             self.wishes.concurrency,
-            Makers(link, host, alike, self._keep),
+            Makers(link, host, alike, partial(self._keep, spec.label)),
             self.wishes.patience,
             self.log,
             self._say,
@@ -215,25 +289,28 @@ class Cluster:
         self.nodes = await asyncio.to_thread(nodes)
         patience = self.wishes.patience
         if gpus:
-            made = actor(Renderer, num_gpus=gpus, max_concurrency=_MANY)
-            link = Link(made, "a node with a free GPU", patience, self.wishes.delay_s)
-            where = await link.ask("node", takes_s=patience.node_s)
-            link.where = next((node.name for node in self.nodes if node.id == where), str(where)[:6])
-            return link
+            return await self._anywhere(Renderer, num_gpus=gpus)
         workers = self.workers
         if not workers:
             raise NodeLostError("No node of the cluster is alive.")
         node = workers[(seat.number + seat.losses) % len(workers)]
         made = actor(Renderer, scheduling_strategy=on(node), max_concurrency=_MANY)
         link = Link(made, node.name, patience, self.wishes.delay_s)
-        await link.ask("node", takes_s=patience.start_s)
+        try:
+            await link.ask("node", takes_s=patience.start_s)
+        except BaseException:
+            await link.end()
+            raise
         return link
 
-    def _keep(self, seat: Seat, data: bytes) -> None:
-        """What the server of a renderer says, into the run folder."""
+    def _keep(self, label: str, seat: Seat, data: bytes) -> None:
+        where = "node" if seat.link is None else seat.link.where
+        self._log(f"{where}-{label}-{seat.number}", data)
+
+    def _log(self, name: str, data: bytes) -> None:
+        """What a server says, into the run folder."""
         if data:
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", seat.name.partition("@")[2])
-            path = self._run.path / "logs" / f"{name}-{seat.number}.log"
+            path = self._run.path / "logs" / f"{_NO_NAME.sub('-', name)[:150]}.log"
             self._logs.setdefault(str(path), KeptLog(path)).write(data)
 
     async def _tell(self) -> None:
@@ -246,3 +323,12 @@ class Cluster:
                 for line in lines:
                     self._say(line)
             said = lines
+
+
+def _remove_group(seat: JudgeSeat) -> None:
+    from ray.util.placement_group import remove_placement_group
+
+    group, seat.group = seat.group, None
+    if group is not None:
+        with contextlib.suppress(Exception):  # Ray may be gone, and the group with it
+            remove_placement_group(group)

@@ -165,7 +165,7 @@ class NodeProbe:
             gpus = [gpu.name for gpu in find_gpus()]
         except GpuError as error:
             gpus = [f"unknown: {error}"]
-        session = Path(str(ray.worker.global_worker.node.get_session_dir_path()))  # type: ignore[attr-defined]
+        session = Path(str(ray.worker.global_worker.node.get_session_dir_path()))  
         shared = Path("/dev/shm")  # noqa: S108 - where Ray's objects lie
         return {
             "hostname": socket.gethostname(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,6 @@ from interbench.pipeline.placement.renderer import Held, Order
 from interbench.pipeline.placement.transfer import CHUNK, take
 from interbench.pipeline.placement.turn import Ending, Telling, digest
 from interbench.systems.base import AvatarSystem, Conversation
-from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Completed, Elsewhere, Event, JsonValue, Opening, PastTurn, TimedOut, TurnRequest
 from interbench.systems.host import RaisedElsewhereError
 
@@ -130,7 +130,7 @@ class PlacedSystem(AvatarSystem):
         if path is None:
             return None
         status = await asyncio.to_thread(path.stat)
-        key = (str(path.absolute()), status.st_size, status.st_mtime_ns)
+        key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)  # noqa: PTH100 - nothing is looked up
         async with self._carrying:
             if key not in self._carried:
                 data = await asyncio.to_thread(path.read_bytes)
@@ -234,7 +234,7 @@ class PlacedConversation(Conversation):
             return None
         detail = {**event.detail, "node": link.where}  # type: ignore[union-attr]
         if not isinstance(event, Completed):
-            return Elsewhere(replace(event, detail=detail), final.after_s)  # type: ignore[arg-type, call-arg, type-var]
+            return Elsewhere(replace(event, detail=detail), final.after_s)  # type: ignore[arg-type]
         self._state = final.state
         event = replace(event, detail=detail)
         if final.refused is not None:

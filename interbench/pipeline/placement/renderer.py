@@ -114,7 +114,7 @@ class Renderer:
         system = None
         with contextlib.suppress(Exception):
             system = self._started.system
-        log = await asyncio.to_thread(self._tail.read, None if system is None else system.log)
+        log = await asyncio.to_thread(self._tail.read, None if system is None else system.server_log)
         return {
             "lines": lines,
             "log": log,
@@ -295,7 +295,11 @@ def raised(error: Exception, words: str | None = None) -> Mapping[str, Any]:
     """What the head is told of an exception."""
     ours = isinstance(error, InterbenchError)
     return {
-        "error": "load" if isinstance(error, SystemLoadError) else "media" if isinstance(error, MediaError) else "raised",
+        "error": "load"
+        if isinstance(error, SystemLoadError)
+        else "media"
+        if isinstance(error, MediaError)
+        else "raised",
         "text": described(error) if words is None else words,
         "code": code_of(error),
         "traceback": "" if ours else full_traceback(error),

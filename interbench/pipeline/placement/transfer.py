@@ -117,7 +117,7 @@ class Handed:
 
     name: str
     """Its own name, of which the suffix counts."""
-    bytes: int
+    size: int
     sha256: str
     key: str = ""
     """What it is called in the shared folder or store."""
@@ -149,8 +149,8 @@ async def take(
         if error.errno in _FULL:
             raise disk_full(target) from error
         raise NodeLostError(f"A clip can't be brought here through {way.root or 'its actor'}: {error}.") from None
-    if found != (handed.bytes, handed.sha256):
-        raise NodeLostError(f"A clip did not arrive as its node had it: {found[0]} bytes instead of {handed.bytes}.")
+    if found != (handed.size, handed.sha256):
+        raise NodeLostError(f"A clip did not arrive as its node had it: {found[0]} bytes instead of {handed.size}.")
 
 
 async def _pieces(handed: Handed, target: Path, read: Callable[[int], Awaitable[bytes]]) -> None:
@@ -158,7 +158,7 @@ async def _pieces(handed: Handed, target: Path, read: Callable[[int], Awaitable[
         if handed.data is not None:
             file.write(handed.data)
             return
-        while file.tell() < handed.bytes:
+        while file.tell() < handed.size:
             piece = await read(file.tell())
             if not piece:
                 return
@@ -172,7 +172,7 @@ def _from_folder(way: Way, handed: Handed, target: Path, visible_s: float) -> No
         # Listing the folder makes a network file system look again where it remembers that there was nothing.
         with contextlib.suppress(OSError):
             os.listdir(way.root)  # noqa: PTH208
-        if source.exists() and source.stat().st_size == handed.bytes:
+        if source.exists() and source.stat().st_size == handed.size:
             break
         if time.monotonic() > deadline:
             raise OSError(f"{handed.key} is not seen there after {visible_s:g} s")

@@ -196,12 +196,16 @@ class PlayedThere:
                 handed = replace(handed, key=self._way.name(path.suffix))
                 await asyncio.to_thread(hand_over, self._way, path, handed.key)
             elif facts.bytes <= CHUNK:
-                handed = replace(handed, data=await asyncio.to_thread(path.read_bytes))
+                handed = replace(handed, data=await _read(path))
         except NoRoomError as error:
             return replace(ending, no_room=str(error))
         except OSError as error:
             return replace(ending, no_room=f"{self._way.root} ({error})")
         return replace(ending, clip=handed, facts=facts)
+
+
+async def _read(path: Path) -> bytes:
+    return await asyncio.to_thread(path.read_bytes)
 
 
 def _kept(media: Media, sink: BinaryIO, received: int) -> int:

@@ -118,7 +118,7 @@ class LiveTalk(AvatarSystem):
         return 0.0 if self._url is not None or self._size == NEEDS_NO_GPU or "--device" in self._serve else 1.0
 
     @property
-    def log(self) -> Path | None:
+    def server_log(self) -> Path | None:
         return None if self._server is None else self._server.log
 
     @property
