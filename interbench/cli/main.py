@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from interbench.cli.cluster_verb import cluster
 from interbench.cli.grouped import Group, grouped
 from interbench.cli.single_verb import single
 from interbench.pipeline.setting_texts import SETTING_TEXTS
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 
 app.add_typer(single, name="single")
+app.add_typer(cluster, name="cluster")
 
 
 class What(enum.StrEnum):
@@ -111,6 +113,9 @@ Transcriber = Annotated[str | None, _setting("transcriber")]
 Judge = Annotated[str | None, _setting("judge")]
 Repeats = Annotated[int | None, _setting("repeats")]
 Personas = Annotated[Path | None, _setting("personas")]
+OnCluster = Annotated[str | None, _setting("cluster")]
+Ears = Annotated[str | None, _setting("ears")]
+JudgeServers = Annotated[str | None, _setting("judge_servers", "--judge-servers")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -166,11 +171,11 @@ class Playing(Group):
     script: Annotated[str | None, _setting("script")] = None
     words: Annotated[str | None, _setting("words")] = None
     speech: Annotated[str | None, _setting("speech")] = None
-    cluster: Annotated[str | None, _setting("cluster")] = None
+    cluster: OnCluster = None
     renderers: Annotated[int | None, _setting("renderers")] = None
     clips_via: Annotated[str | None, _setting("clips_via", "--clips-via")] = None
-    ears: Annotated[str | None, _setting("ears")] = None
-    judge_servers: Annotated[str | None, _setting("judge_servers", "--judge-servers")] = None
+    ears: Ears = None
+    judge_servers: JudgeServers = None
     max_usd: Annotated[float | None, _setting("max_usd", "--max-usd")] = None
     max_video_seconds: Annotated[float | None, _setting("max_video_seconds", "--max-video-seconds")] = None
     retry: Annotated[str | None, _setting("retry")] = None
@@ -247,12 +252,15 @@ def transcribe(
     options: Set = None,
     config: Config = None,
     quiet: Quiet = False,
+    cluster: OnCluster = None,
+    ears: Ears = None,
 ) -> None:
     """Transcribe what has been played."""
     from interbench.cli.commands import execute_and_report
     from interbench.pipeline.plan import resume_plan
 
-    plan = resume_plan(folder, config, {"transcriber": transcriber}, options or ())
+    changes = {"transcriber": transcriber, "cluster": cluster, "ears": ears}
+    plan = resume_plan(folder, config, changes, options or ())
     execute_and_report(plan, ("transcribe",), quiet=quiet)
 
 
@@ -276,12 +284,16 @@ def judge(
     dry_run: DryRun = False,
     strict: Strict = False,
     quiet: Quiet = False,
+    cluster: OnCluster = None,
+    ears: Ears = None,
+    judge_servers: JudgeServers = None,
 ) -> None:
     """Judge what has been played, transcribing what is not yet."""
     from interbench.cli.commands import execute_and_report, print_judging
     from interbench.pipeline.plan import resume_plan
 
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
+    changes |= {"cluster": cluster, "ears": ears, "judge_servers": judge_servers}
     whole = resume_plan(folder, config, changes, _judge_options(options, judge_mode, sampling))
     plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
     if dry_run:

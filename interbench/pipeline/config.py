@@ -76,6 +76,11 @@ class Settings(BaseModel):
     max_video_seconds: float | None = _setting("max_video_seconds", ge=0)
     retry: tuple[Literal["failed", "timed_out", "blocked", "retired", "not_played"], ...] = _setting("retry")
 
+    @property
+    def judge_name(self) -> str:
+        """What makes the judge: where its servers are started on nodes, the one for an address that is not known yet."""
+        return self.judge if self.judge_servers is None else "http://127.0.0.1:9"
+
     def public(self) -> dict[str, Any]:
         """The settings as JSON types, with anything that looks like a secret masked."""
         masked: dict[str, Any] = mask(self.model_dump(mode="json"))

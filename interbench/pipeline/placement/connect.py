@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ def joined(address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; who ends this program, and how, is decided in :mod:`interbench.base.termination`."""
+    """Ray takes SIGTERM for itself; who ends this program is decided in :mod:`interbench.base.termination`."""
     heeded = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
@@ -154,6 +153,10 @@ def actor(cls: type, **options: Any) -> Any:
     return ray.remote(cls).options(**chosen).remote()
 
 
+def _free(folder: Path) -> int | None:
+    return shutil.disk_usage(folder).free if folder.is_dir() else None
+
+
 class NodeProbe:
     """An actor that says what its node is like."""
 
@@ -165,8 +168,7 @@ class NodeProbe:
             gpus = [gpu.name for gpu in find_gpus()]
         except GpuError as error:
             gpus = [f"unknown: {error}"]
-        session = Path(str(ray.worker.global_worker.node.get_session_dir_path()))  
-        shared = Path("/dev/shm")  # noqa: S108 - where Ray's objects lie
+        session = Path(str(ray.worker.global_worker.node.get_session_dir_path()))
         return {
             "hostname": socket.gethostname(),
             "versions": versions(),
@@ -175,8 +177,7 @@ class NodeProbe:
             "gpus": gpus,
             "session": str(session),
             "session_free": shutil.disk_usage(session).free,
-            "shared_free": shutil.disk_usage(shared).free if shared.is_dir() else None,
-            "at": time.time(),
+            "shared_free": _free(Path("/dev/shm")),  # noqa: S108 - where Ray's objects lie
         }
 
     async def echo(self, data: bytes) -> bytes:

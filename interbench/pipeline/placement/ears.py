@@ -112,7 +112,7 @@ class PlacedTranscriber(Transcriber):
         links: list[Link] = []
         try:
             for _ in range(self.parallel):
-                links.append(await self._fresh())
+                links.append(await self._fresh())  # noqa: PERF401 - what has been started is ended if one fails
         except BaseException as error:
             for link in links:
                 await link.end()

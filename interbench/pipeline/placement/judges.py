@@ -276,8 +276,8 @@ class PlacedJudge(Judge):
         if all(other.given_up for other in self.seats):
             await self._fail(
                 StrandedError(
-                    f"No server of the judge is left; the last one: {why} What is done is in the run folder: look after "
-                    f"the nodes, then give the same command again to go on."
+                    f"No server of the judge is left; the last one: {why} What is done is in the run folder: look "
+                    f"after the nodes, then give the same command again to go on."
                 )
             )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -129,8 +128,7 @@ class PlacedSystem(AvatarSystem):
         """Where a file of the head's lies on the node; it is brought there once."""
         if path is None:
             return None
-        status = await asyncio.to_thread(path.stat)
-        key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)  # noqa: PTH100 - nothing is looked up
+        key = await asyncio.to_thread(_as_it_is, path)
         async with self._carrying:
             if key not in self._carried:
                 data = await asyncio.to_thread(path.read_bytes)
@@ -140,6 +138,12 @@ class PlacedSystem(AvatarSystem):
                     there = self.answer(await self.link.ask("store", name, path.name, offset, piece))
                 self._carried[key] = Path(there)
             return self._carried[key]
+
+
+def _as_it_is(path: Path) -> tuple[str, int, int]:
+    """What tells a file from others, and from itself when it was changed."""
+    status = path.stat()
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
 class PlacedConversation(Conversation):

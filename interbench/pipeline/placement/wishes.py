@@ -11,9 +11,9 @@ from interbench.base.errors import ClusterError, UsageError
 from interbench.pipeline.config import Settings
 from interbench.pipeline.placement.connect import check_address
 from interbench.pipeline.placement.link import Patience
+from interbench.pipeline.plan import OF_A_CLUSTER
 
 _SERVERS = re.compile(r"(\d{1,4})(?:x(\d{1,2}(?:\.\d{1,3})?))?")
-_OF_A_CLUSTER = ("renderers", "clips_via", "ears", "judge_servers", "judge_server")
 
 
 def parse_servers(text: str, gpus: float) -> tuple[int, float]:
@@ -60,7 +60,7 @@ def wishes_of(settings: Settings) -> Wishes | None:
         UsageError: something of a cluster is asked for without one.
     """
     if settings.cluster is None:
-        for name in _OF_A_CLUSTER:
+        for name in OF_A_CLUSTER:
             if getattr(settings, name):
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"{flag} is about a cluster, and none is named; give --cluster auto or HOST:PORT.")
@@ -68,6 +68,11 @@ def wishes_of(settings: Settings) -> Wishes | None:
     judges = None if settings.judge_servers is None else parse_servers(settings.judge_servers, 1.0)
     if judges is not None and (judges[0] < 1 or judges[1] != int(judges[1])):
         raise ClusterError(f"--judge-servers {settings.judge_servers}: a server of the judge takes whole GPUs.")
+    if judges is not None and settings.judge != Settings.model_fields["judge"].default:
+        raise UsageError(
+            f"The judge is {settings.judge} by --judge, and is to be served on nodes by --judge-servers: give one or "
+            f"the other."
+        )
     return Wishes(
         address=check_address(settings.cluster),
         renderers=settings.renderers,
