@@ -78,7 +78,7 @@ class Settings(BaseModel):
 
     @property
     def judge_name(self) -> str:
-        """What makes the judge: where its servers are started on nodes, the one for an address that is not known yet."""
+        """What makes the judge; where nodes are to serve it, the one for an address that is not known yet."""
         return self.judge if self.judge_servers is None else "http://127.0.0.1:9"
 
     def public(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class _Meeting(Conversation):
         with (self.system.folder / "turns").open("a") as log:
             log.write(f"{os.getpid()} {turn.scenario} {turn.index} {self.name}\n")
         (self.system.folder / f"here-{os.getpid()}").touch()
-        while len(list(self.system.folder.glob("here-*"))) < self.system.count:
+        while len(list(self.system.folder.glob("here-*"))) < self.system.count:  # noqa: ASYNC110 - others are processes
             await asyncio.sleep(0.01)
         await asyncio.sleep(self.system.pause_s)
         path = harness_kit.write_clip(turn.workdir / "a.mp4", seconds=0.3, shade=100 + turn.index)
@@ -180,7 +180,15 @@ class _Opened(Conversation):
 
 @contextlib.contextmanager
 def two_nodes() -> Iterator[Any]:
-    """A Ray of this test alone: a head that also works, and one more node. ``nodes`` are its processes' keepers."""
+    """A Ray of this test alone: a head that also works, and one more node, ``second``."""
+    with nodes_of_our_own(1, head_cpus=8) as cluster:
+        cluster.second = cluster.workers[0]
+        yield cluster
+
+
+@contextlib.contextmanager
+def nodes_of_our_own(count: int, *, head_cpus: int = 0) -> Iterator[Any]:
+    """A Ray with ``count`` nodes beside its head, which works if it has CPUs; ended with all that is in it."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     # Systems of tests are found on the nodes as here, and nothing is reported to anybody.
     changed = {
@@ -191,18 +199,15 @@ def two_nodes() -> Iterator[Any]:
     }
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
+    import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 8, "object_store_memory": STORE_BYTES, "include_dashboard": False},
-    )
+    head = {"num_cpus": head_cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     try:
-        cluster.second = cluster.add_node(num_cpus=8, object_store_memory=STORE_BYTES)
+        cluster.workers = [cluster.add_node(num_cpus=8, object_store_memory=STORE_BYTES) for _ in range(count)]
         yield cluster
     finally:
-        import ray
-
         # The other way round Ray raises ValueError.
         ray.shutdown()
         cluster.shutdown()

@@ -1,8 +1,9 @@
 """Servers of the judge on nodes, as one judge.
 
 A conversation belongs to the server that rendezvous hashing over the living ones says, so one that dies moves only its
-own. What it was asked and did not answer is asked of the next; when another process takes its place, it has to be the
-same judge by its identity and its likeness.
+own; where that server has much more than its share already, to the next in the order of the hash. What it was asked and
+did not answer is asked of the next; when another process takes its place, it has to be the same judge by its identity
+and its likeness.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from interbench.base.remote import Secret
 from interbench.domain.records import Missing, PlayedConversation, Verdict
 from interbench.judge.base import Judge, JudgeTask
 from interbench.judge.vlm.judge import VLMJudge
-from interbench.judge.vlm.schedule import server_of
+from interbench.judge.vlm.schedule import server_with_room
 from interbench.pipeline.placement.judge_server import JudgeServerOptions
 from interbench.pipeline.placement.link import Link, Patience
 
@@ -36,6 +37,8 @@ class JudgeSeat:
     link: Link | None = None
     judge: VLMJudge | None = None
     well: bool = False
+    live: int = 0
+    """Conversations that it is being asked about."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when this process is lost; the next one has another."""
     losses: int = 0
@@ -164,12 +167,16 @@ class PlacedJudge(Judge):
             seat = await self._seat(f"{conversation.system}/{conversation.scenario.id}")
             gone = seat.gone
             asked: AsyncGenerator[Verdict, None] = self._asked(seat, conversation, list(left.values()))
-            async with contextlib.aclosing(asked) as verdicts:
-                async for verdict in verdicts:
-                    if verdict.missing in _OF_THE_SERVER and not last and await self._lost(seat, gone):
-                        continue
-                    left.pop((verdict.dimension, verdict.sample), None)
-                    yield verdict
+            seat.live += 1
+            try:
+                async with contextlib.aclosing(asked) as verdicts:
+                    async for verdict in verdicts:
+                        if verdict.missing in _OF_THE_SERVER and not last and await self._lost(seat, gone):
+                            continue
+                        left.pop((verdict.dimension, verdict.sample), None)
+                        yield verdict
+            finally:
+                seat.live -= 1
             if not left:
                 return
 
@@ -225,7 +232,7 @@ class PlacedJudge(Judge):
                     raise self._problem
                 well = [seat for seat in self.seats if seat.well]
                 if well:
-                    return well[server_of(key, [seat.name for seat in well])]
+                    return well[server_with_room(key, [seat.name for seat in well], [seat.live for seat in well])]
                 await self._changed.wait()
 
     async def _tend(self, seat: JudgeSeat) -> None:
