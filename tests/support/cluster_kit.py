@@ -220,6 +220,17 @@ def nodes_of_our_own(count: int, *, head_cpus: int = 0) -> Iterator[Any]:
                 os.environ[name] = value
 
 
+def judge_processes() -> list[int]:
+    """The stubs of judges that nodes have started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if len(words) > 3 and words[1].endswith(b"cluster_kit.py") and words[2] == b"serve":
+                found.append(int(folder.name))
+    return found
+
+
 def running(pid: int) -> bool:
     """Whether a process is alive."""
     try:
@@ -246,7 +257,13 @@ def _judge() -> None:
     arguments = sys.argv[1:]
     host, port = (arguments[arguments.index(f"--{name}") + 1] for name in ("host", "port"))
 
+    seconds = float(arguments[arguments.index("--seconds") + 1]) if "--seconds" in arguments else 0.0
+
     class There(StubJudge):
+        async def _answer(self, *args: Any) -> bool:
+            await asyncio.sleep(seconds)
+            return await super()._answer(*args)
+
         async def open(self) -> None:
             self._gone = asyncio.Event()
             self._server = await asyncio.start_server(self._serve, host, int(port))

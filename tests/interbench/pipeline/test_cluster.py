@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -225,6 +228,43 @@ def harness_kit_request(scenario: str, folder: Path) -> Any:
     return TurnRequest(scenario, 1, "Well?", None, (), None, 0, folder, 60.0)
 
 
+JUDGED = {
+    "judge_servers": "2x0",
+    "judge_server": {
+        "model": "Qwen/Qwen3-VL-30B-A3B-Instruct",
+        "command": [sys.executable, str(cluster_kit.SUPPORT / "cluster_kit.py")],
+        "extra": ["--seconds", "0.3"],
+    },
+    "judge_options": {"concurrency": 2, "patience": {"outage_s": 60.0}},
+}
+
+
+def test_a_judge_s_server_that_is_killed_takes_no_verdict_with_it(cluster: Any, tmp_path: Path) -> None:
+    """Two servers on nodes, behind a key; one is killed while it judges, and another takes its place."""
+    harness_kit.write_set(tmp_path / "set", count=6, turns=1)
+
+    def kill() -> None:
+        def judging() -> bool:
+            with Run(tmp_path / "run", write=False) as run:
+                keys = run.identities("judge")
+                return any(run.verdicts(key) for key in keys)
+
+        cluster_kit.wait_for(lambda: (tmp_path / "run/manifest.json").exists(), "the run")
+        cluster_kit.wait_for(judging, "a verdict")
+        os.kill(cluster_kit.judge_processes()[0], signal.SIGKILL)
+
+    systems = {"it=harness_kit:Good": {}}
+    summary = beside(kill, lambda: play(tmp_path, "run", cluster.address, systems, renderers=1, **JUDGED))
+    assert (summary.verdicts - sum(summary.missing.values()), dict(summary.missing)) == (54, {})
+    with Run(tmp_path / "run", write=False) as run:
+        (key,) = run.identities("judge")
+        assert len({(v.scenario, v.dimension) for _, v in run.verdicts(key)}) == 54
+    assert cluster_kit.judge_processes() == []
+    written = "".join(path.read_text(errors="replace") for path in (tmp_path / "run").rglob("*.json*"))
+    assert "VLLM_API_KEY" not in written
+    assert list((tmp_path / "run/logs").glob("*judge-*.log"))
+
+
 def test_a_killed_head_goes_on_and_pays_nothing_twice(cluster: Any, tmp_path: Path) -> None:
     harness_kit.write_set(tmp_path / "set", count=4, turns=2)
     (tmp_path / "meeting").mkdir()
@@ -287,6 +327,73 @@ async def test_a_cluster_is_checked(cluster: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ClusterError, match="absolute folder"):
         await check_cluster(cluster.address, "nowhere")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("victim", ["renderer", "judge", "node", "head"])
+@pytest.mark.parametrize("seed", range(10))
+def test_kills_at_random_moments(cluster: Any, tmp_path: Path, victim: str, seed: int) -> None:
+    """The ledger holds every turn once, nobody carries a node's failure, no conversation is of two halves."""
+    harness_kit.write_set(tmp_path / "set", count=6, turns=3)
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    chance = random.Random(seed)
+    if victim == "node" and not running_raylet(cluster.second):
+        cluster.second = cluster.add_node(num_cpus=8, object_store_memory=cluster_kit.STORE_BYTES)
+
+    def log() -> list[str]:
+        path = meeting / "turns"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def kill() -> None:
+        cluster_kit.wait_for(log, "a turn")
+        time.sleep(chance.uniform(0, 3))
+        if victim == "renderer":
+            os.kill(int(chance.choice(log()).split()[0]), signal.SIGKILL)
+        elif victim == "judge" and (judges := cluster_kit.judge_processes()):
+            os.kill(chance.choice(judges), signal.SIGKILL)
+        elif victim == "node":
+            cluster.second.all_processes["raylet"][0].process.kill()
+
+    systems = {
+        "meets=cluster_kit:Meets": {"folder": str(meeting), "pause_s": 0.2, "count": 1},
+        "paid=harness_kit:Jobs": {"log": str(tmp_path / "paid.log")},
+    }
+    if victim == "head":
+        (tmp_path / "run.py").write_text(HEAD.format(systems=systems, root=str(tmp_path), address=cluster.address))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(cluster_kit.SUPPORT), str(HERE)])}
+        for _ in range(3):
+            process = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], env=environment)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(5, 25))
+            process.kill()
+            process.wait()
+        play(tmp_path, "run", cluster.address, systems, **JUDGED)
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            beside(kill, lambda: play(tmp_path, "run", cluster.address, systems, **JUDGED))
+    played = exchanges(tmp_path / "run")
+    assert len(played) == 36
+    assert {one.outcome for one in played if one.system == "meets"} == {Outcome.COMPLETED}
+    for scenario in {one.scenario for one in played}:
+        own = [one for one in played if one.scenario == scenario and one.system == "meets"]
+        assert len({one.detail["conversation"] for one in own}) == 1
+    sent = [line for line in (tmp_path / "paid.log").read_text().splitlines() if line.startswith("submit")]
+    assert len(sent) == len(set(sent))
+    assert cluster_kit.judge_processes() == []
+
+
+HERE = Path(__file__).parent
+HEAD = """
+import sys
+from pathlib import Path
+import test_cluster
+test_cluster.play(Path({root!r}), "run", {address!r}, {systems!r}, **test_cluster.JUDGED)
+"""
+
+
+def running_raylet(node: Any) -> bool:
+    return bool(node.all_processes.get("raylet")) and node.all_processes["raylet"][0].process.poll() is None
 
 
 def test_wishes(tmp_path: Path) -> None:
