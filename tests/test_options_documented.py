@@ -26,6 +26,7 @@ OTHERS = {
     "modelscope": "--model --revision",
     "sbatch": "--job-name --array --gpus --requeue --parsable --dependency --wrap",
     "a synthesizer": "--text-file --speaker --out",
+    "ray start": "--address --head",
     "benchmarks/speech_windows.py": "--checkpoint",
     "benchmarks/livetalk_cpu.py": "--pairs",
     "somebody's system": "--driven_audio --source_image --result --heard --face --out",

@@ -181,7 +181,7 @@ class _Opened(Conversation):
 @contextlib.contextmanager
 def two_nodes() -> Iterator[Any]:
     """A Ray of this test alone: a head that also works, and one more node, ``second``."""
-    with nodes_of_our_own(1, head_cpus=8) as cluster:
+    with nodes_of_our_own(1, head_cpus=2) as cluster:
         cluster.second = cluster.workers[0]
         yield cluster
 
@@ -205,7 +205,7 @@ def nodes_of_our_own(count: int, *, head_cpus: int = 0) -> Iterator[Any]:
     head = {"num_cpus": head_cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     try:
-        cluster.workers = [cluster.add_node(num_cpus=8, object_store_memory=STORE_BYTES) for _ in range(count)]
+        cluster.workers = [cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES) for _ in range(count)]
         yield cluster
     finally:
         # The other way round Ray raises ValueError.

@@ -58,6 +58,8 @@ def joined(address: str) -> Iterator[None]:
     address = check_address(address)
     # What Ray would do by itself: send the environment of `uv run` to all nodes.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # And what it will do by itself in a later version; until then it warns of it whenever it is joined.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         with _signals_kept():
             import ray

@@ -339,7 +339,7 @@ def test_kills_at_random_moments(cluster: Any, tmp_path: Path, victim: str, seed
     meeting.mkdir()
     chance = random.Random(seed)
     if victim == "node" and not running_raylet(cluster.second):
-        cluster.second = cluster.add_node(num_cpus=8, object_store_memory=cluster_kit.STORE_BYTES)
+        cluster.second = cluster.add_node(num_cpus=2, object_store_memory=cluster_kit.STORE_BYTES)
 
     def log() -> list[str]:
         path = meeting / "turns"
