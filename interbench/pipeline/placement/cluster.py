@@ -59,6 +59,8 @@ class Cluster:
         self._say = say
         self._stack = contextlib.ExitStack()
         self._told: dict[str, Mapping[str, Any]] = {}
+        """What nodes have said of themselves, by their ids."""
+        self._unlike: set[str] = set()
         self._fleets: list[Fleet] = []
         self._teller: asyncio.Task[None] | None = None
         self._logs: dict[str, KeptLog] = {}
@@ -90,7 +92,8 @@ class Cluster:
     @property
     def workers(self) -> list[Node]:
         """Nodes that do work: those with a CPU to their name, which a head of its own has not."""
-        return [node for node in self.nodes if node.cpus > 0 or node.gpus > 0] or self.nodes
+        alike = [node for node in self.nodes if node.id not in self._unlike]
+        return [node for node in alike if node.cpus > 0 or node.gpus > 0] or alike
 
     async def _acquaint(self) -> None:
         """Hear what every node is like, and refuse those that would give other results.
@@ -98,15 +101,26 @@ class Cluster:
         Raises:
             ClusterError: a node differs, or does not answer.
         """
-        told = await asyncio.gather(*(self._hello(node) for node in self.workers))
-        own = versions()
-        for node, about in zip(self.workers, told, strict=True):
-            if different := differences(own, about["versions"]):
-                raise ClusterError(
-                    f"The node {node.name} would not give the results that this machine does: {'; '.join(different)}. "
-                    f"Install the same everywhere, such as one image or one environment on a shared disk."
-                )
-            self._told[node.id] = about
+        await asyncio.gather(*map(self._hear, self.workers))
+
+    async def _look(self) -> None:
+        """See which nodes are alive. What has joined since and would give other results gets no work."""
+        self.nodes = await asyncio.to_thread(nodes)
+        for node in [node for node in self.workers if node.id not in self._told]:
+            try:
+                await self._hear(node)
+            except ClusterError as error:
+                self._unlike.add(node.id)
+                self._say(f"A node that has joined gets no work. {error}")
+
+    async def _hear(self, node: Node) -> None:
+        about = await self._hello(node)
+        if different := differences(versions(), about["versions"]):
+            raise ClusterError(
+                f"The node {node.name} would not give the results that this machine does: {'; '.join(different)}. "
+                f"Install the same everywhere, such as one image or one environment on a shared disk."
+            )
+        self._told[node.id] = about
 
     async def _hello(self, node: Node) -> Mapping[str, Any]:
         link = Link(actor(NodeProbe, scheduling_strategy=on(node)), node.name, self.wishes.patience)
@@ -197,7 +211,10 @@ class Cluster:
         except BaseException:
             await link.end()
             raise
-        self.nodes = await asyncio.to_thread(nodes)
+        await self._look()
+        if where in self._unlike:
+            await link.end()
+            raise NodeLostError("Ray found room only on a node that would give other results.")
         link.where = next((node.name for node in self.nodes if node.id == where), str(where)[:6])
         return link
 
@@ -286,7 +303,7 @@ class Cluster:
 
     async def _renderer(self, seat: Seat, gpus: float) -> Link:
         """A fresh renderer; Ray finds the GPU, and where none is needed nodes have them in turn."""
-        self.nodes = await asyncio.to_thread(nodes)
+        await self._look()
         patience = self.wishes.patience
         if gpus:
             return await self._anywhere(Renderer, num_gpus=gpus)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from interbench.asr.base import Transcriber, Utterance
@@ -58,12 +57,6 @@ class Ear:
         """End it with what it has started."""
         if self._transcriber is not None:
             await self._transcriber.stop()
-
-
-@dataclass(slots=True)
-class _Place:
-    link: Link
-    busy: bool = False
 
 
 class PlacedTranscriber(Transcriber):

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from interbench.base.errors import InterbenchError, NodeLostError, StrandedError
+from interbench.base.errors import NodeLostError, StrandedError
 from interbench.pipeline.placement.event_log import EventLog
 from interbench.pipeline.placement.link import Link, Patience
 from interbench.pipeline.placement.placed import PlacedSystem
@@ -316,8 +316,3 @@ class Fleet:
         """How far every renderer is, for people."""
         seats = [f"{seat.name}: {seat.live} live, {seat.done} done, {seat.losses} lost" for seat in self.seats]
         return f"{self.label}: " + "; ".join(seats)
-
-
-def is_error(error: BaseException) -> bool:
-    """Whether the user can act on it."""
-    return isinstance(error, InterbenchError)
