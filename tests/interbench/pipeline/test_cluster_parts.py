@@ -13,16 +13,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import harness_kit
 import pytest
 from s3_stub import S3Stub
 
 from interbench.base.errors import ClusterError, NodeLostError, StoreError, UsageError
+from interbench.domain.persona import Persona
+from interbench.domain.records import Charge
+from interbench.drive.driver import Driver, DriveSettings
+from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.placement.connect import check_address, differences
+from interbench.pipeline.placement.link import Link, Patience
+from interbench.pipeline.placement.placed import PlacedSystem
+from interbench.pipeline.placement.renderer import Order, Renderer
 from interbench.pipeline.placement.server_log import MOST, KeptLog, LogTail
 from interbench.pipeline.placement.transfer import Handed, NoRoomError, Way, hand_over, parse_way, sweep, take
 from interbench.pipeline.placement.wishes import parse_servers, wishes_of
+from interbench.scenarios.plan import plan_scenarios
+from interbench.scenarios.sets import load_set
 from interbench.store.mounts import mount_of, require_local
+from interbench.store.run_folder import Run
+from interbench.systems.events import Elsewhere, Opening, TurnRequest
+from interbench.systems.host import Host
+from interbench.systems.registry import SystemSpec
 
 DATA = bytes(range(256)) * 40
 
@@ -270,3 +284,111 @@ def test_versions_that_differ_are_named() -> None:
         "b is not installed there and 2 here",
         "c is 3 there and not installed here",
     ]
+
+
+# -- a renderer, without a machine in between
+
+
+class Near(Link):
+    """To a renderer of this process; ``lost`` says before which call it is."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        super().__init__(renderer, "near", Patience(pull_s=0.5))
+        self.asked: list[str] = []
+        self.lost = ""
+
+    async def ask(self, method: str, *arguments: Any, takes_s: float = 0.0) -> Any:
+        self.asked.append(method)
+        if method == self.lost:
+            raise NodeLostError("The node near is lost.")
+        return await getattr(self.actor, method)(*arguments)
+
+
+async def placed(spec: str, options: dict[str, Any]) -> tuple[Near, PlacedSystem]:
+    link = Near(Renderer())
+    found = SystemSpec("it", spec, options)
+    system = PlacedSystem(link, Order(found, Way()), found.factory()(), 60.0, 60.0)
+    await system.start()
+    return link, system
+
+
+async def test_money_is_set_aside_before_a_node_sends_anything(tmp_path: Path) -> None:
+    """The node tells of the request, and sends it only when it is asked what came next."""
+    _, system = await placed("cluster_kit:Announces", {"folder": str(tmp_path)})
+    conversation = await system.open(Persona.model_validate(harness_kit.PERSONA))
+    await conversation.prepare(Opening("s", None, 0))
+    (tmp_path / "work").mkdir()
+    request = TurnRequest("s", 1, "Well?", None, (), None, 0, tmp_path / "work", 60.0)
+    sent = tmp_path / "sent"
+    seen = []
+    async for event in conversation.respond(request):
+        assert isinstance(event, Elsewhere)
+        seen.append((type(event.event).__name__, event.after_s))
+        # However long the head takes with it.
+        await asyncio.sleep(1.0 if len(seen) == 1 else 0.0)
+        assert sent.exists() == (len(seen) > 1)
+    assert [name for name, _ in seen] == ["Submitting", "Submitted", "Completed"]
+    assert event.facts is not None
+    assert seen[1][1] - seen[0][1] < 1.0, "what the head took is nobody's latency"
+    await conversation.close()
+    await system.stop()
+
+
+@pytest.mark.parametrize("call", ["open", "ready", "begin", "pull"])
+async def test_a_lost_node_is_no_outcome(tmp_path: Path, call: str) -> None:
+    """Nothing is recorded of the turn, and what the conversation has is kept or played again as the driver decides."""
+    harness_kit.write_set(tmp_path / "set", count=1, turns=2)
+    link, system = await placed("cluster_kit:Varied", {})
+    scenarios = load_set(str(tmp_path / "set"))
+    (part,) = plan_scenarios(scenarios, scenarios)
+    with Run(tmp_path / "run", write=True) as run:
+        run.record_part(part)
+        async with MediaPool() as media:
+            host = Host(lambda: system)
+            await host.start()
+            driver = Driver("it", host, run, media, DriveSettings())
+            link.lost = call
+            with pytest.raises(NodeLostError):
+                async for _ in driver.play(part):
+                    pass
+            assert run.exchanges() == []
+            link.lost = ""
+            played = [one async for one in driver.play(part)]
+            await host.stop()
+    assert [one.outcome.value for one in played] == ["completed", "completed"]
+    assert [one.detail["node"] for one in played] == ["near", "near"]
+
+
+async def test_an_unasked_request_is_never_sent_again(tmp_path: Path) -> None:
+    """A system that says nothing of money announces a request, and its node is lost before anybody knows more."""
+    harness_kit.write_set(tmp_path / "set", count=1, turns=1)
+    (tmp_path / "sent").touch()
+    link, system = await placed("cluster_kit:Announces", {"folder": str(tmp_path)})
+
+    class LostAfterwards(Near):
+        async def ask(self, method: str, *arguments: Any, takes_s: float = 0.0) -> Any:
+            answer = await super().ask(method, *arguments, takes_s=takes_s)
+            if method == "pull" and (tmp_path / "sent").read_text():
+                raise NodeLostError("The node near is lost.")
+            return answer
+
+    link.__class__ = LostAfterwards
+    scenarios = load_set(str(tmp_path / "set"))
+    (part,) = plan_scenarios(scenarios, scenarios)
+    with Run(tmp_path / "run", write=True) as run:
+        run.record_part(part)
+        async with MediaPool() as media:
+            host = Host(lambda: system)
+            await host.start()
+            driver = Driver("it", host, run, media, DriveSettings())
+            with pytest.raises(NodeLostError):
+                async for _ in driver.play(part):
+                    pass
+            link.__class__ = Near
+            assert [one async for one in driver.play(part)] == []
+            await host.stop()
+        (exchange,) = run.exchanges()
+        (spend,) = run.spending()
+    assert exchange.code == "unknown_submission"
+    assert spend.charge is Charge.POSSIBLE
+    assert (tmp_path / "sent").read_text() == "test-001/1\n"
