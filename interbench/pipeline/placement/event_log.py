@@ -13,8 +13,9 @@ _MOST = 50 * 2**20
 class EventLog:
     """``logs/cluster.jsonl`` of a run folder: a JSON object per line, with ``t``, seconds by the head's clock.
 
-    ``lease`` and ``release`` tell of conversations, ``well``, ``lost`` and ``given_up`` of renderers; each tells how
-    many conversations wait (``waiting``) and how many every renderer has (``live``).
+    ``lease`` and ``release`` tell of conversations, ``well``, ``lost`` and ``given_up`` of renderers. Each tells how
+    many conversations of the system wait (``waiting``) and are being played by renderers that are well (``live``), how
+    many of these there are (``well``) and how many have nothing to do (``idle``).
     """
 
     def __init__(self, path: Path) -> None:

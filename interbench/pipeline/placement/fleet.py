@@ -204,8 +204,9 @@ class Fleet:
 
     def _note(self, what: str, seat: Seat, **facts: Any) -> None:
         waiting = sum(not waiter.seat.done() for waiter in self._waiting)
-        live = {other.name: other.live for other in self.seats if other.state == "well"}
-        self._log.note(what, system=self.label, renderer=seat.name, waiting=waiting, live=live, **facts)
+        live = [other.live for other in self.seats if other.state == "well"]
+        counts = {"waiting": waiting, "live": sum(live), "idle": live.count(0), "well": len(live)}
+        self._log.note(what, system=self.label, renderer=seat.name, **counts, **facts)
 
     def _lose(self, seat: Seat, why: str) -> None:
         """Give it no more work until it is seen to be well."""
