@@ -15,6 +15,7 @@ from typing import Any
 
 import harness_kit
 
+from interbench.base.child_guard import descendants
 from interbench.domain.persona import Persona
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.capabilities import Capabilities
@@ -82,7 +83,7 @@ class Meets(AvatarSystem):
     Of its conversations none can be taken up by another process.
     """
 
-    capabilities = Capabilities(state="session", max_concurrency=1)
+    capabilities = Capabilities(state="session", reports_text=True, max_concurrency=1)
     version = "1"
 
     def __init__(self, folder: str, count: int = 2, pause_s: float = 0.0) -> None:
@@ -104,6 +105,7 @@ class _Meeting(Conversation):
         while len(list(self.system.folder.glob("here-*"))) < self.system.count:  # noqa: ASYNC110 - others are processes
             await asyncio.sleep(0.01)
         await asyncio.sleep(self.system.pause_s)
+        yield ReplyText("Well met.")
         path = harness_kit.write_clip(turn.workdir / "a.mp4", seconds=0.3, shade=100 + turn.index)
         yield Completed(path, detail={"conversation": self.name, "process": os.getpid()})
 
@@ -218,6 +220,16 @@ def nodes_of_our_own(count: int, *, head_cpus: int = 0) -> Iterator[Any]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def kill_node(node: Any) -> None:
+    """End a node at once, with all that runs on it."""
+    raylet = node.all_processes["raylet"][0].process
+    below = descendants(raylet.pid)
+    raylet.kill()
+    for pid in below:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def judge_processes() -> list[int]:

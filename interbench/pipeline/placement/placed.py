@@ -19,7 +19,7 @@ from interbench.domain.persona import Persona
 from interbench.pipeline.placement.link import Link
 from interbench.pipeline.placement.renderer import Held, Order
 from interbench.pipeline.placement.transfer import CHUNK, take
-from interbench.pipeline.placement.turn import Ending, Telling, digest
+from interbench.pipeline.placement.turn import WORKDIR, Ending, Telling, digest
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.events import Completed, Elsewhere, Event, JsonValue, Opening, PastTurn, TimedOut, TurnRequest
 from interbench.systems.host import RaisedElsewhereError
@@ -242,7 +242,8 @@ class PlacedConversation(Conversation):
         self._state = final.state
         event = replace(event, detail=detail)
         if final.refused is not None:
-            return Elsewhere(event, final.after_s, refused=MediaError(*final.refused))
+            code, why = final.refused
+            return Elsewhere(event, final.after_s, refused=MediaError(code, why.replace(WORKDIR, str(turn.workdir))))
         assert final.clip is not None
         # Its name is data from outside; of its own it has but the suffix.
         suffix = PurePath(final.clip.name).suffix.lower()

@@ -40,6 +40,8 @@ _BATCH = 256
 """Events that are worth a call of their own."""
 _BACKLOG = 20_000
 """With so many the system has to wait for the head."""
+WORKDIR = "<workdir>"
+"""Stands in messages for the folder of the turn."""
 _KNOWN = (Submitting, Submitted, ProgressReport, ReplyText, FirstFrame, *FINAL_EVENTS)
 
 
@@ -188,7 +190,8 @@ class PlayedThere:
         except MediaError as error:
             if out_of_room(workdir):
                 return replace(ending, no_room=str(workdir))
-            return replace(ending, refused=(error.code, str(error)))
+            # Whoever reads it looks in the run folder, where the turn has a folder of its own.
+            return replace(ending, refused=(error.code, str(error).replace(str(workdir), WORKDIR)))
         self.clip = path
         handed = Handed(path.name, facts.bytes, facts.sha256)
         try:

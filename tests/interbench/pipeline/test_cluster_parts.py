@@ -392,3 +392,30 @@ async def test_an_unasked_request_is_never_sent_again(tmp_path: Path) -> None:
     assert exchange.code == "unknown_submission"
     assert spend.charge is Charge.POSSIBLE
     assert (tmp_path / "sent").read_text() == "test-001/1\n"
+
+
+async def test_what_the_way_takes_is_in_no_latency(tmp_path: Path) -> None:
+    """Half a second is added to every answer of the node: the whole turn takes two of them, its latency none."""
+
+    class Far(Near):
+        async def ask(self, method: str, *arguments: Any, takes_s: float = 0.0) -> Any:
+            answer = await super().ask(method, *arguments, takes_s=takes_s)
+            await asyncio.sleep(0.5)
+            return answer
+
+    harness_kit.write_set(tmp_path / "set", count=1, turns=1)
+    link, system = await placed("cluster_kit:Varied", {})
+    link.__class__ = Far
+    scenarios = load_set(str(tmp_path / "set"))
+    (part,) = plan_scenarios(scenarios, scenarios)
+    with Run(tmp_path / "run", write=True) as run:
+        run.record_part(part)
+        async with MediaPool() as media:
+            host = Host(lambda: system)
+            await host.start()
+            (one,) = [one async for one in Driver("it", host, run, media, DriveSettings()).play(part)]
+            await host.stop()
+    assert one.detail["measured_at"] == "node"
+    assert one.timings is not None
+    assert one.detail["transport_s"] >= 1.0
+    assert one.timings.complete_s < one.detail["transport_s"]
