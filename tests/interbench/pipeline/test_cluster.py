@@ -47,6 +47,7 @@ pytest.importorskip(
     "ray", reason="NOT TESTED WITHOUT RAY: Ray has no package for this platform. pip install 'interbench[ray]'."
 )
 
+Systems = Mapping[str, Mapping[str, Any]]
 PATIENCE = Patience(answer_s=60.0, health_s=0.2)
 
 
@@ -64,7 +65,7 @@ def play(
     root: Path,
     out: str,
     address: str | None,
-    systems: Mapping[str, Mapping[str, Any]],
+    systems: Systems,
     *,
     delay_s: float = 0.0,
     **changes: Any,
@@ -130,9 +131,11 @@ def scored(folder: Path) -> tuple[Any, str]:
 def test_it_is_the_run_of_one_process(cluster: Any, tmp_path: Path) -> None:
     """Files, streams, broken files, exceptions, and a service that is paid: outcomes, clips, scores, money."""
     harness_kit.write_set(tmp_path / "set", count=4, turns=2)
-    systems = {"varied=cluster_kit:Varied": {}, "paid=harness_kit:Jobs": {}}
     for out, address in (("here", None), ("there", cluster.address)):
-        told = {**systems, "paid=harness_kit:Jobs": {"log": str(tmp_path / f"{out}.log")}}
+        told: Systems = {
+            "varied=cluster_kit:Varied": {},
+            "paid=harness_kit:Jobs": {"log": str(tmp_path / f"{out}.log")},
+        }
         play(tmp_path, out, address, told, concurrency=1)
     here, there = (exchanges(tmp_path / out) for out in ("here", "there"))
     assert {one.outcome for one in here} == {Outcome.COMPLETED, Outcome.FAILED}
@@ -152,7 +155,7 @@ def test_it_is_the_run_of_one_process(cluster: Any, tmp_path: Path) -> None:
     assert manifest["cluster"]["versions"] == manifest["invocations"][-1]["versions"]
 
 
-JUDGED = {
+JUDGED: dict[str, Any] = {
     "judge_servers": "2x0",
     "judge_server": {
         "model": "Qwen/Qwen3-VL-30B-A3B-Instruct",
@@ -272,7 +275,7 @@ def test_a_killed_head_goes_on_and_pays_nothing_twice(cluster: Any, tmp_path: Pa
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         cluster_kit.wait_for(lambda: len(started()) >= 2 or process.poll() is not None, "a turn in flight")
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.communicate()[1]
     finally:
         process.kill()
         process.communicate()
@@ -345,7 +348,7 @@ def test_kills_at_random_moments(cluster: Any, tmp_path: Path, victim: str, seed
         elif victim == "node":
             cluster_kit.kill_node(cluster.second)
 
-    systems = {
+    systems: Systems = {
         "meets=cluster_kit:Meets": {"folder": str(meeting), "pause_s": 0.2, "count": 1},
         "paid=harness_kit:Jobs": {"log": str(tmp_path / "paid.log")},
     }

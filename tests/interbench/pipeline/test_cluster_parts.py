@@ -321,14 +321,16 @@ async def test_money_is_set_aside_before_a_node_sends_anything(tmp_path: Path) -
     request = TurnRequest("s", 1, "Well?", None, (), None, 0, tmp_path / "work", 60.0)
     sent = tmp_path / "sent"
     seen = []
+    facts = None
     async for event in conversation.respond(request):
         assert isinstance(event, Elsewhere)
+        facts = event.facts
         seen.append((type(event.event).__name__, event.after_s))
         # However long the head takes with it.
         await asyncio.sleep(1.0 if len(seen) == 1 else 0.0)
         assert sent.exists() == (len(seen) > 1)
     assert [name for name, _ in seen] == ["Submitting", "Submitted", "Completed"]
-    assert event.facts is not None
+    assert facts is not None
     assert seen[1][1] - seen[0][1] < 1.0, "what the head took is nobody's latency"
     await conversation.close()
     await system.stop()
