@@ -27,6 +27,7 @@ OTHERS = {
     "sbatch": "--job-name --array --gpus --requeue --parsable --dependency --wrap",
     "torchrun": "--nproc-per-node --nnodes --rdzv-backend --rdzv-endpoint",
     "a synthesizer": "--text-file --speaker --out",
+    "ray start": "--address --head",
     "benchmarks/speech_windows.py": "--checkpoint",
     "benchmarks/livetalk_cpu.py": "--pairs",
     "somebody's system": "--driven_audio --source_image --result --heard --face --out",

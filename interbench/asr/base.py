@@ -37,6 +37,10 @@ class Transcriber(ABC):
     """Short name shown in tables and records, e.g. ``given``."""
     needs_audio: bool = True
     batch_size: int = 1
+    parallel: int = 1
+    """Batches that it takes at a time."""
+    works_here: bool = True
+    """Whether it computes on the machine that starts it; False where it only asks a service."""
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:

@@ -66,6 +66,7 @@ class OpenAITranscriber(Transcriber):
     """
 
     needs_audio = True
+    works_here = False
 
     def __init__(
         self,

@@ -34,22 +34,23 @@ class TranscriptionStage:
         self._run = run
         self._media = media
         self._queue: asyncio.Queue[tuple[Exchange, asyncio.Future[Transcript]]] = asyncio.Queue()
-        self._consumer: asyncio.Task[None] | None = None
+        self._consumers: set[asyncio.Task[None]] = set()
         self.key = ""
         """Under which the transcripts are kept."""
 
     async def __aenter__(self) -> Self:
         await self._transcriber.start()
         self.key = self._run.identify("transcriber", self._transcriber.label, self._transcriber.identity())
-        self._consumer = asyncio.create_task(self._consume())
+        self._consumers = {asyncio.create_task(self._consume()) for _ in range(self._transcriber.parallel)}
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._consumer is not None:
-            self._consumer.cancel()
-            await asyncio.wait({self._consumer})
+        for consumer in self._consumers:
+            consumer.cancel()
+        if self._consumers:
+            await asyncio.wait(self._consumers)
         await self._transcriber.stop()
 
     @property

@@ -86,6 +86,23 @@ class SystemFailedError(InterbenchError):
     exit_code = 5
 
 
+class ClusterError(InterbenchError):
+    """A cluster can't be used: it can't be reached, its machines differ, or it lacks what was asked for."""
+
+    exit_code = 2
+
+
+class NodeLostError(InterbenchError):
+    """The machine that a conversation was on is gone, or nobody knows. It says nothing about the system under test:
+    nothing is recorded of the turn, and the conversation is played elsewhere."""
+
+
+class StrandedError(InterbenchError):
+    """What is left of a run has no machine to be done on; the same command goes on when there is one."""
+
+    exit_code = 6
+
+
 class ScriptError(InterbenchError):
     """The model that writes the avatars' replies can't be used."""
 

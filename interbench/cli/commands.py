@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interbench.base import termination
-from interbench.base.errors import CapReachedError, FruitlessError, SystemFailedError
+from interbench.base.errors import CapReachedError, FruitlessError, StrandedError, SystemFailedError
 from interbench.base.loops import run_to_end
 from interbench.cli.costs import gpu_lines, spending_lines
 from interbench.cli.judge_words import judge_lines, spoken_rate
@@ -36,7 +36,7 @@ def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
 
     settings = plan.settings
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
-    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    judge = make_judge(settings.judge_name, settings.judge_options, settings.repeats)
     with make_progress(quiet=quiet) as progress:
         return run_to_end(execute(plan, transcriber=transcriber, judge=judge, progress=progress, stages=stages))
 
@@ -64,6 +64,8 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool, st
         sys.stdout.write(f"\nReport: {index}\n")
     if summary.cap:
         raise CapReachedError(summary.cap)
+    if summary.stranded:
+        raise StrandedError(summary.stranded)
     if strict and summary.all_failed:
         raise SystemFailedError(
             f"No turn was completed by {', '.join(summary.all_failed)}; the lines above and the report say why. Mend "
@@ -128,7 +130,7 @@ def print_plan(plan: Plan) -> None:
     settings = plan.settings
     # They refuse what the run would refuse.
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
-    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    judge = make_judge(settings.judge_name, settings.judge_options, settings.repeats)
     turns = sum(len(planned.scenario.turns) for planned in plan.planned_scenarios)
     lines = [
         f"run folder   {settings.out}",
@@ -155,13 +157,17 @@ def print_plan(plan: Plan) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
     run_to_end(_ask_whether_ready(plan, transcriber, judge))
-    sys.stdout.write("ready        portraits, transcriber and judge\n")
+    seen = "portraits" if settings.cluster else "portraits, transcriber and judge"
+    sys.stdout.write(f"ready        {seen}\n")
 
 
 async def _ask_whether_ready(plan: Plan, transcriber: Transcriber, judge: Judge) -> None:
     """Find now what a run would find in its first minute: portraits, models and servers; raises as a run would."""
     async with MediaPool() as media:
         await check_portraits(plan.planned_scenarios, media)
+    if plan.settings.cluster is not None:
+        # Models and servers are the nodes'; `interbench cluster check` looks at these.
+        return
     await transcriber.check()
     try:
         await judge.start()
@@ -182,7 +188,7 @@ def print_judging(plan: Plan, conversations: int) -> None:
 
     settings = plan.settings
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
-    judge = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    judge = make_judge(settings.judge_name, settings.judge_options, settings.repeats)
     ids = plan.scenario_ids
     with Run(settings.out, write=False) as run:
         exchanges = [e for e in run.exchanges() if e.system in plan.labels and e.scenario in ids]
@@ -214,12 +220,12 @@ def print_judge_check(judge: str, config: Path | None, options: Iterable[str], k
     from interbench.pipeline.set_options import with_options
 
     settings = with_options(load_settings({"judge": judge}, config), options)
-    made = make_judge(settings.judge, settings.judge_options, settings.repeats)
+    made = make_judge(settings.judge_name, settings.judge_options, settings.repeats)
     made.tell = lambda line: typer.echo(line, err=True)
-    return _conclude(judge, termination.run(check_judge(made, key)), "ready to judge")
+    return conclude(judge, termination.run(check_judge(made, key)), "ready to judge")
 
 
-def _conclude(name: str, findings: Sequence[Finding], fine: str) -> int:
+def conclude(name: str, findings: Sequence[Finding], fine: str) -> int:
     """Print findings and what they come to; the exit status."""
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
@@ -270,4 +276,4 @@ def print_conformance(
     findings = termination.run(
         check_system(spec, deadline_s=deadline_s, keep=keep, listens=made.needs_audio, transcriber=ear)
     )
-    return _conclude(system, findings, "ready to be benchmarked")
+    return conclude(system, findings, "ready to be benchmarked")

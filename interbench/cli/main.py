@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from interbench.cli.cluster_verb import cluster
 from interbench.cli.grouped import grouped
 from interbench.cli.options import (
     Audit,
@@ -19,10 +20,13 @@ from interbench.cli.options import (
     Config,
     Dimensions,
     DryRun,
+    Ears,
     Format,
     Host,
     Judge,
     JudgeMode,
+    JudgeServers,
+    OnCluster,
     Personas,
     Playing,
     PrintedAs,
@@ -67,6 +71,7 @@ app = typer.Typer(
 )
 
 app.add_typer(single, name="single")
+app.add_typer(cluster, name="cluster")
 
 
 class What(enum.StrEnum):
@@ -159,12 +164,15 @@ def transcribe(
     options: Set = None,
     config: Config = None,
     quiet: Quiet = False,
+    cluster: OnCluster = None,
+    ears: Ears = None,
 ) -> None:
     """Transcribe what has been played."""
     from interbench.cli.commands import execute_and_report
     from interbench.pipeline.plan import resume_plan
 
-    plan = resume_plan(folder, config, {"transcriber": transcriber}, options or ())
+    changes = {"transcriber": transcriber, "cluster": cluster, "ears": ears}
+    plan = resume_plan(folder, config, changes, options or ())
     execute_and_report(plan, ("transcribe",), quiet=quiet)
 
 
@@ -188,12 +196,16 @@ def judge(
     dry_run: DryRun = False,
     strict: Strict = False,
     quiet: Quiet = False,
+    cluster: OnCluster = None,
+    ears: Ears = None,
+    judge_servers: JudgeServers = None,
 ) -> None:
     """Judge what has been played, transcribing what is not yet."""
     from interbench.cli.commands import execute_and_report, print_judging
     from interbench.pipeline.plan import resume_plan
 
     changes = {"judge": judge, "repeats": repeats, "transcriber": transcriber}
+    changes |= {"cluster": cluster, "ears": ears, "judge_servers": judge_servers}
     whole = resume_plan(folder, config, changes, judge_options(options, judge_mode, sampling))
     plan = whole.narrowed(only or (), limit=limit, sample=sample, seed=whole.settings.seed)
     if dry_run:

@@ -46,6 +46,9 @@ Transcriber = Annotated[str | None, _setting("transcriber")]
 Judge = Annotated[str | None, _setting("judge")]
 Repeats = Annotated[int | None, _setting("repeats")]
 Personas = Annotated[Path | None, _setting("personas")]
+OnCluster = Annotated[str | None, _setting("cluster")]
+Ears = Annotated[str | None, _setting("ears")]
+JudgeServers = Annotated[str | None, _setting("judge_servers", "--judge-servers")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -114,6 +117,11 @@ class Playing(Group):
     script: Annotated[str | None, _setting("script")] = None
     words: Annotated[str | None, _setting("words")] = None
     speech: Annotated[str | None, _setting("speech")] = None
+    cluster: OnCluster = None
+    renderers: Annotated[int | None, _setting("renderers")] = None
+    clips_via: Annotated[str | None, _setting("clips_via", "--clips-via")] = None
+    ears: Ears = None
+    judge_servers: JudgeServers = None
     max_usd: Annotated[float | None, _setting("max_usd", "--max-usd")] = None
     max_video_seconds: Annotated[float | None, _setting("max_video_seconds", "--max-video-seconds")] = None
     retry: Annotated[str | None, _setting("retry")] = None

@@ -45,7 +45,9 @@ class Accepting:
         final = observed.final
         assert isinstance(final, Completed)
         try:
-            path = _inside(final.path, observed.stream, workdir)
+            if observed.refused is not None:
+                raise observed.refused
+            path = clip_inside(final.path, observed.stream, workdir)
         except MediaError as error:
             failed = refused(exchange, error)
             self._run.record(failed, state, keep_jobs=self._keeps_jobs())
@@ -56,14 +58,14 @@ class Accepting:
             # When the pieces came is known to this process alone: whoever takes the clip up has no latencies for it.
             kept = dataclasses.replace(exchange, timings=dataclasses.replace(exchange.timings, resumed=True))
         self._run.stage(kept, staged.path, state)
-        return await self._check(staged, observed.arrivals)
+        return await self._check(staged, observed.arrivals, observed.facts)
 
     def keep_face(self, key: Key, observed: Observed, workdir: Path) -> None:
         """Keep the still of whom the system shows instead of the persona, if it is a file in the turn's folder."""
         if observed.shown is None:
             return
         with contextlib.suppress(MediaError):
-            self._run.keep_face(key.system, key.scenario, _inside(observed.shown, None, workdir))
+            self._run.keep_face(key.system, key.scenario, clip_inside(observed.shown, None, workdir))
             observed.detail["shows"] = self._run.relative(self._run.face_path(key.system, key.scenario))
 
     async def finish_staged(self, staged: Staged) -> Exchange | None:
@@ -77,11 +79,13 @@ class Accepting:
             return None
         return await self._check(staged, ())
 
-    async def _check(self, staged: Staged, arrivals: Sequence[tuple[int, float]]) -> Exchange:
+    async def _check(
+        self, staged: Staged, arrivals: Sequence[tuple[int, float]], known: ClipFacts | None = None
+    ) -> Exchange:
         exchange = staged.exchange
         key = Key(exchange.system, exchange.scenario, exchange.turn)
         try:
-            facts = await self._media.inspect(staged.path)
+            facts = known or await self._media.inspect(staged.path)
             if short := _lacking(exchange, facts):
                 raise MediaError("cut_short", short)
         except MediaError as error:
@@ -111,7 +115,7 @@ class Accepting:
         return exchange
 
 
-def _inside(path: Path | None, stream: Path | None, workdir: Path) -> Path:
+def clip_inside(path: Path | None, stream: Path | None, workdir: Path) -> Path:
     """The clip that a system handed back, if it is a regular file in the turn's own folder.
 
     Raises:

@@ -26,7 +26,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from interbench.base.errors import ResumeUnsupportedError, StoreError
+from interbench.base.errors import NodeLostError, ResumeUnsupportedError, StoreError
 from interbench.base.foreign import MAX_TEXT, kept_json, mended, number
 from interbench.domain.guards import Chosen
 from interbench.domain.persona import Persona
@@ -168,7 +168,7 @@ class Driver:
             return None, done, "the conversation could not be opened: the system does not react", {}
         except TimeoutError:
             return None, done, f"the conversation could not be opened within {limit:g} s", {}
-        except StoreError:
+        except (StoreError, NodeLostError):
             raise
         except Exception as error:
             require_room(self._run.path)
@@ -242,7 +242,15 @@ class Driver:
             return exchange
         if not jobs:
             self._reserve_unannounced(key, observed)
-        stuck = await self._listening.observe(observed, iterate, key, request)
+        try:
+            stuck = await self._listening.observe(observed, iterate, key, request)
+        except NodeLostError as lost:
+            if observed.sent_s is None and not observed.job:
+                raise
+            # It announced a request that may cost money, and nobody can say whether it was sent.
+            message = f"{lost} Its request may have been sent and be charged for, so it was not sent again"
+            self._lost(key, line, "unknown_submission", message)
+            raise
         if not isinstance(observed.final, Completed):
             require_room(self._run.path)
         self._accepting.keep_face(key, observed, request.workdir)
@@ -278,7 +286,7 @@ class Driver:
         except StuckError:
             await self._restart()
             return "the system was not ready for its next turn, and does not react"
-        except StoreError:
+        except (StoreError, NodeLostError):
             raise
         except Exception as error:
             require_room(self._run.path)

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from interbench.base.errors import CapReachedError, InterbenchError, MediaError, StoreError
+from interbench.base.errors import CapReachedError, InterbenchError, MediaError, NodeLostError, StoreError
 from interbench.base.foreign import MAX_TEXT, kept_json, mended, number
 from interbench.domain.incidents import Incident
+from interbench.domain.records import ClipFacts
 from interbench.drive.live import keep_incident
 from interbench.drive.raised import code_of, describe, keep_traceback
 from interbench.drive.spending import Budget
 from interbench.store.run_folder import Key, Run
 from interbench.systems.events import (
+    Arrived,
     Blocked,
     Completed,
     Event,
@@ -77,6 +79,10 @@ class Observed:
     final: Final | None = None
     final_s: float = 0.0
     stream: Path | None = None
+    facts: ClipFacts | None = None
+    """Of the clip, found where the system runs, if that is another machine."""
+    refused: MediaError | None = None
+    """Why what was handed back there is no clip."""
 
     def take_text(self, text: str) -> None:
         if sum(map(len, self.text)) + len(text) > MAX_TEXT:
@@ -141,15 +147,23 @@ class Listening:
         with contextlib.ExitStack() as files:
             sink: BinaryIO | None = None
             try:
-                events = self._host.events(iterate, request.deadline_s)
+                events = self._host.events(iterate, request.deadline_s + self._host.system.transport_s)
                 async with contextlib.aclosing(events):
                     async for timed in events:
                         if isinstance(timed.value, Media) and sink is None:
                             observed.stream = request.workdir / "stream.mp4"
                             sink = files.enter_context(observed.stream.open("wb"))
-                        if isinstance(timed.value, UserTurnEnd):
+                        elif isinstance(timed.value, Arrived):
+                            observed.stream = request.workdir / "stream.mp4"
+                        there = timed.elsewhere
+                        if isinstance(timed.value, UserTurnEnd) and there is None:
                             observed.restart(timed.at - (number(timed.value.ago_s) or 0.0))
-                        self._take(observed, key, timed, timed.at - observed.start, sink)
+                        here_s = timed.at - observed.start
+                        self._take(observed, key, timed, here_s if there is None else there.after_s, sink)
+                        if there is not None and observed.final is not None:
+                            observed.facts, observed.refused = there.facts, there.refused
+                            # Of no latency: the way from machine to machine, clip included.
+                            observed.detail |= {"measured_at": "node", "transport_s": round(here_s - there.after_s, 6)}
                         if observed.final is not None:
                             break
             except (TimeoutError, StuckError) as error:
@@ -159,7 +173,7 @@ class Listening:
                     f"no complete answer within {request.deadline_s:g} s{more}", job_open=observed.job
                 )
                 observed.final_s = request.deadline_s
-            except (StoreError, CapReachedError):
+            except (StoreError, CapReachedError, NodeLostError):
                 raise
             except Exception as error:
                 observed.final = Failed(code_of(error), describe(error), job_open=observed.job)
@@ -217,6 +231,8 @@ class Listening:
                     raise MediaError("too_large", f"the answer is longer than {MAX_STREAM_BYTES} bytes")
                 sink.write(data)
                 observed.arrivals.append((total, at))
+            case Arrived(size):
+                observed.arrivals.append(((observed.arrivals[-1][0] if observed.arrivals else 0) + size, at))
             case Completed() | Blocked() | Failed() | Retired() | TimedOut() as final:
                 if isinstance(final, Completed):
                     at = max(0.0, at - (number(final.ago_s) or 0.0))

@@ -9,6 +9,7 @@ from pathlib import Path
 import interbench
 from interbench.base.errors import InterbenchError
 from interbench.systems.events import JsonValue
+from interbench.systems.host import RaisedElsewhereError
 
 _MOST = 200_000
 """Characters of a traceback that are kept."""
@@ -42,13 +43,19 @@ def keep_traceback(run: Path, workdir: Path, error: Exception) -> dict[str, Json
     if isinstance(error, InterbenchError):
         # Its message says what is wrong; where it was noticed is no concern of the adapter's author.
         return {}
+    if isinstance(error, RaisedElsewhereError):
+        whole, line = error.traceback, error.raised_at
+    else:
+        whole, line = full_traceback(error), own_line(error)
+    if not whole:
+        return {}
     path = workdir / "traceback.txt"
     try:
-        path.write_text(full_traceback(error), encoding="utf-8", errors="backslashreplace")
+        path.write_text(whole, encoding="utf-8", errors="backslashreplace")
     except OSError:
         # The turn has failed either way, and a full disk is noticed where it is recorded.
-        return {"raised_at": own_line(error)}
-    return {"raised_at": own_line(error), "traceback": str(path.relative_to(run.resolve()))}
+        return {"raised_at": line}
+    return {"raised_at": line, "traceback": str(path.relative_to(run.resolve()))}
 
 
 def code_of(error: Exception) -> str:
@@ -58,7 +65,7 @@ def code_of(error: Exception) -> str:
 
 def describe(error: Exception) -> str:
     text = str(error).strip()
-    if isinstance(error, InterbenchError):
+    if isinstance(error, (InterbenchError, RaisedElsewhereError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -66,9 +66,20 @@ class Settings(BaseModel):
     words_options: dict[str, Any] = _table("words_options")
     speech: str | None = _setting("speech")
     speech_options: dict[str, Any] = _table("speech_options")
+    cluster: str | None = _setting("cluster")
+    renderers: int | None = _setting("renderers", ge=1, le=4096)
+    clips_via: str | None = _setting("clips_via")
+    ears: str | None = _setting("ears")
+    judge_servers: str | None = _setting("judge_servers")
+    judge_server: dict[str, Any] = _table("judge_server")
     max_usd: float | None = _setting("max_usd", ge=0)
     max_video_seconds: float | None = _setting("max_video_seconds", ge=0)
     retry: tuple[Literal["failed", "timed_out", "blocked", "retired", "not_played"], ...] = _setting("retry")
+
+    @property
+    def judge_name(self) -> str:
+        """What makes the judge; where nodes are to serve it, the one for an address that is not known yet."""
+        return self.judge if self.judge_servers is None else "http://127.0.0.1:9"
 
     def public(self) -> dict[str, Any]:
         """The settings as JSON types, with anything that looks like a secret masked."""

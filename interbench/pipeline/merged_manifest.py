@@ -76,6 +76,9 @@ def merged_manifest(
     if copies := [one["plain_copies"] for one in held if "plain_copies" in one]:
         because = {clip: why for one in copies for clip, why in one["because"].items()}
         manifest["plain_copies"] = {"recipe": max(one["recipe"] for one in copies), "because": because}
+    if clusters := [one["cluster"] for one in held if "cluster" in one]:
+        every = [node for cluster in clusters for node in cluster["nodes"]]
+        manifest["cluster"] = {**clusters[0], "nodes": _each(every)}
     checks = [one["ear_check"] for one in held if one.get("ear_check", {}).get("key") == manifest.get("transcriber")]
     if len(checks) == len(held):
         check = merged_checks(checks)

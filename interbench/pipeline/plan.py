@@ -25,7 +25,12 @@ from interbench.store.run_folder import Run
 from interbench.systems.base import AvatarSystem
 from interbench.systems.registry import SystemSpec
 
-_LATER_SETTINGS = ("judge", "judge_options", "transcriber", "transcriber_options", "repeats", "concurrency")
+OF_A_CLUSTER = ("cluster", "renderers", "clips_via", "ears", "judge_servers", "judge_server")
+"""Settings that are about the machines of a cluster."""
+_LATER_SETTINGS = (
+    *("judge", "judge_options", "transcriber", "transcriber_options", "repeats", "concurrency"),
+    *OF_A_CLUSTER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,8 @@ def resume_plan(path: Path, file: Path | None, changes: Mapping[str, Any], optio
             f"{', '.join(_LATER_SETTINGS)}."
         )
     given = {name: value for name, value in changes.items() if value is not None}
+    # Where it was played says nothing of where it goes on.
+    kept = {name: value for name, value in kept.items() if name not in OF_A_CLUSTER}
     chosen = {**kept, **later, **given}
     for kind in ("judge", "transcriber"):
         own = kept.get(f"{kind}_options", {}) if chosen.get(kind) == kept.get(kind) else {}

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Literal
+from typing import Any, Literal
 
 from interbench.asr.base import Transcriber
 from interbench.asr.stage import TranscriptionStage
@@ -20,6 +20,8 @@ from interbench.base.errors import (
     CapReachedError,
     ClipGoneError,
     InterbenchError,
+    NodeLostError,
+    StrandedError,
     SystemLoadError,
     UsageError,
     most_telling,
@@ -31,19 +33,27 @@ from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
 from interbench.drive.words import Told, tell
 from interbench.judge.base import Judge
+from interbench.judge.registry import make_judge
 from interbench.judge.stage import JudgingStage
 from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.hearing import check_hearing
+from interbench.pipeline.placement.cluster import Cluster
+from interbench.pipeline.placement.fleet import MOST_LOSSES, Fleet, Seat
+from interbench.pipeline.placement.placed import PlacedSystem
+from interbench.pipeline.placement.wishes import Wishes, wishes_of
 from interbench.pipeline.plan import Plan, make_plan, resume_plan
+from interbench.pipeline.players import Players, PlayersHere, PlayersThere
 from interbench.pipeline.portraits import check_portraits
 from interbench.pipeline.run_manifest import RunManifest
 from interbench.pipeline.set_options import script_options
 from interbench.pipeline.summary import Summary
 from interbench.scenarios.plan import PlannedScenario
 from interbench.store.manifest import now
+from interbench.store.mounts import require_local
 from interbench.store.played import played
 from interbench.store.run_folder import Key, Run
+from interbench.systems.base import AvatarSystem
 from interbench.systems.facts import system_facts
 from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
@@ -61,19 +71,28 @@ async def execute(
     judge: Judge,
     progress: Progress,
     stages: Iterable[Stage] = ALL_STAGES,
+    wishes: Wishes | None = None,
 ) -> Summary:
     """Do what the plan asks for and the ledger does not hold.
+
+    Args:
+        plan: what is asked for.
+        transcriber, judge, progress, stages: who does it, who is told, and how much of it.
+        wishes: of a cluster; None for what the settings say.
 
     Raises:
         InterbenchError: something that stops the run; what is done so far is in the ledger.
     """
     wanted = frozenset(stages)
+    wishes = wishes or wishes_of(plan.settings)
+    if wishes is not None:
+        require_local(plan.settings.out)
     with Run(plan.settings.out, write=True) as run:
         summary = Summary()
         began = time.monotonic()
         judge.tell = progress.say
         try:
-            await _Pipeline(plan, run, progress, wanted, summary).go(transcriber, judge)
+            await _Pipeline(plan, run, progress, wanted, summary, wishes).go(transcriber, judge)
         except BaseExceptionGroup as group:
             raise most_telling(group) from None
         summary.seconds = time.monotonic() - began
@@ -89,9 +108,18 @@ class _Pipeline:
         progress: is told how far it is.
         stages: which are wanted.
         summary: takes in what was done.
+        wishes: of a cluster; None for this machine alone.
     """
 
-    def __init__(self, plan: Plan, run: Run, progress: Progress, stages: frozenset[Stage], summary: Summary) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        run: Run,
+        progress: Progress,
+        stages: frozenset[Stage],
+        summary: Summary,
+        wishes: Wishes | None = None,
+    ) -> None:
         self.plan = plan
         self.run = run
         self.progress = progress
@@ -111,14 +139,24 @@ class _Pipeline:
         self._starting = len(plan.systems)
         self._all_started = asyncio.Event()
         self.media = MediaPool(size=min(2, settings.concurrency))
+        self.cluster = None if wishes is None else Cluster(wishes, run, progress.say)
+        self._likes: dict[str, AvatarSystem] = {}
+        """Systems that were not started, for what follows from their options; where there is a cluster."""
 
     async def go(self, transcriber: Transcriber, judge: Judge) -> None:
         plan, summary = self.plan, self.summary
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self.media)
+            if self.cluster is not None:
+                await stack.enter_async_context(self.cluster)
             self.manifest.write()
+            if self.cluster is not None:
+                self.manifest.amend(cluster=self.cluster.record())
+                if "drive" in self.stages:
+                    self._likes = await asyncio.to_thread(self._made)
             for planned in plan.planned_scenarios:
                 self.run.record_planned(planned)
+            transcriber, judge = self._placed(transcriber, judge)
             if "drive" in self.stages:
                 if sum(self._recorded().values()) < plan.clips:
                     await check_portraits(plan.planned_scenarios, self.media)
@@ -148,6 +186,17 @@ class _Pipeline:
             if summary.verdicts:
                 summary.judge = dict(judge.summary())
                 self.manifest.amend(judge_summary=summary.judge)
+
+    def _placed(self, transcriber: Transcriber, judge: Judge) -> tuple[Transcriber, Judge]:
+        """Who transcribes and judges, on nodes of a cluster where they compute."""
+        if self.cluster is None:
+            return transcriber, judge
+        settings = self.plan.settings
+        transcriber = self.cluster.transcriber(transcriber, settings.transcriber, settings.transcriber_options)
+        if self.cluster.wishes.judge_servers is not None:
+            judge = self.cluster.judge(lambda url: make_judge(url, settings.judge_options, settings.repeats))
+            judge.tell = self.progress.say
+        return transcriber, judge
 
     def _note_makers(self) -> None:
         if self.transcription is not None:
@@ -201,40 +250,62 @@ class _Pipeline:
         pending = self._recorded()[spec.label] < sum(
             len(planned.scenario.turns) for planned in self.plan.planned_scenarios
         )
-        host: Host | None = None
+        players: Players | None = None
         try:
             if pending and "drive" in self.stages:
-                host = await self._start(spec)
+                players = await self._players(spec)
                 await self._others()
-                driver = Driver(
-                    spec.label,
-                    host,
-                    self.run,
-                    self.media,
-                    self.driving,
-                    budget=self.budget,
-                    writer=None if self.told is None else self.told.writer,
-                    speaker=None if self.told is None else self.told.speaker,
-                    on_event=self._on_event,
-                )
-                limit = host.system.capabilities.max_concurrency or self.plan.settings.concurrency
-                own = asyncio.Semaphore(limit)
                 async with asyncio.TaskGroup() as group:
                     for planned in self.plan.planned_scenarios:
-                        group.create_task(self._conversation(spec, planned, driver, own))
+                        group.create_task(self._conversation(spec, planned, players))
             else:
                 self._has_started()
                 async with asyncio.TaskGroup() as group:
                     for planned in self.plan.planned_scenarios:
                         group.create_task(self._after(spec, planned, {}))
         finally:
-            if host is not None:
-                await host.stop()
+            if players is not None:
+                await players.stop()
+
+    async def _players(self, spec: SystemSpec) -> Players:
+        """Start a system, here or on the nodes of a cluster."""
+        if self.cluster is not None and (like := self._likes[spec.label]).works_here:
+            sharers = sum(bool(other.works_here and other.gpus) for other in self._likes.values())
+            count = self.cluster.count(spec, like, sharers)
+            return PlayersThere(await self._fleet(self.cluster, spec, like, count))
+        host = await self._start(spec)
+        own = asyncio.Semaphore(host.system.capabilities.max_concurrency or self.plan.settings.concurrency)
+        return PlayersHere(host, self._driver(spec, host), own, self._everywhere)
+
+    async def _fleet(self, cluster: Cluster, spec: SystemSpec, like: AvatarSystem, count: int) -> Fleet:
+        def admit(seat: Seat, system: PlacedSystem) -> None:
+            assert seat.host is not None
+            self._admit(spec, system, system.facts)
+            seat.player = self._driver(spec, seat.host)
+
+        return await cluster.fleet(spec, like, count, admit)
+
+    def _made(self) -> dict[str, AvatarSystem]:
+        return {spec.label: self.plan.factories[spec.label]() for spec in self.plan.systems}
+
+    def _driver(self, spec: SystemSpec, host: Host) -> Driver:
+        return Driver(
+            spec.label,
+            host,
+            self.run,
+            self.media,
+            self.driving,
+            budget=self.budget,
+            writer=None if self.told is None else self.told.writer,
+            speaker=None if self.told is None else self.told.speaker,
+            on_event=self._on_event,
+        )
 
     async def _start(self, spec: SystemSpec) -> Host:
         host = Host(self.plan.factories[spec.label], tell=lambda line: self.progress.say(f"{spec.label}: {line}"))
         try:
-            await self._admit(spec, host)
+            await host.start()
+            self._admit(spec, host.system, system_facts(host.system, spec))
         except BaseException as error:
             await host.stop()
             if isinstance(error, InterbenchError) or not isinstance(error, Exception):
@@ -244,11 +315,9 @@ class _Pipeline:
             ) from error
         return host
 
-    async def _admit(self, spec: SystemSpec, host: Host) -> None:
-        """Start a system and see that what it makes may stand in this run."""
-        await host.start()
-        system, told = host.system, self.told
-        facts = system_facts(system, spec)
+    def _admit(self, spec: SystemSpec, system: AvatarSystem, facts: dict[str, Any]) -> None:
+        """See that what a started system makes may stand in this run."""
+        told = self.told
         if told is not None and (system.takes_script or system.takes_speech):
             if not told.asked_for and system.capabilities.announces_cost:
                 raise UsageError(
@@ -277,9 +346,7 @@ class _Pipeline:
         if kind == "done":
             self.progress.advance("drive", str(key))
 
-    async def _conversation(
-        self, spec: SystemSpec, planned: PlannedScenario, driver: Driver, own: asyncio.Semaphore
-    ) -> None:
+    async def _conversation(self, spec: SystemSpec, planned: PlannedScenario, players: Players) -> None:
         transcription = self.transcription
         heard: dict[int, asyncio.Future[Transcript]] = {}
 
@@ -295,18 +362,44 @@ class _Pipeline:
                 known = await asyncio.shield(heard[turn])
             return None if known.error is not None else known.text or None
 
-        async with own, self._everywhere, contextlib.aclosing(driver.play(planned, recall)) as exchanges:
+        async def play() -> None:
+            async with players.place(planned) as driver, contextlib.aclosing(driver.play(planned, recall)) as exchanges:
+                try:
+                    async for exchange in exchanges:
+                        self.summary.count(exchange)
+                        if transcription is not None and exchange.completed:
+                            heard[exchange.turn] = transcription.submit(exchange)
+                except CapReachedError as reached:
+                    # The rest stays to be played; what has been paid for is transcribed and judged.
+                    self.summary.cap = self.summary.cap or str(reached)
+                except ClipGoneError as gone:
+                    self.summary.held_up.append(str(gone))
+
+        losses = 0
+        while not self._is_played(spec, planned):
             try:
-                async for exchange in exchanges:
-                    self.summary.count(exchange)
-                    if transcription is not None and exchange.completed:
-                        heard[exchange.turn] = transcription.submit(exchange)
-            except CapReachedError as reached:
-                # The rest stays to be played; what has been paid for is transcribed and judged.
-                self.summary.cap = self.summary.cap or str(reached)
-            except ClipGoneError as gone:
-                self.summary.held_up.append(str(gone))
+                await play()
+                break
+            except StrandedError as stranded:
+                self.summary.stranded = self.summary.stranded or str(stranded)
+                break
+            except NodeLostError as lost:
+                losses += 1
+                # The turns so far may be played again, and must not be given the words of these.
+                await asyncio.gather(*heard.values(), return_exceptions=True)
+                heard.clear()
+                if losses >= MOST_LOSSES:
+                    # It may be what brings nodes down, and that is for people to see; it is no outcome of the system.
+                    self.summary.stranded = self.summary.stranded or (
+                        f"The conversation {planned.scenario.id} of {spec.label} lost its node {losses} times and "
+                        f"stays to be played, the last time: {lost}"
+                    )
+                    break
         await self._after(spec, planned, heard)
+
+    def _is_played(self, spec: SystemSpec, planned: PlannedScenario) -> bool:
+        done = self.run.exchanges(spec.label, planned.scenario.id)
+        return len(done) == len(planned.scenario.turns) and not self.run.staged(spec.label, planned.scenario.id)
 
     async def _after(
         self, spec: SystemSpec, planned: PlannedScenario, heard: dict[int, asyncio.Future[Transcript]]

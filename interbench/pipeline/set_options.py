@@ -88,7 +88,7 @@ def _later(settings: Settings) -> dict[str, list[_Target]]:
     """The judge and the transcriber, each by what it is and by its own name."""
     found: dict[str, list[_Target]] = {}
     kinds: tuple[tuple[Registry[Any], str, Mapping[str, Any]], ...] = (
-        (JUDGES, settings.judge, {"repeats": settings.repeats}),
+        (JUDGES, settings.judge_name, {"repeats": settings.repeats}),
         (TRANSCRIBERS, settings.transcriber, {}),
     )
     for registry, chosen, given in kinds:

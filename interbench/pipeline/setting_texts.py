@@ -97,6 +97,28 @@ SETTING_TEXTS: Mapping[str, SettingText] = {
         "espeak",
     ),
     "speech_options": SettingText("Table of options for who speaks: command, model, voice, key_env, timeout_s."),
+    "cluster": SettingText(
+        "Play on the machines of a Ray cluster: auto (the one this machine is in), or HOST:PORT of its head."
+    ),
+    "renderers": SettingText(
+        "On a cluster, how many renderers each system has.",
+        None,
+        "as many as there are GPUs for; one per node for systems without",
+    ),
+    "clips_via": SettingText(
+        "On a cluster, how clips come from the nodes: a folder that all machines see, or a URI such as s3://bucket/path.",
+        None,
+        "through Ray",
+    ),
+    "ears": SettingText(
+        "On a cluster, how many transcribers, and of how many GPUs: 2, or 2x0.5; 0 for the one of this machine.",
+        None,
+        "1 on a CPU, if the transcriber listens",
+    ),
+    "judge_servers": SettingText(
+        "On a cluster, how many vLLM servers for the judge, and of how many GPUs each: 4, or 4x2."
+    ),
+    "judge_server": SettingText("Table of options for these servers: model, context, extra, command, ready_s."),
     "max_usd": SettingText("The most the run folder may spend, in US dollars."),
     "max_video_seconds": SettingText("The most video the run folder may ask paid services for, in seconds."),
     "retry": SettingText(

@@ -47,6 +47,8 @@ class Summary:
     """Why turns were left unplayed, if a cap was reached."""
     held_up: list[str] = field(default_factory=list)
     """Of every conversation that could not be gone on with because a clip of it is gone: why."""
+    stranded: str = ""
+    """Why turns were left unplayed, if there was no machine for them."""
 
     @property
     def did_something(self) -> bool:

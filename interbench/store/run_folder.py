@@ -71,6 +71,11 @@ class Run(Charges, HeardAndJudged):
         RunLockedError: another process holds the lock.
     """
 
+    @property
+    def run_id(self) -> str:
+        """What the run is called; its folder may be moved."""
+        return self._belonging()["run_id"]
+
     # -- belonging together -------------------------------------------------------------------------------------------
 
     def _opened(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 
 from interbench.base.errors import ResumeUnsupportedError
 from interbench.domain.persona import Persona
@@ -68,6 +69,27 @@ class AvatarSystem(ABC):
     """Of the class, for listings; an instance may refine it by its options."""
     tell: Callable[[str], None] = staticmethod(lambda line: None)
     """Shows the user a line, such as how far :meth:`start` is; set by the harness before it calls ``start``."""
+    transport_s: float = 0.0
+    """Seconds that bringing an answer here may take beyond its deadline; of systems on other machines."""
+
+    @property
+    def works_here(self) -> bool:
+        """Whether its work is done on the machine that starts it, so that a run over many machines may start it on any
+        of them. False for whatever only asks a service: there the waiting, and the money, stay with the one process
+        that keeps the ledger; and for a picture that never stops, which is recorded where it is asked for."""
+        asked = self.capabilities
+        service = asked.announces_cost or asked.resumes_jobs or asked.cancels_jobs or asked.price_usd_per_s
+        return not (service or asked.continuous)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that one started system takes for itself."""
+        return 0.0
+
+    @property
+    def server_log(self) -> Path | None:
+        """Where the server that it has started writes what it has to say; None if there is none."""
+        return None
 
     @classmethod
     def variants(cls) -> Mapping[str, str]:

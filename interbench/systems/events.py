@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from interbench.base.errors import MediaError
 from interbench.domain.incidents import Incident
+from interbench.domain.records import ClipFacts
 
 JsonValue: TypeAlias = bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"] | None
 
@@ -244,6 +246,30 @@ class TimedOut:
 
 Final: TypeAlias = Completed | Blocked | Failed | Retired | TimedOut
 
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The next ``size`` bytes of the answer's media file have arrived on the machine that the system runs on. The file
+    lies in ``workdir`` as ``stream.mp4`` before the final event. Only of systems on other machines, which tell of
+    :class:`Media` so."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An event of a system on another machine, with what was read off that machine's clock. The harness's own adapters
+    alone yield it: clocks of different machines are never compared."""
+
+    event: Submitting | Submitted | ProgressReport | ReplyText | FirstFrame | Arrived | Final
+    after_s: float
+    """Seconds since the turn was handed over there."""
+    facts: ClipFacts | None = None
+    """Of a completed answer's clip, found there; the clip that lies in ``workdir`` has their size and digest."""
+    refused: MediaError | None = None
+    """Why what was handed back there is no clip."""
+
+
 Event: TypeAlias = (
     Submitting
     | Submitted
@@ -254,6 +280,8 @@ Event: TypeAlias = (
     | FirstSound
     | Shows
     | Media
+    | Arrived
+    | Elsewhere
     | Incident
     | Final
 )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from interbench.systems.base import AvatarSystem
-from interbench.systems.events import Event
+from interbench.systems.events import Elsewhere, Event
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -30,12 +30,31 @@ class StuckError(Exception):
     """The system does not react to cancellation; its thread was given up."""
 
 
+class RaisedElsewhereError(Exception):
+    """An adapter raised on another machine; the message is as it would be put here.
+
+    Args:
+        described: what was raised, in words.
+        code: its ``code``.
+        traceback: all of it, as text; empty where it says nothing to the adapter's author.
+        raised_at: the adapter's own line.
+    """
+
+    def __init__(self, described: str, code: str, traceback: str = "", raised_at: str = "") -> None:
+        super().__init__(described)
+        self.code = code
+        self.traceback = traceback
+        self.raised_at = raised_at
+
+
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[T]):
     """Something and the moment (clock seconds) at which it became true."""
 
     at: float
     value: T
+    elsewhere: Elsewhere | None = None
+    """What was observed of it on the machine that the system runs on, where that is another."""
 
 
 class Host:
@@ -149,6 +168,8 @@ class Host:
                 event = await anext(iterator)
             except StopAsyncIteration:
                 return None
+            if isinstance(event, Elsewhere):
+                return Timed(clock(), event.event, event)
             return Timed(clock(), event)
 
         async def close() -> None:

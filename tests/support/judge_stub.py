@@ -185,6 +185,8 @@ class StubJudge:
             if self.vllm:
                 entry |= {"owned_by": "vllm", "root": self.root, "max_model_len": self.context}
             return await _send(writer, 200, {"object": "list", "data": [entry]})
+        if target == "/health" and self.vllm:
+            return await _send(writer, 200, {})
         if target == "/version" and self.vllm:
             return await _send(writer, 200, {"version": "0.0.stub"})
         if target == "/tokenize" and self.vllm:

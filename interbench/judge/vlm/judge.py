@@ -84,6 +84,10 @@ class VLMJudge(Judge):
         self._connections: list[JudgeConnection] = []
         self._totals = CallTotals()
 
+    def show_key(self, secret: Secret) -> None:
+        """Show this key to the servers instead of one from the environment: they were started with it."""
+        self._secret = secret
+
     async def start(self) -> None:
         connections: list[JudgeConnection] = []
         servers = [

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import heapq
 import itertools
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 
 _FIRST, _FOLLOWING = 1, 0
@@ -16,6 +17,21 @@ _SMOOTHING = 0.2
 def server_of(key: str, servers: Sequence[str]) -> int:
     """Index of the server that ``key`` belongs to: rendezvous hashing, so that removing one moves only its own keys."""
     return max(range(len(servers)), key=lambda i: hashlib.sha256(f"{servers[i]}\0{key}".encode()).digest())
+
+
+def server_with_room(key: str, servers: Sequence[str], live: Sequence[int], slack: float = 1.25) -> int:
+    """Index of the server that ``key`` is given to, where ``live`` conversations are under way at each.
+
+    The first in the order of the rendezvous hash that has less than ``slack`` times its share: with few conversations
+    to a server the hash alone leaves some with several times as many as others (hashing with bounded loads, Mirrokni,
+    Thorup and Zadimoghaddam 2018, arXiv:1608.01350).
+    """
+    most = math.ceil(slack * (sum(live) + 1) / len(servers))
+
+    def rank(i: int) -> bytes:
+        return hashlib.sha256(f"{servers[i]}\0{key}".encode()).digest()
+
+    return max((i for i in range(len(servers)) if live[i] < most), key=rank)
 
 
 class Throttle:

@@ -32,7 +32,7 @@ from interbench.systems.live.client import (
     Upload,
 )
 from interbench.systems.live.outcome import AGAIN, final_event, sentence, turn_detail
-from interbench.systems.live.own_server import TOKEN, OwnServer, check_gpu, default_command
+from interbench.systems.live.own_server import NEEDS_NO_GPU, TOKEN, OwnServer, check_gpu, default_command
 from interbench.systems.live.service import ConversationService, identity
 from interbench.systems.prompting import template
 
@@ -106,7 +106,20 @@ class LiveTalk(AvatarSystem):
         self._start_timeout_s = start_timeout_s
         self._open_wait_s = open_wait_s
         self._service: ConversationService | None = None
+        self._server: OwnServer | None = None
         self._health: Health | None = None
+
+    @property
+    def works_here(self) -> bool:
+        return self._url is None
+
+    @property
+    def gpus(self) -> float:
+        return 0.0 if self._url is not None or self._size == NEEDS_NO_GPU or "--device" in self._serve else 1.0
+
+    @property
+    def server_log(self) -> Path | None:
+        return None if self._server is None else self._server.log
 
     @property
     def version(self) -> str:
@@ -140,7 +153,7 @@ class LiveTalk(AvatarSystem):
             command = default_command() if self._command is None else self._command
             if "--device" not in self._serve:
                 check_gpu(self._size)
-            where = OwnServer(command, self._size, self._serve)
+            where = self._server = OwnServer(command, self._size, self._serve)
         self._service = ConversationService(
             where, start_timeout_s=self._start_timeout_s, open_wait_s=self._open_wait_s, tell=self.tell
         )

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from interbench.judge.vlm.schedule import Throttle, server_of
+from interbench.judge.vlm.schedule import Throttle, server_of, server_with_room
 
 
 class Clock:
@@ -27,6 +27,19 @@ def test_a_conversation_stays_with_its_server() -> None:
     fewer = servers[:3]
     moved = [key for key in keys if homes[key] < 3 and server_of(key, fewer) != homes[key]]
     assert moved == []
+
+
+def test_no_server_has_much_more_than_its_share() -> None:
+    servers = [f"judge-{n}" for n in range(16)]
+    live = [0] * 16
+    alone = Counter(server_of(f"system/{n}", servers) for n in range(64))
+    for n in range(64):
+        live[server_with_room(f"system/{n}", servers, live)] += 1
+    assert sum(live) == 64
+    assert max(live) == 5 < max(alone.values())
+    idle = [0] * 16
+    assert all(server_with_room(f"s/{n}", servers, idle) == server_of(f"s/{n}", servers) for n in range(50))
+    assert server_with_room("s/1", servers[:1], [7]) == 0
 
 
 def test_grows_while_latency_holds_and_never_beyond_its_most() -> None:
