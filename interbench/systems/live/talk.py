@@ -281,6 +281,8 @@ class LiveConversation(Conversation):
             said = len(answer.text)
             if (why := self._ended(turn, first, last)) is not None:
                 break
+            if answer.over and (why := self.why_gone()):
+                break  # whoever leaves after the last word has answered
             self._lost()
             await timeline.wait(_LOOK_S)
         if why:
