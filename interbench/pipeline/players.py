@@ -16,7 +16,7 @@ from interbench.systems.host import Host
 class Players(Protocol):
     """Gives out places for conversations."""
 
-    def place(self, part: PlannedScenario) -> contextlib.AbstractAsyncContextManager[Driver]:
+    def place(self, planned: PlannedScenario) -> contextlib.AbstractAsyncContextManager[Driver]:
         """Who plays this conversation, as soon as there is room for it.
 
         Raises:
@@ -44,7 +44,7 @@ class PlayersHere:
         self._everywhere = everywhere
 
     @contextlib.asynccontextmanager
-    async def place(self, part: PlannedScenario) -> AsyncIterator[Driver]:
+    async def place(self, planned: PlannedScenario) -> AsyncIterator[Driver]:
         async with self._own, self._everywhere:
             yield self._driver
 
@@ -59,8 +59,8 @@ class PlayersThere:
         self._fleet = fleet
 
     @contextlib.asynccontextmanager
-    async def place(self, part: PlannedScenario) -> AsyncIterator[Driver]:
-        async with self._fleet.seat(part.scenario.id, len(part.scenario.turns)) as seat:
+    async def place(self, planned: PlannedScenario) -> AsyncIterator[Driver]:
+        async with self._fleet.seat(planned.scenario.id, len(planned.scenario.turns)) as seat:
             driver: Driver = seat.player
             yield driver
 

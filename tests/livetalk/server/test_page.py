@@ -514,7 +514,11 @@ class TestPortraits:
         self, guest: Visit, server: LiveServer
     ) -> None:
         guest.page.get_by_role("radio", name="Walter").check()
-        guest.see("#who", "Walter: low, unhurried and kindly, British accent").ask()
+        guest.see("#who", "Walter: low, unhurried and kindly, British accent")
+        with guest.page.expect_response("**/sample?pitch=30&rate=146") as heard:
+            guest.click("Hear the voice of Walter")
+        assert heard.value.status == 200, "the voice is heard as it speaks"
+        guest.ask()
         question = server.obedient.questions[-1]
         assert (question.voice, question.manner) == ("en-gb+m7", Manner(pitch=30, rate=146))
         guest.click("Settings").click("The server's own")
