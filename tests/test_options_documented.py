@@ -23,6 +23,7 @@ OTHERS = {
         --mm-processor-kwargs --allowed-local-media-path --mm-processor-cache-gb --max-num-batched-tokens --max-num-seqs
         --enable-prompt-tokens-details --generation-config --no-enable-chunked-prefill --omni --deploy-config
     """,
+    "torchrun": "--nnodes --nproc-per-node --rdzv-backend --rdzv-endpoint",
     "modelscope": "--model --revision",
     "sbatch": "--job-name --array --gpus --requeue --parsable --dependency --wrap",
     "torchrun": "--nproc-per-node --nnodes --rdzv-backend --rdzv-endpoint",
