@@ -26,7 +26,6 @@ OTHERS = {
     "torchrun": "--nnodes --nproc-per-node --rdzv-backend --rdzv-endpoint",
     "modelscope": "--model --revision",
     "sbatch": "--job-name --array --gpus --requeue --parsable --dependency --wrap",
-    "torchrun": "--nproc-per-node --nnodes --rdzv-backend --rdzv-endpoint",
     "a synthesizer": "--text-file --speaker --out",
     "ray start": "--address --head",
     "benchmarks/speech_windows.py": "--checkpoint",
