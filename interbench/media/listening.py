@@ -110,7 +110,7 @@ def _piece(told: dict[str, Any]) -> Piece:
     if t is None or needed is None:
         raise ValueError("no time or place")
     if "samples" in told:
-        samples = np.frombuffer(base64.b64decode(told["samples"]), "<i2").astype(np.float32) / 32768
+        samples = np.frombuffer(base64.b64decode(told["samples"]), "<i2").astype(np.float32) / np.float32(32768)
         return Piece(t, needed, samples=samples)
     height, width = told["shape"]
     pixels = np.frombuffer(base64.b64decode(told["pixels"]), np.uint8).reshape(int(height), int(width))

@@ -35,7 +35,8 @@ def babble(seconds: float, seed: int) -> np.ndarray:
         part = (tone * np.hanning(count))[: len(sound) - begin]
         sound[begin : begin + len(part)] += part
         at += length + rng.uniform(0.01, 0.08)
-    return (0.4 * sound / np.abs(sound).max()).astype(np.float32)
+    level: np.ndarray = (0.4 * sound / np.abs(sound).max()).astype(np.float32)
+    return level
 
 
 def write_clip(

@@ -46,7 +46,8 @@ def tone(seconds: float | None, count: int, rate: int) -> npt.NDArray[np.int16]:
     times = seconds + np.arange(count) / rate
     gate = np.array([is_on(t) for t in times[:: max(1, rate // 1000)]])
     gate = np.repeat(gate, max(1, rate // 1000))[:count]
-    return (8000 * np.sin(2 * np.pi * 440 * times) * gate).astype(np.int16)
+    sound: npt.NDArray[np.int16] = (8000 * np.sin(2 * np.pi * 440 * times) * gate).astype(np.int16)
+    return sound
 
 
 def mouth_lag_s(clip: Path) -> float:

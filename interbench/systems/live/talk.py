@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -251,7 +251,7 @@ class LiveConversation(Conversation):
         *,
         interrupting: bool,
         silent: float | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """From the end of the user's line to the end of the answer; ``silent``: when the one that it cut ended."""
         feed, timeline, answer = self.feed, self.feed.timeline, self.answer
         since = feed.position(ended) if silent is None else max(feed.position(ended), silent)
@@ -270,23 +270,24 @@ class LiveConversation(Conversation):
         feed.begin_clip(path, start)
         said = 0
         last = first
+        told: str | None
         while True:
             last = timeline.last_audible(first.t, threshold) or last
             if (cut := self._cut(threshold)) is not None:
-                last, why = cut, ""
+                last, told = cut, ""
                 break
             feed.commit(last.t + TAIL_S)
             for piece in answer.text[said:]:
                 yield ReplyText(piece)
             said = len(answer.text)
-            if (why := self._ended(turn, first, last)) is not None:
+            if (told := self._ended(turn, first, last)) is not None:
                 break
-            if answer.over and (why := self.why_gone()):
+            if answer.over and (told := self.why_gone()):
                 break  # whoever leaves after the last word has answered
             self._lost()
             await timeline.wait(_LOOK_S)
-        if why:
-            answer.notices.append(why)
+        if told:
+            answer.notices.append(told)
         pictures = await feed.end_clip(min(last.t + TAIL_S, self._latest(last)))
         for incident in [*troubles(timeline, first.t, last.t, start, threshold), *self.check(turn, first.t, last.t)]:
             yield incident
@@ -458,4 +459,5 @@ def spoken(samples: npt.NDArray[np.float32]) -> Pcm:
     """A user's line without the silence after its last word: a turn ends where the speech does."""
     found = heard(samples, USER_RATE, 1.0)
     end = len(samples) if found is None else min(len(samples), round(found[1] * USER_RATE))
-    return np.rint(samples[:end] * 32767.0).clip(-32768, 32767).astype(np.int16)
+    line: Pcm = np.rint(samples[:end] * 32767.0).clip(-32768, 32767).astype(np.int16)
+    return line

@@ -59,6 +59,7 @@ def test_the_clock_starts_at_the_end_of_the_users_line(exchanges: Mapping[tuple[
     assert first.timings.first_speech_s == pytest.approx(at["first_sound"], abs=1e-5)
     assert first.timings.continuous
     assert first.facts.speech_start_s == pytest.approx(0.2, abs=0.1)
+    assert first.timings.first_speech_s is not None
     assert first.timings.complete_s >= first.timings.first_speech_s
     second = exchanges["attentive", 2]
     assert second.timings is not None and second.facts is not None and second.facts.speech_start_s is not None

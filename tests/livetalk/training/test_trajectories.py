@@ -9,6 +9,7 @@ import wave
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -323,7 +324,7 @@ def test_short_sound_is_looped_and_no_row_is_zero(made: Path, choice: ModelChoic
 @pytest.mark.parametrize(
     ("changed", "words"), [({"steps": 6}, "no quarters"), ({"frames": 4}, "whole number of blocks")]
 )
-def test_what_can_not_be_kept_is_refused(changed: dict[str, int], words: str) -> None:
+def test_what_can_not_be_kept_is_refused(changed: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         replace(FEW, **changed)
 

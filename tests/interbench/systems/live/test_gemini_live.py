@@ -19,12 +19,12 @@ from PIL import Image
 
 from interbench.base.errors import SystemLoadError
 from interbench.base.foreign import NotJsonError
-from interbench.domain.incidents import IncidentKind
+from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange, Outcome
 from interbench.media.fragments import FragmentError, FragmentReader
 from interbench.store.run_folder import Run
-from interbench.systems.events import Blocked, Completed, Event, Failed, Incident, Opening, ReplyText, TurnRequest
+from interbench.systems.events import Blocked, Completed, Event, Failed, Opening, ReplyText, TurnRequest
 from interbench.systems.live import gemini_wire
 from interbench.systems.live.gemini_live import GeminiLiveAvatar, GeminiLiveError
 

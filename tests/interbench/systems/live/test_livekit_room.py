@@ -22,11 +22,11 @@ from PIL import Image
 from room_kit import StandInRoom
 
 from interbench.base.errors import SystemLoadError
-from interbench.domain.incidents import IncidentKind
+from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange, Outcome
 from interbench.media.pool import encode_audio
-from interbench.systems.events import BargeIn, Completed, Event, Failed, Incident, Opening, Shows, TimedOut, TurnRequest
+from interbench.systems.events import BargeIn, Completed, Event, Failed, Opening, Shows, TimedOut, TurnRequest
 from interbench.systems.live.livekit_room import LiveKitRoom
 from interbench.systems.live.troubles import missing_head
 
@@ -171,7 +171,8 @@ def test_liveavatar_is_told_by_its_own_socket(tmp_path: Path) -> None:
     assert system.vendors.asked[0][2]["is_sandbox"] is True and system.vendors.asked[0][2]["avatar_id"] == "face-7"
     assert system.vendors.asked[1][1] == "Bearer session-secret"
     assert isinstance(first[-1], Completed) and isinstance(second[-1], Completed)
-    assert second[-1].detail["barge_in"]["time_to_silence_s"] is not None
+    told = second[-1].detail["barge_in"]
+    assert isinstance(told, Mapping) and told["time_to_silence_s"] is not None
 
 
 @pytest.mark.soak

@@ -40,11 +40,8 @@ def test_a_gap_is_a_freeze_and_so_is_a_picture_that_stops() -> None:
     found = timeline()
     found.pictures = [mark for mark in found.pictures if not 3.5 < mark.t < 4.1]
     (gap,) = told(found)
-    assert (gap.kind, gap.at_s, gap.seconds) == (
-        IncidentKind.FREEZE,
-        pytest.approx(0.88, abs=0.05),
-        pytest.approx(0.64, abs=0.05),
-    )
+    assert gap.kind is IncidentKind.FREEZE
+    assert [gap.at_s, gap.seconds] == pytest.approx([0.88, 0.64], abs=0.05)
     found = timeline()
     found.pictures = [mark for mark in found.pictures if mark.t < 4.0]
     assert [incident.kind for incident in told(found)] == [IncidentKind.FREEZE]
@@ -96,7 +93,7 @@ def test_an_idle_hum_is_no_speech() -> None:
 
 
 def test_windows_come_out_of_pieces_of_any_length_and_restart_at_holes() -> None:
-    sound = np.random.default_rng(1).standard_normal(4_000).astype(np.float32) / 10
+    sound = (np.random.default_rng(1).standard_normal(4_000) / 10).astype(np.float32)
     whole = Windows(8_000).take(sound, 1.0, 2.0)
     windows = Windows(8_000)
     pieces = [mark for at in range(0, 4_000, 37) for mark in windows.take(sound[at : at + 37], 1.0 + at / 8_000, 2.0)]

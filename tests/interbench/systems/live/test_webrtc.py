@@ -17,10 +17,10 @@ pytest.importorskip("aiortc")
 from rtc_peer import Faults, RtcPeer
 
 from interbench.base.errors import SystemLoadError
-from interbench.domain.incidents import IncidentKind
+from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange, Outcome
-from interbench.systems.events import BargeIn, Completed, Event, Incident, Opening, TurnRequest
+from interbench.systems.events import BargeIn, Completed, Event, Opening, TurnRequest
 from interbench.systems.live.webrtc import WebRtc
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,30 +133,31 @@ def test_a_back_end_that_is_none_is_refused(choice: str) -> None:
 
 
 def test_a_pipeline_of_diffusers_makes_the_picture(tmp_path: Path) -> None:
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
+    import diffusers
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     vocabulary = [*(chr(code) for code in range(33, 127)), *(f"{chr(code)}</w>" for code in range(33, 127))]
     vocabulary += ["<|startoftext|>", "<|endoftext|>"]
     (tmp_path / "vocab.json").write_text(json.dumps({token: at for at, token in enumerate(vocabulary)}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    parts: Any = diffusers  # its constructors have no types
     torch.manual_seed(0)
     shape = {"block_out_channels": (32,), "layers_per_block": 1, "norm_num_groups": 8}
     text = CLIPTextConfig(
         vocab_size=len(vocabulary), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
         bos_token_id=len(vocabulary) - 2, eos_token_id=len(vocabulary) - 1, pad_token_id=len(vocabulary) - 1,
     )  # fmt: skip
-    StableDiffusionImg2ImgPipeline(
-        vae=AutoencoderKL(
+    parts.StableDiffusionImg2ImgPipeline(
+        vae=parts.AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",), up_block_types=("UpDecoderBlock2D",), latent_channels=4, **shape
         ),
         text_encoder=CLIPTextModel(text),
         tokenizer=CLIPTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"), model_max_length=77),
-        unet=UNet2DConditionModel(
+        unet=parts.UNet2DConditionModel(
             sample_size=16, down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",),
             cross_attention_dim=32, attention_head_dim=8, **shape,
         ),
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        scheduler=parts.DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

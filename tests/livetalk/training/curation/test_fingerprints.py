@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 def test_sound_is_recognised_through_noise_level_and_cutting() -> None:
     whole = babble(12, 1)
     noise = np.random.default_rng(0).normal(0, 0.01, len(whole)).astype(np.float32)
-    part = (0.3 * whole + noise)[50_123 : 50_123 + 81_000]
+    part = (0.3 * whole + noise)[50_123 : 50_123 + 81_000].astype(np.float32)
     others = [sound_bits(babble(12, seed)) for seed in range(2, 12)]
     mine = sound_bits(part)
     assert sound_distance(mine, sound_bits(whole)) < 0.2
