@@ -98,6 +98,7 @@ def test_the_critic_does_not_learn_from_the_reference_frame() -> None:
     assert critic_loss(flow, noise, sample, mask="channel") != critic_loss(spoiled, noise, sample, mask="channel")
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
 def test_flex_attention_is_the_dense_one() -> None:
     # Forward alone: torch has no backward of it on a CPU.
     q, k, v = torch.randn(3, 12, 2, 16)
