@@ -864,9 +864,13 @@ class TestManners:
             const at = document.activeElement, look = getComputedStyle(at.closest(".tiles label, .field") ?? at);
             return [at.id || at.name || at.type, look.outlineStyle !== "none" || look.boxShadow !== "none"];
         }"""
-        guest.page.evaluate("document.activeElement.blur()")
-        reached = []
-        for _ in range(10):
+        guest.page.wait_for_selector("#who button")  # the voices are asked for, and come when they come
+        # Where a blurred page goes on from is the browser's business: begin at what comes first.
+        guest.page.focus("#settings-open")
+        guest.page.keyboard.press("Tab")
+        guest.page.keyboard.press("Shift+Tab")
+        reached = [guest.page.evaluate(ring)]
+        for _ in range(9):
             guest.page.keyboard.press("Tab")
             reached.append(guest.page.evaluate(ring))
         names = ["settings-open", "portrait", "file", "button", *["button"] * 3, "text", "mic", "send"]
