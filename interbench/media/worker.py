@@ -18,12 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.workers import serve
-from interbench.media import blind, cutting, decode, edit, measure, passage, plain, reshape, sequence, sound, still
+from interbench.media import blind, cutting, decode, passage, plain, reshape, sequence, sound, still
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
 from interbench.media.pool import Limits
 from interbench.media.task import Task
 
+
+def _edit(task: Task, **asked: Any) -> dict[str, Any]:
+    from interbench.media.edit import edit
+
+    return edit(task, **asked)
+
+
+def _measure(task: Task, **asked: Any) -> dict[str, Any]:
+    from interbench.media.measure import measure
+
+    return measure(task, **asked)
+
+
+# The two that reckon with colours need SciPy, whose import takes twice as long as all else that a worker starts with.
 _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "inspect": decode.inspect,
     "audio": sound.audio,
@@ -35,8 +49,8 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "reshape": reshape.reshape,
     "excerpt": plain.excerpt,
     "passage": passage.passage,
-    "edit": edit.edit,
-    "measure": measure.measure,
+    "edit": _edit,
+    "measure": _measure,
     "probe_audio": sound.probe_audio,
 }
 _STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
