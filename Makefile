@@ -11,6 +11,8 @@ PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 # Whatever is not in a lock is neither looked for nor fetched: not what a package asks for, not what builds it.
 LOCKED = $(PIP) --no-deps --no-build-isolation --use-pep517
 PYTEST = .venv-test/bin/python -m pytest -n 2 --dist loadfile
+# Many container images set this; every program that a test starts would then compile all that it imports, anew.
+unexport PYTHONDONTWRITEBYTECODE
 CODE = interbench runners tests benchmarks examples environments
 
 .PHONY: bench test test-loaded soak check lint types benchmark lock newest oldest clean
