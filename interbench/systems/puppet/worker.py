@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from interbench.base.workers import serve
+from interbench.base.answering import serve
 from interbench.domain.persona import Persona
 from interbench.systems.puppet.defects import Staging, defect_of
 from interbench.systems.puppet.render import render
