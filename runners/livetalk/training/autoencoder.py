@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,20 +14,15 @@ from torch import Tensor
 from livetalk.base.errors import OptionError
 from livetalk.render.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, Size
 from livetalk.training import draws
-from livetalk.training.autoencoder_network import TrainingAutoencoder
-from livetalk.training.checkpoints import newest, read_network
+from livetalk.training.autoencoder_network import Z_CHANNELS, TrainingAutoencoder
+from livetalk.training.batches import Place
 from livetalk.training.clips import Clip, Clips, moving
-from livetalk.training.loop import Habits, Outcome, opened, train
-from livetalk.training.optimiser import Optimiser
+from livetalk.training.loop import Habits, Outcome
+from livetalk.training.own_stage import OwnStage, Told, average_of, fill, train_own
 from livetalk.training.settings import Adam
-from livetalk.training.sharding import Average, Processes, processes
-from livetalk.training.stages import CollapseError, Stage
+from livetalk.training.sharding import Processes
 
 Phase = Literal["images", "clips"]
-
-NETWORK = "student"
-"""Its name in a checkpoint, as every stage's result is named; the average is "ema"."""
-_MEASURED = ("measured_mean", "measured_variance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +42,9 @@ class AutoencoderSettings:
     edges: float = 1.0
     """Weight of the error of differences between neighbouring pixels."""
     ema_decay: float = 0.995
-    check_every: int = 200
-    """Steps between measurements on clips that are not trained on."""
 
 
-class AutoencoderStage(Stage):
+class AutoencoderStage(OwnStage):
     """Reconstruction. One process alone: the network is small."""
 
     name = "autoencoder"
@@ -60,73 +52,30 @@ class AutoencoderStage(Stage):
     def __init__(
         self, network: TrainingAutoencoder, clips: Clips, settings: AutoencoderSettings, seed: int, on: Processes
     ) -> None:
-        super().__init__(network, clips, settings.batch, seed, on)  # type: ignore[arg-type]
-        self.network, self.clips, self.settings = network, clips, settings
-        network.requires_grad_(True)
-        self.optimiser = Optimiser(network, settings.adam)
-        self.average = Average(network)
+        super().__init__(network, clips.ids, settings.batch, settings.adam, settings.ema_decay, seed, on)
+        self.clips, self.settings = clips, settings
         self._moving = {clip.id: moving(clip.frames) for clip in clips.train} if settings.phase == "clips" else {}
 
-    def step(self, step: int) -> dict[str, float]:
+    def losses(self, step: int, places: Sequence[Place]) -> Iterator[tuple[Tensor, dict[str, float]]]:
         settings = self.settings
-        places = self._batches.at(self.cursor, self.batch)
-        self.cursor += self.batch
         shown = torch.stack([self._shown(place.id, step, place.name) for place in places])
-        size = SPATIAL_STRIDE
-        shape = (
-            len(shown),
-            16,
-            (shown.shape[2] - 1) // TEMPORAL_STRIDE + 1,
-            *(side // size for side in shown.shape[3:]),
-        )
-        noise = settings.noise * draws.normal(shape, self.seed, step, "latents")
+        batch, _, frames, height, width = shown.shape
+        latent = ((frames - 1) // TEMPORAL_STRIDE + 1, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE)
+        noise = settings.noise * draws.normal((batch, Z_CHANNELS, *latent), self.seed, step, "latents")
         made, latents = self.network(shown, noise, measure=settings.phase == "images")
-        absolute = (made - shown).abs().mean()
-        loss = absolute + settings.edges * _edges(made, shown)
-        loss.backward()
-        norm = self.optimiser.step()
-        if not np.isfinite(norm):
-            raise CollapseError(f"The gradient is {norm} at step {step + 1}; lower the learning rate.")
-        self.average.update(self.network, settings.ema_decay)
-        measured = {
-            "loss": float(loss.detach()),
-            "psnr": psnr(made.detach(), shown),
-            "largest_latent": float(latents.detach().abs().max()),
-            "gradient_norm": norm,
-        }
-        if (step + 1) % settings.check_every == 0:
-            measured |= self.check()
-        return measured
+        loss = (made - shown).abs().mean() + settings.edges * _edges(made, shown)
+        found = {"psnr": psnr(made.detach(), shown), "largest_latent": float(latents.detach().abs().max())}
+        yield loss, found
 
-    @torch.inference_mode()
     def check(self, count: int = 8) -> dict[str, float]:
-        """PSNR of the average on clips that are not trained on (of the first trained on where there are none)."""
+        """PSNR on clips that are not trained on (of the first trained on where there are no others)."""
         clips = (self.clips.unseen or self.clips.train)[:count]
-        own = {name: value.clone() for name, value in self.network.named_parameters()}
-        _fill(self.network, self.average.values)
         frames = 1 if self.settings.phase == "images" else self.settings.frames
         found = []
         for clip in clips:
             whole = as_pixels(clip.frames[-frames:])[None]
             found.append(psnr(self.network(whole)[0], whole))
-        _fill(self.network, own)
         return {"psnr/unseen" if self.clips.unseen else "psnr/seen": float(np.mean(found))}
-
-    def tensors(self) -> dict[str, Tensor]:
-        measured = {name: getattr(self.network, name) for name in _MEASURED}
-        return {
-            **{f"{NETWORK}.{name}": value.detach() for name, value in self.network.named_parameters()},
-            **{f"{NETWORK}.{name}": value for name, value in measured.items()},
-            **{f"ema.{name}": value for name, value in {**self.average.values, **measured}.items()},
-            **self.optimiser.tensors("student_adam"),
-        }
-
-    def progress(self) -> dict[str, Any]:
-        return {**super().progress(), "student_updates": self.optimiser.updates}
-
-    def prepare(self, progress: Mapping[str, Any]) -> None:
-        super().prepare(progress)
-        self.optimiser.restore(int(progress["student_updates"]))
 
     def _shown(self, identity: str, step: int, name: str) -> Tensor:
         """A cut of a clip [3,T,h,w]: any frame of it, or frames around where it moves."""
@@ -185,27 +134,6 @@ def _varied(frames: np.ndarray[Any, Any], rng: np.random.Generator) -> np.ndarra
     return frames
 
 
-def _fill(network: TrainingAutoencoder, values: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.copy_(values[name])
-
-
-def begun(size: Size, init: str | None, seed: int) -> TrainingAutoencoder:
-    """A network to train: framewise and random, or as a run left its average.
-
-    Raises:
-        RunError: the run holds no such network.
-    """
-    network = TrainingAutoencoder(size.vae, seed)
-    if init is not None:
-        state = read_network(newest(Path(init)), "ema")
-        for name in _MEASURED:
-            getattr(network, name).copy_(state.pop(name))
-        _fill(network, state)
-    return network
-
-
 def train_autoencoder(
     clips_folder: Path,
     out: Path,
@@ -215,9 +143,12 @@ def train_autoencoder(
     init: str | None,
     seed: int,
     habits: Habits,
-    told: Callable[[int, int, Mapping[str, float]], None],
+    told: Told,
 ) -> Outcome:
     """Train, or go on.
+
+    Args:
+        init: a run whose average it begins as; None for a random network that looks at single frames.
 
     Raises:
         LiveTalkError: something can't be used, or the run has collapsed.
@@ -225,23 +156,22 @@ def train_autoencoder(
     if settings.frames % TEMPORAL_STRIDE != 1:
         raise OptionError(f"{settings.frames} frames are no whole number of latents: 1, 5, 9, 13 and so on are.")
     if settings.crop % (2 * SPATIAL_STRIDE):
-        raise OptionError(f"a crop of {settings.crop} pixels is no multiple of {2 * SPATIAL_STRIDE}")
+        raise OptionError(f"A crop of {settings.crop} pixels is no multiple of {2 * SPATIAL_STRIDE}.")
     clips = Clips(clips_folder)
     if settings.phase == "clips" and clips.frames < settings.frames:
-        raise OptionError(f"the clips have {clips.frames} frames, fewer than {settings.frames}")
-    with processes("cpu") as on:
-        network = begun(size, init, seed)
-        config = {
-            "stage": "autoencoder",
-            "size": size.name,
-            "network": asdict(size.vae),
-            "seed": seed,
-            "init": init,
-            **asdict(settings),
-            **clips.identity(),
-        }
-        with opened(out, json.loads(json.dumps(config)), on):
-            stage = AutoencoderStage(network, clips, settings, seed, on)
-            return train(
-                stage, out, settings.steps, habits, progress=lambda step, seen: told(step, settings.steps, seen)
-            )
+        raise OptionError(f"The clips have {clips.frames} frames, fewer than {settings.frames}.")
+    network = TrainingAutoencoder(size.vae, seed)
+    if init is not None:
+        fill(network, average_of(init))
+    config = {
+        "stage": AutoencoderStage.name,
+        "size": size.name,
+        "network": asdict(size.vae),
+        "seed": seed,
+        "init": init,
+        **asdict(settings),
+        **clips.identity(),
+    }
+    return train_own(
+        out, config, settings.steps, habits, told, lambda on: AutoencoderStage(network, clips, settings, seed, on)
+    )

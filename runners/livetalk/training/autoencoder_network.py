@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from livetalk.render.config import TEMPORAL_STRIDE, VAEConfig
 from livetalk.render.vae import LATENT_MEAN, LATENT_STD, empty_module, original_names
 
+Z_CHANNELS = len(LATENT_MEAN)
 _MOMENTUM = 0.02
 
 
