@@ -139,7 +139,7 @@ class _Pipeline:
         self._starting = len(plan.systems)
         self._all_started = asyncio.Event()
         self.media = MediaPool(size=min(2, settings.concurrency))
-        self.cluster = None if wishes is None else Cluster(wishes, run, progress.say)
+        self.cluster = None if wishes is None else Cluster(wishes, run, progress)
         self._likes: dict[str, AvatarSystem] = {}
         """Systems that were not started, for what follows from their options; where there is a cluster."""
 
@@ -151,9 +151,9 @@ class _Pipeline:
                 await stack.enter_async_context(self.cluster)
             self.manifest.write()
             if self.cluster is not None:
-                self.manifest.amend(cluster=self.cluster.record())
                 if "drive" in self.stages:
                     self._likes = await asyncio.to_thread(self._made)
+                self.manifest.amend(cluster={**self.cluster.record(), "at_the_head": self._stay()})
             for planned in plan.planned_scenarios:
                 self.run.record_planned(planned)
             transcriber, judge = self._placed(transcriber, judge)
@@ -302,6 +302,16 @@ class _Pipeline:
             seat.player = self._driver(spec, seat.host)
 
         return await cluster.fleet(spec, like, count, admit)
+
+    def _stay(self) -> list[str]:
+        """The systems that no node plays; says so."""
+        stay = [label for label, like in self._likes.items() if not like.works_here]
+        if stay:
+            self.progress.say(
+                f"Played from this machine and not on nodes, because they only ask a service: {', '.join(stay)}. "
+                f"Waiting for it, and paying it, stays with the process that keeps the ledger."
+            )
+        return stay
 
     def _made(self) -> dict[str, AvatarSystem]:
         return {spec.label: self.plan.factories[spec.label]() for spec in self.plan.systems}
