@@ -95,7 +95,7 @@ def test_a_recording_of_ones_own_is_kept_and_told_of(
 
 
 def test_a_recording_in_the_place_of_a_spoken_file_is_not_lost(silent: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither when its line changes, nor when everything is spoken, nor when its line goes; unless that is asked for."""
+    """Neither when its line changes, nor when all is spoken, nor when its line goes; unless that is asked for."""
     render(silent.folder, progress=PlainProgress())
     own = silent.folder / "audio/one/1.ogg"
     encode_audio(np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32), 16_000, own)
