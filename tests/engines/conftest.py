@@ -124,7 +124,7 @@ def engines(vllm_bin: Path, vllm_env: dict[str, str], media: Path, checkpoints: 
 @pytest.fixture(scope="session")
 def dense(engines: dict[str, Servers]) -> str:
     """Address of the dense model's server, shared by all tests: they leave it standing."""
-    engines["dense"].wait_healthy(300)
+    engines["dense"].wait_healthy(900)
     return engines["dense"].plans[0].url
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import os
 import signal
@@ -32,6 +33,7 @@ async def decoder() -> AsyncIterator[MediaDecoder]:
     await decoder.close()
 
 
+@functools.cache
 def jpeg(width: int, height: int) -> bytes:
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((width, height)).convert("RGB").save(buffer, "JPEG")
