@@ -223,7 +223,7 @@ def test_a_renderer_and_a_judge_are_killed_and_nobody_is_the_worse_for_it(cluste
         os.kill(cluster_kit.judge_processes()[0], signal.SIGKILL)
 
     systems = {"meets=cluster_kit:Meets": {"folder": str(meeting), "pause_s": 0.2}}
-    summary = beside(kill, lambda: play(tmp_path, "run", cluster.address, systems, **JUDGED))
+    summary = beside(kill, lambda: play(tmp_path, "run", cluster.address, systems, concurrency=1, **JUDGED))
     assert not summary.stranded
     played = exchanges(tmp_path / "run")
     assert len(played) == 10
@@ -305,7 +305,7 @@ def test_a_killed_head_goes_on_and_pays_nothing_twice(cluster: Any, tmp_path: Pa
         f'scenarios = "{tmp_path / "set"}"',
         f'out = "{tmp_path / "run"}"',
     ]
-    lines += ["renderers = 1"]
+    lines += ["renderers = 1", "concurrency = 1"]
     for name, options in systems.items():
         lines += [f"[system.{name.partition('=')[0]}]", *(f"{key} = {json.dumps(of)}" for key, of in options.items())]
     (tmp_path / "run.toml").write_text("\n".join(lines) + "\n")
@@ -326,7 +326,7 @@ def test_a_killed_head_goes_on_and_pays_nothing_twice(cluster: Any, tmp_path: Pa
         process.communicate()
     renderer = int(started()[0].split()[0])
     cluster_kit.wait_for(lambda: not cluster_kit.running(renderer), "the renderer to end with its head")
-    assert not play(tmp_path, "run", cluster.address, systems, renderers=1).stranded
+    assert not play(tmp_path, "run", cluster.address, systems, renderers=1, concurrency=1).stranded
     played = exchanges(tmp_path / "run")
     assert len(played) == 16
     assert {one.outcome for one in played if one.system == "meets"} == {Outcome.COMPLETED}
