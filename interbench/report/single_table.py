@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from interbench.base.errors import UsageError
 from interbench.domain.published import PUBLISHED_SINGLE, SINGLE_SOURCE
-from interbench.report.grid import DASH, Cell, Grid, rank_marks, to_latex, to_markdown
+from interbench.report.grid import DASH, Cell, Grid, decimal, rank_marks, to_latex, to_markdown
 from interbench.report.tables import FORMATS, csv_text
 from interbench.report.terminal import to_rich
 from interbench.single.base import Column, Figure
@@ -104,11 +104,15 @@ def _differences(table: SingleTable) -> Grid:
 def _gap(found: Difference | None, column: Column) -> Cell:
     if found is None or found.value is None:
         return Cell(DASH)
-    aside = [] if found.low is None else [f"[{found.low:+.{column.digits}f}, {found.high:+.{column.digits}f}]"]
+
+    def number(value: float) -> str:
+        return decimal(value, column.digits, "+")
+
+    aside = [] if found.low is None else [f"[{number(found.low)}, {number(found.high)}]"]
     aside.append(f"{found.clips}")
     if found.p_holm is not None:
         aside.append(f"p {found.p_holm:.3f}" if found.p_holm >= 0.001 else "p < 0.001")
-    return Cell(f"{found.value:+.{column.digits}f}", aside=" ".join(aside))
+    return Cell(number(found.value), aside=" ".join(aside))
 
 
 def _grid(table: SingleTable, *, published: bool) -> Grid:
@@ -166,10 +170,10 @@ def _cell(row: FilledRow, column: Column, mark: Any = None) -> Cell:
     covered = f"{figure.scored}/{figure.expected}"
     if figure.value is None:
         return Cell(DASH, aside=covered)
-    text = f"{figure.value:.{column.digits}f}"
+    text = decimal(figure.value, column.digits)
     if figure.low is None or figure.high is None:
         return Cell(text, mark, covered)
-    ends = f"[{figure.low:.{column.digits}f}, {figure.high:.{column.digits}f}]"
+    ends = f"[{decimal(figure.low, column.digits)}, {decimal(figure.high, column.digits)}]"
     return Cell(text, mark, f"{ends} {covered}")
 
 

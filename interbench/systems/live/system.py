@@ -72,6 +72,10 @@ class LiveSystem(AvatarSystem):
         )
         self._media: MediaPool | None = None
 
+    @property
+    def works_here(self) -> bool:
+        return False  # the picture is made by a service, whatever it costs
+
     def settings(self) -> Mapping[str, JsonValue]:
         return {
             "first_sound_s": self.pace.first_sound_s,

@@ -210,7 +210,7 @@ def ode(run: RunOptions, stage: OdeOptions, habits: HabitOptions, init: Source =
     """
     from livetalk.training.assembly import train_ode
 
-    with _Shown("ode") as shown:
+    with Shown("ode") as shown:
         outcome = train_ode(habits.run(run), stage.settings(), init, shown.told, shown.say)
     _conclude(run, outcome)
 
@@ -234,7 +234,7 @@ def dmd(
     """
     from livetalk.training.assembly import train_matching
 
-    with _Shown("dmd") as shown:
+    with Shown("dmd") as shown:
         outcome = train_matching(
             habits.run(run),
             stage.settings(),
@@ -248,10 +248,14 @@ def dmd(
     _conclude(run, outcome)
 
 
-class _Shown:
+class Shown:
     """A line that moves, where someone looks; of several processes, the first one's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, also: tuple[str, ...] = ()) -> None:
+        """
+        Args:
+            also: what is shown beside the losses and the time.
+        """
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -264,8 +268,9 @@ class _Shown:
         )
         self._bar = Progress(*columns, console=Console(stderr=True))
         self._task: Any = None
+        self._names = ("loss", "generator/loss", "critic/loss", *also)
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> Shown:
         self._bar.start()
         return self
 
@@ -273,9 +278,7 @@ class _Shown:
         self._bar.stop()
 
     def told(self, step: int, steps: int, measured: Mapping[str, float]) -> None:
-        losses = [
-            f"{name} {measured[name]:.4f}" for name in ("loss", "generator/loss", "critic/loss") if name in measured
-        ]
+        losses = [f"{name} {measured[name]:.4f}" for name in self._names if name in measured]
         text = "  ".join([*losses, f"{measured['seconds']:.2f} s"])
         if self._task is None:
             self._task = self._bar.add_task("steps", total=steps, measured="")

@@ -46,7 +46,8 @@ _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFiles:
-    """Where the published files lie; ``under`` gives the layout of the release and of ``livetalk download``."""
+    """Where the files of a model lie; ``under`` gives the layout of the release and of ``livetalk download``, or that
+    of a small model, where its files are there."""
 
     dit: Path
     text_encoder: Path
@@ -55,7 +56,22 @@ class CheckpointFiles:
     speech: Path
 
     @classmethod
+    def flat(cls, root: Path) -> CheckpointFiles:
+        """A model of one's own, as `livetalk train assemble` writes it."""
+        return cls(
+            dit=root / "model.safetensors",
+            text_encoder=root / "text_encoder.safetensors",
+            tokenizer=root / "tokenizer",
+            vae=root / "autoencoder.safetensors",
+            speech=root / "speech",
+        )
+
+    @classmethod
     def under(cls, root: Path) -> CheckpointFiles:
+        """The files in a folder, whose layout is told by the autoencoder's name."""
+        own = cls.flat(root)
+        if own.vae.exists():
+            return own
         wan = root / "Wan2.1-T2V-1.3B"
         return cls(
             dit=root / "LiveTalk-1.3B-V0.1" / "model.safetensors",

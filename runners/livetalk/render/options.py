@@ -28,6 +28,8 @@ CHECKPOINTS_VARIABLE = "LIVETALK_CHECKPOINTS"
 
 PUBLISHED = "1.3B"
 """The size that has published weights."""
+OWN = "mini"
+"""The size whose weights come of this repository's own recipe (docs/training.md)."""
 
 LIVETALK = "livetalk"
 MODELS = (LIVETALK, "omniavatar-1.3b", "omniavatar-14b")
@@ -53,7 +55,12 @@ class ModelOptions:
     """Models and devices."""
 
     size: Annotated[
-        str, Flag("1.3B is the published model; mid and tiny have random weights.", choices=tuple(SIZES))
+        str,
+        Flag(
+            "1.3B is the published model; mini is trained by one's own recipe, and random without --checkpoints; mid "
+            "and tiny have random weights.",
+            choices=tuple(SIZES),
+        ),
     ] = PUBLISHED
     checkpoints: Checkpoints = None
     weights: Annotated[
@@ -115,7 +122,11 @@ class ModelOptions:
                 raise OptionError(f"--weights is a file of LiveTalk's transformer; {model} has files of its own")
             if self.size == PUBLISHED:
                 chosen = _of_omniavatar(model, chosen)
-        random = self.size != PUBLISHED or self.random_weights or (random_by_default and self.checkpoints is None)
+        if self.size == OWN:
+            known = self.checkpoints is not None
+        else:
+            known = self.size == PUBLISHED and not (random_by_default and self.checkpoints is None)
+        random = self.random_weights or not known
         return ModelChoice(
             size=chosen,
             checkpoints=None if random else self.checkpoints or CHECKPOINTS,

@@ -16,7 +16,7 @@ from livetalk.render.checkpoint import CheckpointFiles, load_vae
 from livetalk.render.config import Size
 from livetalk.render.model import random_tensors
 from livetalk.render.omniavatar.files import OMNIAVATAR
-from livetalk.render.options import PUBLISHED
+from livetalk.render.options import OWN, PUBLISHED
 from livetalk.render.vae import WanVAE
 from livetalk.training.conditions import read_conditions
 from livetalk.training.loop import Habits, Outcome, opened, train
@@ -179,10 +179,10 @@ def _vae(run: Run, on: Processes, say: Callable[[str], None]) -> WanVAE | None:
     if not on.first:
         return None
     dtype = _compute(on)
-    if run.size.name != PUBLISHED:
+    path = CheckpointFiles.under(run.checkpoints).vae
+    if run.size.name != PUBLISHED and not (run.size.name == OWN and path.exists()):
         state = random_tensors(vae_module.reference_shapes(run.size.vae), seed=0, dtype=dtype)
         return WanVAE.from_state(run.size.vae, state, dtype=dtype, device=on.device, channels_last=True)
-    path = CheckpointFiles.under(run.checkpoints).vae
     if not path.exists():
         say(f"{path} is not there: frames are not decoded, and a collapse to black is not noticed.")
         return None
