@@ -147,7 +147,7 @@ class LiveKitRoom(LiveSystem):
         vendor, key, hidden = (calls.secret(variable) for variable in self._variables)
         self._keys = vendor, key, hidden
         await super().start()
-        self.rtc = importlib.import_module(self.library)
+        self.rtc = await asyncio.to_thread(importlib.import_module, self.library)
 
     @property
     def key(self) -> Secret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import importlib
 import time
@@ -101,7 +102,7 @@ class LiveSystem(AvatarSystem):
             ) from None
 
     async def start(self) -> None:
-        self.need_extra()
+        await asyncio.to_thread(self.need_extra)  # its import takes long, and others' clocks run
         self._media = MediaPool()
 
     async def stop(self) -> None:
