@@ -323,9 +323,14 @@ class _Checks:
 
         async def abandoned() -> Conversation:
             conversation = await self.host.system.open(self.planned_scenarios[0].persona)
-            await conversation.prepare(
-                Opening(self.planned_scenarios[0].scenario.id, self.planned_scenarios[0].portrait, 1)
-            )
+            try:
+                await conversation.prepare(
+                    Opening(self.planned_scenarios[0].scenario.id, self.planned_scenarios[0].portrait, 1)
+                )
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    await conversation.close()
+                raise
             return conversation
 
         stack = contextlib.ExitStack()
