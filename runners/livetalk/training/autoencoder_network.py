@@ -8,6 +8,7 @@ that into the 1×1 convolutions beside them, so that the file's latents have the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -109,7 +110,7 @@ class TrainingAutoencoder(nn.Module):
         return {**found, "measured_mean": self.measured_mean, "measured_variance": self.measured_variance}
 
 
-def published(config: VAEConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def published(config: VAEConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's tensors (``TrainingAutoencoder.state``) under the original file's names, in float32.
 
     The encoder's last 1×1 convolution gives latents of the published means and deviations, the decoder's first takes
@@ -127,6 +128,16 @@ def published(config: VAEConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
     in_weight /= scale.view(1, -1, 1, 1, 1)
     in_bias -= (in_weight[:, :, 0, 0, 0] * given).sum(dim=1)
     return {original: own[name].contiguous() for original, name in original_names(config).items()}
+
+
+def unpublished(config: VAEConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of ``published``, up to what is folded: tensors that a ``TrainingAutoencoder`` goes on with."""
+    own = {f"module.{name}": state[original].float().clone() for original, name in original_names(config).items()}
+    given, scale = torch.tensor(LATENT_MEAN), torch.tensor(LATENT_STD)
+    weight = own["module.post_quant_conv.weight"]
+    own["module.post_quant_conv.bias"] += (weight[:, :, 0, 0, 0] * given).sum(dim=1)
+    weight *= scale.view(1, -1, 1, 1, 1)
+    return {**own, "measured_mean": given, "measured_variance": scale.square()}
 
 
 def framewise(module: AutoencoderKLWan) -> None:

@@ -21,6 +21,7 @@ from transformers import Wav2Vec2Model
 
 from livetalk.base.errors import OptionError
 from livetalk.base.rates import AUDIO_RATE
+from livetalk.render.checkpoint import CheckpointFiles, check_speech_encoder
 from livetalk.render.config import Size, SpeechConfig
 from livetalk.render.encoders.speech import FRAME_SAMPLES, SpeechEncoder, empty_model
 from livetalk.training.batches import Place
@@ -181,7 +182,14 @@ def train_speech(
         raise OptionError(f"{clips_folder} holds clips without sound; there is nothing to hear.")
     network = TrainingSpeech(size.speech, seed)
     if init is not None:
-        fill(network, average_of(init))
+        folder = CheckpointFiles.flat(Path(init)).speech
+        if folder.is_dir():
+            # What reads from it is not kept: it is learned again in some dozen steps.
+            network.model.load_state_dict(
+                {k: v.float() for k, v in check_speech_encoder(folder, size.speech)[1].items()}
+            )
+        else:
+            fill(network, average_of(init))
     config = {
         "stage": SpeechStage.name,
         "size": size.name,
