@@ -29,8 +29,8 @@ class _PlaneConv3d(WanCausalConv3d):  # type: ignore[misc,unused-ignore]
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         taps, stride = self.kernel_size[0], self.stride[0]
-        past = self._padding[4]
-        padding = (self._padding[2], self._padding[0])
+        left, _, top, _, past, _ = (int(side) for side in self._padding)
+        padding = (top, left)
         if x.shape[2] == 1 and cache_x is None and past == taps - 1:
             weight = self.weight[:, :, -1]
             return _over_planes(x, weight, self.bias, padding)
@@ -47,7 +47,8 @@ class _PlaneConv3d(WanCausalConv3d):  # type: ignore[misc,unused-ignore]
 def _over_planes(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
     batch, _, frames = x.shape[:3]
     planes = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight, bias, padding=padding)
-    return planes.unflatten(0, (batch, frames)).transpose(1, 2)
+    volume: Tensor = planes.unflatten(0, (batch, frames)).transpose(1, 2)
+    return volume
 
 
 class TrainingAutoencoder(nn.Module):
@@ -150,7 +151,7 @@ def framewise(module: AutoencoderKLWan) -> None:
                 conv = layer.time_conv
                 copies = conv.out_channels // conv.in_channels
                 conv.weight[:, :, -1, 0, 0] = torch.eye(conv.in_channels).repeat(copies, 1)
-                conv.bias.zero_()
+                nn.init.zeros_(conv.bias)
 
 
 def _built(config: VAEConfig) -> AutoencoderKLWan:
