@@ -8,8 +8,10 @@ was; the same options give the same clips. How long it takes and what it was use
 from __future__ import annotations
 
 import argparse
+import colorsys
 import hashlib
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,6 @@ from typing import Any
 
 import av
 import numpy as np
-import words
 from PIL import Image
 
 FPS, RATE, FRAMES = 16, 16_000, 81
@@ -28,6 +29,59 @@ HELD_OUT = 50
 """Made-up people that are never trained on, beside the bundled personas."""
 BATCH = 20
 """People drawn by one call of the harness."""
+
+MOODS = (
+    "neutral", "happy", "amused", "excited", "warm", "calm", "sympathetic", "concerned",
+    "sad", "apologetic", "curious", "surprised", "serious", "angry", "confused", "bored",
+)  # fmt: skip
+_STYLES = {
+    "female": ("long", "wavy", "bob", "bun", "ponytail", "pixie", "curls", "afro", "hijab"),
+    "male": ("crop", "side_part", "buzz", "curls", "bald", "afro"),
+    "nonbinary": ("pixie", "bob", "curls", "crop", "side_part", "bun"),
+}
+_BACKDROPS = ("plain", "office", "bookshelf", "window", "kitchen", "studio", "living_room", "cafe", "garden")
+_CLOTHES = ("shirt", "blazer", "sweater", "turtleneck", "hoodie", "tee", "blouse", "cardigan", "apron")
+_SHAPES = ("oval", "round", "square", "heart", "long")
+_BEARDS = ("none", "none", "stubble", "moustache", "goatee", "beard")
+_LIGHT, _DARK = (0.96, 0.82, 0.71), (0.36, 0.23, 0.16)
+_HUES = (
+    ("red", 0.0), ("orange", 0.07), ("yellow", 0.14), ("green", 0.36),
+    ("teal", 0.49), ("blue", 0.6), ("purple", 0.76), ("pink", 0.91),
+)  # fmt: skip
+_HAIR = (
+    ("black", (0.10, 0.08, 0.07)), ("brown", (0.30, 0.19, 0.12)), ("chestnut", (0.43, 0.26, 0.15)),
+    ("blond", (0.76, 0.57, 0.29)), ("red", (0.64, 0.32, 0.16)), ("grey", (0.62, 0.60, 0.58)),
+)  # fmt: skip
+_VOICES = {
+    "female": ("f1", "f2", "f3", "f4", "f5"),
+    "male": ("m1", "m2", "m3", "m4", "m5", "m6", "m7"),
+    "nonbinary": ("f1", "f4", "m3", "m7"),
+}
+_ACCENTS = ("en-us", "en-gb", "en-gb-scotland")
+
+_WHO = (
+    "my neighbour", "the old captain", "a young painter", "your brother", "our teacher", "the whole village",
+    "her mother", "that quiet fellow", "the woman upstairs", "a famous cook", "everybody here", "the chief engineer",
+)  # fmt: skip
+_DOES = (
+    "found", "bought", "forgot about", "painted", "wants to move", "would never sell", "borrowed", "broke",
+    "keeps talking of", "fixed", "hid", "measured", "has often drawn", "thought over", "looks after", "threw away",
+)  # fmt: skip
+_WHAT = (
+    "a pair of blue shoes", "the map of the harbour", "four boxes of oranges", "the oldest piano in town",
+    "a very small boat", "his favourite poem", "the broken window", "seven jars of honey", "the bridge by the mill",
+    "an enormous yellow cheese", "both of the puppies", "the village fountain", "a photograph of the valley",
+)  # fmt: skip
+_WHEN = (
+    "just before the storm", "on a foggy Thursday", "while we were having coffee", "after the game", "last February",
+    "as soon as the bell rang", "long before you were born", "without saying a word", "in the middle of the night",
+    "because of the weather", "for a good friend of ours", "and that was wonderful", "which is hard to believe",
+)  # fmt: skip
+_OPENINGS = ("Well,", "You know,", "Of course,", "I think", "Honestly,", "Oh,", "They say", "Imagine:", "Please note:")
+_AFTER = (
+    "Would you have done that?", "I was so happy about it.", "Give it a try yourself.", "What a view that must be!",
+    "We have five more of those.", "Nobody knows why.", "Move over, please.", "Both ways are fine with me.",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -58,8 +112,7 @@ def main() -> int:
 
 def digest() -> str:
     """Of this script: clips of two versions are not mixed."""
-    here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in ("draw.py", "words.py"))).hexdigest()[:16]
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def batches(looks: int, seed: int) -> Iterator[list[dict[str, Any]]]:
@@ -68,7 +121,9 @@ def batches(looks: int, seed: int) -> Iterator[list[dict[str, Any]]]:
     bundled = [{key: value for key, value in json.loads(line).items() if key != "portrait"} for line in lines]
     people = [one(persona, persona["appearance"], number, seed, "bundled") for number, persona in enumerate(bundled)]
     for prefix, count in (("unseen", HELD_OUT), ("look", looks)):
-        people += [one(*words.person(number, seed, prefix), number, seed, prefix) for number in range(count)]
+        for number in range(count):
+            persona, seen = look_of(number, seed, prefix)
+            people.append(one(persona, seen, number, seed, prefix))
     trained = people[len(bundled) + HELD_OUT :]
     for group in (trained, people[: len(bundled) + HELD_OUT]):
         for first in range(0, len(group), BATCH):
@@ -77,10 +132,10 @@ def batches(looks: int, seed: int) -> Iterator[list[dict[str, Any]]]:
 
 def one(persona: dict[str, Any], seen: str, number: int, seed: int, prefix: str) -> dict[str, Any]:
     """A person, what it says and how, and the caption of the clip."""
-    mood = words.mood(number, seed, prefix)
+    mood = mood_of(number, seed, prefix)
     return {
         "persona": persona,
-        "speech": words.speech(number, seed, prefix),
+        "speech": speech_of(number, seed, prefix),
         "mood": mood,
         "caption": f"{mood}, {seen}" if prefix != "bundled" else f"{mood}, a person",
         "split": "train" if prefix == "look" else "unseen",
@@ -134,18 +189,17 @@ def keep(clip: Path, path: Path, person: dict[str, Any], side: int, middle: int)
         wanted = [Fraction(index, FPS) for index in range(FRAMES)]
         frames: list[np.ndarray[Any, Any]] = []
         last: np.ndarray[Any, Any] | None = None
-        shown = Fraction(-1)
         for picture in container.decode(stream):
-            time = Fraction(picture.pts * stream.time_base)
+            assert picture.pts is not None and stream.time_base is not None
+            time = picture.pts * stream.time_base
             # A frame is shown until the next one is due.
             while len(frames) < FRAMES and last is not None and wanted[len(frames)] < time:
                 frames.append(last)
             if len(frames) == FRAMES:
                 break
-            assert time > shown
-            shown = time
             if wanted[len(frames)] < time + Fraction(1, 25):
-                small = picture.to_image().resize((side, side), Image.Resampling.LANCZOS, box)
+                whole: Image.Image = picture.to_image()  # type: ignore[no-untyped-call]
+                small = whole.resize((side, side), Image.Resampling.LANCZOS, box)
                 last = np.asarray(small)
         while len(frames) < FRAMES and last is not None:
             frames.append(last)
@@ -161,6 +215,96 @@ def keep(clip: Path, path: Path, person: dict[str, Any], side: int, middle: int)
     with partial.open("wb") as file:
         np.savez_compressed(file, frames=np.stack(frames), sound=sound, about=np.array(json.dumps(about)))
     partial.replace(path)
+
+
+def look_of(number: int, seed: int, prefix: str) -> tuple[dict[str, Any], str]:
+    """A persona as a scenario set writes it, and what can be seen of it, in words of a small vocabulary."""
+    rng = random.Random(f"{seed}/{prefix}/{number}")
+    gender = rng.choice(("female", "female", "male", "male", "nonbinary"))
+    age = rng.randint(20, 80)
+    tone = rng.random()
+    skin = tuple(
+        min(1.0, max(0.0, a + (b - a) * tone + rng.uniform(-0.02, 0.02))) for a, b in zip(_LIGHT, _DARK, strict=True)
+    )
+    style = rng.choice(_STYLES[gender])
+    hair_name, hair = rng.choice(_HAIR[:-1] if age < 55 else _HAIR[-1:] * 3 + _HAIR[:-1])
+    clothes_name, clothes = _colour(rng, (0.25, 0.75), (0.25, 0.8))
+    wall_name, wall = _colour(rng, (0.05, 0.3), (0.7, 0.92))
+    worn = rng.choice(("glasses", "round_glasses", "none", "none", "none"))
+    beard = rng.choice(_BEARDS) if gender == "male" else "none"
+    backdrop = rng.choice(_BACKDROPS)
+    garment = rng.choice(_CLOTHES)
+    if style == "hijab":
+        hair_name, hair = _colour(rng, (0.2, 0.6), (0.3, 0.8))
+    look = {
+        "skin": _hex(skin),
+        "lips": _hex(
+            tuple(0.86 * s + 0.14 * p - 0.1 * i for s, p, i in zip(skin, (0.6, 0.1, 0.1), (0, 1, 1), strict=True))
+        ),
+        "hair": _hex(tuple(min(1.0, max(0.0, part + rng.uniform(-0.04, 0.04))) for part in hair)),
+        "hair_style": style,
+        "eyes": rng.choice(("#4b3524", "#5a4632", "#5b7f5a", "#4a6f92", "#6b7f86")),
+        "clothes": _hex(clothes),
+        "clothes_style": garment,
+        "accessories": [] if worn == "none" else [worn],
+        "facial_hair": beard,
+        "face_shape": rng.choice(_SHAPES),
+        "backdrop": backdrop,
+        "backdrop_colour": _hex(wall),
+    }
+    who = {"female": "a woman", "male": "a man", "nonbinary": "a person"}[gender]
+    old = "young" if age < 35 else "old" if age >= 60 else "middle-aged"
+    head = (
+        f"a {hair_name} scarf"
+        if style == "hijab"
+        else "no hair"
+        if style == "bald"
+        else f"{hair_name} {style.replace('_', ' ')} hair"
+    )
+    seen = [f"{who}, {old}, with {head}"]
+    seen += [] if beard == "none" else [f"and a {beard}"]
+    seen += [] if worn == "none" else [f"and {worn.replace('_', ' ')}"]
+    seen += [f", in a {clothes_name} {garment}, before a {wall_name} {backdrop.replace('_', ' ')}"]
+    persona = {
+        "id": f"{prefix}-{number:04d}",
+        "name": f"{prefix.title()} {number}",
+        "age": age,
+        "gender": gender,
+        "appearance": " ".join(seen).replace(" ,", ","),
+        "background": f"a {wall_name} {backdrop.replace('_', ' ')}",
+        "voice": {
+            "variant": f"{rng.choice(_ACCENTS)}+{rng.choice(_VOICES[gender])}",
+            "pitch": rng.randint(*{"female": (45, 75), "male": (20, 50), "nonbinary": (35, 60)}[gender]),
+            "rate": rng.randint(145, 180),
+        },
+        "look": look,
+    }
+    return persona, " ".join(seen).replace(" ,", ",")
+
+
+def speech_of(number: int, seed: int, prefix: str) -> str:
+    """About five seconds of English that mean little and hold every kind of sound."""
+    rng = random.Random(f"{seed}/{prefix}/{number}/speech")
+    parts = (rng.choice(part) for part in (_OPENINGS, _WHO, _DOES, _WHAT, _WHEN))
+    return f"{' '.join(parts)}. {rng.choice(_AFTER)}"
+
+
+def mood_of(number: int, seed: int, prefix: str) -> str:
+    """How it is said."""
+    return random.Random(f"{seed}/{prefix}/{number}/mood").choice(MOODS)
+
+
+def _colour(
+    rng: random.Random, saturation: tuple[float, float], value: tuple[float, float]
+) -> tuple[str, tuple[float, ...]]:
+    name, hue = rng.choice(_HUES)
+    return name, colorsys.hsv_to_rgb(
+        (hue + rng.uniform(-0.02, 0.02)) % 1, rng.uniform(*saturation), rng.uniform(*value)
+    )
+
+
+def _hex(colour: tuple[float, ...]) -> str:
+    return "#" + "".join(f"{round(255 * min(1.0, max(0.0, part))):02x}" for part in colour)
 
 
 def _write_lines(path: Path, entries: list[dict[str, Any]]) -> None:

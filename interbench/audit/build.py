@@ -20,7 +20,7 @@ from interbench.asr.given import Given
 from interbench.audit.conditions import BASE, SHAM, WORDS
 from interbench.audit.effects import Condition
 from interbench.audit.plan import applies
-from interbench.audit.takes import Conversation, Material, Spoken, Take, make_scene
+from interbench.audit.takes import Conversation, Material, Scene, Spoken, Take, make_scene
 from interbench.audit.texts import Measured
 from interbench.base.errors import MediaError, StoreError, UsageError
 from interbench.base.progress import Progress
@@ -29,13 +29,26 @@ from interbench.domain.records import ClipFacts, Exchange, Outcome, Transcript
 from interbench.media.pool import MediaPool
 from interbench.store.run_folder import Key, Run
 
+_Made = tuple[Path, ClipFacts, dict[str, Any]]
+"""A clip that is there, its facts, and what was done to it."""
+_DONORS = ("jumps", "taken", "voice")
+"""What is measured against a donor."""
 TOLERANCE = 0.2
 """How far what is measured on a result may lie from its aim."""
 _SPARE = 1.3
 _WORKERS = 2
 _TRANSCRIBER = Given()
+_OF_WORDS = ("share", "ratio")
+_SHARPER = -12
+"""Of the copies from which a thinned audit is made: so much finer than the edits of them, in steps of the quantizer."""
+_MOST_REFUSED = 0.5
+"""Share of the conversations of a condition whose edits may miss their aim before the catalogue is what is wrong."""
 _NEAREST = {
     "jumps": 0.51,
+    "delta_e": 2.3,
+    "length_s": 0.2,
+    "blank": 0.05,
+    "pitch": 0.2,
     "shift_ms": 12.0,
     "gain_db": 0.2,
     "held": 0.06,
@@ -43,7 +56,12 @@ _NEAREST = {
     "period_s": 0.26,
     "zoom": 0.011,
 }
-"""Steps in which a measure goes, where 20 % of a small aim would be less: frames, cuts, milliseconds."""
+"""Steps in which a measure goes, where 20 % of a small aim would be less: frames, cuts, milliseconds; of colours what
+people just notice."""
+
+
+class MissedAimError(Exception):
+    """What an edit has come to is not what it was to come to."""
 
 
 def label_of(base: str, condition: str) -> str:
@@ -59,6 +77,8 @@ class Built:
     """Scenarios by condition."""
     unfit: Counter[str] = field(default_factory=Counter)
     """How many scenarios do not fit a condition."""
+    refused: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Conversations by condition, with the reason, whose edit missed its aim by more than 20 %: they are not judged."""
     encoded: int = 0
     linked: int = 0
     measured: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -83,9 +103,13 @@ class Builder:
         self._material = material
         self._media = media
         self.transcriber = run.identify("transcriber", _TRANSCRIBER.label, _TRANSCRIBER.identity())
-        self._done: dict[str, tuple[Path, ClipFacts, dict[str, Any]]] = {}
+        self._entries = {entry.name for entry in catalogue}
+        self._done: dict[str, _Made] = {}
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._words: dict[str, list[Measured]] = defaultdict(list)
+        self._turns: dict[str, list[Measured]] = defaultdict(list)
+        self._shams: dict[str, Path] = {}
+        self._copies: dict[str, Path] = {}
         self._held: dict[Key, Exchange] = {}
         self._slots = asyncio.Semaphore(2 * _WORKERS)
         self.built = Built()
@@ -117,14 +141,14 @@ class Builder:
         """Make all that is not there yet.
 
         Raises:
-            UsageError: an edit missed its aim by more than 20 %: the catalogue lies.
+            UsageError: most edits of a condition missed their aim by more than 20 %: the catalogue lies.
             StoreError: a clip of the base can't be edited.
         """
         for exchange in self._run.exchanges():
             self._held[Key(exchange.system, exchange.scenario, exchange.turn)] = exchange
             edit = exchange.detail.get("edit", {})
             if edit.get("key") and exchange.clip and exchange.facts:
-                self._done.setdefault(edit["key"], (self._run.path / exchange.clip, exchange.facts, dict(edit)))
+                self._keep(str(edit["key"]), self._run.path / exchange.clip, exchange.facts, dict(edit))
         total = len(self._material.base)
         progress.total("edit", sum(applies(c, number, total) for number in range(total) for c in conditions))
         for number, conversation in enumerate(self._material.base):
@@ -135,7 +159,7 @@ class Builder:
             controls = sum(c.entry in (BASE, WORDS, SHAM) for c in ranked)
             for group in (tasks[:controls], tasks[controls:]):
                 await asyncio.gather(*group)
-        self._check_words(conditions)
+        self._check(conditions)
         return self.built
 
     async def _scene(self, condition: Condition, conversation: Conversation, progress: Progress) -> None:
@@ -143,23 +167,64 @@ class Builder:
         if scene is None:
             self.built.unfit[condition.name] += 1
         else:
-            self.built.planned[condition.name].append(conversation.id)
-            if scene.words is not None:
-                self._words[condition.name].append(scene.words)
-            for turn, take in zip(conversation.turns, scene.takes, strict=True):
-                async with self._slots:
-                    await self._take(condition, conversation, turn, take)
+            try:
+                # All clips before any is written down: a conversation is whole under a condition, or not there.
+                clips = [
+                    await self._made(condition, conversation, turn, take)
+                    for turn, take in zip(conversation.turns, scene.takes, strict=True)
+                ]
+            except MissedAimError as missed:
+                self.built.refused[condition.name].append(f"{conversation.id}: {missed}")
+            else:
+                for turn, take, clip in zip(conversation.turns, scene.takes, clips, strict=True):
+                    async with self._slots:
+                        await self._take(condition, conversation, turn, take, clip)
+                self._count(condition, conversation, scene)
+                self.built.planned[condition.name].append(conversation.id)
         progress.advance("edit")
 
-    async def _take(self, condition: Condition, conversation: Conversation, turn: Spoken, take: Take) -> None:
+    async def _made(self, condition: Condition, conversation: Conversation, turn: Spoken, take: Take) -> _Made | None:
+        """The clip of a take; None where it is in the run already."""
+        if self._recorded(Key(label_of(self._base, condition.name), conversation.id, turn.exchange.turn)):
+            return None
+        async with self._slots:
+            return await self._clip(take, turn)
+
+    def _recorded(self, key: Key) -> Exchange | None:
+        held = self._held.get(key)
+        if held is None or held.clip is None or not (self._run.path / held.clip).exists():
+            return None
+        return held if key in self._run.transcripts(self.transcriber, key.system, key.scenario) else None
+
+    def _count(self, condition: Condition, conversation: Conversation, scene: Scene) -> None:
+        """What the ledger holds against the control's, turn by turn, and how far words were changed."""
+        if scene.words is not None:
+            self._words[condition.name].append(scene.words)
+        if not scene.places:
+            return
+
+        def told(name: str) -> dict[int, tuple[str, str]]:
+            label = label_of(self._base, name)
+            return {
+                e.turn: (e.facts.sha256, e.reply_text or "")
+                for e in self._run.exchanges(label, conversation.id)
+                if e.facts is not None
+            }
+
+        own, control = told(condition.name), told(condition.control or BASE)
+        if control:
+            changed = sum(own[turn] != control.get(turn) for turn in own)
+            self._turns[condition.name].append(Measured(changed, len(scene.places)))
+
+    async def _take(
+        self, condition: Condition, conversation: Conversation, turn: Spoken, take: Take, made: _Made | None
+    ) -> None:
         key = Key(label_of(self._base, condition.name), conversation.id, turn.exchange.turn)
         words = turn.transcript.text if take.words is None else take.words
-        held = self._held.get(key)
-        if held is not None and held.clip is not None and (self._run.path / held.clip).exists():
-            self._note(condition, dict(held.detail.get("edit", {})))
-            if key in self._run.transcripts(self.transcriber, key.system, key.scenario):
-                return
-        source, facts, edit = await self._clip(take, turn)
+        if made is None:
+            self._note(condition, dict(self._held[key].detail.get("edit", {})))
+            return
+        source, facts, edit = made
         self._note(condition, edit)
         work = self._run.workdir(key)
         draft = work / f"clip{source.suffix}"
@@ -196,7 +261,7 @@ class Builder:
         self._run.record(exchange)
         self._run.clear_work(key)
 
-    async def _clip(self, take: Take, turn: Spoken) -> tuple[Path, ClipFacts, dict[str, Any]]:
+    async def _clip(self, take: Take, turn: Spoken) -> _Made:
         if not take.op:
             self.built.linked += 1
             return take.clip, take.facts, {"clip": take.facts.sha256}
@@ -205,13 +270,19 @@ class Builder:
             if known is not None and known[0].exists():
                 self.built.linked += 1
                 return known
-            folder = self._run.path / "work" / ".edits"
-            folder.mkdir(parents=True, exist_ok=True)
-            target = (folder / f"{take.key}.{take.more.get('container', 'mp4')}").absolute()
+            target = self._folder() / f"{take.key}.{take.more.get('container', 'mp4')}"
+            more = dict(take.more)
+            thin: dict[str, Any] = {name: more.pop(name) for name in ("fps", "side") if name in more}
+            clip, donor = take.clip, take.donor
             try:
-                facts = await self._media.edit(take.clip, target, take.op, take.value, donor=take.donor, **_told(take))
-                value = await self._measured(take, target, facts, turn)
+                if thin:
+                    clip = await self._thinned(take.clip, take.facts.sha256, thin)
+                    donor = None if donor is None else await self._thinned(donor, take.donor_sha256, thin)
+                facts = await self._media.edit(clip, target, take.op, take.value, donor=donor, **more)
+                value = await self._measured(take, target, clip, donor, turn)
             except MediaError as error:
+                if error.code == "unmeasured":
+                    raise MissedAimError(str(error)) from None
                 raise StoreError(f"An edit can't be made ({take.op}): {error}") from None
             self.built.encoded += 1
             edit = {"clip": take.facts.sha256, "key": take.key, "op": take.op, "op_value": take.value, **take.more}
@@ -219,43 +290,81 @@ class Builder:
                 edit["donor"] = take.donor_sha256
             if value is not None:
                 edit["measured"] = {"what": take.measured, "value": round(value, 4), "aim": take.aim}
-            self._done[take.key] = (target, facts, edit)
-            return self._done[take.key]
+            return self._keep(take.key, target, facts, edit)
 
-    async def _measured(self, take: Take, target: Path, facts: ClipFacts, turn: Spoken) -> float | None:
-        """What the result has come to; against the control, which has been through the same encoder."""
+    def _folder(self) -> Path:
+        folder = (self._run.path / "work" / ".edits").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _keep(self, key: str, path: Path, facts: ClipFacts, edit: dict[str, Any]) -> _Made:
+        if edit.get("op") == "sham" and not edit.get("crf") and edit.get("container", "mp4") == "mp4":
+            self._shams.setdefault(str(edit["clip"]), path)
+        return self._done.setdefault(key, (path, facts, edit))
+
+    async def _thinned(self, clip: Path, sha256: str, thin: dict[str, Any]) -> Path:
+        """A finer copy of a clip with fewer and smaller frames, of which all its edits are made: each of them decodes
+        only these."""
+        name = f"{sha256}-{'-'.join(f'{value:g}' for value in thin.values())}"
+        async with self._making[name]:
+            if name not in self._copies:
+                target = self._folder() / f"{name}.mp4"
+                await self._media.edit(clip, target, "sham", crf=_SHARPER, **thin)
+                self._copies[name] = target
+        return self._copies[name]
+
+    async def _measured(self, take: Take, target: Path, clip: Path, donor: Path | None, turn: Spoken) -> float | None:
+        """What the result has come to; against the control, which has been through the same encoder, and the control
+        against the clip as it was played."""
         if not take.measured:
             return None
-        sham = next(
-            (
-                path
-                for path, _, edit in self._done.values()
-                if edit.get("op") == "sham" and edit.get("clip") == take.facts.sha256 and not edit.get("crf")
-            ),
-            take.clip,
-        )
-        value = await self._media.measure(target, sham, take.measured)
+        control = take.op == "sham" and take.measured == "delta_e"
+        before = take.clip if control else self._shams.get(take.facts.sha256, clip)
+        value = await self._media.measure(target, before, take.measured, donor if take.measured in _DONORS else None)
         _require_aim(take, value, turn)
         return value
 
     def _note(self, condition: Condition, edit: dict[str, Any]) -> None:
-        if measured := edit.get("measured"):
+        # What a defect leaves as it is stays the control's.
+        control = edit.get("op") == "sham" and self._catalogue[condition.entry].edit["op"] != "sham"
+        if (measured := edit.get("measured")) and not control:
             self.built.measured[condition.name].append(float(measured["value"]))
 
-    def _check_words(self, conditions: Sequence[Condition]) -> None:
-        """Words are counted over all conversations of a condition: one alone has too few places for a share."""
+    def _check(self, conditions: Sequence[Condition]) -> None:
+        """Words and turns are counted over all conversations of a condition: one alone has too few places for a share.
+
+        Raises:
+            UsageError: a condition is not what the catalogue says.
+        """
         for condition in conditions:
-            counts = self._words[condition.name]
-            if not counts or not self._catalogue[condition.entry].measured:
+            if condition.entry not in self._entries:
                 continue
-            value = sum(one.done for one in counts) / max(1e-9, sum(one.of for one in counts))
-            self.built.measured[condition.name] = [value]
-            if abs(value - condition.value) > TOLERANCE * condition.value:
+            name, entry = condition.name, self._catalogue[condition.entry]
+            refused = self.built.refused.get(name, [])
+            if refused and len(refused) > _MOST_REFUSED * (len(refused) + len(self.built.planned.get(name, []))):
                 raise UsageError(
-                    f"{condition.name} changes {value:.2f} of what it says it changes {condition.value:g} of, over "
-                    f"{len(counts)} conversations: the catalogue lies for these. Take more scenarios (--scenarios), or "
-                    f"leave its dimension out (--only)."
+                    f"{name} missed its aim in {len(refused)} conversations ({refused[0]}): the catalogue lies for "
+                    f"these, and what a judge makes of them would say nothing. Leave its dimension out (--only), or "
+                    f"report it with a clip."
                 )
+            if entry.measured in _OF_WORDS:
+                self._check_share(name, condition.value, self._words[name], "changes")
+            elif self._words[name]:
+                # A weak conversation is a part of one, whatever is said or written into it.
+                self._check_share(name, self._catalogue["partial"].strengths[-1], self._words[name], "keeps")
+            if entry.measured == "turns":
+                self._check_share(name, 1.0, self._turns[name], "touches")
+
+    def _check_share(self, name: str, aim: float, counts: Sequence[Measured], does: str) -> None:
+        if not counts:
+            return
+        value = sum(one.done for one in counts) / max(1e-9, sum(one.of for one in counts))
+        self.built.measured[name] = [value]
+        if abs(value - aim) > TOLERANCE * aim:
+            raise UsageError(
+                f"{name} {does} {value:.2f} of what it says it {does} {aim:g} of, over {len(counts)} conversations: "
+                f"the catalogue lies for these. Take more scenarios (--scenarios), or leave its dimension out (--only)."
+            )
 
 
 def _require_aim(take: Take, value: float, turn: Spoken) -> None:
@@ -264,16 +373,10 @@ def _require_aim(take: Take, value: float, turn: Spoken) -> None:
     if take.measured == "gain_db" and take.aim <= -100 and value <= -60:
         return
     if abs(value - take.aim) > allowed:
-        where = f"{turn.exchange.system}/{turn.exchange.scenario}/{turn.exchange.turn}"
-        raise UsageError(
-            f"The edit {take.op} of {where} was to come to {take.aim:g} ({take.measured}) and came to {value:.3g}: the "
-            f"catalogue lies for this clip, and what a judge makes of it would say nothing. Leave the dimension out "
-            f"(--only), or report it with the clip."
+        raise MissedAimError(
+            f"turn {turn.exchange.turn} of {turn.exchange.system} was to come to {take.aim:g} ({take.measured}, by "
+            f"{take.op}) and came to {value:.3g}"
         )
-
-
-def _told(take: Take) -> dict[str, Any]:
-    return dict(take.more)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +14,16 @@ from interbench.audit.build import label_of
 from interbench.audit.conditions import BASE, RENAMED, SHAM
 from interbench.audit.conduct import SCHEMA
 from interbench.audit.effects import REPLICATES, Condition, Effects, Judged, floors, take_effects
+from interbench.audit.families import Family, family_of, read_opinions
 from interbench.audit.further import (
+    Cold,
     Dose,
     Halo,
     Injection,
     Position,
     Repeatability,
     Verbosity,
+    colder,
     doses,
     halo,
     injections,
@@ -55,23 +57,14 @@ class Blinding:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """Whose models judge and speak; told always, estimated never from one judge alone."""
-
-    judge: str
-    system: tuple[str, ...]
-    same: bool
-    says: str
-
-
-@dataclass(frozen=True, slots=True)
 class ShownTake:
     """One turn, to be looked at."""
 
     clip: str
     """Relative to the folder."""
     words: str
-    touched: bool
+    sha256: str
+    """Of the clip."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +83,8 @@ class Result:
     doses: tuple[Dose, ...]
     halo: Halo
     repeatability: tuple[Repeatability, ...]
+    cold: tuple[Cold, ...]
+    """Of the sham judged with nothing in the judge's caches; empty where it was not."""
     positions: tuple[Position, ...]
     injections: tuple[Injection, ...]
     verbosity: tuple[Verbosity, ...]
@@ -143,7 +138,8 @@ def collect(folder: Path, catalogue: Catalogue, *, judge: str | None = None, rep
         verdicts = _verdicts(run, audit, key, manifest["transcriber"], identity.get("shown", ()))
         exchanges = run.exchanges()
     planned = {name: set(of) for name, of in audit.get("planned", {}).items()}
-    judged = _judged(keys, conditions, scenarios, verdicts, planned)
+    kept_cold = (audit.get("cold") or {}).get("sample")
+    judged = _judged(keys, conditions, scenarios, verdicts, planned, without=kept_cold)
     if np.isnan(judged.scores).all():
         raise UsageError(f"Nothing in {folder} is judged yet; give the audit's command again.")
     seed = int(audit["options"]["seed"])
@@ -165,11 +161,18 @@ def collect(folder: Path, catalogue: Catalogue, *, judge: str | None = None, rep
         doses(effects, matrix),
         halo(effects),
         repeatability(judged, SHAM),
+        colder(judged, _judged(keys, conditions, scenarios, verdicts, planned), kept_cold, seed=seed),
         positions(effects),
         injections(effects, found, _quoted(verdicts, conditions, catalogue)),
         verbosity(effects, found),
         _blinding(verdicts, scenarios),
-        _family(label, audit["base"].get("settings", {})),
+        family_of(
+            label,
+            audit["base"].get("settings", {}),
+            read_opinions(Path(audit["base"]["folder"])),
+            replicates=replicates,
+            seed=seed,
+        ),
         (every - sum(missing.values()), every),
         dict(missing),
         replicates,
@@ -177,16 +180,12 @@ def collect(folder: Path, catalogue: Catalogue, *, judge: str | None = None, rep
         tuple(sorted(name for name in before if before[name] != now.get(name))),
         {
             (str(e.detail["edit"]["condition"]), e.scenario, e.turn): ShownTake(
-                e.clip, e.reply_text or "", _touched(e.detail["edit"])
+                e.clip, e.reply_text or "", "" if e.facts is None else e.facts.sha256
             )
             for e in exchanges
             if e.clip is not None and "edit" in e.detail
         },
     )
-
-
-def _touched(edit: Mapping[str, Any]) -> bool:
-    return edit.get("op") not in (None, "", "sham") or not edit.get("lips_follow_words", True)
 
 
 def _choose(folder: Path, judges: Mapping[str, Any], wanted: str | None, current: str | None) -> str:
@@ -242,7 +241,10 @@ def _judged(
     scenarios: tuple[str, ...],
     verdicts: Verdicts,
     planned: Mapping[str, set[str]],
+    *,
+    without: int | None = None,
 ) -> Judged:
+    """As arrays; ``without`` one judgement, which was given under other circumstances."""
     times = 1 + max((v.sample for of in verdicts.values() for v in of), default=0)
     scores = np.full((len(conditions), len(keys), len(scenarios), times), np.nan)
     made = np.zeros((len(conditions), len(keys), len(scenarios)), bool)
@@ -250,7 +252,7 @@ def _judged(
         for s, scenario in enumerate(scenarios):
             made[c, :, s] = scenario in planned.get(condition.name, ())
             for verdict in verdicts.get((condition.name, scenario), ()):
-                if verdict.dimension in keys and verdict.score is not None:
+                if verdict.dimension in keys and verdict.score is not None and verdict.sample != without:
                     scores[c, keys.index(verdict.dimension), s, verdict.sample] = verdict.score
     for s, scenario in enumerate(scenarios):
         for verdict in verdicts.get((BASE, scenario), ()):
@@ -292,28 +294,6 @@ def _blinding(verdicts: Verdicts, scenarios: Sequence[str]) -> Blinding:
     return Blinding(compared, different, by)
 
 
-_MODEL = re.compile(
-    r"\b(qwen|gpt|gemini|claude|llama|internvl|glm|kimi|deepseek|mistral|pixtral|phi|gemma|minicpm)", re.I
-)
-
-
-def _family(judge: str, settings: Any) -> Family:
-    own = _MODEL.search(judge)
-    others = tuple(sorted({name.casefold() for name in _MODEL.findall(str(settings))}))
-    name = own[0].casefold() if own else ""
-    if not name:
-        says = "The judge names no known family of models."
-    elif not others:
-        says = f"The judge is of the family {name}; the base names no model of its own."
-    elif name in others:
-        says = f"The judge is of the family {name}, and so is a model of the base."
-    else:
-        says = f"The judge is of the family {name}, the base works with {', '.join(others)}."
-    return Family(
-        name, others, name in others, f"{says} How far a judge favours its family is not testable with one judge."
-    )
-
-
 def as_json(result: Result) -> dict[str, Any]:
     """``audit.json``."""
     matrix, effects = result.matrix, result.effects
@@ -346,6 +326,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "dose": [asdict(dose) for dose in result.doses],
         "halo": {"keys": list(effects.judged.keys), **asdict(result.halo)},
         "repeatability": [asdict(of) for of in result.repeatability],
+        "cold": {**dict(result.audit.get("cold") or {}), "keys": [asdict(of) for of in result.cold]},
         "probes": {
             "position": [asdict(of) for of in result.positions],
             "injection": [asdict(of) for of in result.injections],
@@ -354,6 +335,7 @@ def as_json(result: Result) -> dict[str, Any]:
             "self_family": asdict(result.family),
         },
         "unfit": dict(result.audit.get("unfit", {})),
+        "refused": dict(result.audit.get("refused", {})),
         "measured": dict(result.audit.get("measured", {})),
         "catalogue_differs": list(result.catalogue_differs),
     }

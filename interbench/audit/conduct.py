@@ -14,11 +14,12 @@ from interbench.audit.base import PLAYED, Base, choose_scenarios, play, read_bas
 from interbench.audit.build import Builder, Built, cleared, label_of
 from interbench.audit.conditions import SHAM
 from interbench.audit.effects import Condition
-from interbench.audit.plan import Options, conditions_for
+from interbench.audit.plan import Options, conditions_for, thin
 from interbench.audit.takes import Conversation, Material, played_as
 from interbench.base.errors import IncomparableError, UsageError
 from interbench.base.progress import Progress
 from interbench.domain.catalogue import Catalogue, Kind
+from interbench.domain.records import PlayedConversation
 from interbench.judge.base import Judge
 from interbench.judge.stage import JudgingStage
 from interbench.media.pool import MediaPool
@@ -78,20 +79,21 @@ async def conduct(
     base, used, missing, conditions = find_trial(source, catalogue, judge, options)
     _require_same(out, base, catalogue, options)
     used = await _with_missing(base, used, missing, out, progress)
-    material = Material(used, await _spoilt(base, used, conditions, catalogue, out, progress), options.fps)
+    material = Material(used, await _spoilt(base, used, conditions, catalogue, out, progress), *thin(judge, options))
     async with MediaPool(size=2) as media:
         with Run(out, write=True) as run:
             labels = [label_of(base.system, condition.name) for condition in conditions]
             manifest = _manifest(run, base, used, labels, settings)
             manifest.write(_facts(base, conditions, catalogue))
+            cold = {name: value for name, value in _record_of(run).items() if name == "cold"}
             # Kept before anything is made: the same folder is never gone on with otherwise.
-            manifest.amend(audit=_record(base, used, catalogue, options, conditions, None))
+            manifest.amend(audit=_record(base, used, catalogue, options, conditions, None) | cold)
             builder = Builder(run, base.system, catalogue, material, media)
             builder.need(conditions)
             built = await builder.build(conditions, progress)
             cleared(run)
             manifest.amend(
-                audit=_record(base, used, catalogue, options, conditions, built),
+                audit=_record(base, used, catalogue, options, conditions, built) | cold,
                 transcriber=builder.transcriber,
                 plan={label_of(base.system, c.name): built.planned.get(c.name, []) for c in conditions},
             )
@@ -214,12 +216,32 @@ def _record(
     if built is not None:
         record["planned"] = {name: list(of) for name, of in built.planned.items()}
         record["unfit"] = dict(built.unfit)
+        record["refused"] = {name: list(of) for name, of in built.refused.items()}
         record["measured"] = {
             name: {"mean": sum(of) / len(of), "least": min(of), "most": max(of), "n": len(of)}
             for name, of in built.measured.items()
             if of
         }
     return record
+
+
+async def _is_cold(run: Run, judge: Judge, manifest: RunManifest, options: Options, progress: Progress) -> bool:
+    """See that the judge has kept nothing, for one more judgement of the sham; whether it is so."""
+    forgot = await judge.forget()
+    if not forgot and not options.cold:
+        progress.say(
+            "not judged cold: the servers don't empty their caches when asked (vLLM does with VLLM_SERVER_DEV_MODE=1). "
+            "Start them anew and give the same command with --cold"
+        )
+        return False
+    cold = {"sample": options.sham_repeats, "how": "emptied" if forgot else "started anew"}
+    manifest.amend(audit={**_record_of(run), "cold": cold})
+    return True
+
+
+def _record_of(run: Run) -> dict[str, Any]:
+    manifest = read_manifest(run.manifest_path) or {}
+    return dict(manifest.get("audit") or {})
 
 
 async def _judge(
@@ -235,6 +257,11 @@ async def _judge(
     progress: Progress,
 ) -> None:
     """Scenario by scenario, so that a server meets all that is made of a clip while it still has it."""
+
+    def conversation_of(planned: PlannedScenario, name: str) -> PlayedConversation | None:
+        found = played(run, planned.scenario, label_of(base.system, name), transcriber, "given")
+        return None if found is None else replace(found, persona=planned.persona, portrait=planned.portrait)
+
     made = {name: set(of) for name, of in built.planned.items()}
     planned_scenarios = run.planned_scenarios()
     todo = [
@@ -247,17 +274,23 @@ async def _judge(
     passes = [(todo, options.repeats)]
     if options.sham_repeats > options.repeats:
         passes.append(([(planned, name) for planned, name in todo if name == SHAM], options.sham_repeats))
+    if options.judgements > options.sham_repeats:
+        passes.append((passes[-1][0], options.judgements))
     progress.total("judge", sum(len(of) for of, _ in passes))
     for of, repeats in passes:
         async with JudgingStage(judge, run, repeats, media) as stage:
             manifest.note_judge(stage)
+            if repeats > options.sham_repeats:
+                due = [one for planned, name in of if (one := conversation_of(planned, name)) and stage.pending(one)]
+                if not due or not await _is_cold(run, judge, manifest, options, progress):
+                    continue
             queue = iter(of)
 
             async def work(stage: JudgingStage = stage, queue: Any = queue) -> None:
                 for planned, name in queue:
-                    conversation = played(run, planned.scenario, label_of(base.system, name), transcriber, "given")
+                    conversation = conversation_of(planned, name)
                     if conversation is not None:
-                        await stage.give(replace(conversation, persona=planned.persona, portrait=planned.portrait))
+                        await stage.give(conversation)
                     progress.advance("judge")
 
             async with asyncio.TaskGroup() as group:

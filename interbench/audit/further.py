@@ -13,12 +13,14 @@ import numpy as np
 from scipy.stats import kendalltau, page_trend_test
 
 from interbench.audit.effects import (
+    REPLICATES,
     TAIL,
     Effects,
     FloatArray,
     Floor,
     Judged,
     correlations,
+    draws,
     effective_dimensions,
     margins,
 )
@@ -200,6 +202,53 @@ def _repeated(key: str, whole: FloatArray, every: FloatArray) -> Repeatability:
         mean,
         limit,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """One key of the same conversations, judged once more with nothing in the judge's caches."""
+
+    key: str
+    scenarios: int
+    difference: float | None
+    """Mean of the cold score less the mean of the others."""
+    lo: float | None
+    hi: float | None
+    """The 90 % interval, by scenarios."""
+    identical: float | None
+    """Share of conversations with a score that was given before, too."""
+
+
+def colder(
+    judged: Judged, every: Judged, sample: int | None, condition: str = "sham", *, seed: int = 0
+) -> tuple[Cold, ...]:
+    """What a judge makes of the control after its caches were emptied.
+
+    Args:
+        judged: without that judgement.
+        every: with it.
+        sample: its number; None where there is none.
+        condition: the control.
+        seed: of the bootstrap.
+    """
+    number = judged.index.get(condition)
+    if sample is None or number is None or sample >= every.scores.shape[-1]:
+        return ()
+    found = []
+    for k, key in enumerate(judged.keys):
+        cold, warm = every.scores[number, k, :, sample], judged.scores[number, k]
+        both = ~np.isnan(cold) & ~np.isnan(warm).all(axis=-1)
+        count = int(both.sum())
+        apart = cold[both] - judged.means[number, k, both]
+        same = (warm[both] == cold[both, None]).any(axis=-1)
+        lo = hi = None
+        if count > 1:
+            lo, hi = np.quantile(draws(count, REPLICATES, seed) @ apart / count, [TAIL, 1 - TAIL]).tolist()
+        if count:
+            found.append(Cold(key, count, float(apart.mean()), lo, hi, float(same.mean())))
+        else:
+            found.append(Cold(key, 0, None, None, None, None))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from interbench.audit.base import QUICK_SCENARIOS, SCENARIOS, Base
 from interbench.audit.conditions import make_conditions
 from interbench.audit.effects import Condition
 from interbench.audit.power import NOISE, Power, power_table
-from interbench.audit.takes import QUICK_FPS, Conversation, Material, make_scene
+from interbench.audit.takes import QUICK_FPS, QUICK_SIDE, Conversation, Material, make_scene, played_as
 from interbench.base.errors import UsageError
 from interbench.domain.catalogue import Catalogue, Kind
 from interbench.domain.dimensions import dimension
@@ -34,6 +34,8 @@ class Options:
     quick: bool = False
     seed: int = 0
     system: str | None = None
+    cold: bool = False
+    """The judge's servers were started anew just before, which can't be asked of every server."""
 
     @classmethod
     def make(
@@ -45,6 +47,7 @@ class Options:
         quick: bool,
         seed: int,
         system: str | None,
+        cold: bool = False,
     ) -> Options:
         """With the defaults of a whole or a quick audit.
 
@@ -57,15 +60,18 @@ class Options:
         times = repeats if repeats is not None else 1 if quick else REPEATS
         if wanted < 1 or not 1 <= times <= 100 or seed < 0:
             raise UsageError("An audit takes 1 scenario or more, 1 to 100 judgements of each, and a seed of 0 or more.")
-        return cls(wanted, times, tuple(only), quick, seed, system)
-
-    @property
-    def fps(self) -> float | None:
-        return QUICK_FPS if self.quick else None
+        if cold and quick:
+            raise UsageError("A quick audit judges nothing twice, so that --cold has nothing to compare with.")
+        return cls(wanted, times, tuple(only), quick, seed, system, cold)
 
     @property
     def sham_repeats(self) -> int:
         return self.repeats if self.quick else max(SHAM_REPEATS, self.repeats)
+
+    @property
+    def judgements(self) -> int:
+        """Most of one conversation: of the sham, and once more with nothing in the judge's caches."""
+        return self.repeats if self.quick else self.sham_repeats + 1
 
     def frozen(self) -> dict[str, Any]:
         """What must stay as it is as long as a folder is added to."""
@@ -83,6 +89,16 @@ def conditions_for(catalogue: Catalogue, judge: Judge, base: Base, options: Opti
     )
 
 
+def thin(judge: Judge, options: Options) -> tuple[float | None, int | None]:
+    """Frames a second, and pixels along the longer side, that are encoded at most; None for the clip's own.
+
+    A judge that asks a model sees clips in their own size.
+    """
+    if not options.quick:
+        return None, None
+    return QUICK_FPS, None if tokens_per_clip(judge) is not None else QUICK_SIDE
+
+
 def applies(condition: Condition, number: int, total: int) -> bool:
     """Whether scenario ``number`` (from 0) of ``total`` is tried: weaker strengths take half of many."""
     weaker = condition.kind is Kind.DEFECT and condition.strength < condition.strongest
@@ -96,6 +112,8 @@ class Counts:
     scenarios: int
     missing: int
     """Of these, to be played first."""
+    spoilt: int
+    """Conversations that the base plays with a defect of its own."""
     conditions: int
     clips: int
     """To be encoded."""
@@ -116,12 +134,20 @@ def count(
     options: Options,
 ) -> Counts:
     """Clips, verdicts and tokens; scenarios still to be played count like the mean of those that are there."""
-    material = Material(tuple(used), fps=options.fps)
+    material = Material(tuple(used), {}, *thin(judge, options))
     clips: set[str] = set()
+    entries, variants = {entry.name: entry for entry in catalogue}, set[str]()
     conversations, turns = 0, 0
     for number, conversation in enumerate(used):
         for condition in conditions:
             if not applies(condition, number, len(used) + missing):
+                continue
+            entry = entries.get(condition.entry)
+            if entry is not None and entry.played:
+                # It is there once the base has played it.
+                variants.add(played_as(entry, condition.strength))
+                conversations += 1
+                turns += len(conversation.turns)
                 continue
             scene = make_scene(catalogue, condition, conversation, material)
             if scene is not None:
@@ -130,7 +156,7 @@ def count(
                 turns += len(scene.takes)
     grow = (len(used) + missing) / max(1, len(used))
     conversations, turns = round(conversations * grow), round(turns * grow)
-    more = max(0, options.sham_repeats - options.repeats) * (len(used) + missing)
+    more = max(0, options.judgements - options.repeats) * (len(used) + missing)
     judgements = conversations * options.repeats + more
     verdicts = judgements * len(judge.dimensions)
     per_clip = tokens_per_clip(judge)
@@ -144,6 +170,7 @@ def count(
     return Counts(
         len(used) + missing,
         missing,
+        len(variants) * (len(used) + missing),
         len(conditions),
         round(len(clips) * grow),
         verdicts,
@@ -180,6 +207,7 @@ def plan_lines(counts: Counts, conditions: Sequence[Condition], options: Options
     lines = [
         f"scenarios   {counts.scenarios}"
         + (f", {counts.missing} of them to be played first" if counts.missing else ""),
+        *([f"played      {counts.spoilt} conversations with a defect of its own"] if counts.spoilt else []),
         f"conditions  {counts.conditions}: {kinds[Kind.DEFECT]} of defects, {kinds[Kind.NUISANCE]} nuisances, "
         f"{counts.conditions - kinds[Kind.DEFECT] - kinds[Kind.NUISANCE]} probes and controls",
         f"clips       {counts.clips} to be encoded; the others are links",

@@ -17,11 +17,12 @@ from interbench.audit.effects import Condition
 from interbench.audit.texts import Measured, candidates, chosen, references, rewritten
 from interbench.domain.catalogue import Catalogue, Entry, Kind
 from interbench.domain.records import ClipFacts, Exchange, Transcript
+from interbench.media.edit_picture import letter_size
 from interbench.scenarios.plan import PlannedScenario
 from interbench.systems.puppet.moods import mood_of
 
-QUICK_FPS = 8.0
-"""Frames a second that a quick audit encodes: judges look at fewer."""
+QUICK_FPS, QUICK_SIDE = 8.0, 256
+"""Frames a second, and pixels along the longer side, that a quick audit encodes: the offline judge looks at fewer."""
 _BRIGHT = frozenset({"happy", "amused", "excited", "warm", "curious", "surprised"})
 _HEAVY = frozenset({"sad", "sympathetic", "concerned", "apologetic", "serious", "confused", "angry"})
 
@@ -70,8 +71,6 @@ class Take:
     measured: str = ""
     """What is measured on the result."""
     aim: float = 0.0
-    untouched: bool = False
-    """Only for the control's sake."""
 
     @property
     def key(self) -> str:
@@ -87,6 +86,8 @@ class Scene:
     takes: tuple[Take, ...]
     words: Measured | None = None
     """How far its words were changed."""
+    places: tuple[int, ...] = ()
+    """Turns (1-based) that were to be touched, where these are what is counted."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Material:
     played: Mapping[str, Mapping[str, Conversation]] = field(default_factory=dict)
     """What the base has played with a defect, by condition and scenario."""
     fps: float | None = None
+    side: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_id", {conversation.id: conversation for conversation in self.base})
@@ -119,7 +121,7 @@ def make_scene(
         if words is None:
             return None
         texts = zip(conversation.turns, words.texts, strict=True)
-        return Scene(tuple(Take(turn.clip, turn.facts, text) for turn, text in texts), words.measured)
+        return Scene(tuple(Take(turn.clip, turn.facts, text) for turn, text in texts), words.measured, words.places)
     if op == "played":
         return _played(entry, condition, conversation, material)
     if op == "partial" or entry.kind in (Kind.WEAK, Kind.INJECTION):
@@ -135,11 +137,15 @@ _OF_WORDS = frozenset({"authored", "written", "abandon", "contradict", "forget",
 
 
 def _sham(turn: Spoken, material: Material) -> Take:
-    return Take(turn.clip, turn.facts, op="sham", more=_thin(material), untouched=True)
+    return Take(turn.clip, turn.facts, op="sham", more=_thin(material), measured="delta_e")
 
 
 def _thin(material: Material) -> dict[str, Any]:
-    return {} if material.fps is None else {"fps": material.fps}
+    thin = {"fps": material.fps, "side": material.side}
+    return {name: value for name, value in thin.items() if value is not None}
+
+
+_HEARD_OPS = frozenset({"gain", "desync", "voice", "monotone"})
 
 
 def _edited(entry: Entry, condition: Condition, conversation: Conversation, material: Material) -> Scene | None:
@@ -150,6 +156,11 @@ def _edited(entry: Entry, condition: Condition, conversation: Conversation, mate
         donors = _donors(edit["donor"], conversation, material)
         places = [n for n in places if n in donors]
     places = [n for n in places if conversation.turns[n - 1].facts.duration_s >= _least_s(edit["op"], condition.value)]
+    if edit["op"] in _HEARD_OPS:
+        # Where nothing is heard, nothing can be done to what is heard.
+        places = [n for n in places if conversation.turns[n - 1].facts.audible]
+    if edit["op"] == "voice":
+        places = [n for n in places if donors[n].facts.audible]
     places = chosen(entry.turns(condition.strength), tuple(places))
     if not places or (entry.aims == "MVC" and len(conversation.turns) < 2):
         return None
@@ -173,7 +184,7 @@ def _edited(entry: Entry, condition: Condition, conversation: Conversation, mate
                 donor_sha256="" if donor is None else donor.facts.sha256,
                 more=more,
                 measured=entry.measured,
-                aim=value,
+                aim=0.0 if entry.measured == "delta_e" and edit["op"] == "sham" else value,
             )
         )
     return Scene(tuple(takes))
@@ -187,7 +198,14 @@ def _least_s(op: str, value: float) -> float:
 def _donors(what: str, conversation: Conversation, material: Material) -> dict[int, Spoken]:
     """For each turn whose picture or sound is taken; the same other person for all of them."""
     if what == "other-persona":
-        others = [other for other in material.base if other.planned.persona.id != conversation.planned.persona.id]
+        own = {turn.facts.sha256 for turn in conversation.turns}
+        others = [
+            other
+            for other in material.base
+            if other.planned.persona.id != conversation.planned.persona.id
+            # A system may show everybody alike.
+            and own.isdisjoint(turn.facts.sha256 for turn in other.turns)
+        ]
         if not others:
             return {}
         other = others[_pick(conversation.id, len(others))]
@@ -228,7 +246,7 @@ def _played(entry: Entry, condition: Condition, conversation: Conversation, mate
         return None
     places = chosen(entry.turns(condition.strength), tuple(range(1, len(conversation.turns) + 1)))
     turns = [(spoilt if n in places else conversation).turns[n - 1] for n in range(1, len(conversation.turns) + 1)]
-    return Scene(tuple(Take(turn.clip, turn.facts) for turn in turns))
+    return Scene(tuple(Take(turn.clip, turn.facts) for turn in turns), places=places)
 
 
 def played_as(entry: Entry, strength: int) -> str:
@@ -251,9 +269,15 @@ def _partial(
     for turn, kept in zip(conversation.turns, words.texts, strict=True):
         until = cut_at(turn, kept)
         said = f"{kept} {text}" if op == "say" else kept
-        more = {"until_s": until, **_thin(material)} | ({"text": text} if op.startswith("write-") else {})
-        takes.append(Take(turn.clip, turn.facts, said, op=op if op.startswith("write-") else "cut", more=more))
-    return Scene(tuple(takes), words.measured)
+        more = {"until_s": until, **_thin(material)}
+        if op.startswith("write-"):
+            height = turn.facts.height
+            aim = letter_size(op.removeprefix("write-"), height) / height
+            more |= {"text": text}
+            takes.append(Take(turn.clip, turn.facts, said, op=op, more=more, measured="letters", aim=aim))
+        else:
+            takes.append(Take(turn.clip, turn.facts, said, op="cut", more=more, measured="length_s", aim=until))
+    return Scene(tuple(takes), words.measured, tuple(range(1, len(takes) + 1)) if op == "say" else ())
 
 
 def cut_at(turn: Spoken, kept: str) -> float:
@@ -280,7 +304,7 @@ def _another(entry: Entry, condition: Condition, conversation: Conversation, mat
         foreign = other.turns[(n - 1) % len(other.turns)]
         seen = foreign if n in places and entry.edit["op"] == "another" else turn
         takes.append(Take(seen.clip, seen.facts, foreign.transcript.text if n in places else None))
-    return Scene(tuple(takes))
+    return Scene(tuple(takes), places=places)
 
 
 def _again(entry: Entry, condition: Condition, conversation: Conversation) -> Scene | None:
@@ -288,4 +312,4 @@ def _again(entry: Entry, condition: Condition, conversation: Conversation) -> Sc
     if not places:
         return None
     turns = [conversation.turns[n - 2 if n in places else n - 1] for n in range(1, len(conversation.turns) + 1)]
-    return Scene(tuple(Take(turn.clip, turn.facts, turn.transcript.text) for turn in turns))
+    return Scene(tuple(Take(turn.clip, turn.facts, turn.transcript.text) for turn in turns), places=places)

@@ -7,6 +7,7 @@ defect; so treated words are an author's variant of the reference reply, and the
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ class Words:
 
     texts: tuple[str, ...]
     measured: Measured | None = None
+    places: tuple[int, ...] = ()
+    """Turns (1-based) that were to be touched; empty where not turns are counted."""
 
 
 def references(planned: PlannedScenario) -> tuple[str, ...]:
@@ -66,6 +69,8 @@ def chosen(where: str, candidates: Sequence[int]) -> tuple[int, ...]:
         "first": candidates[:1],
         "last": candidates[-1:],
         "second-half": candidates[(count + 1) // 2 :] or candidates[-1:],
+        "later": candidates[1:] or candidates,
+        "half-later": sorted(spread(candidates[1:], 0.5)) or candidates[-1:],
         "every-other": candidates[1::2] or candidates[-1:],
     }
     return tuple(picked[where])
@@ -103,11 +108,13 @@ def _rewritten(entry: Entry, strength: int, planned: PlannedScenario, own: Seque
         left = sum(len(rewrites.contractions(text)) for text in texts)
         return Words(texts, Measured(total - left, total)) if total else None
     if op == "abandon":
-        return Words((*told[:-1], _abandoned(planned, edit["share"][strength - 1])))
+        return Words((*told[:-1], _abandoned(planned, edit["share"][strength - 1])), places=(len(told),))
     if op == "partial":
         return _partial(planned, edit["keeps"][strength - 1], own)
     if op == "typography":
-        return Words(tuple(_typographic(text) for text in own))
+        now = tuple(_typographic(text) for text in own)
+        signs = sum(len(_SIGNS.findall(text)) for text in own)
+        return Words(now, Measured(signs - sum(len(_SIGNS.findall(text)) for text in now), signs)) if signs else None
     if op == "asr-errors":
         heard = [_misheard(text, entry.strengths[0], f"{planned.scenario.id}/{n}") for n, text in enumerate(own)]
         wrong = sum(
@@ -118,9 +125,11 @@ def _rewritten(entry: Entry, strength: int, planned: PlannedScenario, own: Seque
     if not places:
         return None
     if op == "contradict":
-        return Words(tuple(_contradicting(planned, n) if n in places else text for n, text in enumerate(told, start=1)))
+        said = (_contradicting(planned, n) if n in places else text for n, text in enumerate(told, start=1))
+        return Words(tuple(said), places=places)
     if op == "forget":
-        return Words(tuple(_forgotten(planned, n) if n in places else text for n, text in enumerate(told, start=1)))
+        said = (_forgotten(planned, n) if n in places else text for n, text in enumerate(told, start=1))
+        return Words(tuple(said), places=places)
     raise ValueError(f"{op!r} is no edit of words")
 
 
@@ -139,9 +148,8 @@ def _authored(edit: dict[str, Any], entry: Entry, strength: int, planned: Planne
     places = chosen(entry.turns(strength), candidates(entry, planned))
     if not places:
         return None
-    return Words(
-        tuple(v.text(key) if n in places else t for n, (t, v) in enumerate(zip(told, variants, strict=True), 1))
-    )
+    said = (v.text(key) if n in places else t for n, (t, v) in enumerate(zip(told, variants, strict=True), start=1))
+    return Words(tuple(said), places=places)
 
 
 def _length(texts: Sequence[str]) -> int:
@@ -239,6 +247,10 @@ def _forgotten(planned: PlannedScenario, number: int) -> str:
     reference = planned.references[number - 1]
     turn = TurnRequest(planned.scenario.id, number, "", None, (), None, 0, Path(), 1.0, reference=reference)
     return rewrites.forget(turn, reference)
+
+
+_SIGNS = re.compile(r"['\"]|(?<= )-(?= )")
+"""What a typewriter has for quotation marks, apostrophes and dashes."""
 
 
 def _typographic(text: str) -> str:

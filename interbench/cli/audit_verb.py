@@ -73,7 +73,7 @@ def _print_plan(folder: Path, settings: Settings, options: Options) -> None:
     from interbench.domain.catalogue import bundled
     from interbench.judge.registry import make_judge
 
-    judge = make_judge(settings.judge, settings.judge_options, options.sham_repeats)
+    judge = make_judge(settings.judge, settings.judge_options, options.judgements)
     base, used, missing, conditions = find_trial(folder, bundled(), judge, options)
     counts = count(bundled(), conditions, used, len(missing), judge, options)
     lines = [
@@ -98,7 +98,7 @@ def _conduct(folder: Path, settings: Settings, options: Options, *, quiet: bool)
     from interbench.domain.catalogue import bundled
     from interbench.judge.registry import make_judge
 
-    judge = make_judge(settings.judge, settings.judge_options, options.sham_repeats)
+    judge = make_judge(settings.judge, settings.judge_options, options.judgements)
     _, used, missing, _ = find_trial(folder, bundled(), judge, options)
     if line := few_line(len(used) + len(missing), options):
         sys.stdout.write(line + "\n")

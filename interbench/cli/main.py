@@ -467,7 +467,7 @@ def audit(
         str | None, typer.Option(help="Only defects that aim at these dimensions, comma-separated: --only EA,NI.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="The strongest of each defect alone, on 12 scenarios, at 8 frames a second.")
+        bool, typer.Option("--quick", help="The strongest of each defect alone, on 12 scenarios, with fewer frames.")
     ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print clips, verdicts, tokens and what they can decide, and do nothing.")
@@ -478,6 +478,10 @@ def audit(
     require: Annotated[
         str | None, typer.Option(help="Exit status 3 unless these dimensions pass: --require EA,MVC.")
     ] = None,
+    cold: Annotated[
+        bool,
+        typer.Option("--cold", help="The judge's servers were started anew just now: judge the control once more."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     options: Set = None,
     config: Config = None,
@@ -496,6 +500,7 @@ def audit(
             "quick": quick,
             "seed": seed,
             "system": system,
+            "cold": cold,
         },
         judge=judge,
         options=judge_options(options, judge_mode, sampling),

@@ -89,6 +89,11 @@ class Judge(ABC):
         ``missing``, not raised; :class:`interbench.base.errors.JudgeError` stops the run.
         """
 
+    async def forget(self) -> bool:
+        """Let go of everything that is kept of earlier judgements (caches here and in servers), so that the next one is
+        given as the first was; whether that is certain. Asked after :meth:`start`."""
+        return False
+
     def summary(self) -> Mapping[str, Any]:
         """Figures over the whole run for the manifest and the closing lines (tokens computed, reused, calls ...)."""
         return {}

@@ -154,9 +154,11 @@ class MediaPool:
         await self._call("edit", path, out=str(target), op=op, value=value, **_with(donor), **more)
         return await self.inspect(target)
 
-    async def measure(self, path: Path, original: Path, what: str) -> float:
-        """What an edit has come to: :func:`interbench.media.measure.measure` on the result and its original."""
-        return float((await self._call("measure", path, what=what, **_with(original)))["value"])
+    async def measure(self, path: Path, original: Path, what: str, other: Path | None = None) -> float:
+        """What an edit has come to: :func:`interbench.media.measure.measure` on the result, its original and, of some
+        edits, the donor."""
+        further = {**_with(original), **_with(other, "other")}
+        return float((await self._call("measure", path, what=what, **further))["value"])
 
     async def excerpt(self, path: Path, target: Path, parts: Sequence[tuple[float, float]], fps: int) -> ClipFacts:
         """Write what a clip shows in some parts of it, ``fps`` times a second, as a video; facts about it.
@@ -381,8 +383,8 @@ def _request(task: str, path: Path, **arguments: Any) -> dict[str, Any]:
     return {"task": task, "path": str(path.absolute()), **arguments}
 
 
-def _with(donor: Path | None) -> dict[str, str]:
-    return {} if donor is None else {"donor": str(donor.absolute())}
+def _with(clip: Path | None, name: str = "donor") -> dict[str, str]:
+    return {} if clip is None else {name: str(clip.absolute())}
 
 
 def worker_environment() -> dict[str, str]:

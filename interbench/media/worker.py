@@ -103,10 +103,10 @@ def _answer(name: str, path: Path, request: dict[str, Any], limits: Limits) -> d
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(path, limits, name in _FOLLOWS_LINKS))
         kind = None if name in _STILL else demuxer(file, sound=name == "probe_audio")
-        if "donor" in request:
-            # Another foreign clip, which is held to the same.
-            given = stack.enter_context(_opened(Path(request["donor"]), limits, follow_links=False))
-            request = {**request, "donor": Task(limits, given, demuxer(given))}
+        for further in {"donor", "other"} & set(request):
+            # More foreign clips, which are held to the same.
+            given = stack.enter_context(_opened(Path(request[further]), limits, follow_links=False))
+            request = {**request, further: Task(limits, given, demuxer(given))}
         try:
             if kind is None:
                 return _function(_STILL[name])(file, **request)

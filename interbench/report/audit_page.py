@@ -188,7 +188,9 @@ def _pairs(result: Result) -> tuple[Pair, ...]:
                 (judged.scenarios[s], turn)
                 for s in order
                 for turn in range(1, 33)
-                if (take := result.takes.get((condition.name, judged.scenarios[s], turn))) is not None and take.touched
+                if (take := result.takes.get((condition.name, judged.scenarios[s], turn))) is not None
+                and (was := result.takes.get((condition.control, judged.scenarios[s], turn))) is not None
+                and (take.sha256, take.words) != (was.sha256, was.words)
             ),
             None,
         ) or next(((s, turn) for (name, s, turn) in sorted(result.takes, reverse=True) if name == condition.name), None)
@@ -245,6 +247,11 @@ def _notice_lines(result: Result) -> Iterable[str]:
     if scored < asked:
         reasons = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in sorted(result.missing.items()))
         yield f"{asked - scored} of {asked} verdicts have no score ({reasons}); they are missing, never a fall."
+    for name, of in sorted(result.audit.get("refused", {}).items()):
+        yield (
+            f"{name} was refused in {len(of)} conversation{'' if len(of) == 1 else 's'}, because the edit missed its "
+            f"aim by more than a fifth: {'; '.join(of[:3])}{' …' if len(of) > 3 else ''}."
+        )
     if result.audit.get("unfit"):
         unfit = ", ".join(f"{name} {n}" for name, n in sorted(result.audit["unfit"].items()))
         yield f"Scenarios that a condition does not fit, and that it was not tried on: {unfit}."

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from interbench.base.errors import UsageError
-from interbench.domain.published import PUBLISHED_SINGLE, SINGLE_SOURCE
+from interbench.domain.published import ABLATION_SOURCE, PUBLISHED_SINGLE, SINGLE_SOURCE
 from interbench.report.grid import DASH, Cell, Grid, decimal, rank_marks, to_latex, to_markdown
 from interbench.report.tables import FORMATS, csv_text
 from interbench.report.terminal import to_rich
@@ -204,8 +204,8 @@ def single_notes(table: SingleTable, *, published: bool = False) -> tuple[str, .
     notes += _offset_notes(table)
     if published:
         notes.append(
-            f"Quoted from {SINGLE_SOURCE}, as far as the figures are at hand: not measured here, and not reproducible: "
-            f"clips, frames and implementations of that table are not published."
+            f"Quoted from {SINGLE_SOURCE}, as far as its figures are at hand, and {ABLATION_SOURCE}, for LiveTalk on "
+            "HDTF: not measured here, and not reproducible: clips, frames and implementations are not published."
         )
     return tuple(notes)
 
@@ -245,7 +245,7 @@ def _csv(table: SingleTable, *, published: bool) -> list[list[Any]]:
         rows.append(cells)
     for quoted in PUBLISHED_SINGLE if published else ():
         figures = [[quoted.figures.get(column.key), *[None] * (len(names) - 1)] for column in table.columns]
-        note = f"quoted from {SINGLE_SOURCE}"
+        note = f"quoted from {quoted.source}"
         rows.append([quoted.system, "quoted", None, note, *(value for cells in figures for value in cells)])
     return rows
 
@@ -273,7 +273,7 @@ def single_json(table: SingleTable, *, published: bool = False) -> dict[str, Any
         "metrics": {name: dict(identity) for name, identity in table.identities.items()},
         "unavailable": [{"metric": one.name, "because": one.because} for one in table.unavailable],
         "quoted": [
-            {"system": row.system, "from": SINGLE_SOURCE, "figures": dict(row.figures)}
+            {"system": row.system, "from": row.source, "figures": dict(row.figures)}
             for row in (PUBLISHED_SINGLE if published else ())
         ],
         "notes": list(single_notes(table, published=published)),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from interbench.asr.given import Given
 from interbench.base.progress import PlainProgress
-from interbench.domain.records import Exchange, Outcome, Timings, Transcript
+from interbench.domain.dimensions import DIMENSION_KEYS
+from interbench.domain.records import Exchange, Outcome, Timings, Transcript, Verdict
+from interbench.judge.stage import conversation_digest
 from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.plan import Plan, make_plan
 from interbench.pipeline.run_manifest import RunManifest
+from interbench.store.played import played
 from interbench.store.run_folder import Key, Run
 from interbench.systems.facts import system_facts
 
@@ -68,3 +73,25 @@ async def played_run(out: Path, clips: Sequence[Path], *, scenarios: Sequence[st
                     number += 1
         manifest.amend(transcriber=ear)
     return plan
+
+
+def judged_by(run: Path, out: Path, *, families: Mapping[str, str], scores: Mapping[str, Mapping[str, float]]) -> Path:
+    """A copy of a run whose systems name models, judged by judges who give each system one score in all."""
+    shutil.copytree(run, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    for system, model in families.items():
+        manifest["systems"][system]["settings"] = {"thinker": model}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with Run(out, write=True) as folder:
+        ear = manifest["transcriber"]
+        for label, given in scores.items():
+            judge = folder.identify("judge", label, {"judge": "vlm", "served": label, "dimensions": DIMENSION_KEYS})
+            for planned in folder.planned_scenarios():
+                for system, score in given.items():
+                    conversation = played(folder, planned.scenario, system, ear, "given")
+                    if conversation is None:
+                        continue
+                    digest = conversation_digest(conversation)
+                    for key in DIMENSION_KEYS:
+                        folder.record_verdict(Verdict(system, planned.scenario.id, key, score=score), judge, digest)
+    return out

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,8 +29,8 @@ LOWEST, HIGHEST = 1.0, 10.0
 VERSION = 3
 """2: frames as a player shows them. 3: names of its own, forbidden points, repetition, exposure and zoom, stills."""
 
-_REMEMBERED = 64
-"""Clips, and conversations' clips, of which is kept what was seen: 20 MB, or 85 with a face detector."""
+_REMEMBERED, _PAIRS_REMEMBERED = 64, 1024
+"""Clips of which is kept what was seen, and pairs of clips of which is kept how alike they are."""
 K = TypeVar("K")
 V = TypeVar("V")
 _SEARCHED = (0, appearance.FRAMES // 2, appearance.FRAMES - 1)
@@ -58,8 +58,8 @@ class Signals(Judge):
         self._own: MediaPool | None = None
         self._budget = word_budget
         self._wants_faces = faces
-        self._looked: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
-        self._seen: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
+        self._seen: OrderedDict[str, _Sight] = OrderedDict()
+        self._alike: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._detector = detector() if faces else None
 
     def identity(self) -> Mapping[str, Any]:
@@ -93,6 +93,11 @@ class Signals(Judge):
         if self._own is not None:
             await self._own.close()
             self._own = None
+
+    async def forget(self) -> bool:
+        self._seen.clear()
+        self._alike.clear()
+        return True
 
     def summary(self) -> Mapping[str, Any]:
         if self._detector is not None or not self._wants_faces:
@@ -135,32 +140,49 @@ class Signals(Judge):
     async def _same_look(self, conversation: PlayedConversation) -> dict[str, Any]:
         if len(conversation.turns) < 2:
             return _missing(Missing.NOT_APPLICABLE, "One clip alone has nothing to look like.")
-        # Edited copies of a conversation share most of their clips, and some of them all.
-        clips = tuple("" if turn.facts is None else turn.facts.sha256 for turn in conversation.turns)
-        if all(clips) and (known := self._looked.get(clips)) is not None:
-            return known
         try:
-            frames = [await self._frames(conversation, index) for index in range(len(conversation.turns))]
+            sights = [await self._sight(conversation, index) for index in range(len(conversation.turns))]
         except MediaError as error:
             return _missing(Missing.CLIP_UNREADABLE, f"A clip can't be read any more: {error}")
-        found = await asyncio.to_thread(_similarities, frames, self._detector)
-        if all(clips):
-            _remember(self._looked, clips, found, _REMEMBERED)
-        return found
+        return await asyncio.to_thread(_similarities, sights, self._detector, self._how_alike)
 
-    async def _frames(self, conversation: PlayedConversation, index: int) -> npt.NDArray[np.uint8]:
+    async def _sight(self, conversation: PlayedConversation, index: int) -> _Sight:
+        """What is seen of a turn's clip. Edited copies of a conversation share most of their clips: they are kept."""
         media = self._given or self._own
-        clip = conversation.turns[index].clip
+        clip, facts = conversation.turns[index].clip, conversation.turns[index].facts
         if media is None or clip is None:
             raise RuntimeError("the judge was not started, or was handed an incomplete conversation")
-        side = appearance.TAKEN if self._detector is None else SEARCHED_SIDE
-        facts = conversation.turns[index].facts
-        if facts is not None and (known := self._seen.get(facts.sha256)) is not None:
+        digest = "" if facts is None else facts.sha256
+        if digest and (known := self._seen.get(digest)) is not None:
             return known
+        side = appearance.TAKEN if self._detector is None else SEARCHED_SIDE
         frames = await media.frames(clip, appearance.FRAMES, (side, side))
-        if facts is not None:
-            _remember(self._seen, facts.sha256, frames, _REMEMBERED)
-        return frames
+        sight = await asyncio.to_thread(_look_at, frames, self._detector, digest)
+        if digest:
+            _remember(self._seen, digest, sight, _REMEMBERED)
+        return sight
+
+    def _how_alike(self, one: _Sight, other: _Sight) -> float:
+        pair = (one.digest, other.digest)
+        if all(pair) and (known := self._alike.get(pair)) is not None:
+            return known
+        whole = appearance.similarity(one.whole, other.whole)
+        if one.person is not None and other.person is not None:
+            whole = (whole + appearance.similarity(one.person, other.person)) / 2
+        if all(pair):
+            _remember(self._alike, pair, whole, _PAIRS_REMEMBERED)
+        return whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What is seen of a clip."""
+
+    digest: str
+    """SHA-256 of its file; empty where it is not known."""
+    whole: appearance.Look
+    person: appearance.Look | None
+    """Around the face, where one was looked for and found."""
 
 
 def _remember(shelf: OrderedDict[K, V], key: K, value: V, most: int) -> None:
@@ -169,34 +191,41 @@ def _remember(shelf: OrderedDict[K, V], key: K, value: V, most: int) -> None:
         shelf.popitem(last=False)
 
 
-def _similarities(clips: Sequence[npt.NDArray[np.uint8]], detector: str | None) -> dict[str, Any]:
-    """How alike clips look; with a ``detector`` their frames have twice the sides, and faces are looked for."""
-    looks = [appearance.look(frames if detector is None else _halved(frames)) for frames in clips]
-    empty = [f"turn {index}: {look.nothing}" for index, look in enumerate(looks, start=1) if look.nothing]
+def _look_at(frames: npt.NDArray[np.uint8], detector: str | None, digest: str) -> _Sight:
+    """With a ``detector`` frames have twice the sides, and faces are looked for."""
+    whole = appearance.look(frames if detector is None else _halved(frames))
+    person = None
+    if detector is not None and not whole.nothing and not whole.still:
+        boxes = [box for n in _SEARCHED if (box := largest_face(frames[n])) is not None]
+        person = appearance.look(appearance.crops(frames, boxes)) if boxes else None
+    return _Sight(digest, whole, person)
+
+
+def _similarities(
+    sights: Sequence[_Sight], detector: str | None, how_alike: Callable[[_Sight, _Sight], float]
+) -> dict[str, Any]:
+    """How alike clips look."""
+    empty = [f"turn {index}: {one.whole.nothing}" for index, one in enumerate(sights, start=1) if one.whole.nothing]
     if empty:
         return _missing(
             Missing.NO_PICTURE,
             f"Nothing is to be seen that could look the same ({'; '.join(empty)}). Such clips may well be alike, which "
             "is no coherence.",
         )
-    still = [str(index) for index, look in enumerate(looks, start=1) if look.still]
+    still = [str(index) for index, one in enumerate(sights, start=1) if one.whole.still]
     if still:
         return _missing(
             Missing.FROZEN,
             f"Nothing moves in the clip of turn {', '.join(still)}: a still picture always looks like itself, which is "
             "no coherence.",
         )
-    people: list[appearance.Look] = []
     if detector is not None:
-        boxes = [[box for n in _SEARCHED if (box := largest_face(frames[n])) is not None] for frames in clips]
-        faceless = [str(index) for index, found in enumerate(boxes, start=1) if not found]
+        faceless = [str(index) for index, one in enumerate(sights, start=1) if one.person is None]
         if faceless:
             return _missing(Missing.NO_FACE, f"No face is found in the clip of turn {', '.join(faceless)}.")
-        people = [appearance.look(appearance.crops(frames, found)) for frames, found in zip(clips, boxes, strict=True)]
 
     def alike(one: int, other: int) -> float:
-        whole = appearance.similarity(looks[one], looks[other])
-        return (whole + appearance.similarity(people[one], people[other])) / 2 if people else whole
+        return how_alike(sights[one], sights[other])
 
     pairs = [
         {
@@ -204,13 +233,13 @@ def _similarities(clips: Sequence[npt.NDArray[np.uint8]], detector: str | None) 
             "to_first": round(alike(0, index), 4),
             "to_previous": round(alike(index - 1, index), 4),
         }
-        for index in range(1, len(looks))
+        for index in range(1, len(sights))
     ]
     kept = [min(pair["to_first"], pair["to_previous"]) for pair in pairs]
     worst = int(np.argmin(kept))
     what = (
         "Measured are colours and structure by place, half of it around the face that was found; not whose face it is."
-        if people
+        if detector is not None
         else "Measured are colours and structure by place; faces were not looked for (no detector, or not wanted)."
     )
     return _scored(

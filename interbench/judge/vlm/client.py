@@ -56,6 +56,10 @@ _SILENCE_S = 10.0
 """Waiting longer than this is said."""
 
 
+_CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
+"""Where vLLM empties its caches of prefixes and of what was made of pictures; not every version has the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a request may take and how often it is tried again."""
@@ -136,6 +140,24 @@ class Server:
         """Like :meth:`get`, with a JSON request; a request the server rejects raises :class:`JudgeError` too."""
         answer = await self._asked("POST", path, body)
         return answer if isinstance(answer, dict) else None
+
+    async def forget(self) -> bool:
+        """Ask the server to empty its caches, as vLLM does with ``VLLM_SERVER_DEV_MODE=1``; whether it has."""
+        try:
+            for path in _CACHES:
+                url = httpx.URL(f"{self.url}{path}")
+                async with (
+                    asyncio.timeout(self._patience.timeout_s),
+                    self._connections.send("POST", url, None) as (response, _),
+                ):
+                    told = await read_body(response, MAX_BODY)
+                if response.status_code == 404 and path == _CACHES[-1]:
+                    continue
+                if response.status_code != 200 or (told and parsed_json(told) == {"success": False}):
+                    return False
+        except (TimeoutError, httpx.HTTPError, BodyTooLongError, NotJsonError):
+            return False
+        return True
 
     async def chat(
         self,

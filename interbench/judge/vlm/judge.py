@@ -238,6 +238,11 @@ class VLMJudge(Judge):
                 task_in_progress.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def forget(self) -> bool:
+        """Empty the servers' caches of prefixes and of videos; vLLM does so in its development mode alone."""
+        emptied = [await connection.server.forget() for connection in self._connections]
+        return bool(emptied) and all(emptied)
+
     def summary(self) -> Mapping[str, Any]:
         """Tokens of all prompts, computed and reused, and what else is worth telling of the run."""
         totals = self._totals

@@ -107,6 +107,10 @@ def _parts(defect: Defect, number: float) -> Defect:
     return replace(defect, staging=replace(defect.staging, drift=frozenset(_PARTS[: round(number)])))
 
 
+def _drifting(defect: Defect, share: float) -> Defect:
+    return replace(defect, staging=replace(defect.staging, drifting=share))
+
+
 def _kept(defect: Defect, share: float) -> Defect:
     return replace(defect, rewrite=lambda turn, reference: rewrites.keep_points(reference, share))
 
@@ -145,6 +149,14 @@ _ALL = (
         seen_offline=("look",),
         staging=Staging(drift=frozenset({"person", "clothes", "backdrop"})),
         grading=Grading("how many change of clothes, place and person", 1.0, 3.0, _parts),
+    ),
+    Defect(
+        "stranger",
+        "is another person in every turn but the first",
+        lowers=("MVC", "look"),
+        seen_offline=("look",),
+        staging=Staging(drift=frozenset({"person"})),
+        grading=Grading("the share of the turns", 0.0, 1.0, _drifting),
     ),
     Defect(
         "drift-clothes",

@@ -53,7 +53,8 @@ def render(
     pitch_range = 8 if staging.monotone else expression.pitch_range
     speech = level(synthesize(text, voice, pitch_range=pitch_range, max_s=MAX_REPLY_S))
     sequence = poses(speech, key, seed, staging.manner, affect=staging.affect)
-    shown, look = drifted(persona, turn, staging.drift)
+    drift = staging.drift if touched(turn, staging.drifting) else frozenset()
+    shown, look = drifted(persona, turn, drift)
     figure = _figure(shown.model_dump_json(include={"id", "name", "age", "gender", "appearance", "background"}), look)
     lead = lead_s(seed, staging.manner)
 

@@ -17,6 +17,8 @@ class Staging:
     manner: Manner = field(default_factory=Manner)
     drift: frozenset[FigurePart] = frozenset()
     """What changes from turn to turn."""
+    drifting: float = 1.0
+    """Share of the turns in which it does; see :func:`touched`."""
     wrong_mood: float = 0.0
     """Share of the turns in which the opposite mood is shown; see :func:`touched`."""
     affect: float = 1.0

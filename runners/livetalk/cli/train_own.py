@@ -21,7 +21,8 @@ MINI = "mini"
 OwnSize: TypeAlias = Annotated[str, Flag("Of the networks.", choices=tuple(SIZES))]
 ClipFolder: TypeAlias = Annotated[Path, typer.Argument(help="Folder of clips, as examples/mini/draw.py draws them.")]
 Begin: TypeAlias = Annotated[
-    str | None, Flag("A run, or a checkpoint in it, whose average it begins as.", default="random weights")
+    str | None,
+    Flag("A run, or a checkpoint in it, whose average it begins as; or an assembled model.", default="random weights"),
 ]
 
 
@@ -138,7 +139,10 @@ def teacher(
     size: OwnSize = MINI,
     init: Annotated[
         str | None,
-        Flag("A run of this stage whose average it begins as, or a transformer's file.", default="random weights"),
+        Flag(
+            "A run of this stage whose average it begins as, an assembled model, or a transformer's file.",
+            default="random weights",
+        ),
     ] = None,
     steps: Annotated[int | None, Flag("Updates.", minimum=1, default="6000")] = None,
     batch: Annotated[int | None, Flag("Clips of one update.", minimum=1, default="4")] = None,

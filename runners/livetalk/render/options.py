@@ -57,8 +57,8 @@ class ModelOptions:
     size: Annotated[
         str,
         Flag(
-            "1.3B is the published model; mini is trained by one's own recipe, and random without --checkpoints; mid "
-            "and tiny have random weights.",
+            "1.3B is the published model; mini is trained by one's own recipe (docs/training.md); mid and tiny are for "
+            "trials. But for 1.3B, weights are random unless --checkpoints names a folder of `train assemble`.",
             choices=tuple(SIZES),
         ),
     ] = PUBLISHED
@@ -122,10 +122,8 @@ class ModelOptions:
                 raise OptionError(f"--weights is a file of LiveTalk's transformer; {model} has files of its own")
             if self.size == PUBLISHED:
                 chosen = _of_omniavatar(model, chosen)
-        if self.size == OWN:
-            known = self.checkpoints is not None
-        else:
-            known = self.size == PUBLISHED and not (random_by_default and self.checkpoints is None)
+        published = self.size == PUBLISHED
+        known = not (random_by_default and self.checkpoints is None) if published else self._own_files()
         random = self.random_weights or not known
         return ModelChoice(
             size=chosen,
@@ -138,6 +136,20 @@ class ModelOptions:
             model=model,
             weights=self.weights,
         )
+
+    def _own_files(self) -> bool:
+        """Whether a small model's files are there. Sizes for trials have random weights beside the published files."""
+        from livetalk.render.checkpoint import CheckpointFiles
+
+        if self.checkpoints is None:
+            return False
+        there = CheckpointFiles.flat(self.checkpoints).vae.exists()
+        if self.size == OWN and not there and not self.random_weights:
+            raise OptionError(
+                f"{self.checkpoints} holds no model of size {OWN}; `livetalk train assemble` makes such a folder, and "
+                "--random-weights goes without."
+            )
+        return there
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from livetalk.render.checkpoint import CheckpointFiles, load_vae
 from livetalk.render.config import Size
 from livetalk.render.model import random_tensors
 from livetalk.render.omniavatar.files import OMNIAVATAR
-from livetalk.render.options import OWN, PUBLISHED
+from livetalk.render.options import PUBLISHED
 from livetalk.training.conditions import read_conditions
 from livetalk.training.loop import Habits, Outcome, opened, train
 from livetalk.training.planning import Plan, Shape, plan_matching, plan_ode
@@ -198,7 +198,7 @@ def _vae(run: Run, on: Processes, say: Callable[[str], None]) -> WanVAE | None:
 
     dtype = _compute(on)
     path = CheckpointFiles.under(run.checkpoints).vae
-    if run.size.name != PUBLISHED and not (run.size.name == OWN and path.exists()):
+    if run.size.name != PUBLISHED and path != CheckpointFiles.flat(run.checkpoints).vae:
         state = random_tensors(vae_module.reference_shapes(run.size.vae), seed=0, dtype=dtype)
         return WanVAE.from_state(run.size.vae, state, dtype=dtype, device=on.device, channels_last=True)
     if not path.exists():

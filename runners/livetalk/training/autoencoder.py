@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from livetalk.base.errors import OptionError
+from livetalk.render.checkpoint import CheckpointFiles, check_vae
 from livetalk.render.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, Size
 from livetalk.training import draws
-from livetalk.training.autoencoder_network import Z_CHANNELS, TrainingAutoencoder
+from livetalk.training.autoencoder_network import Z_CHANNELS, TrainingAutoencoder, unpublished
 from livetalk.training.batches import Place
 from livetalk.training.clips import Clip, Clips, moving
 from livetalk.training.loop import Habits, Outcome
@@ -148,7 +149,8 @@ def train_autoencoder(
     """Train, or go on.
 
     Args:
-        init: a run whose average it begins as; None for a random network that looks at single frames.
+        init: a run whose average it begins as, or the folder of an assembled model; None for a random network that
+            looks at single frames.
 
     Raises:
         LiveTalkError: something can't be used, or the run has collapsed.
@@ -162,7 +164,9 @@ def train_autoencoder(
         raise OptionError(f"The clips have {clips.frames} frames, fewer than {settings.frames}.")
     network = TrainingAutoencoder(size.vae, seed)
     if init is not None:
-        fill(network, average_of(init))
+        files = CheckpointFiles.flat(Path(init))
+        there = files.vae.exists()
+        fill(network, unpublished(size.vae, check_vae(files.vae, size.vae)) if there else average_of(init))
     config = {
         "stage": AutoencoderStage.name,
         "size": size.name,

@@ -8,6 +8,7 @@ that into the 1×1 convolutions beside them, so that the file's latents have the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -28,8 +29,8 @@ class _PlaneConv3d(WanCausalConv3d):  # type: ignore[misc,unused-ignore]
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         taps, stride = self.kernel_size[0], self.stride[0]
-        past = self._padding[4]
-        padding = (self._padding[2], self._padding[0])
+        left, _, top, _, past, _ = (int(side) for side in self._padding)
+        padding = (top, left)
         if x.shape[2] == 1 and cache_x is None and past == taps - 1:
             weight = self.weight[:, :, -1]
             return _over_planes(x, weight, self.bias, padding)
@@ -46,7 +47,8 @@ class _PlaneConv3d(WanCausalConv3d):  # type: ignore[misc,unused-ignore]
 def _over_planes(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
     batch, _, frames = x.shape[:3]
     planes = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight, bias, padding=padding)
-    return planes.unflatten(0, (batch, frames)).transpose(1, 2)
+    volume: Tensor = planes.unflatten(0, (batch, frames)).transpose(1, 2)
+    return volume
 
 
 class TrainingAutoencoder(nn.Module):
@@ -109,7 +111,7 @@ class TrainingAutoencoder(nn.Module):
         return {**found, "measured_mean": self.measured_mean, "measured_variance": self.measured_variance}
 
 
-def published(config: VAEConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def published(config: VAEConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's tensors (``TrainingAutoencoder.state``) under the original file's names, in float32.
 
     The encoder's last 1×1 convolution gives latents of the published means and deviations, the decoder's first takes
@@ -129,6 +131,16 @@ def published(config: VAEConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {original: own[name].contiguous() for original, name in original_names(config).items()}
 
 
+def unpublished(config: VAEConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of ``published``, up to what is folded: tensors that a ``TrainingAutoencoder`` goes on with."""
+    own = {f"module.{name}": state[original].float().clone() for original, name in original_names(config).items()}
+    given, scale = torch.tensor(LATENT_MEAN), torch.tensor(LATENT_STD)
+    weight = own["module.post_quant_conv.weight"]
+    own["module.post_quant_conv.bias"] += (weight[:, :, 0, 0, 0] * given).sum(dim=1)
+    weight *= scale.view(1, -1, 1, 1, 1)
+    return {**own, "measured_mean": given, "measured_variance": scale.square()}
+
+
 def framewise(module: AutoencoderKLWan) -> None:
     """Let every kernel look at the present frame alone."""
     with torch.no_grad():
@@ -139,7 +151,7 @@ def framewise(module: AutoencoderKLWan) -> None:
                 conv = layer.time_conv
                 copies = conv.out_channels // conv.in_channels
                 conv.weight[:, :, -1, 0, 0] = torch.eye(conv.in_channels).repeat(copies, 1)
-                conv.bias.zero_()
+                nn.init.zeros_(conv.bias)
 
 
 def _built(config: VAEConfig) -> AutoencoderKLWan:

@@ -116,7 +116,7 @@ def _encoded(clip: Clip, vae: WanVAE, speech: SpeechEncoder, frames: int) -> dic
     pixels = torch.from_numpy(clip.frames[:shown]).permute(3, 0, 1, 2)[None].float().div(127.5).sub(1.0)
     latents = vae.encode_clip(pixels)[0].transpose(0, 1)
     wanted = shown * AUDIO_RATE // VIDEO_FPS
-    samples = np.resize(clip.sound.astype(np.float32) / 32768, wanted)
+    samples = np.resize(clip.samples, wanted).astype(np.float32)
     audio = speech.hidden_states(speech.resampled(speech.front_end(speech.normalised(samples)), shown))
     return {"latents": latents.half().contiguous(), "audio": audio.half().contiguous()}
 

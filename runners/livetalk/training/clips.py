@@ -39,6 +39,12 @@ class Clip:
     caption: str
     split: str
 
+    @property
+    def samples(self) -> npt.NDArray[np.float32]:
+        """The sound as the speech encoder takes it, [-1, 1)."""
+        samples: npt.NDArray[np.float32] = self.sound.astype(np.float32) / np.float32(32768)
+        return samples
+
 
 class Clips:
     """The clips of a folder, read at once.

@@ -64,7 +64,7 @@ class OwnStage(Stage):
         self.cursor += self.batch
         sums: dict[str, list[float]] = {}
         for loss, measured in self.losses(step, places):
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for name, value in {"loss": float(loss.detach()), **measured}.items():
                 sums.setdefault(name, []).append(value)
         # A loss comes with its share of the batch, so that losses are added; all else is a mean.

@@ -21,6 +21,7 @@ from transformers import Wav2Vec2Model
 
 from livetalk.base.errors import OptionError
 from livetalk.base.rates import AUDIO_RATE
+from livetalk.render.checkpoint import CheckpointFiles, check_speech_encoder
 from livetalk.render.config import Size, SpeechConfig
 from livetalk.render.encoders.speech import FRAME_SAMPLES, SpeechEncoder, empty_model
 from livetalk.training.batches import Place
@@ -110,7 +111,7 @@ class SpeechStage(OwnStage):
 def _pair(clip: Clip) -> tuple[Tensor, Tensor]:
     """A clip's normalised samples, and what is to be read of every frame: mean 0, deviation 1."""
     frames = len(clip.frames)
-    samples = np.resize(clip.sound.astype(np.float32) / 32768, frames * FRAME_SAMPLES)
+    samples = np.resize(clip.samples, frames * FRAME_SAMPLES).astype(np.float32)
     wanted = np.concatenate([spectrum(samples, frames), mouth_opening(clip)[:, None]], axis=1)
     return torch.from_numpy(SpeechEncoder.normalised(samples)), torch.from_numpy(wanted.astype(np.float32))
 
@@ -148,11 +149,13 @@ def _mel() -> npt.NDArray[np.float64]:
     heard = np.fft.rfftfreq(_WINDOW, 1 / AUDIO_RATE)
     rise = (heard[None] - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - heard[None]) / (edges[2:] - edges[1:-1])[:, None]
-    return np.clip(np.minimum(rise, fall), 0, None)
+    triangles: npt.NDArray[np.float64] = np.clip(np.minimum(rise, fall), 0, None)
+    return triangles
 
 
 def _standard(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-6)
+    standard: npt.NDArray[Any] = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-6)
+    return standard
 
 
 def _correlation(read: Tensor, wanted: Tensor) -> float:
@@ -181,7 +184,14 @@ def train_speech(
         raise OptionError(f"{clips_folder} holds clips without sound; there is nothing to hear.")
     network = TrainingSpeech(size.speech, seed)
     if init is not None:
-        fill(network, average_of(init))
+        folder = CheckpointFiles.flat(Path(init)).speech
+        if folder.is_dir():
+            # What reads from it is not kept: it is learned again in some dozen steps.
+            network.model.load_state_dict(
+                {k: v.float() for k, v in check_speech_encoder(folder, size.speech)[1].items()}
+            )
+        else:
+            fill(network, average_of(init))
     config = {
         "stage": SpeechStage.name,
         "size": size.name,

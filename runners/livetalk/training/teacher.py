@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
-from livetalk.render.checkpoint import check, open_state
+from livetalk.render.checkpoint import CheckpointFiles, check_dit, check_text_encoder
 from livetalk.render.config import DiTConfig, Size, TextConfig
-from livetalk.render.encoders.text import empty_model
-from livetalk.render.model import random_state, reference_shapes
+from livetalk.render.encoders.text import empty_model, original_names
+from livetalk.render.model import random_state
 from livetalk.render.model.weights import from_published
 from livetalk.render.sampler import add_noise
 from livetalk.training.batches import Place
@@ -166,18 +166,23 @@ def _text_encoder(config: TextConfig) -> UMT5EncoderModel:
 
 
 def begin_as(network: Taught, init: str, size: Size) -> None:
-    """Take the average of a run of this stage, or a transformer's file, which leaves the text encoder as it is.
+    """Take the average of a run of this stage, an assembled model's folder, or a transformer's file, which leaves the
+    text encoder as it is.
 
     Raises:
         RunError, CheckpointError: it holds something else.
     """
-    path = Path(init)
-    if path.is_file():
-        state = open_state(path)
-        check(path, state.shapes, reference_shapes(size.dit), "a transformer")
-        fill(network.dit, from_published(size.dit, lambda name: state[name].float()))
-    else:
+    files = CheckpointFiles.flat(Path(init))
+    whole = files.text_encoder.exists()
+    if not whole and Path(init).is_dir():
         fill(network, average_of(init))
+        return
+    state = check_dit(files.dit if whole else Path(init), size.dit)
+    fill(network.dit, from_published(size.dit, lambda name: state[name].float()))
+    if whole:
+        text = check_text_encoder(files.text_encoder, size.text)
+        own = {ours: text[original].float() for original, ours in original_names(size.text).items()}
+        fill(network.text, own)
 
 
 def train_teacher(
@@ -195,7 +200,8 @@ def train_teacher(
 
     Args:
         data: as ``encode_clips`` fills it.
-        init: a run of this stage, or a transformer's safetensors file; None for random weights.
+        init: a run of this stage, the folder of an assembled model, or a transformer's safetensors file; None for
+            random weights.
 
     Raises:
         LiveTalkError: something can't be used, or the run has collapsed.

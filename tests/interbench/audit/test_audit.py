@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audit_kit import Quiet, played_run
+from audit_kit import Quiet, judged_by, played_run
+from foreign_clips import write_pattern
 from known import known
 from typer.testing import CliRunner
 
 from interbench.audit import conduct
+from interbench.audit.base import read_base
+from interbench.audit.build import Builder
 from interbench.audit.collect import collect
+from interbench.audit.conditions import make_conditions
+from interbench.audit.families import favours, read_opinions
 from interbench.audit.plan import Options
+from interbench.audit.takes import Material
 from interbench.audit.verdicts import State, Validity
 from interbench.base.errors import IncomparableError, StoreError, UsageError
 from interbench.cli.main import app
@@ -29,6 +35,7 @@ from interbench.domain import catalogue as domain_catalogue
 from interbench.domain.catalogue import bundled, read_catalogue
 from interbench.domain.dimensions import DIMENSION_KEYS
 from interbench.judge.registry import make_judge
+from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.store.run_folder import Run
 
@@ -186,6 +193,39 @@ def test_an_edit_that_misses_its_aim_stops(small_run: Path, tmp_path: Path) -> N
         hold(small_run, tmp_path / "audit", read_catalogue(tmp_path / "c.json"), only=("look",))
 
 
+def test_what_a_clip_leaves_no_room_for_is_refused_and_named(people: tuple[Path, ...], tmp_path: Path) -> None:
+    """One person stands still: what is done to motion is refused in that conversation, and made in the others."""
+    even = [n / 10 for n in range(20)]
+    still = write_pattern(tmp_path / "still.mp4", "smptebars=size=256x256:rate=10", even, sound="")
+    run, out = tmp_path / "run", tmp_path / "audit"
+    two = ("science-blue-sky", "correction-pancakes", "talk-pottery-hobby")
+    asyncio.run(played_run(run, (people[0], still), scenarios=two, systems=("puppet",)))
+    with Run(run, write=False) as source:
+        stood = {e.scenario for e in source.exchanges("puppet") if not known(e.facts).has_audio}
+    assert stood and len(stood) < len(two)
+    material = Material(read_base(run).conversations, {}, 8.0, 256)
+    catalogue = bundled()
+    conditions = [
+        c
+        for c in make_conditions(catalogue, DIMENSION_KEYS, quick=True, played=False)
+        if c.name in ("base", "sham", "freeze@3", "grade-shift@3")
+    ]
+
+    async def build() -> None:
+        async with MediaPool(2) as media:
+            with Run(out, write=True) as target:
+                built = await Builder(target, "puppet", catalogue, material, media).build(conditions, Quiet())
+                assert {line.split(":")[0] for line in built.refused["freeze@3"]} == stood
+                assert "nothing moves" in built.refused["freeze@3"][0]
+                assert set(built.planned["freeze@3"]) == set(two) - stood
+                frozen = {e.scenario for e in target.exchanges("puppet~freeze@3")}
+                assert frozen == set(two) - stood, "whole, or not there"
+                again = await Builder(target, "puppet", catalogue, material, media).build(conditions, Quiet())
+                assert again.refused == built.refused and not again.encoded
+
+    asyncio.run(build())
+
+
 def test_bad_input_is_named(small_run: Path, people: tuple[Path, ...], tmp_path: Path) -> None:
     def refused(*argv: Any) -> str:
         told = interbench(*argv, "--out", tmp_path / "out")
@@ -239,19 +279,32 @@ def test_what_the_base_has_not_played_is_named_where_it_can_not_be_played(small_
     assert told.stdout.startswith("With 6 scenarios") and "scenarios   6\n" in told.stdout
 
 
+def test_a_run_that_two_judges_have_judged(small_run: Path, tmp_path: Path) -> None:
+    run = judged_by(
+        small_run,
+        tmp_path / "run",
+        families={"puppet": "qwen2.5-omni", "puppet:blank": "gpt-realtime"},
+        scores={"Qwen3-VL-30B": {"puppet": 8, "puppet:blank": 6}, "gpt-4o": {"puppet": 7, "puppet:blank": 7}},
+    )
+    told = known(read_opinions(run))
+    assert set(told.judges) == set(told.systems) == {"qwen", "gpt"}
+    of = {found.key: found for found in favours(told)}
+    assert of["EA"].points == pytest.approx(2) and of["EA"].says == "favoured" and of["EA"].scenarios == 6
+    assert read_opinions(tmp_path / "nowhere") is None and read_opinions(small_run) is None
+
+
 @pytest.mark.soak
 def test_every_condition_of_the_catalogue_can_be_made(small_run: Path, tmp_path: Path) -> None:
-    """A whole audit's conditions, but for those that the puppet would have to play, of two conversations."""
-    other = tmp_path / "other"
-    shutil.copytree(small_run, other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    manifest["systems"]["puppet"]["spec"] = "my_system:Mine"
-    (other / "manifest.json").write_text(json.dumps(manifest))
-    trial = hold(other, tmp_path / "audit", quick=False, scenarios=2, system="puppet")
+    """A whole audit's conditions of two conversations, with those that the puppet plays itself."""
+    trial = hold(small_run, tmp_path / "audit", quick=False, scenarios=2)
     made = {name for name, of in trial.built.planned.items() if of}
     # Moods that are opposite to one another are not in every conversation, and the clips are short.
     unfit = {f"{name}@{n}" for name in ("mood-cut", "mood-transplant", "loop") for n in (1, 2, 3)}
     assert {c.name for c in trial.conditions} - made <= unfit
+    assert {name for name in made if name.startswith(("stare", "gaze", "drift", "stranger", "flat", "wrong"))}
     result = collect(tmp_path / "audit", bundled())
     assert Validity.PASS not in {of.validity for of in result.matrix.dimensions}
     assert {c.state for c in result.matrix.cells} <= {State.NOT_TESTED}
+    # Repeated, and once more with nothing remembered: the offline judge says the same.
+    assert {of.judgements for of in result.repeatability} == {5}
+    assert {of.difference for of in result.cold if of.scenarios} == {0.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from known import known
 from known_judges import KEYS, Truth, deaf, halo, judged, likes_length, minds_the_range, nothing, obeys, oracle
 
 from interbench.audit.effects import Condition, floors, take_effects
+from interbench.audit.further import colder, injections, verbosity
 from interbench.audit.further import halo as measure_halo
-from interbench.audit.further import injections, verbosity
 from interbench.audit.verdicts import Matrix, State, Validity, judge_effects
 from interbench.domain.catalogue import Kind
 
@@ -182,3 +183,14 @@ def test_a_judge_without_sound_is_not_blamed() -> None:
     said = {cell.state for cell in matrix.cells if cell.condition.startswith(("desync", "mute")) and cell.key == "CN"}
     assert said == {State.UNHEARD}
     assert Kind.BLINDNESS in {c.kind for c in found.conditions}
+
+
+def test_what_a_judge_with_empty_caches_says_otherwise_is_told() -> None:
+    every = judged(nothing, np.random.default_rng(8), scenarios=24, repeats=6)
+    every.scores[every.index["sham"], KEYS.index("EA"), :, 5] -= 1.5
+    warm = np.array(every.scores)
+    warm[..., 5] = np.nan
+    found = {of.key: of for of in colder(replace(every, scores=warm), every, 5)}
+    assert known(found["EA"].hi) < -1 and found["EA"].scenarios == 24
+    assert known(found["NI"].lo) < 0 < known(found["NI"].hi) and known(found["NI"].identical) > 0.6
+    assert not colder(every, every, None)

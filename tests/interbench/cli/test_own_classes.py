@@ -1,4 +1,4 @@
-"""A system, a transcriber and a judge in the user's folder, as the pages your-own-system, asr and judge have them."""
+"""A system, a transcriber and a judge in the user's folder, as docs/your-own-system.md, asr.md, judge.md have them."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ async def test_edits_of_the_picture(clips: list[Path], decoded: Callable[[Path],
         assert len(sound(taken)[0]) == len(sound(sham)[0])
         jumpy, between = await made("intercut", 2.0, donor=other)
         assert (moved(between) > 10).sum() == 4
-        assert await media.measure(jumpy, sham, "jumps") == 2
+        assert await media.measure(jumpy, sham, "jumps", other) == 2
 
         thin = tmp_path / "thin.mp4"
         facts = await media.edit(own, thin, "sham", fps=8.0)

@@ -12,14 +12,17 @@ import pytest
 import torch
 from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
+from livetalk.render.checkpoint import check_vae
 from livetalk.render.config import SIZES
 from livetalk.render.options import ModelOptions
 from livetalk.render.vae import WanVAE
-from livetalk.training.autoencoder_network import TrainingAutoencoder, published
+from livetalk.training.autoencoder_network import TrainingAutoencoder, published, unpublished
 from livetalk.training.checkpoints import RunError, read_network
 from livetalk.training.clip_latents import EncodedClips
 from livetalk.training.clips import ClipError, Clips, moving
+from livetalk.training.own_stage import fill
 from livetalk.training.records import RecordError
+from livetalk.training.teacher import Taught, begin_as
 from livetalk.training.vocabulary import tokenizer_of
 from PIL import Image
 from typer.testing import CliRunner
@@ -80,25 +83,25 @@ def test_it_begins_framewise() -> None:
         assert torch.allclose(made[:, :, shown], last[0][:, :, 0], atol=1e-5)
 
 
-def test_a_run_goes_on_bitwise_and_hands_over_from_images_to_clips(clips: Path, tmp_path: Path) -> None:
-    small = ("--size", "tiny", "--crop", 16, "--batch", 2)
-    first, straight = tmp_path / "first", tmp_path / "straight"
-    for steps in (2, 4):
-        train("autoencoder", clips, "--out", first, *small, "--steps", steps)
-    assert "step 4 of 4, complete" in train("autoencoder", clips, "--out", straight, *small, "--steps", 4)
-    states = [read_network(one, "ema") for one in (first, straight)]
-    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-    second = tmp_path / "second"
-    output = train(
-        "autoencoder", clips, "--out", second, *small, "--phase", "clips", "--init", first, "--steps", 1, "--frames", 5
-    )
-    assert "step 1 of 1" in output
-    begun = read_network(first, "ema")
-    learned = read_network(second, "student")
-    assert torch.equal(begun["measured_mean"], learned["measured_mean"])  # frozen: latents keep their meaning
+SMALL = ("--size", "tiny", "--crop", 16, "--batch", 1)
+
+
+@pytest.fixture(scope="module")
+def pictures(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the autoencoder's first phase."""
+    run = tmp_path_factory.mktemp("pictures") / "run"
+    assert "step 1 of 1, complete" in train("autoencoder", clips, "--out", run, *SMALL, "--steps", 1)
+    return run
+
+
+def test_clips_follow_pictures_and_latents_keep_their_meaning(clips: Path, pictures: Path, tmp_path: Path) -> None:
+    second = ("--phase", "clips", "--init", pictures, "--steps", 1, "--frames", 5)
+    train("autoencoder", clips, "--out", tmp_path / "second", *SMALL, *second)
+    begun, learned = read_network(pictures, "ema"), read_network(tmp_path / "second", "student")
+    assert torch.equal(begun["measured_mean"], learned["measured_mean"])
     assert not torch.equal(begun["module.decoder.conv_in.weight"], learned["module.decoder.conv_in.weight"])
-    with pytest.raises(RunError, match="batch is 2 there, 1 here"):
-        train("autoencoder", clips, "--out", first, "--size", "tiny", "--crop", 16, "--batch", 1)
+    with pytest.raises(RunError, match="seed is 0 there, 1 here"):
+        train("autoencoder", clips, "--out", pictures, *SMALL, "--steps", 1, "--seed", 1)
 
 
 def test_clips_that_are_none_are_named(clips: Path, tmp_path: Path) -> None:
@@ -116,17 +119,16 @@ def test_clips_that_are_none_are_named(clips: Path, tmp_path: Path) -> None:
         Clips(tmp_path)
 
 
-def test_every_stage_goes_on_and_the_folder_is_distilled(clips: Path, tmp_path: Path) -> None:
-    vae, speech, data, taught, model = (tmp_path / name for name in ("vae", "speech", "data", "taught", "model"))
-    train("autoencoder", clips, "--out", vae, "--crop", 16, "--batch", 1, "--steps", 1)
-    for steps in (1, 2):
-        train("speech", clips, "--out", speech, "--batch", 1, "--steps", steps)
-    encoders = ("--autoencoder", vae, "--speech", speech)
+def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures: Path, tmp_path: Path) -> None:
+    speech, data, taught, model = (tmp_path / name for name in ("speech", "data", "taught", "model"))
+    tiny = ("--size", "tiny")
+    train("speech", clips, "--out", speech, *tiny, "--batch", 1, "--steps", 1)
+    encoders = (*tiny, "--autoencoder", pictures, "--speech", speech)
     for made in (3, 0):
         assert f"{made} clips encoded now" in train("encode", clips, "--out", data, *encoders, "--frames", 3)
     for folder, all_steps in ((taught, (1, 2)), (tmp_path / "straight", (2,))):
         for steps in all_steps:
-            train("teacher", data, "--out", folder, "--batch", 1, "--steps", steps)
+            train("teacher", data, "--out", folder, *tiny, "--batch", 1, "--steps", steps)
     states = [read_network(one, "ema") for one in (taught, tmp_path / "straight")]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     train("assemble", "--out", model, *encoders, "--teacher", taught, "--data", data, "--note", "a test")
@@ -135,7 +137,7 @@ def test_every_stage_goes_on_and_the_folder_is_distilled(clips: Path, tmp_path: 
     for name, about in card["files"].items():
         assert hashlib.sha256((model / name).read_bytes()).hexdigest() == about["sha256"]
 
-    choice = ModelOptions(size="mini", checkpoints=model, device="cpu").choose()
+    choice = ModelOptions(size="tiny", checkpoints=model, device="cpu").choose()
     choice.require_files()
     models = choice.load()
     assert not models.random
@@ -153,14 +155,29 @@ def test_every_stage_goes_on_and_the_folder_is_distilled(clips: Path, tmp_path: 
     Image.fromarray(frame[0]).save(people / "one.png")
     (people / "one.txt").write_text("happy, a person\n")
     write_speech(people / "one.wav")
-    mini = ("--size", "mini", "--checkpoints", model, "--device", "cpu")
-    train("trajectories", people, "--out", tmp_path / "paths", *mini, "--teacher", "file", "--steps", 4, "--frames", 3)
-    learn = ("--data", tmp_path / "paths", *mini, "--batch", 1, "--steps", 1)
+    own = (*tiny, "--checkpoints", model, "--device", "cpu")
+    train("trajectories", people, "--out", tmp_path / "paths", *own, "--teacher", "file", "--steps", 4, "--frames", 3)
+    learn = ("--data", tmp_path / "paths", *own, "--batch", 1, "--steps", 1)
     weights = model / "model.safetensors"
     train("ode", *learn, "--out", tmp_path / "ode", "--init", weights)
     critics = ("--teacher", weights, "--critic", weights, "--critic-warm-up", 0)
     train("dmd", *learn, "--out", tmp_path / "dmd", "--init", tmp_path / "ode", *critics)
-    train("assemble", "--out", model, "--student", tmp_path / "dmd")
+    train("assemble", "--out", model, *tiny, "--student", tmp_path / "dmd")
+
+    # Every stage goes on from the folder alone.
+    size = SIZES["tiny"]
+    network = TrainingAutoencoder(size.vae, seed=1)
+    fill(network, unpublished(size.vae, check_vae(model / "autoencoder.safetensors", size.vae)))
+    with torch.no_grad():
+        again = network.encode(pixels)[0].transpose(0, 1)
+        shown = network.decode(again.transpose(0, 1)[None])
+    assert torch.allclose(again, first, atol=0.02)
+    assert torch.allclose(shown, models.vae.decode_float(again.transpose(0, 1)[None]), atol=1e-4)
+    train("speech", clips, "--out", tmp_path / "speech again", *tiny, "--init", model, "--batch", 1, "--steps", 1)
+    begun = Taught(size, seed=1)
+    begin_as(begun, str(model), size)
+    text = models.text().model.get_input_embeddings().weight.float()
+    assert torch.allclose(begun.text.get_input_embeddings().weight, text, atol=0.02)
     assert "speech/model.safetensors" in json.loads((model / "card.json").read_text("utf-8"))["files"]
     choice.load_transformer()
 
@@ -180,6 +197,8 @@ def test_what_does_not_fit_is_named(clips: Path, tmp_path: Path) -> None:
         tokenizer_of(["happy , a person named"], 4)
     with pytest.raises(RecordError, match="holds no encoded clips"):
         EncodedClips(tmp_path)
+    with pytest.raises(OptionError, match="holds no model of size mini; `livetalk train assemble` makes"):
+        ModelOptions(size="mini", checkpoints=tmp_path).choose()
     done = CliRunner().invoke(app, ["train", "assemble", "--out", str(tmp_path / "model")])
     assert done.exit_code == 2
     assert "name a run" in done.output
