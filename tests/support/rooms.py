@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,16 @@ def modules(root: Path, package: str) -> Iterator[tuple[str, Path]]:
         yield ".".join([package, *(part for part in parts if part != "__init__")]), path
 
 
-def imports(path: Path, name: str) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything that the module ``name`` imports, wherever in it the import stands."""
+@functools.cache
+def imports(path: Path, name: str) -> tuple[tuple[int, str], ...]:
+    """Line and dotted name of everything that the module ``name`` imports, wherever in it the import stands.
+
+    A file is read once: several tests ask for the same hundreds.
+    """
+    return tuple(_imports(path, name))
+
+
+def _imports(path: Path, name: str) -> Iterator[tuple[int, str]]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
