@@ -11,16 +11,23 @@ PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 # Whatever is not in a lock is neither looked for nor fetched: not what a package asks for, not what builds it.
 LOCKED = $(PIP) --no-deps --no-build-isolation --use-pep517
 PYTEST = .venv-test/bin/python -m pytest -n 2 --dist loadfile
+# Many container images set this; every program that a test starts would then compile all that it imports, anew.
+unexport PYTHONDONTWRITEBYTECODE
 CODE = interbench runners tests benchmarks examples environments
 
-.PHONY: bench test test-loaded soak check lint types benchmark lock newest oldest clean
+.PHONY: bench test suite test-loaded soak check quick lint types benchmark lock newest oldest clean
 .DELETE_ON_ERROR:
 
 bench: .venv/installed
 	.venv/bin/interbench run --out runs/bench
 
+# The types beside the tests: mypy has one processor busy for minutes where it begins without what it found before.
+BESIDE_TYPES = $(MAKE) --no-print-directory --jobs 2 types
+test: .venv-test/installed .venv-vllm/installed lint
+	+$(BESIDE_TYPES) suite
+
 # Two files at a time; the tests of one file share what they set up and stay in one process.
-test: .venv-test/installed .venv-vllm/installed lint types
+suite: .venv-test/installed .venv-vllm/installed
 	$(PYTEST)
 
 # The same on a busy machine: two loops take turns with it on the processors, and end when it ends, however it ends.
@@ -31,11 +38,20 @@ test-loaded: .venv-test/installed .venv-vllm/installed
 soak: .venv-test/installed .venv-vllm/installed
 	$(PYTEST) -m soak
 
-# What a change is checked with while it is being made: no engines, no servers, no browser, no kills, no networks.
-SLOW = $(addprefix tests/interbench/,systems single drive rating/test_page.py rating/test_server.py report/test_browser.py \
-	report/test_joint.py report/test_results_page.py cli/test_cli.py cli/test_example.py cli/test_interrupt.py \
-	cli/test_own_classes.py pipeline/test_resume.py pipeline/test_conformance.py pipeline/test_findings.py)
-check: .venv-test/installed lint types
+# What a change is checked with while it is being made: no engines, no servers, no browser, no kills, no networks, no whole
+# runs, and nothing that has to wait for a program to start.
+SLOW = $(addprefix tests/interbench/,systems single drive audit/test_audit.py cli/test_cli.py cli/test_example.py \
+	cli/test_interrupt.py cli/test_own_classes.py judge/signals/test_puppet.py judge/vlm/test_serve.py media/test_edit.py \
+	media/test_hostile.py pipeline/test_clips_kept.py pipeline/test_cluster.py pipeline/test_cluster_parts.py \
+	pipeline/test_conformance.py pipeline/test_ear_check.py pipeline/test_findings.py pipeline/test_no_transcript.py \
+	pipeline/test_resume.py pipeline/test_shards.py rating/test_page.py rating/test_server.py rating/test_study.py \
+	report/test_browser.py report/test_columns.py report/test_joint.py report/test_results_page.py \
+	scenarios/test_versions.py) $(addprefix tests/livetalk/,thinkers/test_chat.py thinkers/test_omni_cache.py \
+	thinkers/test_omni_codec.py thinkers/test_qwen_omni.py thinkers/test_vllm_omni.py video/test_same_bytes.py)
+check: .venv-test/installed lint
+	+$(BESIDE_TYPES) quick
+
+quick: .venv-test/installed
 	$(PYTEST) -q -x tests/interbench $(addprefix tests/livetalk/,cli sound thinkers video) $(addprefix --ignore ,$(SLOW))
 
 lint: .venv-test/installed

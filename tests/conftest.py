@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Generator, Sequence
 
@@ -14,6 +15,11 @@ from hypothesis import settings
 # to a test took seventeen times the processor time of one. Set before torch is loaded, here and in all programs that
 # tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Many container images forbid bytecode. Each of the hundreds of programs that tests start would then compile all that
+# it imports: three quarters of what starting one takes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples on every machine, and no verdict that depends on how busy one is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

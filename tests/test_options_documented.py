@@ -30,6 +30,7 @@ OTHERS = {
     "ray start": "--address --head",
     "benchmarks/speech_windows.py": "--checkpoint",
     "benchmarks/livetalk_cpu.py": "--pairs",
+    "examples/mini/draw.py": "--looks --side --middle",
     "somebody's system": "--driven_audio --source_image --result --heard --face --out",
 }
 """Options of other programs that the documentation names."""

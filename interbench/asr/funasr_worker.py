@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from interbench.asr.funasr_engine import import_engine, import_everything
 from interbench.asr.sound import RATE
-from interbench.base.workers import serve
+from interbench.base.answering import serve
 
 if TYPE_CHECKING:
     import torch

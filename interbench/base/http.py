@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import math
+import os
 import re
+import ssl
 import zlib
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -78,6 +81,16 @@ def _transport(proxy: str | None, **options: object) -> httpx.AsyncHTTPTransport
         ) from None
 
 
+def tls() -> ssl.SSLContext:
+    """Whose certificates are accepted: httpx's choice, read once. Reading them takes longer than most requests."""
+    return _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.cache
+def _tls(file: str | None, folder: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
 class _ByProxy(httpx.AsyncBaseTransport):
     """Sends every request the way that :func:`proxy_for` says."""
 
@@ -89,7 +102,7 @@ class _ByProxy(httpx.AsyncBaseTransport):
         proxy = proxy_for(str(request.url))
         way = self._ways.get(proxy)
         if way is None:
-            way = self._ways[proxy] = _transport(proxy, limits=self._limits)
+            way = self._ways[proxy] = _transport(proxy, limits=self._limits, verify=tls())
         return await way.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+EVERY_S = 60.0
+"""How often a log is told how things stand."""
 
 
 class Progress(Protocol):
@@ -19,13 +28,24 @@ class Progress(Protocol):
     def say(self, message: str) -> None:
         """Show a line that stays."""
 
+    def stands(self, name: str, line: str) -> None:
+        """Show how ``name`` stands: the line takes the place of the one before, and an empty one ends it."""
+
 
 class PlainProgress:
-    """For logs: a line when a stage has done everything."""
+    """For logs: a line when a stage has done everything, and once a minute how whatever has changed stands.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._totals: dict[str, int] = {}
         self._done: dict[str, int] = {}
+        self._clock = clock
+        self._stands: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        self._told_at = clock()
 
     def __enter__(self) -> Self:
         return self
@@ -46,12 +66,25 @@ class PlainProgress:
     def say(self, message: str) -> None:
         sys.stderr.write(message + "\n")
 
+    def stands(self, name: str, line: str) -> None:
+        if not line:
+            self._stands.pop(name, None)
+            return
+        self._stands[name] = line
+        if self._clock() >= self._told_at + EVERY_S:
+            self._told_at = self._clock()
+            for known, now in self._stands.items():
+                if now != self._told.get(known):
+                    self.say(now)
+            self._told = dict(self._stands)
+
 
 class LiveProgress:
-    """For terminals: a bar per stage."""
+    """For terminals: a bar per stage, and below them a line for each whose standing was told."""
 
     def __init__(self) -> None:
-        from rich.console import Console
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
@@ -65,15 +98,20 @@ class LiveProgress:
             console=Console(stderr=True),
         )
         self._tasks: dict[str, int] = {}
+        self._stands: dict[str, Text] = {}
+        # The bars are shown by this one alone, which has the lines below them.
+        self._live = Live(
+            get_renderable=lambda: Group(self._bars, *list(self._stands.values())), console=self._bars.console
+        )
 
     def __enter__(self) -> Self:
-        self._bars.__enter__()
+        self._live.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.__exit__(kind, error, trace)
+        self._live.__exit__(kind, error, trace)
 
     def total(self, stage: str, count: int) -> None:
         if stage not in self._tasks:
@@ -88,6 +126,14 @@ class LiveProgress:
 
     def say(self, message: str) -> None:
         self._bars.console.print(message, markup=False, highlight=False)
+
+    def stands(self, name: str, line: str) -> None:
+        from rich.text import Text
+
+        shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+        self._stands[name] = Text(shown, no_wrap=True, overflow="ellipsis")
+        if not line:
+            del self._stands[name]
 
 
 def make_progress(*, quiet: bool = False) -> LiveProgress | PlainProgress:

@@ -619,6 +619,9 @@ def speak(
     ] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable that holds that server's key.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Speak also what has not changed.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Speak also lines of which there is a recording of your own.")
+    ] = False,
     transcriber: Annotated[
         str | None, typer.Option(help="Let this transcriber hear the set, and print its word errors by voice.")
     ] = None,
@@ -628,7 +631,7 @@ def speak(
     from interbench.cli.set_verbs import Speaker, speak_set
 
     speaker = Speaker(command, url, model, tuple(listed(voices) or ()), key_env)
-    speak_set(folder, speaker, everything=everything, transcriber=transcriber, quiet=quiet)
+    speak_set(folder, speaker, everything=everything, overwrite=overwrite, transcriber=transcriber, quiet=quiet)
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -75,6 +77,7 @@ def print_table(
         raise UsageError("--audit needs run folders: a CSV does not say who judged, and in which settings.")
     if write_reference is not None:
         table.to_reference().write(write_reference)
+        sys.stderr.write(f"{write_reference}: the pool, to be given as --reference.\n")
     if by is None:
         _print(form, lambda format_: render(table, format_, view), lambda width: render_rich(table, view, width=width))
         return
@@ -105,6 +108,7 @@ def _with_audit(table: Table, audit: Path | None) -> Table:
 
 def write_scores(sources: Sequence[str | Path], out: Path | None, judge: str | None) -> None:
     """Write the raw scores of run folders as CSV, to ``out`` or to standard output."""
+    from interbench.report.notes import counted
     from interbench.report.scores_file import scores_csv
     from interbench.report.sources import parse_sources, read_runs
 
@@ -116,6 +120,8 @@ def write_scores(sources: Sequence[str | Path], out: Path | None, judge: str | N
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{out} can't be written: {error.strerror or error}.") from error
+    rows = sum(1 for _ in csv.reader(io.StringIO(text))) - 1
+    sys.stdout.write(f"{out}: {counted(rows, 'row')} of scores.\n")
 
 
 def print_items(

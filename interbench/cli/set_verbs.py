@@ -21,7 +21,13 @@ from interbench.scenarios.user_audio import BUILT_IN, Synthesizer, built_in, ren
 
 
 def speak_set(
-    folder: Path, speaker: Speaker, *, everything: bool = False, transcriber: str | None = None, quiet: bool = False
+    folder: Path,
+    speaker: Speaker,
+    *,
+    everything: bool = False,
+    overwrite: bool = False,
+    transcriber: str | None = None,
+    quiet: bool = False,
 ) -> None:
     """Speak what is new or changed, say how much that was, and how well a transcriber hears each voice."""
     from interbench.asr.registry import make_transcriber
@@ -30,7 +36,14 @@ def speak_set(
     listener = None if transcriber is None else make_transcriber(transcriber, {})
     synthesizer, label = speaker.made()
     with make_progress(quiet=quiet) as progress:
-        count = render(folder, synthesizer=synthesizer, label=label, everything=everything, progress=progress)
+        count = render(
+            folder,
+            synthesizer=synthesizer,
+            label=label,
+            everything=everything,
+            overwrite=overwrite,
+            progress=progress,
+        )
     sys.stdout.write(f"{folder}: {counted(count, 'file')} spoken.\n")
     if listener is not None:
         for line in termination.run(check_voices(load_set(folder), listener)):

@@ -142,7 +142,7 @@ class Listening:
         self, observed: Observed, iterate: Callable[[], AsyncIterator[Event]], key: Key, request: TurnRequest
     ) -> bool:
         """Listen to one turn until its end, whatever the system does; whether it got stuck."""
-        observed.start = self._clock()
+        began = observed.start = self._clock()
         stuck = False
         with contextlib.ExitStack() as files:
             sink: BinaryIO | None = None
@@ -156,14 +156,16 @@ class Listening:
                         elif isinstance(timed.value, Arrived):
                             observed.stream = request.workdir / "stream.mp4"
                         there = timed.elsewhere
-                        if isinstance(timed.value, UserTurnEnd) and there is None:
-                            observed.restart(timed.at - (number(timed.value.ago_s) or 0.0))
+                        if isinstance(timed.value, UserTurnEnd):
+                            spoken = timed.at if there is None else began + there.after_s
+                            observed.restart(spoken - (number(timed.value.ago_s) or 0.0))
                         here_s = timed.at - observed.start
-                        self._take(observed, key, timed, here_s if there is None else there.after_s, sink)
+                        there_s = 0.0 if there is None else there.after_s - (observed.start - began)
+                        self._take(observed, key, timed, here_s if there is None else there_s, sink)
                         if there is not None and observed.final is not None:
                             observed.facts, observed.refused = there.facts, there.refused
                             # Of no latency: the way from machine to machine, clip included.
-                            observed.detail |= {"measured_at": "node", "transport_s": round(here_s - there.after_s, 6)}
+                            observed.detail |= {"measured_at": "node", "transport_s": round(here_s - there_s, 6)}
                         if observed.final is not None:
                             break
             except (TimeoutError, StuckError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interbench.media.files import MediaFaultError
-from interbench.media.pool import AUDIO_RATE
+from interbench.media.limits import AUDIO_RATE
 from interbench.media.sound import Sound
 from interbench.media.task import Task, refuse_corrupt
 

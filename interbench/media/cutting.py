@@ -14,8 +14,8 @@ from av.video.reformatter import Interpolation
 
 from interbench.media.encoding import macroblock_tree
 from interbench.media.files import MediaFaultError
+from interbench.media.limits import AUDIO_RATE
 from interbench.media.picture import on_screen, picture_times
-from interbench.media.pool import AUDIO_RATE
 from interbench.media.sequence import late
 from interbench.media.shown import Pose, pose
 from interbench.media.sound import Sound

@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from interbench.domain.records import ClipFacts
+from interbench.domain.clips import ClipFacts
 from interbench.media.beginning import FIRST_FRAME_GUESSES, first_audible, first_frame_bytes, speech_start_bytes
 from interbench.media.files import FileView, MediaFaultError, truncated
 from interbench.media.picture import Showing, on_screen, picture_times

@@ -17,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 
-from interbench.media.pool import Limits
+from interbench.media.limits import Limits
 from interbench.media.task import AUDIO_DECODERS, VIDEO_DECODERS
 from interbench.media.worker import bound_process
 

@@ -27,49 +27,16 @@ import numpy.typing as npt
 from interbench.base.errors import MediaError, UsageError
 from interbench.base.scratch import Scratch
 from interbench.base.workers import WorkerDiedError, WorkerError, WorkerPool, WorkerTimeoutError, python_worker
-from interbench.domain.records import ClipFacts
+from interbench.domain.clips import ClipFacts
+from interbench.media.limits import AUDIO_RATE as AUDIO_RATE
+from interbench.media.limits import Limits as Limits
+from interbench.media.limits import SoundFacts as SoundFacts
 
-AUDIO_RATE = 16_000
-"""Samples per second of everything :meth:`MediaPool.audio` gives."""
 _WORKER = "interbench.media.worker"
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
 _ENCODERS = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac", "ogg": "libopus"}
 _BITS = {"ogg": 32_000}
 """Bits per second where the codec's own choice is not taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a file may ask of a media worker."""
-
-    duration_s: float = 1200.0
-    """Longest playback duration."""
-    pixels: int = 4096 * 4096
-    """Most pixels in a frame."""
-    streams: int = 16
-    file_bytes: int = 2 * 2**30
-    memory_bytes: int = 2 * 2**30
-    """Address space of the worker process."""
-    output_bytes: int = 512 * 2**20
-    """Largest file the worker may write, i.e. samples or pixels handed back."""
-    timeout_s: float = 300.0
-    """Wall time and processor time of one call."""
-
-
-@dataclass(frozen=True, slots=True)
-class SoundFacts:
-    """What is in a sound file, found by decoding all of it."""
-
-    container: str
-    codec: str
-    rate: int
-    """Samples per second, as stored."""
-    channels: int
-    duration_s: float
-    peak: float
-    """Largest magnitude of any channel; 1 is full scale."""
-    rms: float
-    """Root of the mean square over all channels and the whole length; 1 is full scale."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,15 +36,20 @@ class FilmRecorder:
         self.path = path
         self.frames = 0
         """Pictures handed over."""
+        self.waiting = 0
+        """Bytes of pictures that were handed over and are not encoded yet, roughly."""
         self._rate = rate
         self._queue: queue.SimpleQueue[tuple[Any, float] | None] = queue.SimpleQueue()
         self._error: Exception | None = None
+        self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="interbench-recorder", daemon=True)
         self._thread.start()
 
     def picture(self, frame: av.VideoFrame, t: float) -> None:
         """A picture that is shown from ``t`` seconds of the clip on; times ascend."""
         self.frames += 1
+        with self._counting:
+            self.waiting += picture_bytes(frame)
         self._queue.put((frame, t))
 
     def sound(self, samples: Samples, t: float) -> None:
@@ -75,11 +80,18 @@ class FilmRecorder:
                     what, t = item
                     if isinstance(what, av.VideoFrame):
                         writer.picture(what, t)
+                        with self._counting:
+                            self.waiting -= picture_bytes(what)
                     else:
                         writer.sound(what, t)
                 writer.flush()
         except Exception as error:  # told by finish
             self._error = error
+
+
+def picture_bytes(frame: av.VideoFrame) -> int:
+    """What a picture takes in memory, with colour at half resolution."""
+    return frame.width * frame.height * 3 // 2
 
 
 class Writer:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interbench.media.files import FileView, MediaFaultError, truncated
-from interbench.media.pool import AUDIO_RATE, SoundFacts
+from interbench.media.limits import AUDIO_RATE, SoundFacts
 from interbench.media.task import Reach, Task, moving, refuse_corrupt
 from interbench.media.wav import WavCodedError, WavError, WavReader
 

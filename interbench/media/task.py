@@ -16,7 +16,7 @@ from av.stream import Disposition
 
 from interbench.media.container import outline
 from interbench.media.files import FileView, MediaFaultError, truncated
-from interbench.media.pool import Limits
+from interbench.media.limits import Limits
 
 VIDEO_DECODERS = frozenset({"h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mjpeg"})
 AUDIO_DECODERS = frozenset(

@@ -1,13 +1,14 @@
 """The process in which foreign media are decoded: ``python -m interbench.media.worker LIMITS``.
 
 Asked and answered in JSON lines by :mod:`interbench.media.pool`; ``LIMITS`` is a
-:class:`interbench.media.pool.Limits` as JSON.
+:class:`interbench.media.limits.Limits` as JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import resource
@@ -17,29 +18,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from interbench.base.workers import serve
-from interbench.media import blind, cutting, decode, edit, measure, passage, plain, reshape, sequence, sound, still
+from interbench.base.answering import serve
+from interbench.media import decode as decode  # most workers inspect: at once, not at their first call
 from interbench.media.container import demuxer
 from interbench.media.files import FileView, MediaFaultError
-from interbench.media.pool import Limits
+from interbench.media.limits import Limits
 from interbench.media.task import Task
 
-_TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    "inspect": decode.inspect,
-    "audio": sound.audio,
-    "frames": decode.frames,
-    "cut": cutting.cut,
-    "sequence": sequence.sequence,
-    "plain_copy": plain.plain_copy,
-    "blind_copy": blind.blind_copy,
-    "reshape": reshape.reshape,
-    "excerpt": plain.excerpt,
-    "passage": passage.passage,
-    "edit": edit.edit,
-    "measure": measure.measure,
-    "probe_audio": sound.probe_audio,
+_TASKS = {
+    "inspect": "decode.inspect",
+    "audio": "sound.audio",
+    "frames": "decode.frames",
+    "cut": "cutting.cut",
+    "sequence": "sequence.sequence",
+    "plain_copy": "plain.plain_copy",
+    "blind_copy": "blind.blind_copy",
+    "reshape": "reshape.reshape",
+    "excerpt": "plain.excerpt",
+    "passage": "passage.passage",
+    "edit": "edit.edit",
+    "measure": "measure.measure",
+    "probe_audio": "sound.probe_audio",
 }
-_STILL: dict[str, Callable[..., dict[str, Any]]] = {"portrait": still.portrait, "picture": still.picture}
+_STILL = {"portrait": "still.portrait", "picture": "still.picture"}
 """What is done with pictures that don't move."""
 _TRIES = 3
 _FOLLOWS_LINKS = frozenset({"audio", "cut", "probe_audio", *_STILL})
@@ -108,8 +109,8 @@ def _answer(name: str, path: Path, request: dict[str, Any], limits: Limits) -> d
             request = {**request, further: Task(limits, given, demuxer(given))}
         try:
             if kind is None:
-                return _STILL[name](file, **request)
-            return _TASKS[name](Task(limits, file, kind), **request)
+                return _function(_STILL[name])(file, **request)
+            return _function(_TASKS[name])(Task(limits, file, kind), **request)
         except MediaFaultError:
             raise
         except MemoryError:
@@ -130,6 +131,13 @@ def _answer(name: str, path: Path, request: dict[str, Any], limits: Limits) -> d
         except Exception as error:
             # What a library raises over foreign data is the data's doing; the message still names it.
             raise _undecodable(error) from None
+
+
+def _function(place: str) -> Callable[..., dict[str, Any]]:
+    """Imported when it is first asked for: most workers only inspect, and need not wait for what edits."""
+    module, name = place.split(".")
+    function: Callable[..., dict[str, Any]] = getattr(importlib.import_module(f"interbench.media.{module}"), name)
+    return function
 
 
 def _undecodable(error: Exception) -> MediaFaultError:

@@ -81,10 +81,12 @@ async def check_system(
         replace(planned, scenario=planned.scenario.model_copy(update={"turns": planned.scenario.turns[:2]}))
         for planned in planned_scenarios
     )
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         folder = keep or stack.enter_context(Scratch("check")).path
+        # Two conversations are played side by side; the others take turns with the same two processes.
+        media = await stack.enter_async_context(MediaPool(size=2))
         host = Host(factory)
-        checks = _Checks(spec, host, planned_scenarios, folder, deadline_s, listens)
+        checks = _Checks(spec, host, media, planned_scenarios, folder, deadline_s, listens)
         checks.transcriber = transcriber
         try:
             await checks.go()
@@ -98,6 +100,7 @@ class _Checks:
         self,
         spec: SystemSpec,
         host: Host,
+        media: MediaPool,
         planned_scenarios: tuple[PlannedScenario, ...],
         folder: Path,
         deadline_s: float,
@@ -105,6 +108,7 @@ class _Checks:
     ) -> None:
         self.spec = spec
         self.host = host
+        self.media = media
         self.planned_scenarios = planned_scenarios
         self.folder = folder
         self.deadline_s = deadline_s
@@ -212,36 +216,33 @@ class _Checks:
         self, name: str, planned: PlannedScenario, folder: str = "run", *, watch: bool = False
     ) -> list[Exchange]:
         with Run(self.folder / folder, write=True) as run:
-            async with MediaPool() as media:
-                settings = DriveSettings(deadline_s=self.deadline_s)
-                driver = Driver(
-                    self.spec.label,
-                    self.host,
-                    run,
-                    media,
-                    settings,
-                    writer=ReferenceWriter(),
-                    speaker=ReplySpeaker(run, Espeak()),
-                )
-                # Not while clips are listened to: a transcriber at work in this process holds the loop up as well.
-                async with self._watching_the_loop() if watch else contextlib.nullcontext():
-                    exchanges = [exchange async for exchange in driver.play(planned)]
-                echoes = [await self._echo(name, planned, exchange, run.path, media) for exchange in exchanges]
+            settings = DriveSettings(deadline_s=self.deadline_s)
+            driver = Driver(
+                self.spec.label,
+                self.host,
+                run,
+                self.media,
+                settings,
+                writer=ReferenceWriter(),
+                speaker=ReplySpeaker(run, Espeak()),
+            )
+            # Not while clips are listened to: a transcriber at work in this process holds the loop up as well.
+            async with self._watching_the_loop() if watch else contextlib.nullcontext():
+                exchanges = [exchange async for exchange in driver.play(planned)]
+            echoes = [await self._echo(name, planned, exchange, run.path) for exchange in exchanges]
         for exchange, echo in zip(exchanges, echoes, strict=True):
             self._judge_turn(name, planned, exchange)
             self.findings += echo
         return exchanges
 
-    async def _echo(
-        self, name: str, planned: PlannedScenario, exchange: Exchange, run: Path, media: MediaPool
-    ) -> list[Finding]:
+    async def _echo(self, name: str, planned: PlannedScenario, exchange: Exchange, run: Path) -> list[Finding]:
         """Whether the avatar repeats the user, by the sound of its clip."""
         if not exchange.completed or exchange.clip is None or exchange.facts is None or not exchange.facts.audible:
             return []
         where = f"{name}, turn {exchange.turn}"
-        clip = await media.audio(run / exchange.clip)
+        clip = await self.media.audio(run / exchange.clip)
         recorded = planned.line_audio(exchange.turn, exchange.variant)
-        user = None if recorded is None else await media.audio(recorded)
+        user = None if recorded is None else await self.media.audio(recorded)
         found = list(await asyncio.to_thread(lambda: list(echo_findings(where, clip, user))))
         if not found and self.transcriber is not None and clip is not None:
             (heard,) = await self.transcriber.transcribe([Utterance(where, clip, exchange.facts, None)])
@@ -322,9 +323,14 @@ class _Checks:
 
         async def abandoned() -> Conversation:
             conversation = await self.host.system.open(self.planned_scenarios[0].persona)
-            await conversation.prepare(
-                Opening(self.planned_scenarios[0].scenario.id, self.planned_scenarios[0].portrait, 1)
-            )
+            try:
+                await conversation.prepare(
+                    Opening(self.planned_scenarios[0].scenario.id, self.planned_scenarios[0].portrait, 1)
+                )
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    await conversation.close()
+                raise
             return conversation
 
         stack = contextlib.ExitStack()
@@ -335,8 +341,8 @@ class _Checks:
             workdir.mkdir(parents=True)
             planned = self.planned_scenarios[0]
             turn = planned.scenario.turns[0]
-            async with MediaPool(size=1) as media:
-                audio = await UserSpeech(media, stack.enter_context(Scratch("speech")).path).playable(planned.audio[0])
+            speech = UserSpeech(self.media, stack.enter_context(Scratch("speech")).path)
+            audio = await speech.playable(planned.audio[0])
             request = TurnRequest(
                 scenario=planned.scenario.id,
                 index=1,

@@ -27,7 +27,7 @@ from interbench.base.errors import (
     most_telling,
 )
 from interbench.base.progress import Progress
-from interbench.domain.records import COPY_RECIPE, Transcript
+from interbench.domain.records import COPY_RECIPE, Exchange, Transcript
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
 from interbench.drive.spending import Budget, Caps, spoken_totals
@@ -139,7 +139,7 @@ class _Pipeline:
         self._starting = len(plan.systems)
         self._all_started = asyncio.Event()
         self.media = MediaPool(size=min(2, settings.concurrency))
-        self.cluster = None if wishes is None else Cluster(wishes, run, progress.say)
+        self.cluster = None if wishes is None else Cluster(wishes, run, progress)
         self._likes: dict[str, AvatarSystem] = {}
         """Systems that were not started, for what follows from their options; where there is a cluster."""
 
@@ -151,9 +151,9 @@ class _Pipeline:
                 await stack.enter_async_context(self.cluster)
             self.manifest.write()
             if self.cluster is not None:
-                self.manifest.amend(cluster=self.cluster.record())
                 if "drive" in self.stages:
                     self._likes = await asyncio.to_thread(self._made)
+                self.manifest.amend(cluster={**self.cluster.record(), "at_the_head": self._stay()})
             for planned in plan.planned_scenarios:
                 self.run.record_planned(planned)
             transcriber, judge = self._placed(transcriber, judge)
@@ -168,6 +168,7 @@ class _Pipeline:
                 judging = JudgingStage(judge, self.run, plan.settings.repeats, self.media)
                 self.judging = await stack.enter_async_context(judging)
             self._note_makers()
+            summary.held = self._held()
             self._announce()
             async with asyncio.TaskGroup() as group:
                 for spec in plan.systems:
@@ -211,9 +212,8 @@ class _Pipeline:
         if not retry:
             return
         first: dict[tuple[str, str], int] = {}
-        labels, ids = self.plan.labels, self.plan.scenario_ids
-        for exchange in self.run.exchanges():
-            if exchange.outcome.value in retry and exchange.system in labels and exchange.scenario in ids:
+        for exchange in self._of_plan():
+            if exchange.outcome.value in retry:
                 pair = (exchange.system, exchange.scenario)
                 first[pair] = min(first.get(pair, exchange.turn), exchange.turn)
         for (system, scenario), turn in first.items():
@@ -232,17 +232,35 @@ class _Pipeline:
             self.progress.total("judge", self.plan.verdicts(self.judging.judge))
 
     def _recorded(self) -> Counter[str]:
+        return Counter(exchange.system for exchange in self._of_plan())
+
+    def _held(self) -> Counter[str]:
+        """What earlier invocations brought of this plan, as `Summary.held` counts it.
+
+        Nothing where turns are to be played again: what comes of that is judged by itself.
+        """
+        if self.plan.settings.retry:
+            return Counter()
         labels, ids = self.plan.labels, self.plan.scenario_ids
-        return Counter(
-            exchange.system
-            for exchange in self.run.exchanges()
-            if exchange.system in labels and exchange.scenario in ids
-        )
+        held = Counter(completed=sum(e.completed for e in self._of_plan()))
+        if self.transcription is not None:
+            made = self.run.transcripts(self.transcription.key).items()
+            held["transcribed"] = sum(
+                transcript.error is None for key, transcript in made if key.system in labels and key.scenario in ids
+            )
+        if self.judging is not None:
+            given = self.run.verdicts(self.judging.key)
+            held["scored"] = sum(v.missing is None for _, v in given if v.system in labels and v.scenario in ids)
+        return held
+
+    def _of_plan(self) -> list[Exchange]:
+        labels, ids = self.plan.labels, self.plan.scenario_ids
+        return [e for e in self.run.exchanges() if e.system in labels and e.scenario in ids]
 
     def _all_failed(self) -> list[str]:
-        labels, ids = self.plan.labels, self.plan.scenario_ids
-        played = {e.system for e in self.run.exchanges() if e.system in labels and e.scenario in ids}
-        done = {e.system for e in self.run.exchanges() if e.completed and e.scenario in ids}
+        exchanges = self._of_plan()
+        played = {e.system for e in exchanges}
+        done = {e.system for e in exchanges if e.completed}
         return [spec.label for spec in self.plan.systems if spec.label in played - done]
 
     async def _system(self, spec: SystemSpec) -> None:
@@ -284,6 +302,16 @@ class _Pipeline:
             seat.player = self._driver(spec, seat.host)
 
         return await cluster.fleet(spec, like, count, admit)
+
+    def _stay(self) -> list[str]:
+        """The systems that no node plays; says so."""
+        stay = [label for label, like in self._likes.items() if not like.works_here]
+        if stay:
+            self.progress.say(
+                f"Played from this machine and not on nodes, because they only ask a service: {', '.join(stay)}. "
+                f"Waiting for it, and paying it, stays with the process that keeps the ledger."
+            )
+        return stay
 
     def _made(self) -> dict[str, AvatarSystem]:
         return {spec.label: self.plan.factories[spec.label]() for spec in self.plan.systems}

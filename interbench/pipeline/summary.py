@@ -21,6 +21,8 @@ class Summary:
     """Turns that were not completed, by system, outcome and code."""
     examples: dict[tuple[str, str, str], Exchange] = field(default_factory=dict)
     """The first of each of these."""
+    held: Counter[str] = field(default_factory=Counter)
+    """What the run folder held when the invocation began: turns "completed", clips "transcribed", verdicts "scored"."""
     transcripts: int = 0
     untranscribed: Counter[str] = field(default_factory=Counter)
     """Transcripts that could not be made, by why."""
@@ -80,23 +82,24 @@ class Summary:
     def fruitless(self) -> str:
         """Why nothing came of what was done, or clips kept some of it from being done; empty if all is well.
 
-        Turns that fail are a result, as long as others do not; so are verdicts that an offline judge can't give.
+        Turns that fail are a result, as long as others do not; so are verdicts that an offline judge can't give. What
+        earlier invocations brought counts too: a run that was cut off and gone on with ends as it would have ended.
         """
         turns = sum(self.outcomes.values())
         if self.held_up:
             number = len(self.held_up)
             counted = "1 conversation was" if number == 1 else f"{number} conversations were"
             return f"{counted} not gone on with: {self.held_up[0]}"
-        if turns and not self.outcomes[Outcome.COMPLETED.value]:
+        if turns and not self.outcomes[Outcome.COMPLETED.value] and not self.held["completed"]:
             return f"None of the {turns} turns that were played was completed; the lines above say why."
         if clips := sum(self.missing[reason.value] for reason in _CLIPS):
             return (
                 f"{clips} verdicts were not given because clips are no longer those that were recorded, or can't be "
                 f"read. The report names them; restore them, and give the same command again."
             )
-        if self.transcripts and sum(self.untranscribed.values()) == self.transcripts:
+        if self.transcripts and sum(self.untranscribed.values()) == self.transcripts and not self.held["transcribed"]:
             first = next(iter(self.untranscribed))
             return f"None of {self.transcripts} clips could be transcribed: {first}"
-        if self.verdicts and sum(self.missing.values()) == self.verdicts:
+        if self.verdicts and sum(self.missing.values()) == self.verdicts and not self.held["scored"]:
             return f"None of {self.verdicts} verdicts has a score; the lines above say why."
         return ""

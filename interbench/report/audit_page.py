@@ -22,7 +22,7 @@ from interbench.audit.verdicts import Cell, State, Validity
 from interbench.domain.catalogue import Kind, bundled
 from interbench.domain.dimensions import dimension
 from interbench.report.audit_plots import DosePlot, dose_plot
-from interbench.report.grid import DASH, visible
+from interbench.report.grid import DASH, decimal, visible
 
 if TYPE_CHECKING:
     from interbench.audit.collect import Result
@@ -131,7 +131,7 @@ _LEGEND = (
 
 
 def _figure(value: float | None) -> str:
-    return DASH if value is None else f"{value:+.2f}".replace("-", "−")
+    return DASH if value is None else decimal(value, 2, "+")
 
 
 def _says(result: Result, entry: str) -> str:

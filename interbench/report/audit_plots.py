@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from interbench.report.grid import decimal
+
 if TYPE_CHECKING:
     from interbench.audit.further import Dose
 
@@ -71,7 +73,9 @@ def dose_plot(dose: Dose, margin: float, unit: str) -> DosePlot:
     )
     line = " ".join(f"{x},{at}" for x, at in [start, *((p.x, p.y) for p in points)])
     words = "; ".join(
-        f"{value:g}: {mean:+.2f}" for value, mean in zip(dose.values, dose.means, strict=True) if mean is not None
+        f"{value:g}: {decimal(mean, 2, '+')}"
+        for value, mean in zip(dose.values, dose.means, strict=True)
+        if mean is not None
     )
     ticks = tuple(
         (y(value), f"{value:g}".replace("-", "−")) for value in (-8, -6, -4, -2, 0, 2) if least < value < most

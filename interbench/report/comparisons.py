@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from interbench.base.errors import UsageError
-from interbench.report.grid import DASH, Cell, Grid, to_latex, to_markdown
+from interbench.report.grid import DASH, Cell, Grid, decimal, to_latex, to_markdown
 from interbench.report.notes import counted, who_judged
 from interbench.report.tables import FORMATS, PLAIN, Format, View, csv_text
 from interbench.report.terminal import to_rich
@@ -73,7 +73,7 @@ def lines_note(comparison: Comparison) -> str:
 
 def _grid(comparison: Comparison, view: View) -> Grid:
     def number(value: float | None, sign: str = "") -> str:
-        return DASH if value is None else f"{value:{sign}.{view.precision}f}"
+        return DASH if value is None else decimal(value, view.precision, sign)
 
     def probability(value: float | None) -> str:
         return DASH if value is None else f"{value:.4f}" if value >= 0.0001 else "<0.0001"

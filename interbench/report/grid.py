@@ -112,6 +112,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def decimal(value: float, digits: int, sign: str = "") -> str:
+    """As people write it: with a true minus, and without a negative nought. Nothing for CSV or JSON."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
+
+
 def escape_markdown(text: str) -> str:
     """Shown as it is in a Markdown table cell: no markup, no HTML, no column break."""
     return visible(text).translate(_MARKDOWN)

@@ -30,7 +30,7 @@ from interbench.base.errors import StoreError
 from interbench.domain.incidents import MEANINGS
 from interbench.report import overview, payload
 from interbench.report.data_files import csv_files
-from interbench.report.grid import DASH
+from interbench.report.grid import DASH, decimal
 from interbench.report.links import MEDIA, Links
 from interbench.report.model import ReportData
 from interbench.report.people_tables import people_section
@@ -288,7 +288,7 @@ def _breakable(name: str) -> Markup:
 
 
 def _fixed(value: float | None, digits: int = 1, sign: str = "") -> str:
-    return DASH if value is None else overview.decimal(value, digits, sign)
+    return DASH if value is None else decimal(value, digits, sign)
 
 
 def _probability(value: float | None) -> str:

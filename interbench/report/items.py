@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interbench.base.errors import UsageError
-from interbench.report.grid import DASH, Cell, Grid, to_latex, to_markdown
+from interbench.report.grid import DASH, Cell, Grid, decimal, to_latex, to_markdown
 from interbench.report.notes import counted, who_judged
 from interbench.report.tables import FORMATS, Format, csv_text
 from interbench.report.terminal import to_rich
@@ -89,4 +89,4 @@ def _grid(found: Sequence[Item], judge: JudgeLabel | None, *, apart: bool) -> Gr
 
 
 def _number(value: float | None, sign: str = "") -> str:
-    return DASH if value is None else f"{value:{sign}.2f}"
+    return DASH if value is None else decimal(value, 2, sign)

@@ -16,7 +16,7 @@ from interbench.domain.records import Exchange
 from interbench.report.breakdown import Breakdown
 from interbench.report.columns import Column
 from interbench.report.comparisons import SIGNIFICANT, exchanges, power_note
-from interbench.report.grid import DASH, Mark
+from interbench.report.grid import DASH, Mark, decimal
 from interbench.report.incidents import LiveRow, live_rows
 from interbench.report.model import ReportData, SystemFacts
 from interbench.report.notes import notes, small_pool_notes
@@ -277,11 +277,6 @@ def day(moment: str | None) -> str:
         return moment or "–"
     zone = when.strftime(" %Z") if when.tzinfo else ""
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
-
-
-def decimal(value: float, digits: int, sign: str = "") -> str:
-    """As people write it: with a true minus, and without a negative nought."""
-    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
 
 
 def span(low: float, high: float) -> str:

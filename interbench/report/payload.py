@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from scipy.special import ndtr
-
 from interbench.domain.dimensions import Dimension
 from interbench.domain.records import ClipFacts, Exchange, Outcome, Timings, Transcript, Verdict
 from interbench.report.links import Link, Links, anchor
@@ -30,6 +28,7 @@ _DEEPEST = 12
 
 def percentile_in(pool: Pool) -> Percentile:
     """How single scores stand in ``pool``: 100 * Phi((x - mu) / sigma), and 50 where the pool has no spread."""
+    from scipy.special import ndtr  # a second to import, in programs that write no report
 
     def percentile(dimension: str, score: float) -> float | None:
         known = pool.moments.get(dimension)

@@ -17,6 +17,7 @@ from interbench.rating.results import (
     planned,
     rated_tables,
 )
+from interbench.report.grid import decimal
 from interbench.report.rows import Row
 from interbench.report.tables import Table, build_table
 from interbench.stats import Expected, JudgeLabel, Scores
@@ -245,8 +246,8 @@ def shown(estimate: Estimate, digits: int = 2) -> tuple[str, str]:
     """A figure and its interval as text; why it is missing instead of the figure."""
     if estimate.value is None:
         return estimate.why, ""
-    interval = "" if estimate.lo is None else f"[{estimate.lo:.{digits}f}, {estimate.hi:.{digits}f}]"
-    return f"{estimate.value:.{digits}f}", interval
+    interval = "" if estimate.lo is None else f"[{decimal(estimate.lo, digits)}, {decimal(estimate.hi, digits)}]"
+    return decimal(estimate.value, digits), interval
 
 
 def people_notes(people: People) -> list[str]:

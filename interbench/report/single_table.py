@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from interbench.base.errors import UsageError
-from interbench.domain.published import PUBLISHED_SINGLE, SINGLE_SOURCE
-from interbench.report.grid import DASH, Cell, Grid, rank_marks, to_latex, to_markdown
+from interbench.domain.published import ABLATION_SOURCE, PUBLISHED_SINGLE, SINGLE_SOURCE
+from interbench.report.grid import DASH, Cell, Grid, decimal, rank_marks, to_latex, to_markdown
 from interbench.report.tables import FORMATS, csv_text
 from interbench.report.terminal import to_rich
 from interbench.single.base import Column, Figure
@@ -104,11 +104,15 @@ def _differences(table: SingleTable) -> Grid:
 def _gap(found: Difference | None, column: Column) -> Cell:
     if found is None or found.value is None:
         return Cell(DASH)
-    aside = [] if found.low is None else [f"[{found.low:+.{column.digits}f}, {found.high:+.{column.digits}f}]"]
+
+    def number(value: float) -> str:
+        return decimal(value, column.digits, "+")
+
+    aside = [] if found.low is None else [f"[{number(found.low)}, {number(found.high)}]"]
     aside.append(f"{found.clips}")
     if found.p_holm is not None:
         aside.append(f"p {found.p_holm:.3f}" if found.p_holm >= 0.001 else "p < 0.001")
-    return Cell(f"{found.value:+.{column.digits}f}", aside=" ".join(aside))
+    return Cell(number(found.value), aside=" ".join(aside))
 
 
 def _grid(table: SingleTable, *, published: bool) -> Grid:
@@ -166,10 +170,10 @@ def _cell(row: FilledRow, column: Column, mark: Any = None) -> Cell:
     covered = f"{figure.scored}/{figure.expected}"
     if figure.value is None:
         return Cell(DASH, aside=covered)
-    text = f"{figure.value:.{column.digits}f}"
+    text = decimal(figure.value, column.digits)
     if figure.low is None or figure.high is None:
         return Cell(text, mark, covered)
-    ends = f"[{figure.low:.{column.digits}f}, {figure.high:.{column.digits}f}]"
+    ends = f"[{decimal(figure.low, column.digits)}, {decimal(figure.high, column.digits)}]"
     return Cell(text, mark, f"{ends} {covered}")
 
 
@@ -200,8 +204,8 @@ def single_notes(table: SingleTable, *, published: bool = False) -> tuple[str, .
     notes += _offset_notes(table)
     if published:
         notes.append(
-            f"Quoted from {SINGLE_SOURCE}, as far as the figures are at hand: not measured here, and not reproducible: "
-            f"clips, frames and implementations of that table are not published."
+            f"Quoted from {SINGLE_SOURCE}, as far as its figures are at hand, and {ABLATION_SOURCE}, for LiveTalk on "
+            "HDTF: not measured here, and not reproducible: clips, frames and implementations are not published."
         )
     return tuple(notes)
 
@@ -241,7 +245,7 @@ def _csv(table: SingleTable, *, published: bool) -> list[list[Any]]:
         rows.append(cells)
     for quoted in PUBLISHED_SINGLE if published else ():
         figures = [[quoted.figures.get(column.key), *[None] * (len(names) - 1)] for column in table.columns]
-        note = f"quoted from {SINGLE_SOURCE}"
+        note = f"quoted from {quoted.source}"
         rows.append([quoted.system, "quoted", None, note, *(value for cells in figures for value in cells)])
     return rows
 
@@ -269,7 +273,7 @@ def single_json(table: SingleTable, *, published: bool = False) -> dict[str, Any
         "metrics": {name: dict(identity) for name, identity in table.identities.items()},
         "unavailable": [{"metric": one.name, "because": one.because} for one in table.unavailable],
         "quoted": [
-            {"system": row.system, "from": SINGLE_SOURCE, "figures": dict(row.figures)}
+            {"system": row.system, "from": row.source, "figures": dict(row.figures)}
             for row in (PUBLISHED_SINGLE if published else ())
         ],
         "notes": list(single_notes(table, published=published)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.base.errors import StoreError
-from interbench.report.grid import DASH
+from interbench.report.grid import DASH, decimal
 from interbench.single.conversation_file import FILE, FOLDER, SCHEMA
 
 
@@ -93,7 +93,7 @@ def _section(found: Mapping[str, Any]) -> SyncSection:
                 one["system"],
                 one["scenario"],
                 tuple(_figure(one["figures"].get(column["key"]), column) for column in measured),
-                DASH if one["drift_ms_per_min"] is None else f"{one['drift_ms_per_min']:.1f}",
+                DASH if one["drift_ms_per_min"] is None else decimal(one["drift_ms_per_min"], 1),
                 tuple(
                     ShownTurn(
                         turn["turn"],
@@ -111,7 +111,7 @@ def _section(found: Mapping[str, Any]) -> SyncSection:
 
 
 def _number(value: float | None, column: Mapping[str, Any]) -> str:
-    return DASH if value is None else f"{value:.{int(column['digits'])}f}"
+    return DASH if value is None else decimal(value, int(column["digits"]))
 
 
 def _figure(figure: Mapping[str, Any] | None, column: Mapping[str, Any]) -> ShownFigure:

@@ -20,7 +20,7 @@ from interbench.base.errors import UsageError
 from interbench.domain.dimensions import Dimension, dimension
 from interbench.domain.published import PUBLISHED
 from interbench.report.columns import COLUMNS, TOLD, Column, columns_of, shown_columns
-from interbench.report.grid import Cell, Grid, Mark, to_latex, to_markdown
+from interbench.report.grid import Cell, Grid, Mark, decimal, to_latex, to_markdown
 from interbench.report.notes import notes, quoted_note, why_apart
 from interbench.report.rows import NO_FIGURE, NO_SPEED, Figure, Row, Speed, quoted
 from interbench.report.sheet import SheetWriter
@@ -264,7 +264,7 @@ class View:
             dimension(key)
 
     def number(self, value: float) -> str:
-        return f"{value:.{self.precision}f}"
+        return decimal(value, self.precision)
 
 
 PLAIN = View()

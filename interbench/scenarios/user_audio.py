@@ -4,14 +4,14 @@ Every line of the user, of turns and of their variants, is spoken in its scenari
 to 16 kHz mono, trimmed, levelled, and written where its ``audio`` says. A line without one gets
 ``audio/<scenario>/<turn>.ogg``, or ``audio/<scenario>/<turn>.<variant>.ogg``, and the scenario file is completed; lines
 that sound the same share a file. ``audio/spoken.json`` keeps what each file was made from, so that only what changed is
-spoken again.
+spoken again, and the digest of what was written, so that a recording which somebody has put in its place is noticed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from interbench.scenarios.files import lines_of_text, read_records, resolve_insi
 from interbench.scenarios.sets import AUDIO_RATE
 
 RECORD = "audio/spoken.json"
+DIGESTS = "sha256"
+"""In that file: the digest of each file as it was written."""
 KEEP_S = 0.05
 """How much of the quiet before and after the speech stays."""
 PAD_S = 0.1
@@ -170,17 +172,21 @@ def render(
     synthesizer: Synthesizer = built_in,
     label: str = BUILT_IN,
     everything: bool = False,
+    overwrite: bool = False,
     progress: Progress,
 ) -> int:
     """Speak what is new or changed in the set at ``folder``, and remove files that no line names any more.
 
-    A file that this has not made is a recording of somebody's own: it stays as it is, and is told of.
+    A file that this has not made, or that is no longer what this made, is a recording of somebody's own: it stays as it
+    is, and is told of.
 
     Args:
         folder: of a set; not a bundled name, because its files are written.
         synthesizer: who speaks.
         label: names the synthesizer with everything that shapes its voice.
         everything: speak also what has not changed.
+        overwrite: speak also lines of which there is a recording of somebody's own. One that no line names any more
+            stays all the same.
         progress: is told how far it is.
 
     Returns:
@@ -199,23 +205,22 @@ def render(
     name_audio(place, lines)
     distinct = {line.path: line for line in lines if line.path is not None}
     wanted = {path: line.made_from(label) for path, line in distinct.items()}
-    made = _read_record(folder)
-    own = [path for path in distinct if path not in made and _target(folder, path).is_file()]
+    made, digests = _read_record(folder)
     due = [
         line
         for path, line in distinct.items()
-        if path not in own and (everything or made.get(path) != wanted[path] or not _target(folder, path).is_file())
+        if everything or made.get(path) != wanted[path] or not _target(folder, path).is_file()
     ]
-    if own:
-        counted = "1 recording is" if len(own) == 1 else f"{len(own)} recordings are"
-        progress.say(
-            f"{counted} kept as of somebody's own ({', '.join(own[:3])}{', …' if len(own) > 3 else ''}). To have a "
-            f"line spoken instead, remove its file and give the same command again."
-        )
+    # Whose line is as it was spoken is not due, and nobody has to look at its file.
+    own = [line.path for line in due if line.path is not None and _is_own(folder, line.path, digests)]
+    if not overwrite:
+        due = [line for line in due if line.path not in own]
+        _tell_kept(progress, [path for path in own if path not in made], [path for path in own if path in made])
     progress.total("speaking", len(due))
 
     def write_record() -> None:
-        record = {path: made[path] for path in sorted(made)}
+        record: dict[str, Any] = {path: made[path] for path in sorted(made)}
+        record[DIGESTS] = {path: digests[path] for path in sorted(digests)}
         if place.facts.canary is not None:
             record = {"canary": place.facts.canary, **record}
         (folder / RECORD).parent.mkdir(exist_ok=True)
@@ -230,15 +235,52 @@ def render(
             speech = speak_line(line, synthesizer)
             made.pop(line.path, None)
             encode_audio(speech.samples, speech.rate, target, bits=MP3_BITS if target.suffix == ".mp3" else None)
-            made[line.path] = wanted[line.path]
+            made[line.path], digests[line.path] = wanted[line.path], _digest(target)
             progress.advance("speaking")
-        for path in sorted(set(made) - set(wanted)):
-            _target(folder, path).unlink(missing_ok=True)
+        left = sorted(set(made) - set(wanted))
+        spared = [path for path in left if _is_own(folder, path, digests)]
+        for path in left:
+            if path not in spared:
+                _target(folder, path).unlink(missing_ok=True)
             del made[path]
+            digests.pop(path, None)
+        if spared:
+            progress.say(
+                f"{_counted(spared)} not what was spoken there, and kept although no line asks for it any more. Remove "
+                f"what nobody needs."
+            )
     finally:
         settled()
         write_record()
     return len(due)
+
+
+def _tell_kept(progress: Progress, own: Sequence[str], changed: Sequence[str]) -> None:
+    """Name recordings of somebody's own: those of which nothing else is known, and those that took the place of a
+    spoken file, whose line may not be what it was."""
+    how = "To have a line spoken instead, remove its file, or give --overwrite."
+    if own:
+        progress.say(f"{_counted(own)} kept as of somebody's own. {how}")
+    if changed:
+        progress.say(
+            f"{_counted(changed)} not what was spoken there, and kept. Where the line has another text now, record it "
+            f"again. {how}"
+        )
+
+
+def _counted(paths: Sequence[str]) -> str:
+    counted = "1 recording is" if len(paths) == 1 else f"{len(paths)} recordings are"
+    return f"{', '.join(paths[:3])}{', …' if len(paths) > 3 else ''}: {counted}"
+
+
+def _is_own(folder: Path, path: str, digests: Mapping[str, str]) -> bool:
+    """Whether there is a file that was not spoken, or is no longer what was."""
+    target = _target(folder, path)
+    return target.is_file() and digests.get(path) != _digest(target)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _scenarios(place: Place) -> list[Scenario]:
@@ -260,11 +302,15 @@ def _target(folder: Path, path: str) -> Path:
         raise ScenarioError(f"{path!r} {error}.") from error
 
 
-def _read_record(folder: Path) -> dict[str, str]:
+def _read_record(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What each file was made from, and the digests of those that are known."""
     try:
         record: Any = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
+        return {}, {}
     if not isinstance(record, dict):
-        return {}
-    return {str(path): str(digest) for path, digest in record.items() if path != "canary"}
+        return {}, {}
+    digests = record.get(DIGESTS)
+    made = {str(path): str(digest) for path, digest in record.items() if path not in ("canary", DIGESTS)}
+    kept = digests if isinstance(digests, dict) else {}
+    return made, {str(path): str(digest) for path, digest in kept.items() if path in made}

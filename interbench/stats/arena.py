@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
 
 from interbench.stats.ranking import Estimate, scenario_draws
 from interbench.stats.scores import FloatArray
@@ -104,6 +101,8 @@ def fit_arena(votes: Sequence[Vote], systems: Sequence[str], *, replicates: int 
         expected = _win_rates(theta)
         rates |= {name: (Estimate.of(expected[:, n]), float(theta[0, n])) for n, name in enumerate(component)}
         if len(components) == 1:
+            from scipy.special import expit
+
             side = Estimate.of(100 * expit(gamma))
     tally = Counter(vote.choice for vote in votes)
     decided = tally["left"] + tally["right"]
@@ -161,6 +160,8 @@ def _fit(won: FloatArray) -> tuple[FloatArray, FloatArray]:
         ) / 2
         return value
 
+    from scipy.special import expit  # a second to import, in programs without votes
+
     for _ in range(_STEPS):
         chance = expit(beta @ design.T)
         gradient = (left - played * chance) @ design - RIDGE * beta
@@ -181,6 +182,8 @@ def _fit(won: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _win_rates(theta: FloatArray) -> FloatArray:
     """Expected against the others, in percent, shape (replicates, systems)."""
+    from scipy.special import expit
+
     systems = theta.shape[1]
     chance = expit(theta[:, :, None] - theta[:, None, :])
     rates: FloatArray = 100 * (chance.sum(axis=2) - 0.5) / (systems - 1)
@@ -189,6 +192,9 @@ def _win_rates(theta: FloatArray) -> FloatArray:
 
 def _components(beaten: FloatArray, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Strongly connected parts of the graph of who took anything off whom, largest first."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
     _, label = connected_components(csr_matrix(beaten > 0), directed=True, connection="strong")
     groups: dict[int, list[str]] = {}
     for name, number in zip(names, label, strict=True):

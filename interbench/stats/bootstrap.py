@@ -16,8 +16,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.special import ndtr
 
 from interbench.base.errors import UsageError
 from interbench.stats.pooling import FLAT, Pool, standardise
@@ -122,6 +120,8 @@ class _Levels:
     def __init__(
         self, z: FloatArray, scenario: Ints, scenarios: int, group: Ints, groups: int, *, exact: bool, frozen: bool
     ) -> None:
+        from scipy.sparse import csr_matrix  # a second to import, in programs that resample nothing
+
         levels, level = np.unique(z, return_inverse=True)
         share = np.ones(len(z))
         if not exact and len(levels) > _QUANTILES:
@@ -141,6 +141,8 @@ class _Levels:
 
     def means(self, draw: FloatArray) -> FloatArray:
         """Mean percentile per group and replicate, shape (groups, replicates)."""
+        from scipy.special import ndtr
+
         counts = self._contributions @ draw
         z = self._levels[:, None] if self._frozen else self._restandardised(self._by_level @ counts)
         percentile = np.broadcast_to(100.0 * ndtr(z), (len(self._levels), draw.shape[1]))

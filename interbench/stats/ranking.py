@@ -7,13 +7,16 @@ observation stands so often. Without variation there is no correlation: NaN, nev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from interbench.stats.bootstrap import interval
 from interbench.stats.scores import FloatArray, Ints
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 _FLAT = 1e-12
 NO_VARIATION = "no variation"
@@ -111,6 +114,8 @@ def group_means(values: FloatArray, group: Ints, groups: int, weights: FloatArra
 
 def membership(group: NDArray[np.integer], groups: int) -> csr_matrix:
     """Who belongs to which group, shape (groups, n)."""
+    from scipy.sparse import csr_matrix
+
     n = len(group)
     return csr_matrix((np.ones(n), (group, np.arange(n))), shape=(groups, n))
 

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,19 @@ def versions() -> dict[str, str]:
     found = {"interbench": __version__, "python": platform.python_version()}
     for package in (*_PACKAGES, *_OPTIONAL):
         try:
-            found[package] = metadata.version(package)
+            found[package] = _version(package)
         except metadata.PackageNotFoundError:
             continue
     revision = git_revision()
     if revision is not None:
         found["git"] = revision
     return found
+
+
+@cache
+def _version(package: str) -> str:
+    """Read once: each of these is a file of many kilobytes to be parsed, and a run writes several manifests."""
+    return metadata.version(package)
 
 
 def git_revision() -> str | None:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
         UserTurnEnd,
     )
     from interbench.systems.services.http_jobs import field
-    from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, Working, quoted_id
+    from interbench.systems.services.job import Finished, Order, Working, quoted_id
+    from interbench.systems.services.rest_job import RestJobSystem
     from interbench.systems.services.service_errors import Ended
 else:
     __getattr__ = on_demand(
@@ -99,13 +100,8 @@ else:
                 "UserTurnEnd",
             ),
             "interbench.systems.services.http_jobs": ("field",),
-            "interbench.systems.services.rest_job": (
-                "Finished",
-                "Order",
-                "RestJobSystem",
-                "Working",
-                "quoted_id",
-            ),
+            "interbench.systems.services.job": ("Finished", "Order", "Working", "quoted_id"),
+            "interbench.systems.services.rest_job": ("RestJobSystem",),
             "interbench.systems.services.service_errors": ("Ended",),
         },
     )

@@ -76,10 +76,9 @@ class AvatarSystem(ABC):
     def works_here(self) -> bool:
         """Whether its work is done on the machine that starts it, so that a run over many machines may start it on any
         of them. False for whatever only asks a service: there the waiting, and the money, stay with the one process
-        that keeps the ledger; and for a picture that never stops, which is recorded where it is asked for."""
+        that keeps the ledger."""
         asked = self.capabilities
-        service = asked.announces_cost or asked.resumes_jobs or asked.cancels_jobs or asked.price_usd_per_s
-        return not (service or asked.continuous)
+        return not (asked.announces_cost or asked.resumes_jobs or asked.cancels_jobs or asked.price_usd_per_s)
 
     @property
     def gpus(self) -> float:

@@ -261,7 +261,19 @@ class Elsewhere:
     """An event of a system on another machine, with what was read off that machine's clock. The harness's own adapters
     alone yield it: clocks of different machines are never compared."""
 
-    event: Submitting | Submitted | ProgressReport | ReplyText | FirstFrame | Arrived | Final
+    event: (
+        Submitting
+        | Submitted
+        | UserTurnEnd
+        | ProgressReport
+        | ReplyText
+        | FirstFrame
+        | FirstSound
+        | Shows
+        | Arrived
+        | Incident
+        | Final
+    )
     after_s: float
     """Seconds since the turn was handed over there."""
     facts: ClipFacts | None = None

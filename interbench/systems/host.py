@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from interbench.systems.base import AvatarSystem
 from interbench.systems.events import Elsewhere, Event
@@ -28,6 +28,13 @@ GRACE_S = 5.0
 
 class StuckError(Exception):
     """The system does not react to cancellation; its thread was given up."""
+
+
+class RestartedError(RuntimeError):
+    """The system that was being asked is gone: it no longer reacted to another conversation and was replaced."""
+
+    def __init__(self) -> None:
+        super().__init__("the system stopped reacting and was restarted")
 
 
 class RaisedElsewhereError(Exception):
@@ -81,20 +88,24 @@ class Host:
         self._grace_s = grace_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._system: AvatarSystem | None = None
+        self._why: Callable[[], Exception] | None = None
+        """What whoever asks an abandoned system is told."""
+        self._over: asyncio.Future[None] | None = None
+        """Done when the system that is running now is abandoned."""
         self.generation = 0
         """Counts restarts: a conversation opened in an earlier generation is gone."""
 
     @property
     def system(self) -> AvatarSystem:
         if self._system is None:
-            raise RuntimeError("the system was not started")
+            raise RuntimeError("the system was not started") if self._why is None else self._why()
         return self._system
 
     async def start(self) -> None:
         """Make the system and call its ``start``. Whatever it raises is raised here."""
         loop = asyncio.new_event_loop()
         threading.Thread(target=_run_loop, args=(loop,), name="interbench-system", daemon=True).start()
-        self._loop = loop
+        self._loop, self._over, self._why = loop, asyncio.get_running_loop().create_future(), None
 
         async def make() -> AvatarSystem:
             system = self._factory()
@@ -112,8 +123,10 @@ class Host:
         Raises:
             TimeoutError: after ``limit_s`` seconds; the call has been cancelled.
             StuckError: likewise, but the call did not end when it was cancelled.
+            RestartedError: the system was abandoned; or whatever :meth:`abandon` was told.
         """
-        assert self._loop is not None
+        if self._loop is None:
+            raise RuntimeError("the system was not started") if self._why is None else self._why()
 
         async def run() -> T:
             return await function()
@@ -122,13 +135,22 @@ class Host:
         return await self._settle(future, limit_s)
 
     async def _settle(self, future: concurrent.futures.Future[T], limit_s: float | None) -> T:
-        wrapped = asyncio.wrap_future(future)
+        wrapped, over = asyncio.wrap_future(future), self._over
+        assert over is not None
+        either: set[asyncio.Future[Any]] = {wrapped, over}
         try:
-            done, _ = await asyncio.wait({wrapped}, timeout=limit_s)
+            await asyncio.wait(either, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             future.cancel()
             raise
-        if done:
+        if over.done() and (wrapped.cancelled() or not wrapped.done()):
+            # Its thread ends, and cancels what it was asked: that is not this task's own cancellation.
+            wrapped.cancel()
+            raise RestartedError if self._why is None else self._why()
+        if wrapped.cancelled():
+            # Something in the adapter was cancelled; raised as it is it would end the harness's own task in silence.
+            raise RuntimeError("the system's own work was cancelled")
+        if wrapped.done():
             return wrapped.result()
         await self._cancel(wrapped)
         raise TimeoutError
@@ -203,9 +225,15 @@ class Host:
                 await self.call(self._system.stop, self._grace_s * 2)
         await self.abandon()
 
-    async def abandon(self) -> None:
-        """Let the thread end if it can; it is a daemon and never keeps the harness from ending."""
-        loop, self._loop, self._system = self._loop, None, None
+    async def abandon(self, why: Callable[[], Exception] = RestartedError) -> None:
+        """Let the thread end if it can; it is a daemon and never keeps the harness from ending.
+
+        Args:
+            why: what is raised where the system is being asked, or is asked before it is started again.
+        """
+        loop, self._loop, self._system, self._why = self._loop, None, None, why
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
 

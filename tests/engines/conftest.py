@@ -18,6 +18,14 @@ from interbench.judge.vlm.serve import ServerPlan, Servers, common_flags
 
 BUILDERS = Path(__file__).parent / "builders"
 CONTEXT = 24_576
+ON_A_CPU = [
+    *("--max-model-len", str(CONTEXT)),
+    # A seed together with chunked prefill ends the CPU engine (vLLM 0.32, 0.33).
+    *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(CONTEXT)),
+    *("--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
+    # Profiling finds out how much memory is left for the cache, whose size is given here.
+    "--skip-mm-profiling",
+]
 Clip = tuple[Path, ClipFacts]
 
 
@@ -65,15 +73,36 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def engines(
-    vllm_bin: Path, vllm_env: dict[str, str], media: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Servers]]:
-    """Real vLLM servers with the judge's own flags, cut to a CPU: of a ``dense`` model and of a mixture of experts
-    (``moe``), which say the same of themselves. They start at the same time, so wait for the one that is used."""
+def on_a_cpu() -> list[str]:
+    """The flags that cut vLLM to a CPU."""
+    return ON_A_CPU
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of FunASR's checkpoints: ``asr``, ``vad``, ``punc``."""
+    folder = tmp_path_factory.mktemp("funasr")
+    argv = [sys.executable, str(BUILDERS / "funasr_models.py"), str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoints(vllm_bin: Path, vllm_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of vLLM's checkpoints: ``dense/tiny-qwen3vl``, ``moe/tiny-qwen3vl``."""
     folder = tmp_path_factory.mktemp("checkpoints")
     argv = [str(vllm_bin / "python"), str(BUILDERS / "qwen3vl.py"), str(folder)]
     done = subprocess.run(argv, env={**os.environ, **vllm_env}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engines(vllm_bin: Path, vllm_env: dict[str, str], media: Path, checkpoints: Path) -> Iterator[dict[str, Servers]]:
+    """Real vLLM servers with the judge's own flags, cut to a CPU: of a ``dense`` model and of a mixture of experts
+    (``moe``), which say the same of themselves. They start at the same time, so wait for the one that is used."""
+    folder = checkpoints
 
     def describe(kind: str) -> Servers:
         with socket.socket() as probe:
@@ -81,11 +110,7 @@ def engines(
             port = probe.getsockname()[1]
         argv = ["env", "--chdir", str(folder / kind), str(vllm_bin / "vllm"), "serve", "./tiny-qwen3vl"]
         argv += ["--host", "127.0.0.1", "--port", str(port), *common_flags(Sampling(), media)]
-        # A seed together with chunked prefill ends the CPU engine (vLLM 0.32, 0.33).
-        argv += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(CONTEXT)]
-        argv += ["--max-model-len", str(CONTEXT), "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"]
-        # Profiling finds out how much memory is left for the cache, whose size is given here.
-        argv += ["--skip-mm-profiling"]
+        argv += ON_A_CPU
         return Servers([ServerPlan(argv, f"http://127.0.0.1:{port}", vllm_env)], folder / "output" / kind)
 
     running = {kind: describe(kind).__enter__() for kind in ("dense", "moe")}
@@ -99,7 +124,7 @@ def engines(
 @pytest.fixture(scope="session")
 def dense(engines: dict[str, Servers]) -> str:
     """Address of the dense model's server, shared by all tests: they leave it standing."""
-    engines["dense"].wait_healthy(300)
+    engines["dense"].wait_healthy(900)
     return engines["dense"].plans[0].url
 
 

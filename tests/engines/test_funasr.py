@@ -6,8 +6,6 @@ import asyncio
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -22,19 +20,10 @@ from interbench.asr.funasr_worker import REVISION, ModelSettings, settings_reque
 from interbench.base.errors import TranscriberError
 from interbench.base.workers import WorkerError, WorkerPool, python_worker
 
-BUILDER = Path(__file__).parent / "builders" / "funasr_models.py"
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("funasr") is None,
     reason="NOT TESTED ON THE REAL ENGINE: FunASR is not installed; `make test` installs the extra `asr`.",
 )
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("funasr")
-    done = subprocess.run([sys.executable, str(BUILDER), str(folder)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
 
 
 def make(models: Path, **options: object) -> FunASR:

@@ -312,7 +312,7 @@ def test_a_random_judge_does_not_pass_its_audit_and_a_kill_costs_nothing(
 async def test_mixture_of_experts_killed_in_mid_run_and_restarted(engines: dict[str, Servers], small: Clips) -> None:
     """All verdicts of one conversation, although the engine is killed after the third and comes back empty."""
     servers = engines["moe"]
-    servers.wait_healthy(300)
+    servers.wait_healthy(900)
     history: list[str] = []
 
     async def sleep(seconds: float) -> None:
@@ -320,7 +320,7 @@ async def test_mixture_of_experts_killed_in_mid_run_and_restarted(engines: dict[
         if history == ["killed"]:
             history.append("restarted")
             engines["moe"] = Servers(servers.plans, servers.logs).__enter__()
-            engines["moe"].wait_healthy(300)
+            engines["moe"].wait_healthy(900)
 
     settings = JudgeSettings(max_tokens=16, concurrency=1, force_box=True)
     judge = VLMJudge([servers.plans[0].url], settings=settings, sleep=sleep)
@@ -345,7 +345,7 @@ async def test_an_engine_replaced_in_mid_run_by_one_of_the_same_name_stops_the_r
     dense: str, engines: dict[str, Servers], small: Clips
 ) -> None:
     """Same address, name, path and context, other weights: no verdict of the second is accepted."""
-    engines["moe"].wait_healthy(300)
+    engines["moe"].wait_healthy(900)
     async with Address(dense) as address:
         judge = VLMJudge([address.url], settings=JudgeSettings(max_tokens=16, concurrency=2, force_box=True))
         await judge.start()

@@ -9,28 +9,23 @@ import shutil
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import pytest
-import torch
-from live_kit import LiveServer, tiny_models
-from livetalk.render import vae as vae_module
-from livetalk.render.checkpoint import CheckpointFiles
-from livetalk.render.config import SIZES, Size, VAEConfig
-from livetalk.render.encoders import speech as speech_module
-from livetalk.render.encoders import text as text_module
-from livetalk.render.encoders.speech import SpeechEncoder
-from livetalk.render.model import random_state, random_tensors
-from livetalk.render.pipeline import Models
-from livetalk.render.vae import WanVAE
-from livetalk.tools.parity import Fixtures
 from PIL import Image
-from safetensors.torch import save_file
-from tiny_checkpoints import TinyCheckpoints
-from tokenizers import Tokenizer, pre_tokenizers, processors
-from tokenizers.models import Unigram
+
+# Torch and all that stands on it take seconds to import, and tests of sound, video and options need none of it: each
+# fixture imports what it gives.
+if TYPE_CHECKING:
+    from live_kit import LiveServer
+    from livetalk.render.config import Size
+    from livetalk.render.encoders.speech import SpeechEncoder
+    from livetalk.render.pipeline import Models
+    from livetalk.render.vae import WanVAE
+    from livetalk.tools.parity import Fixtures
+    from tiny_checkpoints import TinyCheckpoints
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -42,6 +37,8 @@ def golden_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def golden() -> Fixtures:
+    from livetalk.tools.parity import Fixtures
+
     return Fixtures(GOLDEN)
 
 
@@ -53,12 +50,17 @@ def speech(golden: Fixtures) -> SpeechEncoder:
 @pytest.fixture(scope="session")
 def vae(golden: Fixtures) -> WanVAE:
     """As pipelines build it; `golden.vae` convolves as the published code did."""
+    from livetalk.render.config import VAEConfig
+    from livetalk.render.vae import WanVAE
+
     _, state = golden.weights("vae")
     return WanVAE.from_state(VAEConfig(dim=8), state)
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Size:
+    from livetalk.render.config import SIZES
+
     return SIZES["tiny"]
 
 
@@ -108,6 +110,13 @@ def portrait(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def pristine_checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny: Size) -> Path:
+    import torch
+    from livetalk.render import vae as vae_module
+    from livetalk.render.checkpoint import CheckpointFiles
+    from livetalk.render.encoders import text as text_module
+    from livetalk.render.model import random_state, random_tensors
+    from safetensors.torch import save_file
+
     root = tmp_path_factory.mktemp("pristine")
     files = CheckpointFiles.under(root)
     for path in (files.dit, files.text_encoder, files.tokenizer / "x", files.speech / "x"):
@@ -124,6 +133,9 @@ def pristine_checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny: Size) -
 @pytest.fixture
 def checkpoints(tmp_path: Path, pristine_checkpoints: Path, tiny: Size) -> TinyCheckpoints:
     """A folder as `livetalk download` would fill it, of size tiny, for a test to spoil."""
+    from livetalk.render.checkpoint import CheckpointFiles
+    from tiny_checkpoints import TinyCheckpoints
+
     root = tmp_path / "checkpoints"
     shutil.copytree(pristine_checkpoints, root)
     return TinyCheckpoints(root, CheckpointFiles.under(root), tiny)
@@ -131,6 +143,9 @@ def checkpoints(tmp_path: Path, pristine_checkpoints: Path, tiny: Size) -> TinyC
 
 def write_tokenizer(folder: Path, vocabulary: int) -> None:
     """A tokenizer in the files UMT5's has: words, an unknown token, `</s>` appended."""
+    from tokenizers import Tokenizer, pre_tokenizers, processors
+    from tokenizers.models import Unigram
+
     words = ["a", "person", "speaks", "and", "smiles", "ein", "mensch", "spricht", "人", "говорит"]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", -2.0) for word in words), ("▁", -9.0)]
     tokenizer = Tokenizer(Unigram([(piece, score) for piece, score in pieces], unk_id=2, byte_fallback=False))
@@ -149,6 +164,11 @@ def write_tokenizer(folder: Path, vocabulary: int) -> None:
 
 def write_speech(folder: Path, size: Size) -> None:
     """A wav2vec2 folder as published: prefix, CTC head, mask embedding, and the old names of weight norm."""
+    import torch
+    from livetalk.render.encoders import speech as speech_module
+    from livetalk.render.model import random_tensors
+    from safetensors.torch import save_file
+
     config = {
         **size.speech.overrides,
         "hidden_size": size.speech.hidden_size,
@@ -188,12 +208,16 @@ def sparse_safetensors() -> Callable[[Path, dict[str, tuple[int, ...]]], None]:
 
 @pytest.fixture(scope="session")
 def models() -> Models:
+    from live_kit import tiny_models
+
     return tiny_models()
 
 
 @pytest.fixture(scope="module")
 def server(models: Models) -> Iterator[LiveServer]:
     """A server as it is by default, for three conversations at once."""
+    from live_kit import LiveServer
+
     server = LiveServer(models, live={"capacity": 3})
     try:
         yield server.wait_until_ready()
@@ -221,6 +245,8 @@ def client(server: LiveServer) -> Iterator[httpx.Client]:
 @pytest.fixture
 def serve(models: Models) -> Iterator[Callable[..., LiveServer]]:
     """Start a server with settings of one's own; `LiveServer` says which. It is ready unless `ready=False`."""
+    from live_kit import LiveServer
+
     started: list[LiveServer] = []
 
     def start(*, load: Callable[[], Models] | None = None, ready: bool = True, **settings: Any) -> LiveServer:

@@ -68,7 +68,10 @@ def test_in_an_import(
 
 @pytest.mark.parametrize(
     ("number", "ignored", "status"),
-    [pytest.param(INT, (), 130, id="INT"), pytest.param(TERM, (INT,), 143, id="TERM-INT-ignored")],
+    [
+        pytest.param(INT, (), 130, id="INT", marks=pytest.mark.soak),
+        pytest.param(TERM, (INT,), 143, id="TERM-INT-ignored"),
+    ],
 )
 def test_a_clip_that_is_being_written(
     start: Callable[..., Program],

@@ -9,26 +9,31 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import harness_kit
 
 from interbench.base.child_guard import descendants
+from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import (
     Completed,
     Event,
+    FirstSound,
     JsonValue,
     Media,
     Opening,
     ReplyText,
+    Shows,
     Submitted,
     Submitting,
     TurnRequest,
+    UserTurnEnd,
 )
 
 SUPPORT = Path(__file__).parent
@@ -36,17 +41,21 @@ STORE_BYTES = 80 * 2**20
 
 
 class Varied(AvatarSystem):
-    """Answers differently from scenario to scenario: a file, a stream, a broken file, an exception."""
+    """Answers differently from scenario to scenario, or in one way: a broken file, a file, a stream, an exception."""
 
     capabilities = Capabilities(output="stream", reports_text=True, state="history", needs_reference=True)
     version = "3"
 
+    def __init__(self, kind: int | None = None) -> None:
+        self.kind = kind
+
     async def open(self, persona: Persona) -> Conversation:
-        return _Varied()
+        return _Varied(self.kind)
 
 
 class _Varied(Conversation):
-    def __init__(self) -> None:
+    def __init__(self, kind: int | None) -> None:
+        self.kind = kind
         self.turns = 0
 
     def state(self) -> JsonValue:
@@ -58,7 +67,8 @@ class _Varied(Conversation):
         assert turn.portrait is None or turn.portrait.read_bytes()
         known = [past.clip is not None and past.clip.stat().st_size for past in turn.history]
         yield ReplyText(turn.reference.reply)
-        kind = int(turn.scenario[-1]) % 4
+        # Of each at least one in the starter set.
+        kind = sum(turn.scenario.encode()) % 4 if self.kind is None else self.kind
         detail: Mapping[str, JsonValue] = {"known": [bool(size) for size in known], "state": self.turns}
         if kind == 1:
             yield Completed(harness_kit.write_clip(turn.workdir / "a.mp4", shade=50 + turn.index), detail=detail)
@@ -159,6 +169,44 @@ class _Announcing(Conversation):
         yield Completed(harness_kit.write_clip(turn.workdir / "a.mp4", seconds=0.3), cost_usd=0.5)
 
 
+class OnAir(AvatarSystem):
+    """Tells what a system tells that listens and speaks in real time, and computes where it is started."""
+
+    capabilities = Capabilities(inputs=frozenset({"text", "audio"}), continuous=True, barge_in=True, reports_text=True)
+    version = "1"
+
+    async def open(self, persona: Persona) -> Conversation:
+        return _OnAir()
+
+
+class _OnAir(Conversation):
+    async def respond(self, turn: TurnRequest) -> AsyncIterator[Event]:
+        yield ReplyText("I see.")
+        await asyncio.sleep(0.2)
+        yield UserTurnEnd(0.05)
+        still = turn.workdir.joinpath("still.png")
+        still.write_bytes(f"a face for {turn.scenario}".encode())
+        yield Shows(turn.workdir.parent / "not-mine.png" if turn.index == 2 else still)
+        yield FirstSound(0.01)
+        yield Incident(IncidentKind.FREEZE, 0.1, 0.4, "as it was")
+        yield Completed(harness_kit.write_clip(turn.workdir / "a.mp4"), ago_s=0.02)
+
+
+class StartsOnce(Varied):
+    """Can be started as often as ``folder`` has files; then its machine is at fault."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(kind=1)
+        self.folder = Path(folder)
+
+    async def start(self) -> None:
+        for left in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another took it
+                left.unlink()
+                return
+        raise RuntimeError("no CUDA device")
+
+
 class Opens(AvatarSystem):
     """Opens slowly, so that openings overlap, and answers with what it was opened for."""
 
@@ -205,9 +253,13 @@ def nodes_of_our_own(count: int, *, head_cpus: int = 0) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": head_cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+    # Nothing is scaled here, and nobody reads what workers print: two programs less to start.
+    head |= {"no_monitor": True, "include_log_monitor": False}
+    cluster: Any = Cluster()
+    cluster.another = partial(_started, partial(cluster.add_node, num_cpus=2, object_store_memory=STORE_BYTES))
     try:
-        cluster.workers = [cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES) for _ in range(count)]
+        _started(partial(cluster.add_node, **head))
+        cluster.workers = [cluster.another() for _ in range(count)]
         yield cluster
     finally:
         # The other way round Ray raises ValueError.
@@ -220,6 +272,21 @@ def nodes_of_our_own(count: int, *, head_cpus: int = 0) -> Iterator[Any]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """A node. A raylet gives its own agents 15 s to start, which they may need more of on a busy machine: once more."""
+    for _ in range(4):
+        before = set(descendants(os.getpid()))
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            for pid in set(descendants(os.getpid())) - before:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    return start()
 
 
 def kill_node(node: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import re
 import socket
+import ssl
 import threading
 import time
 import wave
@@ -35,6 +36,9 @@ PATIENCE_S = 120.0
 """Ends a hang, and never a test on a machine that is busy with others."""
 
 RATE = 24_000
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of servers on loopback: reading certificates takes longer than most tests."""
 
 #: A word of about half a second.
 SHORT_ANSWER = "Right."
@@ -167,6 +171,7 @@ class LiveServer:
                 "headers": headers,
                 "timeout": PATIENCE_S,
                 "trust_env": False,
+                "verify": NO_TLS,
                 "event_hooks": {"response": [self.check_documented]},
                 **options,
             }

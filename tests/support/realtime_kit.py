@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import harness_kit
 import numpy as np
+from typer.testing import CliRunner
 
+from interbench.base.errors import InterbenchError
+from interbench.cli.main import app
 from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange
@@ -70,11 +73,31 @@ def command(
 def run(
     system: str, options: Mapping[str, Any], scenarios: Path, out: Path, *more: str, verb: str = "run"
 ) -> dict[int, Exchange]:
-    """Play a set's only conversation from the command line; its exchanges by turn."""
-    argv = command(system, options, scenarios, out, *more, verb=verb)
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment())
-    assert done.returncode in (0, 4), done.stdout + done.stderr  # 4: nothing of what was left came to a good end
+    """Play a set's only conversation by the verb, in this process; its exchanges by turn."""
+    status, said = invoked(command(system, options, scenarios, out, *more, verb=verb))
+    assert status in (0, 4), said  # 4: nothing of what was left came to a good end
     return exchanges(out)
+
+
+def invoked(argv: Sequence[str]) -> tuple[int, str]:
+    """Exit status of a command of :func:`command`, and what it said, without a process of its own."""
+    done = CliRunner().invoke(app, list(argv[3:]))
+    if isinstance(done.exception, InterbenchError):
+        return done.exception.exit_code, f"{done.output}{done.exception}"
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def kill_once(argv: Sequence[str], so: Callable[[], bool]) -> None:
+    """Start a command of :func:`command`, and kill it as soon as that is so."""
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    try:
+        until(lambda: so() or process.poll() is not None, 120)
+        assert process.poll() is None, "it ended before"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def exchanges(out: Path) -> dict[int, Exchange]:

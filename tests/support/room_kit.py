@@ -48,6 +48,12 @@ class Vendors:
         for server in (self._http, self._socket):
             threading.Thread(target=server.serve_forever, daemon=True).start()
 
+    def note(self, what: str, body: Any = None) -> None:
+        """Add a line to the log, if there is one."""
+        if self._log is not None:
+            with self._log.open("a") as log:
+                log.write(json.dumps([what, body]) + "\n")
+
     def close(self) -> None:
         self._http.shutdown()
         self._http.server_close()
@@ -58,9 +64,7 @@ class Vendors:
         text = data.split(b'name="payload"')[1].split(b"\r\n\r\n", 1)[1].split(b"\r\n--")[0] if image else data
         body = json.loads(text or b"{}")
         self.asked.append((path, key, {**body, "image": b"\x89PNG" in data} if image else body))
-        if self._log is not None:
-            with self._log.open("a") as log:
-                log.write(json.dumps([path, body]) + "\n")
+        self.note(path, body)
         if self.refuses:
             return self.refuses, {"error": f"no credit for {key}"}
         room = room_library.rooms[-1]
@@ -111,6 +115,7 @@ class StandInRoom(LiveKitRoom):
 
     def __init__(self, vendor: str = "lemonslice", *, log: str | None = None, refuses: int = 0, **options: Any) -> None:
         super().__init__(vendor, url="ws://127.0.0.1:7880", **options)
+        room_library.heard = lambda: self.vendors.note("speech")
         self._log, self._refuses = log, refuses
 
     async def start(self) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import talking_pattern
@@ -89,11 +89,17 @@ class Faults:
     never_joins: bool = False
     leaves_after: int | None = None
     """So many speeches later it leaves the room."""
+    size: tuple[int, int] | None = None
+    """Of its pictures, which are empty then."""
+    floods: Literal["pictures", "sound", ""] = ""
+    """Sends without a pause."""
 
 
 faults = Faults()
 rooms: list[Room] = []
 """That were joined."""
+heard: Callable[[], None] = lambda: None  # noqa: E731
+"""Called when an avatar begins to play."""
 
 
 class Avatar:
@@ -117,6 +123,7 @@ class Avatar:
         self.pcm, self.rate = pcm, rate
         self.started, self.ends = now + 0.15, now + 0.15 + len(pcm) / rate
         await asyncio.sleep(0.15)
+        heard()
         await self.room.called("lk.playback_started", self.identity, "")
         while (left := self.ends - time.monotonic()) > 0:  # noqa: ASYNC110 - its end may come earlier
             await asyncio.sleep(min(left, 0.02))
@@ -235,15 +242,15 @@ class Writer:
 
 
 class AudioStream:
-    def __init__(self, track: _Track, sample_rate: int, num_channels: int) -> None:
-        assert (sample_rate, num_channels) == (48_000, 1)
+    def __init__(self, track: _Track, capacity: int, sample_rate: int, num_channels: int) -> None:
+        assert (sample_rate, num_channels) == (48_000, 1) and capacity > 0
         self._avatar = track.avatar
 
     async def __aiter__(self) -> AsyncIterator[_Event]:
         start, number = time.monotonic(), 0
         while True:
             at = start + number * 0.01
-            await asyncio.sleep(max(0.0, at - time.monotonic()))
+            await asyncio.sleep(0.0 if faults.floods == "sound" else max(0.0, at - time.monotonic()))
             yield _Event(_Sound(memoryview(self._avatar.samples(at, 480).tobytes())))
             number += 1
 
@@ -251,15 +258,18 @@ class AudioStream:
 
 
 class VideoStream:
-    def __init__(self, track: _Track, format: VideoBufferType) -> None:  # noqa: A002 - the library's name
-        assert format is VideoBufferType.I420
+    def __init__(self, track: _Track, capacity: int, format: VideoBufferType) -> None:  # noqa: A002 - the library's name
+        assert format is VideoBufferType.I420 and capacity > 0
         self._avatar = track.avatar
 
     async def __aiter__(self) -> AsyncIterator[_Event]:
         start, number = time.monotonic(), 0
         while True:
             at = start + number / FPS
-            await asyncio.sleep(max(0.0, at - time.monotonic()))
+            await asyncio.sleep(0.0 if faults.floods == "pictures" else max(0.0, at - time.monotonic()))
+            if faults.size is not None:
+                wide, high = faults.size
+                yield _Event(_Picture(wide, high, memoryview(bytes(wide * high * 3 // 2))), round(at * 1e6))
             plane = talking_pattern.picture(None, number)
             if self._avatar.is_loud(at):
                 plane[24:64, 40:88] = 220

@@ -43,6 +43,8 @@ class Faults:
     talks_on: bool = False
     """Does not let itself be interrupted."""
     mute_after_interruption: bool = False
+    size: tuple[int, int] | None = None
+    """Of its pictures, which are empty then."""
 
 
 @dataclass(slots=True)
@@ -110,7 +112,10 @@ class _Picture(MediaStreamTrack):
         into = self._mind.into(at)
         if faults.picture_stops_s is not None and into is not None and into > faults.picture_stops_s:
             await asyncio.Event().wait()
-        frame = talking_pattern.frame(into, self._number, moving=not faults.frozen)
+        if faults.size is None:
+            frame = talking_pattern.frame(into, self._number, moving=not faults.frozen)
+        else:
+            frame = av.VideoFrame(*faults.size, "yuv420p")
         frame.pts, frame.time_base = self._number * (90_000 // FPS), fractions.Fraction(1, 90_000)
         self._number += 1
         return frame

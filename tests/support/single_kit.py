@@ -8,12 +8,11 @@ import time
 import wave
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from interbench.domain.persona import Persona
@@ -23,6 +22,9 @@ from interbench.single.figures import per_clip
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.clip import ClipSystem, Reply
 from interbench.systems.events import TurnRequest
+
+if TYPE_CHECKING:  # not here: a system's process that imports this module has no need of it
+    import torch
 
 RATE = 16_000
 Picture = Callable[[int], npt.NDArray[np.uint8]]
@@ -86,6 +88,8 @@ def formula(network: torch.nn.Module, seed: int = 1) -> dict[str, torch.Tensor]:
 
 
 def write_inception(path: Path) -> Path:
+    import torch
+
     from interbench.single.nets.inception import Inception
 
     torch.save(formula(Inception()), path)
@@ -93,6 +97,8 @@ def write_inception(path: Path) -> Path:
 
 
 def write_i3d(path: Path) -> Path:
+    import torch
+
     from interbench.single.nets.i3d import I3D
 
     torch.save(formula(I3D()), path)
@@ -100,6 +106,8 @@ def write_i3d(path: Path) -> Path:
 
 
 def write_syncnet(path: Path) -> Path:
+    import torch
+
     from interbench.single.nets.syncnet import SyncNet
 
     # The format that the published file has: before PyTorch had archives.
@@ -110,6 +118,8 @@ def write_syncnet(path: Path) -> Path:
 def write_s3fd(path: Path, *, face: bool = True, share: float = 0.5) -> Path:
     """A detector that sees one face in the middle of every picture, ``share`` of a square picture of 256 pixels wide;
     or none at all."""
+    import torch
+
     from interbench.single.nets.s3fd import S3FD
 
     with torch.device("meta"):

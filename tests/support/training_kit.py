@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from livetalk.training.records import (
     write_trajectories,
 )
 from livetalk.training.samples import Samples
-from livetalk.training.settings import MatchingSettings, OdeSettings
+from livetalk.training.settings import MatchingSettings, OdeSettings, Offload
 from livetalk.training.sharding import Processes, parameters, processes, sharded
 from livetalk.training.stages import MatchingStage, OdeStage, Stage
 
@@ -82,15 +85,15 @@ def network(seed: int, on: Processes, *, trained: bool = True, checkpointing: bo
     return sharded(SMALL, state, on, compute=torch.float32, trained=trained, checkpointing=trained and checkpointing)
 
 
-def stage(name: str, folder: Path, on: Processes, **settings: Any) -> Stage:
+def stage(name: str, folder: Path, on: Processes, *, offload: Offload | None = None, **settings: Any) -> Stage:
     """ "ode" or "dmd" over a data folder."""
     if name == "ode":
         chosen = replace(ODE, **settings)
         samples = Samples(folder, SMALL, trajectories=True, guidance=chosen.guidance)
-        return OdeStage(network(0, on), samples, chosen, 7, on)
+        return OdeStage(network(0, on), samples, chosen, 7, on, offload=offload)
     samples = Samples(folder, SMALL, trajectories=False)
     networks = network(0, on), network(1, on), network(2, on, trained=False)
-    return MatchingStage(*networks, samples, replace(MATCHING, **settings), 7, on)
+    return MatchingStage(*networks, samples, replace(MATCHING, **settings), 7, on, offload=offload)
 
 
 @contextmanager
@@ -120,5 +123,38 @@ def main(folder: Path) -> None:
                 train(one, folder / name, 2, Habits(events=False))
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+FORKS: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+"""Processes of their own, each forked from one that has imported torch and the trainer: that takes longer than what
+the tests let them do."""
+if sys.platform == "linux":
+    FORKS.set_forkserver_preload(["livetalk.training.assembly"])
+
+
+def rank(folder: Path, environment: Mapping[str, str]) -> BaseProcess:
+    """Start ``main`` as a process of several."""
+    return _started(_rank, folder, dict(environment))
+
+
+def program(arguments: Sequence[str], output: Path) -> BaseProcess:
+    """Start ``livetalk`` with these arguments; what it prints goes to a file."""
+    return _started(_program, list(arguments), output)
+
+
+def _started(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    process: BaseProcess = FORKS.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def _rank(folder: Path, environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
+    main(folder)
+
+
+def _program(arguments: list[str], output: Path) -> None:
+    from livetalk.__main__ import main as livetalk
+
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+    sys.argv = ["livetalk", *arguments]
+    livetalk()

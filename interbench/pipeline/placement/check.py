@@ -15,7 +15,7 @@ from interbench.base.errors import ClusterError, NodeLostError
 from interbench.base.remote import is_loopback
 from interbench.base.scratch import Scratch
 from interbench.pipeline.findings import Finding
-from interbench.pipeline.placement.connect import PROBE, Node, NodeProbe, actor, differences, joined, nodes, on
+from interbench.pipeline.placement.connect import PROBE, Node, NodeProbe, actor, differences, hello, joined, nodes, on
 from interbench.pipeline.placement.link import Link, Patience
 from interbench.pipeline.placement.transfer import Handed, Way, parse_way, take
 from interbench.store.manifest import versions
@@ -91,7 +91,8 @@ async def _probe(node: Node) -> AsyncIterator[Link]:
 
 async def _ask(node: Node, way: Way) -> _Heard:
     async with _probe(node) as link:
-        about = await link.ask("hello", takes_s=_CHECK.start_s)
+        about = await hello(node, _CHECK.start_s + _CHECK.answer_s)
+        await link.ask("echo", b"", takes_s=_CHECK.start_s)
         began = time.monotonic()
         for _ in range(_ROUNDS):
             await link.ask("echo", b"")

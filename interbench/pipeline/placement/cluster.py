@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -14,10 +14,11 @@ from typing import Any, Self
 from interbench.asr.base import Transcriber
 from interbench.base.errors import ClusterError, IncomparableError, NodeLostError, UsageError
 from interbench.base.options import options_of
+from interbench.base.progress import Progress
 from interbench.base.registry import IMPORT_FROM
 from interbench.judge.base import Judge
 from interbench.judge.vlm.judge import VLMJudge
-from interbench.pipeline.placement.connect import Node, NodeProbe, actor, differences, joined, nodes, on
+from interbench.pipeline.placement.connect import Node, actor, differences, hello, joined, nodes, on
 from interbench.pipeline.placement.ears import Ear, PlacedTranscriber
 from interbench.pipeline.placement.event_log import EventLog
 from interbench.pipeline.placement.fleet import Fleet, Makers, Seat
@@ -27,6 +28,7 @@ from interbench.pipeline.placement.link import Link
 from interbench.pipeline.placement.placed import PlacedSystem
 from interbench.pipeline.placement.renderer import Order, Renderer
 from interbench.pipeline.placement.server_log import KeptLog
+from interbench.pipeline.placement.standing import Standing
 from interbench.pipeline.placement.transfer import Way, parse_way, sweep
 from interbench.pipeline.placement.wishes import Wishes
 from interbench.store.manifest import versions
@@ -38,7 +40,7 @@ from interbench.systems.registry import SystemSpec
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _MANY = 1000
 """Calls that an actor has under way at a time: a conversation never waits for another's turn to end."""
-_TELL_S = 60.0
+_TELL_S = 1.0
 
 
 class Cluster:
@@ -47,21 +49,22 @@ class Cluster:
     Args:
         wishes: what is wanted of it.
         run: the run folder, open for writing.
-        say: shows the user a line.
+        progress: is told how every node stands.
     """
 
-    def __init__(self, wishes: Wishes, run: Run, say: Callable[[str], None]) -> None:
+    def __init__(self, wishes: Wishes, run: Run, progress: Progress) -> None:
         self.wishes = wishes
         self.nodes: list[Node] = []
         self.way = Way()
         self.log = EventLog(run.path / "logs" / "cluster.jsonl")
+        self.standing = Standing()
         self._run = run
-        self._say = say
+        self._progress = progress
+        self._say = progress.say
         self._stack = contextlib.ExitStack()
         self._told: dict[str, Mapping[str, Any]] = {}
         """What nodes have said of themselves, by their ids."""
         self._unlike: set[str] = set()
-        self._fleets: list[Fleet] = []
         self._teller: asyncio.Task[None] | None = None
         self._logs: dict[str, KeptLog] = {}
 
@@ -84,8 +87,9 @@ class Cluster:
         if self._teller is not None:
             self._teller.cancel()
             await asyncio.wait({self._teller})
-        for fleet in self._fleets:
-            self._say(fleet.line())
+        for node, line in self.standing.lines().items():
+            self._progress.stands(node, "")
+            self._say(line)
         self.log.close()
         self._stack.close()
 
@@ -123,16 +127,13 @@ class Cluster:
         self._told[node.id] = about
 
     async def _hello(self, node: Node) -> Mapping[str, Any]:
-        link = Link(actor(NodeProbe, scheduling_strategy=on(node)), node.name, self.wishes.patience)
+        patience = self.wishes.patience
         try:
-            about: Mapping[str, Any] = await link.ask("hello", takes_s=self.wishes.patience.start_s)
+            return await hello(node, patience.start_s + patience.answer_s)
         except (NodeLostError, RuntimeError) as error:
             raise ClusterError(
                 f"The node {node.name} can't be used: {error} Is interbench installed there, as here?"
             ) from None
-        finally:
-            await link.end()
-        return about
 
     def record(self) -> dict[str, Any]:
         """For the manifest."""
@@ -161,7 +162,7 @@ class Cluster:
         async def link() -> Link:
             return await self._anywhere(Ear, num_gpus=gpus, num_cpus=0 if gpus else 1)
 
-        return PlacedTranscriber(own, name, options, count, link, self._say)
+        return PlacedTranscriber(own, name, options, count, link, self.standing, self._say)
 
     def judge(self, make: Callable[[str], Judge]) -> PlacedJudge:
         """The judge of the run, served on nodes.
@@ -192,7 +193,8 @@ class Cluster:
         async def free(seat: JudgeSeat) -> None:
             await asyncio.to_thread(_remove_group, seat)
 
-        return PlacedJudge(count, int(gpus), options, JudgeMakers(link, made, free, keep), self.wishes.patience)
+        makers = JudgeMakers(link, made, free, keep)
+        return PlacedJudge(count, int(gpus), options, makers, self.wishes.patience, self.standing)
 
     async def _judge_link(self, seat: JudgeSeat, gpus: int) -> Link:
         """A fresh actor for a judge's server, its GPUs on one node (STRICT_PACK)."""
@@ -291,9 +293,9 @@ class Cluster:
             Makers(link, host, alike, partial(self._keep, spec.label)),
             self.wishes.patience,
             self.log,
+            self.standing,
             self._say,
         )
-        self._fleets.append(fleet)
         try:
             await fleet.start()
         except BaseException:
@@ -331,15 +333,11 @@ class Cluster:
             self._logs.setdefault(str(path), KeptLog(path)).write(data)
 
     async def _tell(self) -> None:
-        """Say now and then how far everybody is."""
-        said: Sequence[str] = ()
+        """Show how far every node is."""
         while True:
+            for node, line in self.standing.lines().items():
+                self._progress.stands(node, line)
             await asyncio.sleep(_TELL_S)
-            lines = [fleet.line() for fleet in self._fleets]
-            if lines != said:
-                for line in lines:
-                    self._say(line)
-            said = lines
 
 
 def _remove_group(seat: JudgeSeat) -> None:

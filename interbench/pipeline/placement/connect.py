@@ -17,7 +17,7 @@ from typing import Any
 
 from interbench.base.errors import ClusterError, GpuError
 from interbench.base.gpus import find_gpus
-from interbench.pipeline.placement.link import first_line
+from interbench.pipeline.placement.link import answered, first_line
 from interbench.pipeline.placement.transfer import NoRoomError, Way, hand_over
 from interbench.store.manifest import host, versions
 
@@ -155,32 +155,48 @@ def actor(cls: type, **options: Any) -> Any:
     return ray.remote(cls).options(**chosen).remote()
 
 
+async def hello(node: Node, limit_s: float) -> Mapping[str, Any]:
+    """What a node says of itself, see :func:`about`.
+
+    Asked as a task, whose process an actor of the run then has; Ray does not repeat it.
+
+    Raises:
+        NodeLostError: it does not answer.
+    """
+    import ray
+
+    task = ray.remote(about).options(num_cpus=0, max_retries=0, scheduling_strategy=on(node))
+    answer: Mapping[str, Any] = await answered(task.remote, "hello", node.name, limit_s)
+    return answer
+
+
+def about() -> Mapping[str, Any]:
+    """Of the machine that this runs on: versions, GPUs and space."""
+    import ray
+
+    try:
+        gpus = [gpu.name for gpu in find_gpus()]
+    except GpuError as error:
+        gpus = [f"unknown: {error}"]
+    session = Path(str(ray.worker.global_worker.node.get_session_dir_path()))
+    return {
+        "hostname": socket.gethostname(),
+        "versions": versions(),
+        "ray": ray.__version__,
+        "host": host(),
+        "gpus": gpus,
+        "session": str(session),
+        "session_free": shutil.disk_usage(session).free,
+        "shared_free": _free(Path("/dev/shm")),  # noqa: S108 - where Ray's objects lie
+    }
+
+
 def _free(folder: Path) -> int | None:
     return shutil.disk_usage(folder).free if folder.is_dir() else None
 
 
 class NodeProbe:
-    """An actor that says what its node is like."""
-
-    async def hello(self) -> Mapping[str, Any]:
-        """Versions, machine, GPUs and space."""
-        import ray
-
-        try:
-            gpus = [gpu.name for gpu in find_gpus()]
-        except GpuError as error:
-            gpus = [f"unknown: {error}"]
-        session = Path(str(ray.worker.global_worker.node.get_session_dir_path()))
-        return {
-            "hostname": socket.gethostname(),
-            "versions": versions(),
-            "ray": ray.__version__,
-            "host": host(),
-            "gpus": gpus,
-            "session": str(session),
-            "session_free": shutil.disk_usage(session).free,
-            "shared_free": _free(Path("/dev/shm")),  # noqa: S108 - where Ray's objects lie
-        }
+    """An actor that tries how calls and clips travel."""
 
     async def echo(self, data: bytes) -> bytes:
         """The same again."""

@@ -12,10 +12,12 @@ from interbench.asr.registry import make_transcriber
 from interbench.base.errors import InterbenchError, NodeLostError, TranscriberError
 from interbench.domain.records import Transcript
 from interbench.pipeline.placement.link import Link
+from interbench.pipeline.placement.standing import Standing
 
 _LOSSES = 3
 _START_S = 1800.0
 _BATCH_S = 600.0
+_KIND = "transcribers"
 
 
 class Ear:
@@ -69,6 +71,7 @@ class PlacedTranscriber(Transcriber):
         name, options: how it is made on the nodes.
         count: how many.
         link: starts an actor somewhere.
+        standing: where what they do is counted, node by node.
         say: shows the user a line.
     """
 
@@ -79,6 +82,7 @@ class PlacedTranscriber(Transcriber):
         options: Mapping[str, Any],
         count: int,
         link: Callable[[], Awaitable[Link]],
+        standing: Standing,
         say: Callable[[str], None],
     ) -> None:
         self.label = like.label
@@ -88,6 +92,7 @@ class PlacedTranscriber(Transcriber):
         self._name = name
         self._options = options
         self._link = link
+        self._standing = standing
         self._say = say
         self._told: Mapping[str, Any] = {}
         self._free: asyncio.Queue[Link] = asyncio.Queue()
@@ -121,7 +126,9 @@ class PlacedTranscriber(Transcriber):
         told = await link.ask("start", self._name, self._options, takes_s=_START_S)
         if "error" in told:
             await link.end()
-            raise TranscriberError(f"On the node {link.where}: {told['error']}")
+            # What was started before can be started: then it is the node that is at fault.
+            kind = NodeLostError if self._told else TranscriberError
+            raise kind(f"On the node {link.where}: {told['error']}")
         if self._told and told["identity"] != self._told["identity"]:
             await link.end()
             raise TranscriberError(
@@ -129,22 +136,29 @@ class PlacedTranscriber(Transcriber):
                 f"of {self._told['identity']!r}. Put the same models on all nodes."
             )
         self._told = self._told or told
+        self._standing.of(link.where, _KIND).well += 1
         return link
 
     async def transcribe(self, batch: Sequence[Utterance]) -> list[Transcript]:
         for _ in range(_LOSSES):
             link = await self._free.get()
+            tally = self._standing.of(link.where, _KIND)
+            tally.live += 1
             try:
                 seconds = sum(0 if one.samples is None else len(one.samples) / 16_000 for one in batch)
                 told = await link.ask("transcribe", list(batch), takes_s=_BATCH_S + 10 * seconds)
             except NodeLostError as lost:
+                tally.well, tally.lost = tally.well - 1, tally.lost + 1
                 await link.end()
                 await self._replace(link, lost)
                 continue
             except BaseException:
                 self._free.put_nowait(link)
                 raise
+            finally:
+                tally.live -= 1
             self._free.put_nowait(link)
+            tally.done += len(batch)
             if isinstance(told, Mapping):
                 raise TranscriberError(str(told["error"]))
             return list(told)

@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from interbench.base.errors import NodeLostError, StrandedError
+from interbench.base.errors import NodeLostError, StrandedError, SystemLoadError
 from interbench.pipeline.placement.event_log import EventLog
 from interbench.pipeline.placement.link import Link, Patience
 from interbench.pipeline.placement.placed import PlacedSystem
+from interbench.pipeline.placement.standing import Standing, Tally
 from interbench.systems.host import Host
 
 MOST_LOSSES = 3
@@ -74,6 +75,7 @@ class Fleet:
         makers: see there.
         patience: how long to wait for whom.
         log: what happens is noted there.
+        standing: where it is counted, node by node.
         say: shows the user a line.
     """
 
@@ -85,6 +87,7 @@ class Fleet:
         makers: Makers,
         patience: Patience,
         log: EventLog,
+        standing: Standing,
         say: Callable[[str], None],
     ) -> None:
         self.label = label
@@ -93,6 +96,7 @@ class Fleet:
         self._makers = makers
         self._patience = patience
         self._log = log
+        self._standing = standing
         self._say = say
         self._waiting: list[_Waiter] = []
         self._order = itertools.count()
@@ -166,11 +170,13 @@ class Fleet:
             if waiter.seat.done() and not waiter.seat.cancelled() and waiter.seat.exception() is None:
                 waiter.seat.result().live -= 1
             raise
-        link = seat.link
+        link, tally = seat.link, self._tally(seat)
+        tally.live += 1
         self._note("lease", seat, conversation=name)
         try:
             yield seat
             seat.done += 1
+            tally.done += 1
         except NodeLostError as lost:
             # Another conversation may have noticed before, and the seat be well again with another process.
             if seat.link is link and seat.state == "well":
@@ -178,6 +184,7 @@ class Fleet:
             raise
         finally:
             seat.live -= 1
+            tally.live -= 1
             self._note("release", seat, conversation=name)
             self._grant()
 
@@ -208,10 +215,22 @@ class Fleet:
         counts = {"waiting": waiting, "live": sum(live), "idle": live.count(0), "well": len(live)}
         self._log.note(what, system=self.label, renderer=seat.name, **counts, **facts)
 
+    def _tally(self, seat: Seat) -> Tally:
+        return self._standing.of("?" if seat.link is None else seat.link.where, self.label)
+
+    def _is_well(self, seat: Seat) -> None:
+        seat.state = "well"
+        self._tally(seat).well += 1
+        self._note("well", seat)
+        self._begun.set()
+        self._grant()
+
     def _lose(self, seat: Seat, why: str) -> None:
         """Give it no more work until it is seen to be well."""
         seat.state = "lost"
         seat.losses += 1
+        tally = self._tally(seat)
+        tally.well, tally.lost = tally.well - 1, tally.lost + 1
         self._note("lost", seat, why=why)
         self._say(f"{self.label}: renderer {seat.name} is lost: {why} Its conversations go to others.")
 
@@ -221,19 +240,19 @@ class Fleet:
         while True:
             try:
                 await self._begin(seat)
-            except NodeLostError as lost:
+            except (NodeLostError, SystemLoadError) as lost:
+                if isinstance(lost, SystemLoadError) and not self._begun.is_set():
+                    raise
+                # What starts elsewhere can be started: then it is the node that is at fault.
                 failures += 1
                 await self._drop(seat)
                 if failures >= MOST_LOSSES:
                     self._give_up(seat, f"could not be started: {lost}")
                     return
-                await asyncio.sleep(min(8.0, 0.5 * 2**failures))
+                await asyncio.sleep(min(8.0, self._patience.again_s * 2**failures))
                 continue
             failures = 0
-            seat.state = "well"
-            self._note("well", seat)
-            self._begun.set()
-            self._grant()
+            self._is_well(seat)
             while await self._watch(seat):
                 pass
             await self._drop(seat)
@@ -276,9 +295,7 @@ class Fleet:
                     await link.ask("forget")
                     if seat.losses >= MOST_LOSSES:
                         return False
-                    seat.state = "well"
-                    self._note("well", seat)
-                    self._grant()
+                    self._is_well(seat)
                     return True
                 if not news["room"]:
                     self._lose(seat, "its disk is full.")
@@ -294,10 +311,11 @@ class Fleet:
         self._makers.log(seat, news["log"])
 
     async def _drop(self, seat: Seat) -> None:
-        """Be done with a process."""
+        """Be done with a process. Whoever still asks it is told of the loss."""
         host, seat.host = seat.host, None
         if host is not None:
-            await host.abandon()
+            lost = f"The renderer {seat.name} is lost."
+            await host.abandon(lambda: NodeLostError(lost))
         if seat.link is not None:
             await seat.link.end()
 
@@ -312,8 +330,3 @@ class Fleet:
                     f"after the nodes, then give the same command again to go on."
                 )
             )
-
-    def line(self) -> str:
-        """How far every renderer is, for people."""
-        seats = [f"{seat.name}: {seat.live} live, {seat.done} done, {seat.losses} lost" for seat in self.seats]
-        return f"{self.label}: " + "; ".join(seats)

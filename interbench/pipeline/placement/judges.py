@@ -23,6 +23,7 @@ from interbench.judge.vlm.judge import VLMJudge
 from interbench.judge.vlm.schedule import server_with_room
 from interbench.pipeline.placement.judge_server import JudgeServerOptions
 from interbench.pipeline.placement.link import Link, Patience
+from interbench.pipeline.placement.standing import Standing, Tally
 
 MOST_LOSSES = 3
 _OF_THE_SERVER = frozenset({Missing.SERVER_ERROR, Missing.TIMED_OUT})
@@ -72,12 +73,19 @@ class PlacedJudge(Judge):
         options: how they are started.
         makers: see there.
         patience: how long to wait for whom.
+        standing: where what they do is counted, node by node.
     """
 
     hands_over_files = True
 
     def __init__(
-        self, count: int, gpus: int, options: JudgeServerOptions, makers: JudgeMakers, patience: Patience
+        self,
+        count: int,
+        gpus: int,
+        options: JudgeServerOptions,
+        makers: JudgeMakers,
+        patience: Patience,
+        standing: Standing,
     ) -> None:
         # Of no server: for what follows from the options alone.
         like = makers.judge("http://127.0.0.1:9")
@@ -91,6 +99,7 @@ class PlacedJudge(Judge):
         self._view = like.settings.view
         self._makers = makers
         self._patience = patience
+        self._standing = standing
         self._every: list[VLMJudge] = []
         self._first: VLMJudge | None = None
         self._likeness: Mapping[str, Any] | None = None
@@ -146,8 +155,13 @@ class PlacedJudge(Judge):
             judge.recognise(self._likeness)
         self._every.append(judge)
         seat.judge, seat.well = judge, True
+        self._tally(seat).well += 1
         async with self._changed:
             self._changed.notify_all()
+
+    def _tally(self, seat: JudgeSeat) -> Tally:
+        assert seat.link is not None
+        return self._standing.of(seat.link.where, "judge")
 
     def identity(self) -> Mapping[str, Any]:
         if self._first is None:
@@ -165,9 +179,10 @@ class PlacedJudge(Judge):
         left = {(task.dimension, task.sample): task for task in tasks}
         for last in (False, False, True):
             seat = await self._seat(f"{conversation.system}/{conversation.scenario.id}")
-            gone = seat.gone
+            gone, tally = seat.gone, self._tally(seat)
             asked: AsyncGenerator[Verdict, None] = self._asked(seat, conversation, list(left.values()))
             seat.live += 1
+            tally.live += 1
             try:
                 async with contextlib.aclosing(asked) as verdicts:
                     async for verdict in verdicts:
@@ -177,7 +192,9 @@ class PlacedJudge(Judge):
                         yield verdict
             finally:
                 seat.live -= 1
+                tally.live -= 1
             if not left:
+                tally.done += 1
                 return
 
     async def _asked(
@@ -240,7 +257,8 @@ class PlacedJudge(Judge):
         try:
             while True:
                 why = await self._end_of(seat)
-                seat.well, seat.losses = False, seat.losses + 1
+                seat.well, seat.losses, tally = False, seat.losses + 1, self._tally(seat)
+                tally.well, tally.lost = tally.well - 1, tally.lost + 1
                 seat.gone.set()
                 self.tell(f"{seat.name} is lost: {why} What it was asked is asked of the others.")
                 await self._drop(seat)

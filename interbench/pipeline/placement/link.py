@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ class Patience:
     """Between two looks at each renderer."""
     node_s: float = 600.0
     """For a node that was lost to come back, or another one to have room."""
+    again_s: float = 0.5
+    """Before a renderer is started again that could not be; it is doubled from time to time."""
     visible_s: float = 60.0
     """For a file that a node has written to a shared folder to be seen at the head."""
     start_s: float = 120.0
@@ -50,23 +53,9 @@ class Link:
             NodeLostError: the actor, its node or the way to it is gone, or nothing is heard of it. Whether the call was
                 carried out is then not known.
         """
-        from ray.exceptions import RayActorError, RayError, RayTaskError
-
-        try:
-            reference = getattr(self.actor, method).remote(*arguments)
-            answer = await asyncio.wait_for(_awaited(reference), takes_s + self.patience.answer_s)
-        except TimeoutError:
-            raise NodeLostError(
-                f"The node {self.where} has not answered for {takes_s + self.patience.answer_s:.0f} s."
-            ) from None
-        except RayTaskError as error:
-            # A defect of ours: adapters' exceptions come as answers.
-            raise RuntimeError(f"{method} on the node {self.where}: {error}") from error
-        except RayActorError as error:
-            gone = "is gone" if type(error).__name__ == "ActorDiedError" else "can't be reached"
-            raise NodeLostError(f"The process on the node {self.where} {gone}: {first_line(error)}.") from None
-        except RayError as error:
-            raise NodeLostError(f"The node {self.where} is lost: {first_line(error)}.") from None
+        answer = await answered(
+            lambda: getattr(self.actor, method).remote(*arguments), method, self.where, takes_s + self.patience.answer_s
+        )
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
         return answer
@@ -83,6 +72,32 @@ class Link:
                 return
 
         await asyncio.to_thread(kill)
+
+
+async def answered(call: Callable[[], Any], what: str, where: str, limit_s: float) -> Any:
+    """What a call of Ray's gives.
+
+    Args:
+        call: makes it, and gives Ray's reference.
+        what, where: for messages.
+
+    Raises:
+        NodeLostError: as in :meth:`Link.ask`.
+    """
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+
+    try:
+        return await asyncio.wait_for(_awaited(call()), limit_s)
+    except TimeoutError:
+        raise NodeLostError(f"The node {where} has not answered for {limit_s:.0f} s.") from None
+    except RayTaskError as error:
+        # A defect of ours: adapters' exceptions come as answers.
+        raise RuntimeError(f"{what} on the node {where}: {error}") from error
+    except RayActorError as error:
+        gone = "is gone" if type(error).__name__ == "ActorDiedError" else "can't be reached"
+        raise NodeLostError(f"The process on the node {where} {gone}: {first_line(error)}.") from None
+    except RayError as error:
+        raise NodeLostError(f"The node {where} is lost: {first_line(error)}.") from None
 
 
 async def _awaited(reference: Any) -> Any:

@@ -19,9 +19,19 @@ from interbench.domain.persona import Persona
 from interbench.pipeline.placement.link import Link
 from interbench.pipeline.placement.renderer import Held, Order
 from interbench.pipeline.placement.transfer import CHUNK, take
-from interbench.pipeline.placement.turn import WORKDIR, Ending, Telling, digest
+from interbench.pipeline.placement.turn import WORKDIR, Ending, Still, Telling, digest
 from interbench.systems.base import AvatarSystem, Conversation
-from interbench.systems.events import Completed, Elsewhere, Event, JsonValue, Opening, PastTurn, TimedOut, TurnRequest
+from interbench.systems.events import (
+    Completed,
+    Elsewhere,
+    Event,
+    JsonValue,
+    Opening,
+    PastTurn,
+    Shows,
+    TimedOut,
+    TurnRequest,
+)
 from interbench.systems.host import RaisedElsewhereError
 
 _TRANSPORT_S = 3600.0
@@ -52,7 +62,14 @@ class PlacedSystem(AvatarSystem):
         self._carrying = asyncio.Lock()
 
     async def start(self) -> None:
-        self._told = self.answer(await self.link.ask("start", self.order, takes_s=self._start_s))
+        told = await self.link.ask("start", self.order, takes_s=self._start_s)
+        try:
+            self._told = self.answer(told)
+        except (RaisedElsewhereError, TimeoutError) as error:
+            raise SystemLoadError(
+                f"The system {self.order.spec.label!r} can't be started on the node {self.link.where}: "
+                f"{str(error) or 'it takes too long'}"
+            ) from None
         self.capabilities = self._told["capabilities"]
 
     async def stop(self) -> None:
@@ -71,7 +88,7 @@ class PlacedSystem(AvatarSystem):
             case "no_room":
                 raise NodeLostError(f"The disk of the node {self.link.where} that holds {told['text']} is full.")
             case "load":
-                raise SystemLoadError(told["text"])
+                raise SystemLoadError(f"On the node {self.link.where}: {told['text']}")
             case "media":
                 raise MediaError(told["code"], told["text"])
             case _:
@@ -146,6 +163,15 @@ def _as_it_is(path: Path) -> tuple[str, int, int]:
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
+def _shown(still: Still, workdir: Path) -> Shows:
+    path = workdir / "shows.png"
+    if still.data is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(still.data)
+    return Shows(path)
+
+
 class PlacedConversation(Conversation):
     """A conversation of a :class:`PlacedSystem`."""
 
@@ -194,6 +220,8 @@ class PlacedConversation(Conversation):
                 # The driver deals with each before the next is asked for, and the node waits with what may cost money
                 # until the next call.
                 for event, after_s in told.events:
+                    if isinstance(event, Still):
+                        event = await asyncio.to_thread(_shown, event, turn.workdir)
                     yield Elsewhere(event, after_s)  # type: ignore[arg-type]
                 final = told.final
         finally:
@@ -214,8 +242,10 @@ class PlacedConversation(Conversation):
             )
             for past in turn.history
         ]
+        barge_in = turn.barge_in
         return replace(
             turn,
+            barge_in=None if barge_in is None else replace(barge_in, audio=await carried(barge_in.audio)),
             audio=await carried(turn.audio),
             portrait=await carried(turn.portrait),
             speech=await carried(turn.speech),

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from interbench.base.errors import MediaError
 from interbench.base.foreign import kept_json
+from interbench.domain.incidents import Incident
 from interbench.domain.records import ClipFacts
 from interbench.drive.accepting import clip_inside
 from interbench.drive.listening import MAX_STREAM_BYTES, ProtocolError
@@ -27,13 +28,16 @@ from interbench.systems.events import (
     Completed,
     Event,
     FirstFrame,
+    FirstSound,
     JsonValue,
     Media,
     ProgressReport,
     ReplyText,
+    Shows,
     Submitted,
     Submitting,
     TurnRequest,
+    UserTurnEnd,
 )
 from interbench.systems.host import Host, StuckError, Timed
 
@@ -43,7 +47,20 @@ _BACKLOG = 20_000
 """With so many the system has to wait for the head."""
 WORKDIR = "<workdir>"
 """Stands in messages for the folder of the turn."""
-_KNOWN = (Submitting, Submitted, ProgressReport, ReplyText, FirstFrame, *FINAL_EVENTS)
+_MOST_STILL = 32 * 2**20
+"""Bytes of a picture of whom a system shows."""
+_KNOWN = (
+    *(Submitting, Submitted, UserTurnEnd, ProgressReport, ReplyText, FirstFrame, FirstSound, Shows, Incident),
+    *FINAL_EVENTS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """Stands for :class:`~interbench.systems.events.Shows`: the picture itself, since its file lies on the node; None
+    if it is no file in the turn's folder, or too large."""
+
+    data: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +84,7 @@ class Ending:
 class Telling:
     """What a call learns of a turn."""
 
-    events: list[tuple[Event, float]]
+    events: list[tuple[Event | Still, float]]
     final: Ending | None
 
 
@@ -94,7 +111,7 @@ class PlayedThere:
         self._request = request
         self._media = media
         self._way = way
-        self._events: list[tuple[Event, float]] = []
+        self._events: list[tuple[Event | Still, float]] = []
         self._ending: Ending | None = None
         self._held_s = 0.0
         """For how long the system was held up until the head had taken an event: nobody's latency."""
@@ -150,7 +167,10 @@ class PlayedThere:
                             raise ProtocolError("not_an_event", f"the system yielded a {name}, not an event")
                         if isinstance(event, FINAL_EVENTS):
                             return Ending(event=_plain(event), after_s=after(timed)), sink is not None
-                        await self._tell(_plain(event), after(timed))
+                        told: Event | Still = event
+                        if isinstance(event, Shows):
+                            told = await asyncio.to_thread(_still, event, request.workdir)
+                        await self._tell(_plain(told), after(timed))
             except TimeoutError:
                 return Ending(timed_out=True, after_s=request.deadline_s), sink is not None
             except StuckError:
@@ -160,7 +180,7 @@ class PlayedThere:
                 return Ending(raised=_raised(error), after_s=time.monotonic() - start), sink is not None
         return Ending(after_s=time.monotonic() - start), sink is not None
 
-    async def _tell(self, event: Event, after_s: float) -> None:
+    async def _tell(self, event: Event | Still, after_s: float) -> None:
         """Keep an event for the head. One that money hangs on holds the system up until the head has taken it."""
         self._events.append((event, after_s))
         barrier = isinstance(event, (Submitting, Submitted))
@@ -206,6 +226,15 @@ class PlayedThere:
         except OSError as error:
             return replace(ending, no_room=f"{self._way.root} ({error})")
         return replace(ending, clip=handed, facts=facts)
+
+
+def _still(shows: Shows, workdir: Path) -> Still:
+    """The picture, held to what the head holds those of its own systems to."""
+    try:
+        path = clip_inside(shows.still, None, workdir)
+        return Still(path.read_bytes() if path.stat().st_size <= _MOST_STILL else None)
+    except (MediaError, OSError):
+        return Still(None)
 
 
 async def _read(path: Path) -> bytes:

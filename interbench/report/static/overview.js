@@ -132,4 +132,20 @@
   });
 
   for (const node of all(".needs-script, #chips")) node.classList.remove("hidden");
+
+  /* What is jumped to, or focused, does not end up behind the bar and the chips, however many lines these take */
+
+  const stuck = all(".bar, #chips");
+
+  function padTop() {
+    const held = stuck.filter((node) => getComputedStyle(node).position === "sticky");
+    const covered = held.reduce((sum, node) => sum + node.getBoundingClientRect().height, 0);
+    document.documentElement.style.scrollPaddingTop = `${Math.ceil(covered) + 12}px`;
+  }
+
+  const watcher = new ResizeObserver(padTop);
+  for (const node of stuck) watcher.observe(node);
+  padTop();
+  // The browser may have gone to the address's fragment before the chips were there.
+  one(":target")?.scrollIntoView();
 })();

@@ -41,6 +41,8 @@ FACES: Mapping[str, str] = {"female": "Kira", "male": "Paul", "default": "Vera"}
 VOICES: Mapping[str, str] = {"female": "Kore", "male": "Charon", "default": "Puck"}
 _PORTRAIT = (704, 1280)
 _MOST_MESSAGE = 16 * 2**20
+_MOST_TEXT = 100_000
+"""Letters of an answer."""
 _CHUNK = 5
 """Pieces of 20 ms that are sent at once: 0.1 s, as Google's own pages do."""
 _HANDLE_S = 3600.0
@@ -341,9 +343,9 @@ class _Conversation(LiveConversation):
             self._handle = told.handle, time.time()
         if told.leaving_s is not None:
             self._leaves_at = self.clock() + told.leaving_s
-        if told.said:
-            answer.text.append(told.said)
-        if told.heard:
+        if told.said and (room := _MOST_TEXT - sum(map(len, answer.text))) > 0:
+            answer.text.append(told.said[:room])
+        if told.heard and sum(map(len, self._heard)) < _MOST_TEXT:
             self._heard.append(told.heard)
             answer.detail["heard"] = mended("".join(self._heard))[:4000]
         if told.tokens:

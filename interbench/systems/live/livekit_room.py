@@ -17,7 +17,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +40,7 @@ from interbench.systems.live.avatar_socket import AvatarSocket
 from interbench.systems.live.system import LiveSystem
 from interbench.systems.live.talk import USER_RATE, Answer, LiveConversation, Pcm
 from interbench.systems.live.timeline import levels
-from interbench.systems.live.tracks import RATE, TrackFeed
+from interbench.systems.live.tracks import RATE, FeedError, TrackFeed
 from interbench.systems.live.troubles import lost_head
 from interbench.systems.live.vendors import VENDORS, Joined, Place, Vendor
 
@@ -49,6 +49,8 @@ CLEAR_BUFFER, STARTED, FINISHED = "lk.clear_buffer", "lk.playback_started", "lk.
 _TOKEN_S = 6 * 3600
 _PIECE_S = 0.1
 _RPC_S = 5.0
+_QUEUED_PICTURES, _QUEUED_SOUNDS = 240, 3000
+"""Of these, and of pieces of sound of 10 ms, the library keeps so many for who is late; of more it drops the oldest."""
 
 
 class LiveKitError(InterbenchError):
@@ -193,7 +195,7 @@ class _Conversation(LiveConversation):
         self._system = system
         self._persona = persona
         # The library keeps its two streams in step itself.
-        self.feed = self._feed = TrackFeed(clock=system.clock)
+        self.feed = self._feed = TrackFeed(limits=system.limits, clock=system.clock)
         self._room: Any = None
         self._joined: Joined | None = None
         self._socket: AvatarSocket | None = None
@@ -268,22 +270,41 @@ class _Conversation(LiveConversation):
         if participant.identity != self._system.vendor.identity:
             return
         video = track.kind == self._system.rtc.TrackKind.KIND_VIDEO
-        task = asyncio.get_running_loop().create_task(self._pictures(track) if video else self._sounds(track))
+        self._spawn(self._receive(self._pictures(track) if video else self._sounds(track)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _receive(self, receiving: Coroutine[Any, Any, None]) -> None:
+        try:
+            await receiving
+        except (FeedError, ValueError) as error:  # ValueError: planes that are not as large as they are said to be
+            self._left(f"the avatar sends what is not taken: {error}")
+            self._spawn(self._leave())  # what nobody takes any more would pile up in the library
+
+    async def _leave(self) -> None:
+        for stream in self._streams:
+            with contextlib.suppress(Exception):
+                await stream.aclose()
+        if self._room is not None:
+            with contextlib.suppress(Exception):
+                await self._room.disconnect()
+
     async def _pictures(self, track: Any) -> None:
         rtc = self._system.rtc
-        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.I420)
+        stream = rtc.VideoStream(track, capacity=_QUEUED_PICTURES, format=rtc.VideoBufferType.I420)
         self._streams.append(stream)
         async for event in stream:
             at = self.clock()
             stamp = event.timestamp_us / 1e6 if event.timestamp_us else at
             frame = event.frame
+            self._feed.admit(frame.width, frame.height)
             self._feed.picture(from_i420(frame.width, frame.height, frame.data), stamp, at)
 
     async def _sounds(self, track: Any) -> None:
-        stream = self._system.rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
+        stream = self._system.rtc.AudioStream(track, capacity=_QUEUED_SOUNDS, sample_rate=RATE, num_channels=1)
         self._streams.append(stream)
         async for event in stream:
             at = self.clock()
@@ -419,17 +440,12 @@ class _Conversation(LiveConversation):
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for stream in self._streams:
-            with contextlib.suppress(Exception):
-                await stream.aclose()
         if self._socket is not None:
             await self._socket.close()
         if self._joined is not None:
             with contextlib.suppress(calls.CallError):
                 await self._system.vendor.leave(self._joined, self._system.key)
-        if self._room is not None:
-            with contextlib.suppress(Exception):
-                await self._room.disconnect()
+        await self._leave()
 
 
 def _from_first_sound(given: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from interbench.base.errors import SystemLoadError
 from interbench.domain.persona import Persona
+from interbench.media.limits import Limits
 from interbench.media.pool import MediaPool
 from interbench.systems.base import AvatarSystem
 from interbench.systems.events import JsonValue
@@ -61,6 +62,8 @@ class LiveSystem(AvatarSystem):
         if sessions is not None and sessions < 1:
             raise SystemLoadError(f"sessions = {sessions} leaves no conversation to hold; give at least 1.")
         self.pace = Pace(first_sound_s, end_silence_s, longest_s)
+        self.limits = Limits()
+        """What is taken of a service's pictures."""
         self.connect_s = connect_s
         self.clock = time.monotonic
         known = self.capabilities
@@ -71,6 +74,10 @@ class LiveSystem(AvatarSystem):
             max_duration_s=longest_s,
         )
         self._media: MediaPool | None = None
+
+    @property
+    def works_here(self) -> bool:
+        return False  # the picture is made by a service, whatever it costs
 
     def settings(self) -> Mapping[str, JsonValue]:
         return {

@@ -7,14 +7,26 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from interbench.media.limits import Limits
 from interbench.media.raw import Picture, brightness
-from interbench.media.recording import FilmRecorder
+from interbench.media.recording import FilmRecorder, picture_bytes
 from interbench.systems.live.timeline import PictureMark, Samples, SoundMark, Timeline, Windows, thumb
 
 RATE = 48_000
 """Samples per second of what is recorded; that of Opus."""
 _KEPT_S, _LONG_KEPT_S = 3.0, 60.0
 _KEPT_BYTES = 384 * 2**20
+_MOST_WAITING = 256 * 2**20
+"""Bytes of pictures that wait to be encoded; what comes meanwhile is kept, and bounded, here."""
+_WITHIN_S = 10.0
+_MOST_PICTURES = 2400
+"""Within so many seconds; a machine that was held up gets those of some seconds at once."""
+_MOST_AHEAD_S = 30.0
+"""So much more sound than time has passed."""
+
+
+class FeedError(Exception):
+    """More is sent than is taken; the message says what."""
 
 
 class _Laid:
@@ -36,6 +48,7 @@ class TrackFeed:
     Args:
         picture_held_s: how long the receiver holds a picture back before it hands it over.
         sound_held_s: likewise, of sound; both are taken off, so that picture and sound stay in step.
+        limits: of a picture's size.
         clock: monotonic seconds.
     """
 
@@ -44,6 +57,7 @@ class TrackFeed:
         *,
         picture_held_s: float = 0.0,
         sound_held_s: float = 0.0,
+        limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.timeline = Timeline()
@@ -55,6 +69,10 @@ class TrackFeed:
         self._sound_end: tuple[float, float] | None = None
         """(the track's own time, feed time) at which the latest piece of sound ended."""
         self._bytes = 0
+        self._most_pixels = (limits or Limits()).pixels
+        self._arrivals: deque[float] = deque(maxlen=_MOST_PICTURES)
+        self._heard_s = 0.0
+        self._first_heard: float | None = None
         self._recorder: FilmRecorder | None = None
         self._start = 0.0
         self._cut = 0.0
@@ -68,20 +86,47 @@ class TrackFeed:
         """Whether what comes from now on may belong to an answer."""
         self._keeping = keeping
 
+    def admit(self, width: int, height: int) -> None:
+        """See that a picture is of a size that is taken; for who can ask before a picture is copied.
+
+        Raises:
+            FeedError: it is not.
+        """
+        if not 0 < width * height <= self._most_pixels:
+            raise FeedError(
+                f"a picture of {width}x{height} pixels came, and more than {self._most_pixels:,} are refused"
+            )
+
     def picture(self, frame: Picture, stamp: float, at: float | None = None) -> None:
-        """A picture whose track calls its time ``stamp`` seconds, and which arrived ``at``."""
+        """A picture whose track calls its time ``stamp`` seconds, and which arrived ``at``.
+
+        Raises:
+            FeedError: it is too large, or one of too many.
+        """
         at = self.clock() if at is None else at
+        self.admit(frame.width, frame.height)
+        if len(self._arrivals) == _MOST_PICTURES and at - self._arrivals[0] < _WITHIN_S:
+            raise FeedError(f"more than {_MOST_PICTURES:,} pictures came within {_WITHIN_S:g} s")
+        self._arrivals.append(at)
         t = self._laid_picture(stamp, at)
         if self._pictures and t <= self._pictures[-1][0]:
             t = self._pictures[-1][0] + 1e-4
         self.timeline.picture(PictureMark(t, at, thumb(brightness(frame))))
         self._pictures.append((t, frame))
-        self._bytes += _size(frame)
+        self._bytes += picture_bytes(frame)
         self._bound(t)
 
     def sound(self, samples: Samples, stamp: float, at: float | None = None) -> None:
-        """Mono samples in -1..1 at :data:`RATE` that begin at ``stamp`` on their track's clock, and arrived ``at``."""
+        """Mono samples in -1..1 at :data:`RATE` that begin at ``stamp`` on their track's clock, and arrived ``at``.
+
+        Raises:
+            FeedError: much more sound has come than time has passed.
+        """
         at = self.clock() if at is None else at
+        self._first_heard = at if self._first_heard is None else self._first_heard
+        self._heard_s += len(samples) / RATE
+        if self._heard_s - (at - self._first_heard) > _MOST_AHEAD_S:
+            raise FeedError(f"{self._heard_s:.0f} s of sound came within {at - self._first_heard:.0f} s")
         t = self._laid_sound(stamp, at)
         if (before := self._sound_end) is not None and abs(stamp - before[0]) < 0.002 and abs(t - before[1]) < 0.01:
             t = before[1]  # in one piece with what came before
@@ -100,7 +145,11 @@ class TrackFeed:
     def commit(self, until: float) -> None:
         """What lies before that feed time belongs to the clip."""
         recorder = self._recorder
-        if recorder is None or until <= self._cut:
+        if recorder is not None and recorder.waiting <= _MOST_WAITING:
+            self._hand_over(recorder, until)
+
+    def _hand_over(self, recorder: FilmRecorder, until: float) -> None:
+        if until <= self._cut:
             return
         before: Picture | None = None
         while self._pictures and self._pictures[0][0] < until:
@@ -130,9 +179,9 @@ class TrackFeed:
 
     async def end_clip(self, end: float) -> int:
         """The clip ends at that feed time; gives how many pictures it has."""
-        self.commit(end)
         recorder, self._recorder = self._recorder, None
         assert recorder is not None
+        self._hand_over(recorder, end)
         if not recorder.frames:
             await recorder.drop()
             recorder.path.unlink(missing_ok=True)
@@ -148,7 +197,7 @@ class TrackFeed:
 
     def _take_picture(self) -> tuple[float, Picture]:
         t, frame = self._pictures.popleft()
-        self._bytes -= _size(frame)
+        self._bytes -= picture_bytes(frame)
         return t, frame
 
     def _bound(self, now: float) -> None:
@@ -157,7 +206,3 @@ class TrackFeed:
             self._take_picture()
         while self._sounds and self._sounds[0][0] < now - kept_s:
             self._sounds.popleft()
-
-
-def _size(frame: Picture) -> int:
-    return frame.width * frame.height * 3 // 2

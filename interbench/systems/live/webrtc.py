@@ -11,7 +11,7 @@ import collections
 import contextlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,7 +29,7 @@ from interbench.systems.events import JsonValue, Opening, TurnRequest
 from interbench.systems.live import calls
 from interbench.systems.live.system import LiveSystem
 from interbench.systems.live.talk import CHUNK_S, USER_RATE, LiveConversation, Pcm
-from interbench.systems.live.tracks import RATE, TrackFeed
+from interbench.systems.live.tracks import RATE, FeedError, TrackFeed
 
 Form = Literal["livetalking", "openavatarchat", "plain"]
 Send = Literal["audio", "text"]
@@ -137,13 +137,14 @@ class _Conversation(LiveConversation):
         super().__init__(system.pace)
         self._system = system
         self.feed = self._feed = TrackFeed(
-            picture_held_s=_PICTURE_HELD_S, sound_held_s=_SOUND_HELD_S, clock=system.clock
+            picture_held_s=_PICTURE_HELD_S, sound_held_s=_SOUND_HELD_S, limits=system.limits, clock=system.clock
         )
         self._peer: Any = None
         self._microphone: Any = None
         self._channel: Any = None
         self._session = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hanging_up: asyncio.Task[None] | None = None
         self._gone = ""
         self._texts = 0
 
@@ -201,9 +202,13 @@ class _Conversation(LiveConversation):
             self._feed.timeline.touch()
 
     def _track(self, track: Any) -> None:
-        task = asyncio.get_running_loop().create_task(self._receive(track))
+        self._spawn(self._receive(track))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _receive(self, track: Any) -> None:
         from aiortc.mediastreams import MediaStreamError
@@ -223,6 +228,20 @@ class _Conversation(LiveConversation):
             if track.kind == "audio":
                 self._gone = self._gone or "the service has ended its sound"
             self._feed.timeline.touch()
+        except FeedError as error:
+            self._gone = self._gone or f"the service sends what is not taken: {error}"
+            self._feed.timeline.touch()
+            if self._hanging_up is None:
+                self._hanging_up = self._spawn(
+                    self._hang_up()
+                )  # what nobody takes any more would pile up in the library
+
+    async def _hang_up(self) -> None:
+        """Close the connection, whatever state it is in."""
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            with contextlib.suppress(Exception):
+                await peer.close()
 
     def _told(self, message: object) -> None:
         """A message of OpenAvatarChat's data channel."""
@@ -281,13 +300,10 @@ class _Conversation(LiveConversation):
 
     async def close(self) -> None:
         await super().close()
-        peer, self._peer = self._peer, None
-        for task in list(self._tasks):
+        for task in self._tasks - {self._hanging_up}:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if peer is not None:
-            with contextlib.suppress(Exception):
-                await peer.close()
+        await self._hang_up()
 
 
 def _microphone() -> Any:

@@ -9,35 +9,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import cast
 
 from interbench.base.errors import SystemLoadError
 from interbench.systems.events import ReferenceReply, TurnRequest
 from interbench.systems.puppet import authored, rewrites
 from interbench.systems.puppet.casting import FigurePart
 from interbench.systems.puppet.motion import Manner
-
-
-@dataclass(frozen=True, slots=True)
-class Staging:
-    """How a clip is made; the defaults are the intact puppet's."""
-
-    manner: Manner = field(default_factory=Manner)
-    drift: frozenset[FigurePart] = frozenset()
-    """What changes from turn to turn."""
-    drifting: float = 1.0
-    """Share of the turns in which it does; see :func:`touched`."""
-    wrong_mood: float = 0.0
-    """Share of the turns in which the opposite mood is shown; see :func:`touched`."""
-    affect: float = 1.0
-    """How much of the expression is shown; the voice keeps all of it."""
-    monotone: bool = False
-    frozen: bool = False
-    blank: bool = False
-    audio: Literal["speech", "silence"] = "speech"
-    """``silence``: the audio track is there, of the same length, and holds nothing but zeros."""
-    truncated: bool = False
-    """The file is cut in half before its index was written, as by a writer that was killed."""
+from interbench.systems.puppet.staging import Staging, touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +31,7 @@ class Defect:
     """Those of ``lowers`` that the offline judge, or the harness itself, must notice."""
     rewrite: Callable[[TurnRequest, ReferenceReply], str] | None = None
     """What is said instead of the reference reply."""
-    staging: Staging = Staging()
+    staging: Staging = field(default_factory=Staging)
     if_heard: tuple[str, ...] = ()
     """What falls for whoever hears the sound as well: a judge of stills and words can't notice, and isn't blamed."""
     grading: Grading | None = None
@@ -84,11 +63,6 @@ class Grading:
     least: float
     most: float
     set: Callable[[Defect, float], Defect]
-
-
-def touched(turn: int, share: float) -> bool:
-    """Whether ``turn`` (1-based) is among the ``share`` of the turns that a defect touches, spread evenly."""
-    return math.floor(turn * share + 1e-9) > math.floor((turn - 1) * share + 1e-9)
 
 
 def _share_of_turns(defect: Defect, share: float) -> Defect:

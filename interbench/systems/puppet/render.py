@@ -15,10 +15,10 @@ from interbench.domain.persona import Look, Persona, Voice
 from interbench.media.film import AUDIO_RATE, write_film
 from interbench.media.speech import Samples, Speech, level, synthesize
 from interbench.systems.puppet.casting import drifted
-from interbench.systems.puppet.defects import Staging, touched
 from interbench.systems.puppet.figure.sprites import FigurePainter
 from interbench.systems.puppet.moods import EXPRESSIONS, OPPOSITES, mood_of
 from interbench.systems.puppet.motion import FPS, lead_s, poses
+from interbench.systems.puppet.staging import Staging, touched
 
 MAX_REPLY_S = 600.0
 """Longest speech of one reply in seconds; longer replies are refused, never cut."""

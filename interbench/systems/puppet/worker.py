@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from interbench.base.workers import serve
+from interbench.base.answering import serve
 from interbench.domain.persona import Persona
-from interbench.systems.puppet.defects import Staging, defect_of
 from interbench.systems.puppet.render import render
+from interbench.systems.puppet.staging import Staging
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
@@ -25,9 +25,16 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         mood=request["mood"],
         seed=request["seed"],
         turn=request["turn"],
-        staging=Staging() if variant is None else defect_of(variant).staging,
+        staging=Staging() if variant is None else _staging_of(variant),
     )
     return asdict(clip)
+
+
+def _staging_of(variant: str) -> Staging:
+    # Here: with the defects come the texts that were written for them, half of what the intact puppet's worker loads.
+    from interbench.systems.puppet.defects import defect_of
+
+    return defect_of(variant).staging
 
 
 if __name__ == "__main__":

@@ -14,17 +14,8 @@ from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.google_video import GEMINI, Google, default_variable, known_api, plain_name, vertex_url
 from interbench.systems.services.http_jobs import Auth, field
-from interbench.systems.services.rest_job import (
-    Finished,
-    Order,
-    RestJobSystem,
-    State,
-    Working,
-    quoted_id,
-    shown,
-    state_note,
-    state_of,
-)
+from interbench.systems.services.job import Finished, Order, Working, quoted_id, shown, state_note, state_of
+from interbench.systems.services.rest_job import RestJobSystem, State
 from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_moderation
 
 _USD_PER_TOKEN = 17.50 / 1e6

@@ -12,17 +12,8 @@ from interbench.base.foreign import mapped
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed
 from interbench.systems.services.http_jobs import JobAnswer, field
-from interbench.systems.services.rest_job import (
-    Finished,
-    Order,
-    Protocol,
-    RestJobSystem,
-    Working,
-    quoted_id,
-    shown,
-    state_note,
-    state_of,
-)
+from interbench.systems.services.job import Finished, Order, Working, quoted_id, shown, state_note, state_of
+from interbench.systems.services.rest_job import Protocol, RestJobSystem
 from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_moderation
 from interbench.systems.services.spoken_words import spoken_wav
 

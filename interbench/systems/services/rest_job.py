@@ -12,31 +12,17 @@ import dataclasses
 import datetime as dt
 import hashlib
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from interbench.base.errors import ResumeUnsupportedError, SystemLoadError
-from interbench.base.foreign import mended, number
-from interbench.base.remote import excerpt
+from interbench.base.errors import SystemLoadError
+from interbench.base.foreign import number
 from interbench.domain.persona import Persona
 from interbench.domain.records import BELIEVED
 from interbench.media import continuity
 from interbench.systems.base import AvatarSystem, Conversation
-from interbench.systems.events import (
-    Completed,
-    Event,
-    Failed,
-    JsonValue,
-    PastTurn,
-    ProgressReport,
-    ReplyText,
-    Retired,
-    Submitted,
-    Submitting,
-    TurnRequest,
-)
+from interbench.systems.events import Failed, JsonValue, TurnRequest
 from interbench.systems.prompting import (
     PromptTooLongError,
     Said,
@@ -50,6 +36,8 @@ from interbench.systems.prompting import (
 from interbench.systems.reference_image import fitted_png
 from interbench.systems.services.download import MAX_CLIP_BYTES, MAX_INLINE_BYTES, download, take_inline
 from interbench.systems.services.http_jobs import Auth, JobService, KeyAuth, Patience, service_url
+from interbench.systems.services.job import Finished, Order, Working, shown
+from interbench.systems.services.job_conversation import JobConversation
 from interbench.systems.services.service_errors import Ended
 
 Protocol = Literal["self-answer", "scripted"]
@@ -60,72 +48,10 @@ _STATES: Mapping[str, Literal["history", "last_frame", "session"]] = {
     "extension": "session",
     "session": "session",
 }
-_EXTENSION_SLACK_S = 0.5
 _TYPICAL_S = 8.0
 _ENDLESS = 100_000
 WORST = 4.0
 """Where a service takes no length, so many times the time that the words take are set aside for a clip."""
-_LEAST_POLL_S = 0.1
-_STATES_OF_JOBS: Mapping[str, Literal["working", "done", "failed"]] = {
-    **dict.fromkeys(
-        ("queued", "submitted", "pending", "waiting", "in_progress", "processing", "running", "started"), "working"
-    ),
-    **dict.fromkeys(("completed", "complete", "succeeded", "success", "done", "finished", "ready"), "done"),
-    **dict.fromkeys(
-        ("failed", "failure", "error", "cancelled", "canceled", "rejected", "expired", "deleted", "incomplete"),
-        "failed",
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One clip to be made: all that a service is told."""
-
-    turn: TurnRequest
-    persona: Persona
-    prompt: str
-    words: str
-    """What the avatar says; empty if it makes up its own words."""
-    seconds: float
-    """Length asked for; for services without a choice of lengths an upper bound."""
-    size: tuple[int, int]
-    image: bytes | None
-    """PNG of exactly ``size``: the portrait, or the last frame of the clip before; None for a persona in words."""
-    previous: str | None
-    """The provider's id of the answer before, where the state lives with the provider."""
-    previous_clip: Path | None
-    """The clip of the answer before, where it is extended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Working:
-    """The job is not finished."""
-
-    fraction: float | None = None
-    note: str = ""
-    poll_s: float | None = None
-    """When the service wants to be asked again; never longer than the measurement allows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The clip can be fetched."""
-
-    url: str | None = None
-    """Where it lies, absolute or below the service's base address."""
-    inline: str | None = None
-    """The clip itself, base64."""
-    detail: Mapping[str, JsonValue] = field(default_factory=dict)
-    usd: float | None = None
-    """What the service says it costs; None: seconds times price."""
-    seconds: JsonValue = None
-    """Seconds charged for, in the service's own words, which are believed as far as they are plausible; None: as asked
-    for, or as delivered where there is no choice of lengths."""
-    handle: str | None = None
-    """What the provider knows this answer by, if not by the job's id."""
-    notices: Sequence[str] = ()
-    """What was odd about the service's answer, a sentence each."""
 
 
 class RestJobSystem(AvatarSystem):
@@ -310,7 +236,7 @@ class RestJobSystem(AvatarSystem):
             await self._service.close()
 
     async def open(self, persona: Persona) -> Conversation:
-        return _JobConversation(self, persona)
+        return JobConversation(self, persona)
 
     def _seconds(self, wanted: float | None) -> float:
         """The clip length with ``self-answer``, and what costs are estimated with where lengths can't be chosen."""
@@ -454,116 +380,6 @@ class RestJobSystem(AvatarSystem):
         }
 
 
-class _JobConversation(Conversation):
-    def __init__(self, system: RestJobSystem, persona: Persona) -> None:
-        self._system = system
-        self._persona = persona
-        self._previous: str | None = None
-        """The provider's id of the last answer that was completed."""
-
-    async def respond(self, turn: TurnRequest) -> AsyncIterator[Event]:
-        system = self._system
-        if (day := system.gone) is not None:
-            yield Retired(f"{system.base_url} has not served this since {day}; nothing was sent")
-            return
-        try:
-            order, detail = await system.order(self._persona, turn, self._previous)
-            assets = await _uploaded(system, order)
-            yield Submitting(order.seconds, system.estimate_usd(order.seconds), detail)
-            job_id = await system.create(order, assets)
-            yield Submitted(job_id)
-            if order.words:
-                yield ReplyText(order.words)
-            async for event in self._follow(turn, job_id, order.seconds):
-                yield event
-        except Ended as ended:
-            yield ended.final
-
-    async def resume(self, turn: TurnRequest, job_id: str) -> AsyncIterator[Event]:
-        system = self._system
-        try:
-            words, _ = system.spoken(turn)
-            if words:
-                yield ReplyText(words)
-            async for event in self._follow(turn, job_id, system.clip_seconds(turn, words)):
-                yield event
-        except Ended as ended:
-            yield ended.final
-
-    async def _follow(self, turn: TurnRequest, job_id: str, seconds: float) -> AsyncIterator[Event]:
-        """Poll until the job ends, and fetch its clip."""
-        system = self._system
-        polls = 0
-        last: ProgressReport | None = None
-        while True:
-            state = await system.poll(job_id)
-            polls += 1
-            if isinstance(state, Finished):
-                break
-            progress = ProgressReport(state.fraction, state.note)
-            if progress != last:
-                yield progress
-                last = progress
-            hint = number(state.poll_s, min(_LEAST_POLL_S, system.poll_s))
-            await system.service.sleep(min(hint or system.poll_s, system.poll_s))
-        output = turn.workdir / "reply.mp4"
-        duration = await system.fetch(state, output)
-        detail: dict[str, JsonValue] = {**state.detail, "polls": polls}
-        if system.state == "extension" and duration is not None and duration > seconds + _EXTENSION_SLACK_S:
-            # Services hand out the whole of an extended clip; the answer is its new end.
-            await continuity.keep_end(output, seconds)
-            detail["cut_from_s"] = round(duration, 3)
-        self._previous = state.handle or job_id
-        charged, odd = system.charged_seconds(seconds, state.seconds, duration)
-        detail["charged_s"] = round(charged, 3)
-        usd, estimate = state.usd, system.estimate_usd(charged)
-        if usd is not None and estimate is not None and not estimate / BELIEVED <= usd <= estimate * BELIEVED:
-            odd.append(f"the service counts {usd:g} USD, which can't be for this clip: {estimate:.2f} USD are charged")
-            usd = None
-        notices = [*state.notices, *odd]
-        if notices:
-            detail["notices"] = notices
-        yield Completed(output, detail, cost_usd=estimate if usd is None else usd, video_s=charged)
-
-    def state(self) -> JsonValue:
-        return {"previous": self._previous}
-
-    async def restore(self, history: Sequence[PastTurn], state: JsonValue) -> None:
-        previous = state.get("previous") if isinstance(state, Mapping) else None
-        if self._system.state == "session" and previous is None and any(past.clip for past in history):
-            raise ResumeUnsupportedError("the provider's id of the last answer is not in the ledger")
-        self._previous = previous if isinstance(previous, str) else None
-
-
-async def _uploaded(system: RestJobSystem, order: Order) -> Mapping[str, str]:
-    """What :meth:`RestJobSystem.upload` gives. Uploads are free, so whatever goes wrong there has cost nothing."""
-    try:
-        return await system.upload(order)
-    except Ended as ended:
-        final = ended.final
-        if isinstance(final, Failed):
-            code = "upload_failed" if final.code == "unknown_submission" else final.code
-            final = dataclasses.replace(final, code=code, charged=False)
-        raise Ended(final) from None
-
-
-def state_of(status: object) -> Literal["working", "done", "failed", "unknown"]:
-    """What a job's state means, in whichever of the usual words. A state that nobody knows is no end: the job may still
-    come to one, and it has been paid for."""
-    return _STATES_OF_JOBS.get(status.lower() if isinstance(status, str) else "", "unknown")
-
-
-def state_note(status: object) -> str:
-    """A state for people."""
-    known = state_of(status) != "unknown"
-    return str(status) if known else f"state {shown(status)}, which this version does not know"
-
-
-def shown(figure: object) -> str:
-    """Something out of a service's answer, for people."""
-    return excerpt([mended(figure if isinstance(figure, str) else repr(figure))], 60)
-
-
 def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     if value not in allowed:
         raise SystemLoadError(f"{name} = {value!r} is not possible here; choose one of {', '.join(allowed)}.")
@@ -575,15 +391,3 @@ def _size(text: str) -> tuple[int, int]:
     if not (cross and width.isdigit() and height.isdigit() and 64 <= int(width) <= 4096 and 64 <= int(height) <= 4096):
         raise SystemLoadError(f"size = {text!r} is no size; write WIDTHxHEIGHT in pixels, e.g. 720x1280.")
     return int(width), int(height)
-
-
-def quoted_id(job_id: str) -> str:
-    """A job's id as one segment of a path.
-
-    Raises:
-        Ended: it holds something that no id has.
-    """
-    if not job_id or len(job_id) > 256 or not all(c.isalnum() or c in "-_.:~" for c in job_id) or ".." in job_id:
-        message = "the service gave an id that can't stand in an address"
-        raise Ended(Failed("unknown_submission", message))
-    return job_id

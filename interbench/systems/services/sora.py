@@ -17,17 +17,8 @@ from interbench.base.foreign import mapped, number
 from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.http_jobs import Auth, FormPart, KeyAuth, field
-from interbench.systems.services.rest_job import (
-    Finished,
-    Order,
-    RestJobSystem,
-    State,
-    Working,
-    quoted_id,
-    shown,
-    state_note,
-    state_of,
-)
+from interbench.systems.services.job import Finished, Order, Working, quoted_id, shown, state_note, state_of
+from interbench.systems.services.rest_job import RestJobSystem, State
 from interbench.systems.services.service_errors import Complaint, Ended, complaint, is_moderation
 
 _SHUT_DOWN = dt.date(2026, 9, 24)

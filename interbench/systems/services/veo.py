@@ -20,7 +20,8 @@ from interbench.systems.capabilities import Capabilities
 from interbench.systems.events import Blocked, Failed, JsonValue
 from interbench.systems.services.google_video import GEMINI, Google, default_variable, known_api, plain_name, vertex_url
 from interbench.systems.services.http_jobs import Auth, field
-from interbench.systems.services.rest_job import Finished, Order, RestJobSystem, State, Working, shown
+from interbench.systems.services.job import Finished, Order, Working, shown
+from interbench.systems.services.rest_job import RestJobSystem, State
 from interbench.systems.services.service_errors import Ended, complaint
 
 _GEMINI_SHUT_DOWN = dt.date(2026, 10, 22)

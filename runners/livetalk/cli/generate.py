@@ -67,7 +67,7 @@ class ClipOptions:
 
         self.check_names()
         plan = plan_clip(len(read_audio(self.audio)), stream, self.seconds)
-        preprocess(self.image, ((stream.height, stream.width),))
+        preprocess(self.image, ((stream.height, stream.width),), middle=stream.middle)
         require_writable(self.output)
         return plan
 

@@ -8,6 +8,7 @@ from livetalk.cli.parameters import add_verb
 from livetalk.cli.train_checks import bench, parity, plan
 from livetalk.cli.train_curate import curate
 from livetalk.cli.train_data import export, trajectories
+from livetalk.cli.train_own import assemble, autoencoder, encode, speech, teacher
 from livetalk.cli.train_runs import dmd, ode
 
 train_app = typer.Typer(
@@ -17,5 +18,6 @@ train_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for function in (curate, trajectories, ode, dmd, export, plan, bench, parity):
+_OWN = (autoencoder, speech, encode, teacher, assemble)
+for function in (curate, trajectories, ode, dmd, export, *_OWN, plan, bench, parity):
     add_verb(train_app, function)

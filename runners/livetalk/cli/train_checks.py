@@ -11,7 +11,7 @@ import typer
 
 from livetalk.base.flags import Flag
 from livetalk.cli.parameters import AsJson
-from livetalk.cli.train_runs import PRESET, PresetName
+from livetalk.cli.train_runs import PRESET, OffloadAverage, OffloadOptimiser, OffloadTeacher, PresetName
 from livetalk.render.config import SIZES
 from livetalk.render.options import PUBLISHED, find_device
 
@@ -27,7 +27,9 @@ def plan(
     tflops: Annotated[
         float, Flag("Sustained TFLOP/s of one GPU; a guess until `livetalk train bench` says.", minimum=1)
     ] = 400,
-    offload_teacher: Annotated[bool, Flag("As `livetalk train dmd` has it.")] = False,
+    offload_teacher: OffloadTeacher = False,
+    offload_average: OffloadAverage = False,
+    offload_optimiser: OffloadOptimiser = False,
     conditions: Annotated[int, Flag("Trajectories to be sampled before.", minimum=0)] = 4000,
     as_json: AsJson = False,
 ) -> None:
@@ -36,14 +38,15 @@ def plan(
 
     from livetalk.render.omniavatar.files import OMNIAVATAR
     from livetalk.training.planning import Assumptions, as_text, plan_matching, plan_ode, trajectory_gpu_hours
-    from livetalk.training.settings import PRESETS
+    from livetalk.training.settings import PRESETS, Offload
 
+    offload = Offload(offload_teacher, offload_average, offload_optimiser)
     chosen, assume = PRESETS[preset], Assumptions(tflops=tflops)
     student, teacher = SIZES[PUBLISHED].dit, OMNIAVATAR["omniavatar-14b"]
     plans = []
     if stage != "dmd":
         ode = replace(chosen.ode, batch=batch or chosen.ode.batch)
-        plans.append(plan_ode(student, ode, gpus=gpus, memory_gb=memory, assume=assume))
+        plans.append(plan_ode(student, ode, gpus=gpus, memory_gb=memory, offload=offload, assume=assume))
     if stage != "ode":
         settings = replace(chosen.matching, batch=batch or chosen.matching.batch)
         plans.append(
@@ -54,13 +57,22 @@ def plan(
                 settings,
                 gpus=gpus,
                 memory_gb=memory,
-                offload_teacher=offload_teacher,
+                offload=offload,
                 assume=assume,
             )
         )
     hours = trajectory_gpu_hours(student, conditions, assume=assume)
     if as_json:
-        found = [{**asdict(one), "total_gb": one.total_gb, "fits": one.fits, "hours": one.hours} for one in plans]
+        found = [
+            {
+                **asdict(one),
+                "total_gb": one.total_gb,
+                "host_gb": one.host_gb,
+                "fits": one.fits,
+                "hours": one.hours,
+            }
+            for one in plans
+        ]
         typer.echo(json.dumps({"plans": found, "trajectory_gpu_hours": hours}, indent=1))
     else:
         notes = (

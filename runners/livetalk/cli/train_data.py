@@ -17,15 +17,22 @@ if TYPE_CHECKING:
     from livetalk.training.trajectories import Sampling, Tally
 
 TEACHERS = tuple(name for name in MODELS if name != LIVETALK)
+FILE = "file"
+"""A teacher of one's own: the transformer of --weights, or of --checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
     """Sampling. What is not published is a setting, and stands in every file."""
 
-    teacher: Annotated[str, Flag("Which model samples; the paper's is omniavatar-1.3b.", choices=TEACHERS)] = TEACHERS[
-        0
-    ]
+    teacher: Annotated[
+        str,
+        Flag(
+            "Which model samples; the paper's is omniavatar-1.3b. file: the transformer of --weights, or of a small "
+            "model's --checkpoints.",
+            choices=(*TEACHERS, FILE),
+        ),
+    ] = TEACHERS[0]
     steps: Annotated[int, Flag("A multiple of 4; the states at its quarters are kept.", minimum=4, maximum=1000)] = 48
     text_scale: Annotated[float, Flag("Guidance by the text; 1 is none.", minimum=1, maximum=20)] = 4.5
     audio_scale: Annotated[
@@ -89,7 +96,7 @@ def trajectories(
     from livetalk.training.trajectories import make_trajectories
 
     wanted = sampling.sampling()
-    choice = model.choose(model=sampling.teacher)
+    choice = model.choose(model=LIVETALK if sampling.teacher == FILE else sampling.teacher)
     listed = read_conditions(conditions)
     choice.require_files()
     from rich.console import Console

@@ -28,6 +28,15 @@ Source: TypeAlias = Annotated[
 ]
 
 
+OffloadTeacher: TypeAlias = Annotated[
+    bool, Flag("Keep the teacher in the host's memory and bring a layer to the GPU when it is its turn.")
+]
+OffloadAverage: TypeAlias = Annotated[bool, Flag("Keep the average of the student in the host's memory.")]
+OffloadOptimiser: TypeAlias = Annotated[
+    bool, Flag("Keep AdamW's moments in the host's memory and bring those of a tensor when it is updated.")
+]
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """Run."""
@@ -203,15 +212,23 @@ class MatchingOptions:
         )
 
 
-def ode(run: RunOptions, stage: OdeOptions, habits: HabitOptions, init: Source = "omniavatar-1.3b") -> None:
+def ode(
+    run: RunOptions,
+    stage: OdeOptions,
+    habits: HabitOptions,
+    init: Source = "omniavatar-1.3b",
+    offload_optimiser: OffloadOptimiser = False,
+) -> None:
     """Teach a causal student to reach a teacher's trajectories' ends in four steps.
 
     Start it with torchrun for several GPUs. Call it again to go on; SIGTERM saves and ends it.
     """
     from livetalk.training.assembly import train_ode
+    from livetalk.training.settings import Offload
 
-    with _Shown("ode") as shown:
-        outcome = train_ode(habits.run(run), stage.settings(), init, shown.told, shown.say)
+    offload = Offload(optimiser=offload_optimiser)
+    with Shown("ode") as shown:
+        outcome = train_ode(habits.run(run), stage.settings(), init, shown.told, shown.say, offload=offload)
     _conclude(run, outcome)
 
 
@@ -224,34 +241,39 @@ def dmd(
     teacher: Annotated[
         str, Flag("omniavatar-14b; what else can be an --init has the student's size.")
     ] = "omniavatar-14b",
-    offload_teacher: Annotated[
-        bool, Flag("Keep the teacher in the host's memory and bring a layer to the GPU when it is its turn.")
-    ] = False,
+    offload_teacher: OffloadTeacher = False,
+    offload_average: OffloadAverage = False,
+    offload_optimiser: OffloadOptimiser = False,
 ) -> None:
     """Pull what the student makes of itself towards the teacher's distribution.
 
     Start it with torchrun for several GPUs. Call it again to go on; SIGTERM saves and ends it.
     """
     from livetalk.training.assembly import train_matching
+    from livetalk.training.settings import Offload
 
-    with _Shown("dmd") as shown:
+    with Shown("dmd") as shown:
         outcome = train_matching(
             habits.run(run),
             stage.settings(),
             init=init,
             critic=critic,
             teacher=teacher,
-            offload_teacher=offload_teacher,
+            offload=Offload(offload_teacher, offload_average, offload_optimiser),
             told=shown.told,
             say=shown.say,
         )
     _conclude(run, outcome)
 
 
-class _Shown:
+class Shown:
     """A line that moves, where someone looks; of several processes, the first one's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, also: tuple[str, ...] = ()) -> None:
+        """
+        Args:
+            also: what is shown beside the losses and the time.
+        """
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -264,8 +286,9 @@ class _Shown:
         )
         self._bar = Progress(*columns, console=Console(stderr=True))
         self._task: Any = None
+        self._names = ("loss", "generator/loss", "critic/loss", *also)
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> Shown:
         self._bar.start()
         return self
 
@@ -273,9 +296,7 @@ class _Shown:
         self._bar.stop()
 
     def told(self, step: int, steps: int, measured: Mapping[str, float]) -> None:
-        losses = [
-            f"{name} {measured[name]:.4f}" for name in ("loss", "generator/loss", "critic/loss") if name in measured
-        ]
+        losses = [f"{name} {measured[name]:.4f}" for name in self._names if name in measured]
         text = "  ".join([*losses, f"{measured['seconds']:.2f} s"])
         if self._task is None:
             self._task = self._bar.add_task("steps", total=steps, measured="")

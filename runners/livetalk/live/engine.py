@@ -195,7 +195,7 @@ class Engine:
             tune=settings.tune,
         )
         self._streams = Streams.on(models.dit.device, models.vae.device)
-        self._portrait = preprocess(portrait(), ((stream.height, stream.width),))
+        self._portrait = preprocess(portrait(), ((stream.height, stream.width),), middle=stream.middle)
         listener = SpeechStream(models.speech)
         listener.push(np.zeros(16 * FRAME_SAMPLES, np.float32))
         listener.features(0, 8)
@@ -236,7 +236,7 @@ class Engine:
         elif isinstance(image, Tensor):
             picture = image
         else:
-            picture = preprocess(image, ((stream.height, stream.width),))
+            picture = preprocess(image, ((stream.height, stream.width),), middle=stream.middle)
         with on(self._streams.pictures):
             reference = self.models.vae.encode_image(picture)
             finish(self._streams.pictures)  # whoever reads it need not know where it was made

@@ -12,14 +12,13 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from livetalk.base.errors import CheckpointError
-from livetalk.render import vae as vae_module
 from livetalk.render.config import DiTConfig, SpeechConfig, TextConfig, VAEConfig
 from livetalk.render.encoders import speech as speech_module
 from livetalk.render.encoders import text as text_module
@@ -27,7 +26,9 @@ from livetalk.render.encoders.speech import SpeechEncoder
 from livetalk.render.encoders.text import TextEncoder
 from livetalk.render.model import CausalDiT, reference_shapes
 from livetalk.render.model.weights import shape_digest
-from livetalk.render.vae import WanVAE
+
+if TYPE_CHECKING:
+    from livetalk.render.vae import WanVAE
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -46,7 +47,8 @@ _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFiles:
-    """Where the published files lie; ``under`` gives the layout of the release and of ``livetalk download``."""
+    """Where the files of a model lie; ``under`` gives the layout of the release and of ``livetalk download``, or that
+    of a small model, where its files are there."""
 
     dit: Path
     text_encoder: Path
@@ -55,7 +57,22 @@ class CheckpointFiles:
     speech: Path
 
     @classmethod
+    def flat(cls, root: Path) -> CheckpointFiles:
+        """A model of one's own, as `livetalk train assemble` writes it."""
+        return cls(
+            dit=root / "model.safetensors",
+            text_encoder=root / "text_encoder.safetensors",
+            tokenizer=root / "tokenizer",
+            vae=root / "autoencoder.safetensors",
+            speech=root / "speech",
+        )
+
+    @classmethod
     def under(cls, root: Path) -> CheckpointFiles:
+        """The files in a folder, whose layout is told by the autoencoder's name."""
+        own = cls.flat(root)
+        if own.vae.exists():
+            return own
         wan = root / "Wan2.1-T2V-1.3B"
         return cls(
             dit=root / "LiveTalk-1.3B-V0.1" / "model.safetensors",
@@ -115,6 +132,8 @@ def load_vae(
     Raises:
         CheckpointError: the file is missing, damaged or another model.
     """
+    from livetalk.render.vae import WanVAE  # brings diffusers, which takes seconds to import
+
     config = config or VAEConfig()
     state = check_vae(path, config, device)
     return WanVAE.from_state(config, state, dtype=dtype, device=device, channels_last=channels_last)
@@ -191,6 +210,8 @@ def check_dit(path: Path, config: DiTConfig | None = None, device: torch.device 
 
 def check_vae(path: Path, config: VAEConfig | None = None, device: torch.device | str = "cpu") -> StateFile:
     """Open the VAE's file and check its names and shapes, without reading a tensor."""
+    from livetalk.render import vae as vae_module
+
     return _checked(path, vae_module.reference_shapes(config or VAEConfig()), "the Wan 2.1 VAE", device)
 
 

@@ -159,12 +159,16 @@ class StreamConfig:
     sink: int = 9
     position: PositionMode = "absolute"
     steps: int = 4
+    middle: float = 1.0
+    """Share of a portrait's height and width, around its middle, that the model was trained to show."""
 
     def __post_init__(self) -> None:
         if self.latent_height % 2 or self.latent_width % 2 or min(self.latent_height, self.latent_width) < 2:
             raise ValueError(f"the latent size {self.latent_height}×{self.latent_width} must be even both ways")
         if self.position not in ("absolute", "bounded"):
             raise ValueError(f"position mode {self.position!r} is unknown; use 'absolute' or 'bounded'")
+        if not 0 < self.middle <= 1:
+            raise ValueError(f"{self.middle} of a portrait can't be shown")
         if self.steps < 1:
             raise ValueError("a block needs at least one denoising step")
         if self.window == -1:
@@ -226,8 +230,39 @@ _TINY_SPEECH = SpeechConfig(
     },
 )
 
+_MINI_SPEECH = SpeechConfig(
+    64,
+    3,
+    {
+        "conv_dim": [48] * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+        "intermediate_size": 192,
+        "num_attention_heads": 4,
+        "vocab_size": 32,
+    },
+)
+
 SIZES: dict[str, Size] = {
     "1.3B": Size("1.3B", DiTConfig(), VAEConfig(), TextConfig(), SpeechConfig(), StreamConfig()),
+    # Trained on a CPU by this repository's own recipe (docs/training.md).
+    "mini": Size(
+        "mini",
+        DiTConfig(
+            dim=192,
+            num_heads=4,
+            num_layers=8,
+            ffn_dim=640,
+            text_dim=64,
+            freq_dim=128,
+            audio_hidden=48,
+            audio_feat_dim=_MINI_SPEECH.feature_dim,
+        ),
+        VAEConfig(dim=12),
+        TextConfig(vocab_size=320, dim=64, dim_attn=64, dim_ffn=128, num_heads=4, num_layers=2, text_len=48),
+        _MINI_SPEECH,
+        StreamConfig(latent_height=12, latent_width=12, middle=2 / 3),
+    ),
     # A transformer large enough to time on a CPU; the other networks are kept small.
     "mid": Size(
         "mid",

@@ -28,6 +28,8 @@ CHECKPOINTS_VARIABLE = "LIVETALK_CHECKPOINTS"
 
 PUBLISHED = "1.3B"
 """The size that has published weights."""
+OWN = "mini"
+"""The size whose weights come of this repository's own recipe (docs/training.md)."""
 
 LIVETALK = "livetalk"
 MODELS = (LIVETALK, "omniavatar-1.3b", "omniavatar-14b")
@@ -53,7 +55,12 @@ class ModelOptions:
     """Models and devices."""
 
     size: Annotated[
-        str, Flag("1.3B is the published model; mid and tiny have random weights.", choices=tuple(SIZES))
+        str,
+        Flag(
+            "1.3B is the published model; mini is trained by one's own recipe (docs/training.md); mid and tiny are for "
+            "trials. But for 1.3B, weights are random unless --checkpoints names a folder of `train assemble`.",
+            choices=tuple(SIZES),
+        ),
     ] = PUBLISHED
     checkpoints: Checkpoints = None
     weights: Annotated[
@@ -115,7 +122,9 @@ class ModelOptions:
                 raise OptionError(f"--weights is a file of LiveTalk's transformer; {model} has files of its own")
             if self.size == PUBLISHED:
                 chosen = _of_omniavatar(model, chosen)
-        random = self.size != PUBLISHED or self.random_weights or (random_by_default and self.checkpoints is None)
+        published = self.size == PUBLISHED
+        known = not (random_by_default and self.checkpoints is None) if published else self._own_files()
+        random = self.random_weights or not known
         return ModelChoice(
             size=chosen,
             checkpoints=None if random else self.checkpoints or CHECKPOINTS,
@@ -127,6 +136,20 @@ class ModelOptions:
             model=model,
             weights=self.weights,
         )
+
+    def _own_files(self) -> bool:
+        """Whether a small model's files are there. Sizes for trials have random weights beside the published files."""
+        from livetalk.render.checkpoint import CheckpointFiles
+
+        if self.checkpoints is None:
+            return False
+        there = CheckpointFiles.flat(self.checkpoints).vae.exists()
+        if self.size == OWN and not there and not self.random_weights:
+            raise OptionError(
+                f"{self.checkpoints} holds no model of size {OWN}; `livetalk train assemble` makes such a folder, and "
+                "--random-weights goes without."
+            )
+        return there
 
 
 @dataclass(frozen=True, slots=True)

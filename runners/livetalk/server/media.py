@@ -44,11 +44,12 @@ class MediaDecoder:
     Args:
         limits: what a file may ask for.
         size: (height, width) that pictures are brought to.
+        middle: share of a picture that is looked at, as ``livetalk.render.encoders.image.preprocess`` takes it.
     """
 
-    def __init__(self, limits: Limits, size: tuple[int, int]) -> None:
+    def __init__(self, limits: Limits, size: tuple[int, int], *, middle: float = 1.0) -> None:
         self._limits = limits
-        self._size = size
+        self._size, self._middle = size, middle
         self._pictures = _Pool("picture", 1, limits)
         self._sounds = _Pool("sound", _SOUND_WORKERS, limits)
 
@@ -65,7 +66,12 @@ class MediaDecoder:
             ProblemError: ``picture_too_large``, ``bad_picture``.
         """
         height, width = self._size
-        request = {"height": height, "width": width, "pixels": self._limits.picture_pixels}
+        request = {
+            "height": height,
+            "width": width,
+            "middle": self._middle,
+            "pixels": self._limits.picture_pixels,
+        }
         values = np.frombuffer(await self._pictures.call(request, content), np.float32)
         return torch.from_numpy(values.reshape(1, 3, 1, height, width).copy())
 

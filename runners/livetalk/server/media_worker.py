@@ -53,7 +53,7 @@ def _picture_task() -> _Task:
             raise _too_large(request) from None
         if width * height > request["pixels"]:
             raise _too_large(request)
-        values = preprocess(content, ((request["height"], request["width"]),))
+        values = preprocess(content, ((request["height"], request["width"]),), middle=request["middle"])
         return values.numpy().tobytes()
 
     return task

@@ -67,7 +67,7 @@ class Service:
         self.settings = settings
         self.limits = settings.limits
         self.metrics = Metrics()
-        self.media = MediaDecoder(settings.limits, (stream.height, stream.width))
+        self.media = MediaDecoder(settings.limits, (stream.height, stream.width), middle=stream.middle)
         self.failure: Exception | None = None
         self._voices = VoiceSamples(thinker)
         self._load = load

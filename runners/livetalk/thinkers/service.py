@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +33,12 @@ _TOO_LONG = re.compile(
     r"|(?:prompt|input|request) is too long|too many (?:input )?tokens",
     re.I,
 )
+
+
+@functools.cache
+def _tls(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Whose certificates are accepted: httpx's choice, read once. Reading them takes longer than most requests."""
+    return httpx.create_ssl_context()
 
 
 class TooLongError(ThinkerError):
@@ -94,6 +102,7 @@ class ServiceClient:
                 timeout=httpx.Timeout(self._silence_s, connect=min(_CONNECT_S, self._silence_s)),
                 limits=httpx.Limits(max_connections=None, keepalive_expiry=_KEEP_ALIVE_S),
                 trust_env=self._through_proxy,
+                verify=_tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
                 follow_redirects=False,
             )
 

@@ -123,7 +123,7 @@ def generate_clip(
     samples = read_audio(audio)
     plan = plan_clip(len(samples), stream, seconds)
     stream = stream.for_clip(plan.latent_frames)
-    picture = preprocess(image, ((stream.height, stream.width),))
+    picture = preprocess(image, ((stream.height, stream.width),), middle=stream.middle)
     require_writable(output)
     whole = speech == "whole" or (speech == "auto" and plan.seconds <= WHOLE_CLIP_SECONDS)
     how = "whole clip" if whole else "windows"

@@ -6,27 +6,28 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from livetalk.base.errors import OptionError
-from livetalk.render import vae as vae_module
 from livetalk.render.checkpoint import CheckpointFiles, load_vae
 from livetalk.render.config import Size
 from livetalk.render.model import random_tensors
 from livetalk.render.omniavatar.files import OMNIAVATAR
 from livetalk.render.options import PUBLISHED
-from livetalk.render.vae import WanVAE
 from livetalk.training.conditions import read_conditions
 from livetalk.training.loop import Habits, Outcome, opened, train
 from livetalk.training.planning import Plan, Shape, plan_matching, plan_ode
 from livetalk.training.samples import Samples
-from livetalk.training.settings import MatchingSettings, OdeSettings, flat
+from livetalk.training.settings import MatchingSettings, OdeSettings, Offload, flat
 from livetalk.training.sharding import Processes, collected, processes, sharded
 from livetalk.training.stages import MatchingStage, OdeStage, Stage
 from livetalk.training.validation import DecodedBrightness, Validation
 from livetalk.training.weights import Weights, open_weights
+
+if TYPE_CHECKING:
+    from livetalk.render.vae import WanVAE
 
 Told = Callable[[int, int, Mapping[str, float]], None]
 """Told of every step done: its number, how many there are, what was measured."""
@@ -49,22 +50,35 @@ class Run:
     """Conditions that know the speech of these samples."""
 
 
-def train_ode(run: Run, settings: OdeSettings, init: str, told: Told, say: Callable[[str], None]) -> Outcome:
+def train_ode(
+    run: Run,
+    settings: OdeSettings,
+    init: str,
+    told: Told,
+    say: Callable[[str], None],
+    *,
+    offload: Offload | None = None,
+) -> Outcome:
     """The ODE initialisation.
 
     Raises:
         LiveTalkError: something can't be used, does not fit, or the run has collapsed.
     """
+    offload = offload or Offload()
     samples = Samples(run.data, run.size.dit, trajectories=True, guidance=settings.guidance)
     with processes(run.device) as on:
+        _require_gpu(on, offload)
         _require_memory(
-            on, lambda memory: plan_ode(run.size.dit, settings, gpus=on.world, memory_gb=memory, shape=_shape(samples))
+            on,
+            lambda memory: plan_ode(
+                run.size.dit, settings, gpus=on.world, memory_gb=memory, offload=offload, shape=_shape(samples)
+            ),
         )
         weights = open_weights(init, run.size.dit, run.checkpoints)
         config = _config("ode", run, settings, samples, on, student=weights)
         with opened(run.out, config, on):
             student = sharded(run.size.dit, weights, on, compute=_compute(on))
-            stage = OdeStage(student, samples, settings, run.seed, on)
+            stage = OdeStage(student, samples, settings, run.seed, on, offload=offload)
             vae = _vae(run, on, say) if run.habits.validate_every else None
             return _train(stage, run, settings.steps, vae, told, say)
 
@@ -76,7 +90,7 @@ def train_matching(
     init: str,
     critic: str,
     teacher: str,
-    offload_teacher: bool,
+    offload: Offload,
     told: Told,
     say: Callable[[str], None],
 ) -> Outcome:
@@ -88,8 +102,7 @@ def train_matching(
     samples = Samples(run.data, run.size.dit, trajectories=False)
     dit, taught = run.size.dit, OMNIAVATAR.get(teacher, run.size.dit)
     with processes(run.device) as on:
-        if offload_teacher and on.device.type != "cuda":
-            raise OptionError("--offload-teacher is for a GPU; on a CPU everything is in the host's memory")
+        _require_gpu(on, offload)
         _require_memory(
             on,
             lambda memory: plan_matching(
@@ -99,7 +112,7 @@ def train_matching(
                 settings,
                 gpus=on.world,
                 memory_gb=memory,
-                offload_teacher=offload_teacher,
+                offload=offload,
                 shape=_shape(samples),
             ),
         )
@@ -121,12 +134,13 @@ def train_matching(
                     compute=compute,
                     stored=compute,
                     trained=False,
-                    offload=offload_teacher,
+                    offload=offload.teacher,
                 ),
                 samples,
                 settings,
                 run.seed,
                 on,
+                offload=offload,
             )
             vae = _vae(run, on, say)
             if vae is not None:
@@ -178,11 +192,15 @@ def _vae(run: Run, on: Processes, say: Callable[[str], None]) -> WanVAE | None:
     """On the first process alone; random where the size has no published weights."""
     if not on.first:
         return None
+    # Only now: a run that decodes nothing need not wait for diffusers.
+    from livetalk.render import vae as vae_module
+    from livetalk.render.vae import WanVAE
+
     dtype = _compute(on)
-    if run.size.name != PUBLISHED:
+    path = CheckpointFiles.under(run.checkpoints).vae
+    if run.size.name != PUBLISHED and path != CheckpointFiles.flat(run.checkpoints).vae:
         state = random_tensors(vae_module.reference_shapes(run.size.vae), seed=0, dtype=dtype)
         return WanVAE.from_state(run.size.vae, state, dtype=dtype, device=on.device, channels_last=True)
-    path = CheckpointFiles.under(run.checkpoints).vae
     if not path.exists():
         say(f"{path} is not there: frames are not decoded, and a collapse to black is not noticed.")
         return None
@@ -210,6 +228,11 @@ def _config(
     }
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
+
+
+def _require_gpu(on: Processes, offload: Offload) -> None:
+    if offload.options and on.device.type != "cuda":
+        raise OptionError(f"{', '.join(offload.options)}: for a GPU alone; on a CPU everything is in the host's memory")
 
 
 def _require_memory(on: Processes, plan: Callable[[float], Plan]) -> None:

@@ -99,7 +99,7 @@ class Encoded:
             LiveTalkError: the picture or the sound can't be used.
         """
         stream = self.size.stream
-        picture = preprocess(condition.image, ((stream.height, stream.width),))
+        picture = preprocess(condition.image, ((stream.height, stream.width),), middle=stream.middle)
         reference = self.models.vae.encode_image(picture)[0].transpose(0, 1)
         samples = read_audio(condition.audio)
         features = training_features(self.models.speech, samples, condition.start, self.settings)

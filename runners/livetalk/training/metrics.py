@@ -56,7 +56,8 @@ class Log:
             except ImportError:  # the extra interbench[train] brings it
                 pass
             else:
-                self._events = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+                # Events of this step and of later ones, which an earlier process left, are no longer shown.
+                self._events = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     @property
     def has_events(self) -> bool:

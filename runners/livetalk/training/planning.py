@@ -15,7 +15,7 @@ from livetalk.base.errors import LiveTalkError
 from livetalk.render.config import FRAMES_PER_BLOCK, TRAINED_FRAMES, DiTConfig
 from livetalk.render.model.weights import reference_shapes
 from livetalk.training.schedules import STUDENT_STEPS, TEACHER_STEPS, generator_updates
-from livetalk.training.settings import MatchingSettings, OdeSettings
+from livetalk.training.settings import MatchingSettings, OdeSettings, Offload
 
 StageName = Literal["ode", "dmd"]
 GB, TERA = 1e9, 1e12
@@ -36,7 +36,7 @@ class Assumptions:
     layer_width: int = 30
     """Values kept per token and channel while one layer is computed again: 2 GB at 21 frames of 1.3B."""
     link_gb_s: float = 25.0
-    """From the host's memory to a GPU, for a teacher that lies there."""
+    """Between the host's memory and a GPU, for what lies there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Row:
 
     part: str
     gb: float
+    host_gb: float = 0.0
+    """Of it in the host's memory, for each GPU as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,11 @@ class Plan:
     @property
     def total_gb(self) -> float:
         return sum(row.gb for row in self.rows)
+
+    @property
+    def host_gb(self) -> float:
+        """In the hosts' memory, for all GPUs together."""
+        return sum(row.host_gb for row in self.rows) * self.gpus
 
     @property
     def fits(self) -> bool:
@@ -149,20 +156,21 @@ def plan_ode(
     *,
     gpus: int,
     memory_gb: float,
+    offload: Offload | None = None,
     shape: Shape | None = None,
     assume: Assumptions | None = None,
 ) -> Plan:
     """The ODE stage: 22.7 GB of state shared by all GPUs, and a sample's activations."""
-    shape, assume = shape or Shape(), assume or Assumptions()
+    shape, assume, offload = shape or Shape(), assume or Assumptions(), offload or Offload()
     tflop = 4 * forward_tflop(student, shape, causal=True)  # forward, again, and twice as much backward
     rows = (
-        Row("student: weights, gradients, AdamW (fp32)", 16 * parameters(student) / gpus / GB),
+        *_trained("student", student, gpus, offload),
         *_activations(student, shape, assume),
         *_gathered(student, gpus, settings.batch),
         Row("reserve", assume.reserve_gb),
     )
-    seconds = tflop * -(-settings.batch // gpus) / assume.tflops
-    hints = ("Use more GPUs or larger ones.",)
+    seconds = tflop * -(-settings.batch // gpus) / assume.tflops + _moved(student, gpus, offload) / assume.link_gb_s
+    hints = _hints(Offload(optimiser=not offload.optimiser))
     return Plan("ode", gpus, memory_gb, settings.batch, settings.steps, rows, seconds, {"ode": tflop}, hints)
 
 
@@ -174,12 +182,12 @@ def plan_matching(
     *,
     gpus: int,
     memory_gb: float,
-    offload_teacher: bool = False,
+    offload: Offload | None = None,
     shape: Shape | None = None,
     assume: Assumptions | None = None,
 ) -> Plan:
     """Distribution matching: 79.7 GB of state shared by all GPUs (1.3B, 1.3B, 14B), and a sample's activations."""
-    shape, assume = shape or Shape(), assume or Assumptions()
+    shape, assume, offload = shape or Shape(), assume or Assumptions(), offload or Offload()
     branches = settings.rules.guidance.branches
     rollout = rollout_tflop(student, shape)
     scored = forward_tflop(critic, shape, causal=False)
@@ -189,16 +197,13 @@ def plan_matching(
     teacher_gb = 2 * parameters(teacher) / GB
     layers = 2 * 2 * parameters(teacher) / teacher.num_layers / GB
     rows = (
-        Row("student: weights, gradients, AdamW (fp32)", 16 * parameters(student) / gpus / GB),
-        Row("critic: weights, gradients, AdamW (fp32)", 16 * parameters(critic) / gpus / GB),
-        Row("average of the student (fp32)", 4 * parameters(student) / gpus / GB),
-        Row(
-            "teacher (bf16)" + (", in the host's memory" if offload_teacher else ""),
-            0 if offload_teacher else teacher_gb / gpus,
-        ),
+        *_trained("student", student, gpus, offload),
+        *_trained("critic", critic, gpus, offload),
+        _kept("average of the student (fp32)", 4 * parameters(student) / gpus / GB, offload.average),
+        _kept("teacher (bf16)", teacher_gb / gpus, offload.teacher),
         Row("keys and values of the past (bf16)", 4 * student.num_layers * shape.tokens * student.dim / GB),
         *_activations(student, shape, assume),
-        Row("two gathered layers of the teacher (bf16)", layers if gpus > 1 or offload_teacher else 0),
+        Row("two gathered layers of the teacher (bf16)", layers if gpus > 1 or offload.teacher else 0),
         *_gathered(student, gpus, settings.batch),
         Row("reserve", assume.reserve_gb),
     )
@@ -206,14 +211,17 @@ def plan_matching(
     updates = generator_updates(
         settings.steps, warm_up=settings.warm_up, every=settings.every, alternation=settings.alternation
     )
-    streamed = branches * teacher_gb / gpus / assume.link_gb_s if offload_teacher else 0.0
-    seconds = each * (critics + updates / settings.steps * generator) / assume.tflops
-    seconds += each * updates / settings.steps * streamed
-    hints = ["Use more GPUs or larger ones."]
-    if not offload_teacher:
-        hints.append("--offload-teacher keeps the teacher in the host's memory.")
+    often = updates / settings.steps
+    seconds = each * (critics + often * generator) / assume.tflops
+    moved = _moved(critic, gpus, offload) + often * _moved(student, gpus, offload)
+    if offload.teacher:
+        moved += each * often * branches * teacher_gb / gpus
+    if offload.average:
+        moved += often * 2 * 4 * parameters(student) / gpus / GB
+    seconds += moved / assume.link_gb_s
+    hints = _hints(Offload(not offload.teacher, not offload.average, not offload.optimiser))
     counted = {"generator": generator, "critic": critics}
-    return Plan("dmd", gpus, memory_gb, settings.batch, settings.steps, rows, seconds, counted, tuple(hints))
+    return Plan("dmd", gpus, memory_gb, settings.batch, settings.steps, rows, seconds, counted, hints)
 
 
 def trajectory_gpu_hours(
@@ -222,6 +230,37 @@ def trajectory_gpu_hours(
     """Of so many trajectories with one scale, on one GPU: 38 for 4000."""
     shape, assume = shape or Shape(), assume or Assumptions()
     return 2 * TEACHER_STEPS * forward_tflop(teacher, shape, causal=False) * count / assume.tflops / 3600
+
+
+def _trained(name: str, config: DiTConfig, gpus: int, offload: Offload) -> tuple[Row, ...]:
+    half = 8 * parameters(config) / gpus / GB
+    return (
+        Row(f"{name}: weights and gradients (fp32)", half),
+        _kept(f"{name}: AdamW's moments (fp32)", half, offload.optimiser),
+    )
+
+
+def _kept(part: str, gb: float, on_host: bool) -> Row:
+    """Where a part lies."""
+    return Row(part, 0.0, gb) if on_host else Row(part, gb)
+
+
+def _moved(config: DiTConfig, gpus: int, offload: Offload) -> float:
+    """GB over each GPU's link for one update: both moments there and back."""
+    return 2 * 8 * parameters(config) / gpus / GB if offload.optimiser else 0.0
+
+
+def _hints(left: Offload) -> tuple[str, ...]:
+    """What makes a run fit.
+
+    Args:
+        left: what does not yet lie in the host's memory and could.
+    """
+    if not left.options:
+        return ("Use more GPUs or larger ones.",)
+    *others, last = left.options
+    named = f"{', '.join(others)} or {last}" if others else last
+    return (f"Use more GPUs or larger ones, or {named}.",)
 
 
 def _activations(config: DiTConfig, shape: Shape, assume: Assumptions) -> tuple[Row, Row]:
@@ -244,8 +283,11 @@ def as_text(plans: list[Plan], notes: tuple[str, ...] = ()) -> str:
     for plan in plans:
         lines.append(f"{plan.stage} on {plan.gpus} x {plan.memory_gb:g} GB, batch {plan.batch}, {plan.steps} steps")
         lines += [f"  {row.gb:7.1f} GB  {row.part}" for row in plan.rows if row.gb]
+        lines += [f"  ({row.host_gb:5.1f} GB) {row.part}, in the host's memory" for row in plan.rows if row.host_gb]
         verdict = "fits" if plan.fits else f"DOES NOT FIT. {' '.join(plan.hints)}"
         lines.append(f"  {plan.total_gb:7.1f} GB  of {plan.memory_gb:g} on each GPU: {verdict}")
+        if plan.host_gb:
+            lines.append(f"  {plan.host_gb:7.1f} GB  of the hosts' memory, for all GPUs")
         work = ", ".join(f"{name} {value:.0f}" for name, value in plan.sample_tflop.items())
         lines.append(f"  {plan.step_seconds:7.1f} s   a step on average ({work} TFLOP a sample)")
         lines.append(f"  {plan.hours:7.1f} h   in all")

@@ -36,6 +36,24 @@ class Adam:
 
 
 @dataclass(frozen=True, slots=True)
+class Offload:
+    """What lies in the host's memory and comes to the GPU when it is its turn. Nothing that is computed changes."""
+
+    teacher: bool = False
+    """Layer by layer, at every pass."""
+    average: bool = False
+    """Tensor by tensor, at every update of the generator."""
+    optimiser: bool = False
+    """AdamW's moments, tensor by tensor, at every update."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The command line's for what is chosen."""
+        chosen = {"teacher": self.teacher, "average": self.average, "optimiser": self.optimiser}
+        return tuple(f"--offload-{name}" for name, on in chosen.items() if on)
+
+
+@dataclass(frozen=True, slots=True)
 class OdeSettings:
     """The ODE initialisation."""
 

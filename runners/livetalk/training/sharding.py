@@ -164,17 +164,36 @@ def clipped_norm(network: nn.Module, largest: float) -> float:
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-class Average:
-    """Exponential moving average of a sharded network, part by part."""
+def own_part(value: Tensor) -> Tensor:
+    """What this process holds of a tensor, sharing memory; of one that is not sharded, all."""
+    return value.to_local() if isinstance(value, DTensor) else value
 
-    def __init__(self, network: nn.Module) -> None:
+
+def parked(like: Tensor) -> Tensor:
+    """A tensor of the same shape and parts in the host's memory, its values undefined; pinned for one of a GPU."""
+    return torch.empty_like(like, device="cpu", pin_memory=like.device.type == "cuda")
+
+
+class Average:
+    """Exponential moving average of a sharded network, part by part.
+
+    Args:
+        on_host: keep it in the host's memory, and bring one tensor at a time to where the network's lies. What is
+            computed stays.
+    """
+
+    def __init__(self, network: nn.Module, *, on_host: bool = False) -> None:
         """Begins as a copy."""
-        self.values = {name: value.clone() for name, value in parameters(network).items()}
+        self.values: dict[str, Tensor] = {}
+        for name, value in parameters(network).items():
+            self.values[name] = parked(value) if on_host else torch.empty_like(value)
+            own_part(self.values[name]).copy_(own_part(value))
 
     def update(self, network: nn.Module, decay: float) -> None:
         """values ← decay·values + (1 − decay)·parameters."""
         for name, value in parameters(network).items():
-            self.values[name].mul_(decay).add_(value, alpha=1 - decay)
+            held, newest = own_part(self.values[name]), own_part(value)
+            held.copy_(held.to(newest.device).mul_(decay).add_(newest, alpha=1 - decay))
 
 
 def split(count: int, rank: int, world: int) -> Sequence[int | None]:

@@ -19,7 +19,7 @@ from livetalk.training.monitors import observe
 from livetalk.training.optimiser import Optimiser
 from livetalk.training.samples import Samples
 from livetalk.training.schedules import STUDENT_STEPS, generator_due, score_time, student_times
-from livetalk.training.settings import MatchingSettings, OdeSettings
+from livetalk.training.settings import MatchingSettings, OdeSettings, Offload
 from livetalk.training.sharding import Average, Processes, parameters, split, synchronise
 from livetalk.training.updates import critic_update, generator_update, ode_update
 
@@ -86,10 +86,19 @@ class OdeStage(Stage):
 
     name = "ode"
 
-    def __init__(self, student: nn.Module, samples: Samples, settings: OdeSettings, seed: int, on: Processes) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        samples: Samples,
+        settings: OdeSettings,
+        seed: int,
+        on: Processes,
+        *,
+        offload: Offload | None = None,
+    ) -> None:
         super().__init__(student, samples, settings.batch, seed, on)
         self.settings = settings
-        self.optimiser = Optimiser(student, settings.adam)
+        self.optimiser = Optimiser(student, settings.adam, on_host=(offload or Offload()).optimiser)
 
     def step(self, step: int) -> dict[str, float]:
         tally = Tally()
@@ -146,12 +155,14 @@ class MatchingStage(Stage):
         on: Processes,
         *,
         brightness: Brightness | None = None,
+        offload: Offload | None = None,
     ) -> None:
         super().__init__(student, samples, settings.batch, seed, on)
         self.critic, self.teacher, self.settings = critic, teacher, settings
         self.brightness = brightness
-        self.generator_optimiser = Optimiser(student, settings.generator)
-        self.critic_optimiser = Optimiser(critic, settings.critic)
+        self.offload = offload or Offload()
+        self.generator_optimiser = Optimiser(student, settings.generator, on_host=self.offload.optimiser)
+        self.critic_optimiser = Optimiser(critic, settings.critic, on_host=self.offload.optimiser)
         self.average: Average | None = None
 
     def step(self, step: int) -> dict[str, float]:
@@ -162,7 +173,7 @@ class MatchingStage(Stage):
             measured |= self._update_generator(step)
         measured |= self._update_critic(step)
         if self.average is None and step + 1 >= settings.ema_start:
-            self.average = Average(self.student)
+            self.average = self._copy()
         return measured
 
     def _update_generator(self, step: int) -> dict[str, float]:
@@ -243,7 +254,10 @@ class MatchingStage(Stage):
         super().prepare(progress)
         self.generator_optimiser.restore(int(progress["student_updates"]))
         self.critic_optimiser.restore(int(progress["critic_updates"]))
-        self.average = Average(self.student) if progress["ema"] else None
+        self.average = self._copy() if progress["ema"] else None
+
+    def _copy(self) -> Average:
+        return Average(self.student, on_host=self.offload.average)
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from livetalk.base.errors import LiveTalkError, OptionError
+from livetalk.render.checkpoint import CheckpointFiles, check_dit
 from livetalk.render.config import FRAMES_PER_BLOCK
 from livetalk.render.model import CausalDiT
-from livetalk.render.omniavatar.files import OmniAvatarFiles, open_omniavatar
+from livetalk.render.omniavatar.files import OmniAvatarFiles, fingerprint, open_omniavatar
 from livetalk.render.omniavatar.sampler import NEGATIVE_PROMPT, Guidance, GuidedFlow, denoise, image_condition
-from livetalk.render.options import ModelChoice
+from livetalk.render.options import LIVETALK, ModelChoice
 from livetalk.render.sampler import SHIFT, schedule
 from livetalk.training.claims import PACKING, Claims
 from livetalk.training.conditions import Condition
@@ -92,7 +93,7 @@ class Sampling:
         # Shown to the network rounded to bfloat16, as the student was taught them, whatever computes here.
         table = schedule(self.steps, rounding="bfloat16")
         return TrajectorySettings(
-            teacher=choice.model,
+            teacher=choice.model if choice.model != LIVETALK else f"{choice.size.name}, a file",
             teacher_fingerprint=_fingerprint(choice),
             steps=self.steps,
             shift=SHIFT,
@@ -315,6 +316,9 @@ def _refuse_changed(digests: dict[str, str], found: Callable[[str], str | None],
 
 
 def _fingerprint(choice: ModelChoice) -> str:
+    if choice.model == LIVETALK and (choice.weights is not None or choice.checkpoints is not None):
+        path = choice.weights or CheckpointFiles.under(choice.checkpoints or Path()).dit
+        return fingerprint(check_dit(path, choice.size.dit))
     if choice.checkpoints is None:
         return hashlib.sha256(f"random, size {choice.size.name}, seed 0".encode()).hexdigest()
     files = OmniAvatarFiles.under(choice.checkpoints, choice.model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,7 +16,6 @@ from livetalk.render.config import DiTConfig, StreamConfig
 from livetalk.render.model import CausalDiT
 from livetalk.render.model.weights import to_published
 from livetalk.render.performer import Performer, SeededNoise, split_features
-from livetalk.render.vae import WanVAE
 from livetalk.sound.files import Samples as Sound
 from livetalk.sound.files import padded, read_audio
 from livetalk.training.conditions import Condition
@@ -23,6 +23,9 @@ from livetalk.training.monitors import brightness
 from livetalk.training.rollout import Conditions
 from livetalk.training.samples import Samples
 from livetalk.video.mux import SOUND_RATE, VideoWriter
+
+if TYPE_CHECKING:
+    from livetalk.render.vae import WanVAE
 
 FOLDER = "validation"
 

@@ -27,6 +27,13 @@ TOLD = [
     pytest.param(TERM, (INT,), 143, id="TERM-INT-ignored"),
     pytest.param(HUP, (INT,), 129, id="HUP-INT-ignored"),
 ]
+SOME = [
+    TOLD[0],
+    *(pytest.param(*told.values, id=told.id, marks=pytest.mark.soak) for told in TOLD[1:3]),
+    TOLD[3],
+    pytest.param(*TOLD[4].values, id=TOLD[4].id, marks=pytest.mark.soak),
+]
+"""Where the verbs and the import of typer are told all of them, these are enough: one of each disposition."""
 
 
 @pytest.fixture
@@ -69,7 +76,7 @@ def assert_ended(program: Program, status: int, end: End | None = None) -> None:
     assert program.leaves_nothing(), program.left()
 
 
-@pytest.mark.parametrize(("number", "ignored", "status"), TOLD)
+@pytest.mark.parametrize(("number", "ignored", "status"), SOME)
 def test_a_run_in_the_middle_of_its_work(
     start: Callable[..., Program],
     tmp_path: Path,
@@ -96,8 +103,14 @@ def test_what_was_ignored_stays_ignored(start: Callable[..., Program], tmp_path:
     assert_ended(program, 143)
 
 
-@pytest.mark.parametrize(("number", "ignored", "status"), TOLD)
-@pytest.mark.parametrize("module", ["typer", "numpy"])
+@pytest.mark.parametrize(
+    ("module", "number", "ignored", "status"),
+    [
+        pytest.param(module, *told.values, id=f"{module}-{told.id}", marks=told.marks)
+        for module, some in (("typer", TOLD), ("numpy", SOME))
+        for told in some
+    ],
+)
 def test_in_an_import(
     start: Callable[..., Program],
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""A transcriber and a judge in the user's folder, as docs/asr.md and docs/judge.md have them."""
+"""A system, a transcriber and a judge in the user's folder, as docs/your-own-system.md, asr.md, judge.md have them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ async def score(conversation, dimension, strictness):
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A folder with the two classes of the documentation, and models for them."""
-    for page, module in (("asr.md", "my_ears"), ("judge.md", "my_judge")):
+    """A folder with the three classes of the documentation, and models for two of them."""
+    for page, module in (("asr.md", "my_ears"), ("judge.md", "my_judge"), ("your-own-system.md", "my_avatar")):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if f"# {module}.py" in block]
-        (tmp_path / f"{module}.py").write_text("import my_model\n" + code)
+        (tmp_path / f"{module}.py").write_text(code if module == "my_avatar" else "import my_model\n" + code)
     (tmp_path / "my_model.py").write_text(MODEL)
     harness_kit.write_set(tmp_path / "set", count=1, turns=1)
     return tmp_path
@@ -44,9 +44,9 @@ def interbench(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_they_are_told_their_options_and_stay_with_the_run(home: Path) -> None:
     done = interbench(
-        home, "run", "--systems", "it=harness_kit:Good", "--scenarios", "set", "--out", "run", "--quiet",
+        home, "run", "--systems", "it=my_avatar:MyAvatar", "--scenarios", "set", "--out", "run", "--quiet",
         "--transcriber", "my_ears:Mine", "--set", "transcriber.beams=8",
-        "--judge", "my_judge:Mine", "--set", "my_judge:Mine.strictness=5",
+        "--judge", "my_judge:Mine", "--set", "my_judge:Mine.strictness=5", "--set", "it.weights=w/",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for options, score in (((), 5.0), (("--set", "judge.strictness=7"), 7.0)):

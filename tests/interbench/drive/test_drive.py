@@ -24,7 +24,7 @@ from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.run_folder import Run
 from interbench.systems.events import Completed, Event, FirstFrame, Media, TurnRequest
-from interbench.systems.host import Host
+from interbench.systems.host import Host, RestartedError
 
 Play = Callable[..., dict[tuple[str, int], Exchange]]
 
@@ -132,6 +132,26 @@ def test_a_blocked_event_loop_stops_neither_the_harness_nor_later_conversations(
         ("not_played", "not_played"),
     ]
     assert [exchange.outcome for exchange in list(exchanges.values())[3:]] == [Outcome.COMPLETED] * 3
+
+
+async def test_who_is_being_asked_is_told_that_the_system_was_restarted() -> None:
+    host = Host(harness_kit.Good)
+    await host.start()
+    asked = asyncio.create_task(host.call(lambda: asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    await host.restart()
+    with pytest.raises(RestartedError, match="stopped reacting and was restarted"):
+        await asked
+    assert await host.call(lambda: asyncio.sleep(0, "well")) == "well"
+
+    async def given_up() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="own work was cancelled"):
+        await host.call(given_up)
+    await host.stop()
+    with pytest.raises(RestartedError):
+        await host.call(lambda: asyncio.sleep(0))
 
 
 def test_later_turns_are_marked_not_played_if_the_rule_says_so(play: Play) -> None:

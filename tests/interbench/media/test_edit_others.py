@@ -133,7 +133,7 @@ def test_a_voice_without_melody_keeps_everything_else(clips: dict[str, Path]) ->
     assert (flat**2).sum() == pytest.approx((samples**2).sum(), rel=0.3)
 
     def spread(heard: np.ndarray) -> float:
-        """How far the lag of the highest peak of the cepstrum goes, over the half of the moments that have most of it."""
+        """How far the lag of the highest peak of the cepstrum goes, over the half of the moments with most of it."""
         size, found = 2048, []
         for start in range(0, len(heard) - size, 512):
             spectrum = np.log(np.abs(np.fft.rfft(heard[start : start + size] * np.hanning(size))) + 1e-6)

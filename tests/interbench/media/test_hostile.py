@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -331,3 +332,10 @@ async def test_workers_see_no_secrets(clip: Path, monkeypatch: pytest.MonkeyPatc
         await assert_alive(own, clip)
         (worker,) = set(_children()) - known
         assert b"hush" not in (worker / "environ").read_bytes()
+
+
+async def test_a_worker_starts_without_scipy() -> None:
+    """There are many of them, and SciPy's import takes longer than most of what they are asked."""
+    code = "import interbench.media.worker, sys; sys.exit('scipy' in sys.modules)"
+    started = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", code)
+    assert await started.wait() == 0

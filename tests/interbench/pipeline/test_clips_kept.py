@@ -130,6 +130,31 @@ def test_what_is_fruitless_and_what_is_a_result() -> None:
     assert "None of 2 clips could be transcribed: no text" in heard.fruitless
 
 
+def test_what_an_earlier_invocation_brought_counts() -> None:
+    turns = Summary(outcomes=Counter(failed=2), held=Counter(completed=1))
+    heard = Summary(transcripts=2, untranscribed=Counter({"no text": 2}), held=Counter(transcribed=1))
+    judged = Summary(verdicts=4, missing=Counter(no_face=4), held=Counter(scored=1))
+    assert [turns.fruitless, heard.fruitless, judged.fruitless] == ["", "", ""]
+    # One kind of result is no excuse for another.
+    assert "None of 4 verdicts" in Summary(verdicts=4, missing=Counter(no_face=4), held=Counter(completed=9)).fruitless
+
+
+def test_a_run_gone_on_with_ends_as_it_would_have_ended(ran: Path) -> None:
+    """All that was left to judge may be what can't be judged in any clip; the run holds scores all the same."""
+    with Run(ran, write=True) as run:
+        missing = [v for key in run.identities("judge") for _, v in run.verdicts(key) if v.missing]
+        run.db.executemany(
+            "DELETE FROM verdicts WHERE system = ? AND scenario = ? AND dimension = ?",
+            [(v.system, v.scenario, v.dimension) for v in missing],
+        )
+        run.db.commit()
+    assert missing
+    execute_and_report(plan(ran.parent), ("drive", "transcribe", "judge"), quiet=True)
+    with Run(ran, write=False) as run:
+        given = [v for key in run.identities("judge") for _, v in run.verdicts(key)]
+    assert sum(v.missing is not None for v in given) == len(missing) and any(v.score is not None for v in given)
+
+
 def test_a_run_without_its_ledger_is_not_played_again(ran: Path) -> None:
     (ran / "ledger.sqlite").unlink()
     clips = {clip: clip.stat().st_mtime_ns for clip in ran.rglob("*.mp4")}

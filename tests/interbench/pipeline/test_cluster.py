@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import pytest
 
 from interbench.asr.given import Given
 from interbench.base.errors import ClusterError
-from interbench.base.progress import PlainProgress
+from interbench.base.progress import PlainProgress, Progress
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange, Outcome
 from interbench.judge.signals.judge import Signals
@@ -52,13 +53,21 @@ PATIENCE = Patience(answer_s=60.0, health_s=0.2)
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def joined() -> Iterator[Any]:
     with cluster_kit.two_nodes() as cluster:
         import ray
 
         # Joined once: every run finds itself in it. Runs of their own processes join by themselves.
         ray.init(cluster.address, log_to_driver=False, configure_logging=False, namespace="tests")
         yield cluster
+
+
+@pytest.fixture
+def cluster(joined: Any) -> Any:
+    """Two nodes, whatever the test before has killed."""
+    if not running_raylet(joined.second):
+        joined.second = joined.another()
+    return joined
 
 
 def play(
@@ -68,12 +77,14 @@ def play(
     systems: Systems,
     *,
     delay_s: float = 0.0,
+    scenarios: str = "",
+    progress: Progress | None = None,
     **changes: Any,
 ) -> Summary:
     """Play; on a cluster with little patience, because nothing here is far away."""
     told = {
         "out": root / out,
-        "scenarios": str(root / "set"),
+        "scenarios": scenarios or str(root / "set"),
         "systems": tuple(systems),
         "system": {name.partition("=")[0]: dict(options) for name, options in systems.items()},
         "cluster": address,
@@ -83,8 +94,9 @@ def play(
     wishes = wishes_of(settings)
     if wishes is not None:
         wishes = dataclasses.replace(wishes, patience=PATIENCE, delay_s=delay_s)
+    progress = progress or PlainProgress()
     return asyncio.run(
-        execute(make_plan(settings), transcriber=Given(), judge=Signals(), progress=PlainProgress(), wishes=wishes)
+        execute(make_plan(settings), transcriber=Given(), judge=Signals(), progress=progress, wishes=wishes)
     )
 
 
@@ -129,14 +141,20 @@ def scored(folder: Path) -> tuple[Any, str]:
 
 
 def test_it_is_the_run_of_one_process(cluster: Any, tmp_path: Path) -> None:
-    """Files, streams, broken files, exceptions, and a service that is paid: outcomes, clips, scores, money."""
-    harness_kit.write_set(tmp_path / "set", count=4, turns=2)
+    """The starter set. Files, streams, broken files, exceptions, and a service that is paid: outcomes, clips, scores,
+    money. Every node tells how it stands."""
+    said: list[str] = []
+
+    class Heard(PlainProgress):
+        def say(self, message: str) -> None:
+            said.append(message)
+
     for out, address in (("here", None), ("there", cluster.address)):
         told: Systems = {
             "varied=cluster_kit:Varied": {},
             "paid=harness_kit:Jobs": {"log": str(tmp_path / f"{out}.log")},
         }
-        play(tmp_path, out, address, told, concurrency=1)
+        play(tmp_path, out, address, told, concurrency=1, scenarios="starter", progress=Heard())
     here, there = (exchanges(tmp_path / out) for out in ("here", "there"))
     assert {one.outcome for one in here} == {Outcome.COMPLETED, Outcome.FAILED}
     assert list(map(timeless, there)) == list(map(timeless, here))
@@ -153,6 +171,25 @@ def test_it_is_the_run_of_one_process(cluster: Any, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "there/manifest.json").read_text())
     assert len(manifest["cluster"]["nodes"]) == 2
     assert manifest["cluster"]["versions"] == manifest["invocations"][-1]["versions"]
+    assert manifest["cluster"]["at_the_head"] == ["paid"]
+    assert any("Played from this machine and not on nodes" in line and ": paid." in line for line in said)
+    ends = [re.fullmatch(r"(.+): varied 1 well, 0 live, (\d) done, 0 lost", line) for line in said]
+    finished = {end[1]: int(end[2]) for end in ends if end}
+    assert sorted(finished) == sorted(node["name"] for node in manifest["cluster"]["nodes"])
+    assert sum(finished.values()) == 6 and all(finished.values())
+
+
+@pytest.mark.soak
+def test_the_starter_set_of_the_puppet_is_that_of_one_process(cluster: Any, tmp_path: Path) -> None:
+    """A real avatar: the same clips, byte for byte, the same words, and so the same table."""
+    for out, address in (("here", None), ("there", cluster.address)):
+        play(tmp_path, out, address, {"puppet": {}}, scenarios="starter")
+    here, there = (exchanges(tmp_path / out) for out in ("here", "there"))
+    assert {one.outcome for one in here} == {Outcome.COMPLETED}
+    assert list(map(timeless, there)) == list(map(timeless, here))
+    assert [one.facts and one.facts.sha256 for one in there] == [one.facts and one.facts.sha256 for one in here]
+    assert len({one.detail["node"] for one in there}) == 2
+    assert scored(tmp_path / "there") == scored(tmp_path / "here")
 
 
 JUDGED: dict[str, Any] = {
@@ -186,7 +223,7 @@ def test_a_renderer_and_a_judge_are_killed_and_nobody_is_the_worse_for_it(cluste
         os.kill(cluster_kit.judge_processes()[0], signal.SIGKILL)
 
     systems = {"meets=cluster_kit:Meets": {"folder": str(meeting), "pause_s": 0.2}}
-    summary = beside(kill, lambda: play(tmp_path, "run", cluster.address, systems, **JUDGED))
+    summary = beside(kill, lambda: play(tmp_path, "run", cluster.address, systems, concurrency=1, **JUDGED))
     assert not summary.stranded
     played = exchanges(tmp_path / "run")
     assert len(played) == 10
@@ -256,14 +293,22 @@ def harness_kit_request(scenario: str, folder: Path) -> Any:
 
 
 def test_a_killed_head_goes_on_and_pays_nothing_twice(cluster: Any, tmp_path: Path) -> None:
+    """The whole program is killed, and the same settings go on."""
     harness_kit.write_set(tmp_path / "set", count=4, turns=2)
     (tmp_path / "meeting").mkdir()
-    (tmp_path / "run.toml").write_text(
-        f'systems = ["meets=cluster_kit:Meets", "paid=harness_kit:Jobs"]\n'
-        f'scenarios = "{tmp_path / "set"}"\nout = "{tmp_path / "run"}"\nrenderers = 1\n'
-        f'[system.meets]\nfolder = "{tmp_path / "meeting"}"\ncount = 1\npause_s = 0.2\n'
-        f'[system.paid]\nlog = "{tmp_path / "paid.log"}"\n'
-    )
+    systems: Systems = {
+        "meets=cluster_kit:Meets": {"folder": str(tmp_path / "meeting"), "count": 1, "pause_s": 0.2},
+        "paid=harness_kit:Jobs": {"log": str(tmp_path / "paid.log")},
+    }
+    lines = [
+        f"systems = {json.dumps(list(systems))}",
+        f'scenarios = "{tmp_path / "set"}"',
+        f'out = "{tmp_path / "run"}"',
+    ]
+    lines += ["renderers = 1", "concurrency = 1"]
+    for name, options in systems.items():
+        lines += [f"[system.{name.partition('=')[0]}]", *(f"{key} = {json.dumps(of)}" for key, of in options.items())]
+    (tmp_path / "run.toml").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "interbench", "run", "--config", str(tmp_path / "run.toml"), "--quiet"]
     command += ["--cluster", cluster.address, "--transcriber", "given"]
     environment = {**os.environ, "PYTHONPATH": str(cluster_kit.SUPPORT)}
@@ -281,8 +326,7 @@ def test_a_killed_head_goes_on_and_pays_nothing_twice(cluster: Any, tmp_path: Pa
         process.communicate()
     renderer = int(started()[0].split()[0])
     cluster_kit.wait_for(lambda: not cluster_kit.running(renderer), "the renderer to end with its head")
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    assert not play(tmp_path, "run", cluster.address, systems, renderers=1, concurrency=1).stranded
     played = exchanges(tmp_path / "run")
     assert len(played) == 16
     assert {one.outcome for one in played if one.system == "meets"} == {Outcome.COMPLETED}
@@ -329,8 +373,6 @@ def test_kills_at_random_moments(cluster: Any, tmp_path: Path, victim: str, seed
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     chance = random.Random(seed)
-    if victim in ("raylet", "node") and not running_raylet(cluster.second):
-        cluster.second = cluster.add_node(num_cpus=2, object_store_memory=cluster_kit.STORE_BYTES)
 
     def log() -> list[str]:
         path = meeting / "turns"

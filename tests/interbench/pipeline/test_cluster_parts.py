@@ -9,31 +9,43 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cluster_kit
 import harness_kit
 import pytest
 from s3_stub import S3Stub
 
-from interbench.base.errors import ClusterError, NodeLostError, StoreError, UsageError
+from interbench.base.errors import (
+    ClusterError,
+    NodeLostError,
+    StoreError,
+    StrandedError,
+    SystemLoadError,
+    UsageError,
+)
 from interbench.domain.persona import Persona
-from interbench.domain.records import Charge
+from interbench.domain.records import Charge, Exchange
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.placement.connect import check_address, differences
+from interbench.pipeline.placement.event_log import EventLog
+from interbench.pipeline.placement.fleet import Fleet, Makers, Seat
 from interbench.pipeline.placement.link import Link, Patience
 from interbench.pipeline.placement.placed import PlacedSystem
 from interbench.pipeline.placement.renderer import Order, Renderer
 from interbench.pipeline.placement.server_log import MOST, KeptLog, LogTail
+from interbench.pipeline.placement.standing import Standing
 from interbench.pipeline.placement.transfer import Handed, NoRoomError, Way, hand_over, parse_way, sweep, take
 from interbench.pipeline.placement.wishes import parse_servers, wishes_of
 from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.store.mounts import mount_of, require_local
 from interbench.store.run_folder import Run
+from interbench.systems.base import AvatarSystem
 from interbench.systems.events import Elsewhere, Opening, TurnRequest
 from interbench.systems.host import Host
 from interbench.systems.registry import SystemSpec
@@ -290,7 +302,7 @@ def test_versions_that_differ_are_named() -> None:
 
 
 class Near(Link):
-    """To a renderer of this process; ``lost`` says before which call it is."""
+    """To a renderer of this process; ``lost`` says before which call it is, or that it is before ``all``."""
 
     def __init__(self, renderer: Renderer) -> None:
         super().__init__(renderer, "near", Patience(pull_s=0.5))
@@ -299,9 +311,12 @@ class Near(Link):
 
     async def ask(self, method: str, *arguments: Any, takes_s: float = 0.0) -> Any:
         self.asked.append(method)
-        if method == self.lost:
+        if self.lost in (method, "all"):
             raise NodeLostError("The node near is lost.")
         return await getattr(self.actor, method)(*arguments)
+
+    async def end(self) -> None:
+        """There is no process to end."""
 
 
 async def placed(spec: str, options: dict[str, Any]) -> tuple[Near, PlacedSystem]:
@@ -336,11 +351,101 @@ async def test_money_is_set_aside_before_a_node_sends_anything(tmp_path: Path) -
     await system.stop()
 
 
-@pytest.mark.parametrize("call", ["open", "ready", "begin", "pull"])
-async def test_a_lost_node_is_no_outcome(tmp_path: Path, call: str) -> None:
+async def test_a_lost_node_is_no_outcome(tmp_path: Path) -> None:
     """Nothing is recorded of the turn, and what the conversation has is kept or played again as the driver decides."""
+    calls = ("open", "ready", "begin", "pull")
+    harness_kit.write_set(tmp_path / "set", count=len(calls), turns=2)
+    link, system = await placed("cluster_kit:Varied", {"kind": 1})
+    scenarios = load_set(str(tmp_path / "set"))
+    with Run(tmp_path / "run", write=True) as run:
+        async with MediaPool() as media:
+            host = Host(lambda: system)
+            await host.start()
+            driver = Driver("it", host, run, media, DriveSettings())
+            for call, part in zip(calls, plan_scenarios(scenarios, scenarios), strict=True):
+                run.record_planned(part)
+                link.lost = call
+                with pytest.raises(NodeLostError):
+                    async for _ in driver.play(part):
+                        pass
+                assert run.exchanges("it", part.scenario.id) == []
+                link.lost = ""
+                played = [one async for one in driver.play(part)]
+                assert [one.outcome.value for one in played] == ["completed", "completed"], call
+                assert [one.detail["node"] for one in played] == ["near", "near"]
+            await host.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what changes are states, and nobody is told of them
+        await asyncio.sleep(0.01)
+
+
+async def test_a_node_that_can_start_nothing_any_more_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    """A system that can't be started anywhere ends the run; one that others run is no reason to."""
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    like, spec = (
+        cluster_kit.StartsOnce(str(starts)),
+        SystemSpec("it", "cluster_kit:StartsOnce", {"folder": str(starts)}),
+    )
+    said: list[str] = []
+    log = EventLog(tmp_path / "logs" / "cluster.jsonl")
+
+    async def link(seat: Seat) -> Link:
+        near = Near(Renderer())
+        near.where, near.patience = f"node-{seat.number}", patience
+        return near
+
+    def admit(seat: Seat, system: PlacedSystem) -> None:
+        seat.player = system.link
+
+    patience, standing = Patience(health_s=0.01, again_s=0.01), Standing()
+    makers = Makers(link, lambda link: Host(lambda: PlacedSystem(link, Order(spec, Way()), like, 60.0, 60.0)), admit)
+
+    def fleet(count: int) -> Fleet:
+        return Fleet("it", count, 1, makers, patience, log, standing, said.append)
+
+    with pytest.raises(SystemLoadError, match=r"can't be started on the node node-0: RuntimeError: no CUDA device"):
+        await fleet(1).start()
+    (starts / "1").touch()
+    (starts / "2").touch()
+    two = fleet(2)
+    await two.start()
+    await until(lambda: [seat.state for seat in two.seats] == ["well", "well"])
+    with pytest.raises(NodeLostError):
+        async with two.seat("s", 3):
+            two.seats[0].player.lost = "all"
+            raise NodeLostError("The node is lost.")
+    await until(lambda: two.seats[0].state == "given_up")
+    assert "no CUDA device" in said[-1] and "is given up" in said[-1]
+    async with two.seat("s", 3) as seat:
+        assert seat.number == 1
+        assert standing.lines()["node-1"] == "node-1: it 1 well, 1 live, 0 done, 0 lost"
+    assert standing.lines()["node-0"] == "node-0: it 0 well, 0 live, 0 done, 1 lost"
+    two.seats[1].player.lost = "all"
+    with pytest.raises(StrandedError, match="No renderer of it is left"):
+        while True:
+            async with two.seat("s", 3):
+                await asyncio.sleep(0.01)
+    await two.stop()
+    log.close()
+
+
+async def test_a_turn_in_flight_learns_of_a_loss_that_others_noticed(tmp_path: Path) -> None:
+    """Whoever looks after a renderer is done with it while a conversation waits for its answer: that is a loss, too."""
     harness_kit.write_set(tmp_path / "set", count=1, turns=2)
     link, system = await placed("cluster_kit:Varied", {})
+    asked = threading.Event()
+
+    class Hangs(Near):
+        async def ask(self, method: str, *arguments: Any, takes_s: float = 0.0) -> Any:
+            if method == "pull" and self.asked.count("begin") == 2:
+                asked.set()
+                await asyncio.Event().wait()
+            return await super().ask(method, *arguments, takes_s=takes_s)
+
+    link.__class__ = Hangs
     scenarios = load_set(str(tmp_path / "set"))
     (part,) = plan_scenarios(scenarios, scenarios)
     with Run(tmp_path / "run", write=True) as run:
@@ -349,16 +454,20 @@ async def test_a_lost_node_is_no_outcome(tmp_path: Path, call: str) -> None:
             host = Host(lambda: system)
             await host.start()
             driver = Driver("it", host, run, media, DriveSettings())
-            link.lost = call
-            with pytest.raises(NodeLostError):
+
+            async def play() -> None:
                 async for _ in driver.play(part):
                     pass
-            assert run.exchanges() == []
-            link.lost = ""
-            played = [one async for one in driver.play(part)]
-            await host.stop()
-    assert [one.outcome.value for one in played] == ["completed", "completed"]
-    assert [one.detail["node"] for one in played] == ["near", "near"]
+
+            playing = asyncio.create_task(play())
+            await asyncio.to_thread(asked.wait)
+            await host.abandon(lambda: NodeLostError("The renderer is lost."))
+            with pytest.raises(NodeLostError, match=r"The renderer is lost\."):
+                await playing
+            for again in (play(), host.call(system.stop)):
+                with pytest.raises(NodeLostError):
+                    await again
+        assert [one.turn for one in run.exchanges()] == [1]
 
 
 async def test_an_unasked_request_is_never_sent_again(tmp_path: Path) -> None:
@@ -394,6 +503,39 @@ async def test_an_unasked_request_is_never_sent_again(tmp_path: Path) -> None:
     assert exchange.code == "unknown_submission"
     assert spend.charge is Charge.POSSIBLE
     assert (tmp_path / "sent").read_text() == "test-001/1\n"
+
+
+async def test_what_is_told_in_real_time_is_the_same_from_a_node(tmp_path: Path) -> None:
+    """The end of the user's line, the first sound, incidents, and whom the system shows; the clock is the node's."""
+    harness_kit.write_set(tmp_path / "set", count=1, turns=2)
+    scenarios = load_set(str(tmp_path / "set"))
+    (part,) = plan_scenarios(scenarios, scenarios)
+    _, there = await placed("cluster_kit:OnAir", {})
+
+    async def told_by(system: AvatarSystem, name: str) -> list[Exchange]:
+        with Run(tmp_path / name, write=True) as run:
+            run.record_planned(part)
+            async with MediaPool() as media:
+                host = Host(lambda: system)
+                await host.start()
+                told = [one async for one in Driver("it", host, run, media, DriveSettings()).play(part)]
+                await host.stop()
+            assert run.face_path("it", "test-001").read_bytes() == b"a face for test-001"
+        return told
+
+    both = await told_by(cluster_kit.OnAir(), "here"), await told_by(there, "there")
+    for here, away in zip(*both, strict=True):
+        assert here.outcome.value == away.outcome.value == "completed"
+        assert [(kind, note) for _, kind, note in here.events] == [(kind, note) for _, kind, note in away.events]
+        assert here.detail["incidents"] == away.detail["incidents"]
+        assert here.detail.get("shows") == away.detail.get("shows")
+        for one in (here, away):
+            times = {kind: at for at, kind, _ in one.events}
+            # What came before the end of the line lies before the clock's beginning: 0.2 s, less what it was late.
+            assert times["text"] < -0.1 and times["user_turn_end"] == 0.0
+            assert one.timings is not None and one.timings.continuous
+            assert one.timings.first_speech_s is not None and one.timings.first_speech_s >= 0.0
+        assert away.detail["transport_s"] >= 0.0
 
 
 async def test_what_the_way_takes_is_in_no_latency(tmp_path: Path) -> None:

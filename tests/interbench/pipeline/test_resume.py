@@ -67,16 +67,15 @@ def results(folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("wanted", [4, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("wanted", [2, pytest.param(20, marks=pytest.mark.soak)])
 def test_killed_at_random_points_and_continued(tmp_path: Path, wanted: int) -> None:
     harness_kit.write_set(tmp_path / "set", count=4, turns=3)
+    began = time.monotonic()
     whole = run(command(tmp_path, "whole", "Good", log=str(tmp_path / "whole.log"), pause_s="0.05"))
+    length = time.monotonic() - began
     assert whole.returncode == 0, whole.stderr
 
     argv = command(tmp_path, "killed", "Good", log=str(tmp_path / "killed.log"), pause_s="0.05")
-    began = time.monotonic()
-    assert run(command(tmp_path, "timing", "Good", pause_s="0.05")).returncode == 0
-    length = time.monotonic() - began
     dice = random.Random(2512)
     kills = restarts = 0
     out = tmp_path / "killed"

@@ -351,7 +351,8 @@ def test_scores_and_report_take_people_in_the_judges_place(rated_run: Path, tmp_
     asked = [row for row in rows if row["dimension"] == "OIE" and row["score"]]
     assert len(asked) == 3 * 11 and {row["sample"] for row in asked} == {"0", "1", "2"}
     sheet = tmp_path / "scores.csv"
-    assert cli("scores", rated_run, "--judge", "people", "-o", sheet).returncode == 0
+    written = cli("scores", rated_run, "--judge", "people", "-o", sheet)
+    assert written.returncode == 0 and written.stdout == f"{sheet}: {len(rows)} rows of scores.\n"
     again, direct = (
         json.loads(cli("table", *source, "-f", "json").stdout)["systems"]
         for source in ((sheet,), (rated_run, "--judge", "people"))

@@ -21,6 +21,7 @@ from rich.console import Console
 from interbench.domain.records import Exchange, NoSpeech, Outcome, Timings
 from interbench.report.collect import speeds
 from interbench.report.columns import COLUMNS, Column
+from interbench.report.grid import decimal
 from interbench.report.html import write_report
 from interbench.report.overview import make_overview
 from interbench.report.rows import NO_SPEED, Row, Speed
@@ -34,6 +35,11 @@ def terminal(table: Table, view: View) -> str:
     console.print(render_rich(table, view))
     written: str = console.file.getvalue()  # type: ignore[attr-defined]
     return written
+
+
+def test_figures_have_a_true_minus_and_no_negative_nought() -> None:
+    assert [decimal(value, 1) for value in (-40.04, -0.04, 0.0, 2.25)] == ["−40.0", "0.0", "0.0", "2.2"]
+    assert decimal(-0.004, 2, "+") == "+0.00" and decimal(-1.5, 2, "+") == "−1.50"
 
 
 def test_an_entry_shows_in_every_format(factory: Any) -> None:
@@ -53,10 +59,10 @@ def test_an_entry_shows_in_every_format(factory: Any) -> None:
     table = replace(data.table, columns=(*COLUMNS, loudness))
 
     for text in (render(table, "md", View(intervals=True)), terminal(table, View(intervals=True))):
-        assert all(shown in text for shown in ("Loudness dB", "-23.46", "[-24.25, -22.50]", "-18.00"))
-    assert "**-18.00**" in render(table, "md") and "<u>-23.46</u>" in render(table, "md")
+        assert all(shown in text for shown in ("Loudness dB", "−23.46", "[−24.25, −22.50]", "−18.00"))
+    assert "**−18.00**" in render(table, "md") and "<u>−23.46</u>" in render(table, "md")
     latex = render(table, "latex")
-    assert r"\textbf{-18.00}" in latex and "& Loudness dB" in latex
+    assert r"\textbf{$-$18.00}" in latex and "& Loudness dB" in latex
     row, amnesiac, _ = csv.DictReader(io.StringIO(render(table, "csv")))
     assert (row["loudness_db"], row["loudness_turns"], amnesiac["loudness_db"]) == ("-23.456", "6", "")
     document = json.loads(render(table, "json"))

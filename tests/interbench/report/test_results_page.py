@@ -134,6 +134,19 @@ def test_chips_show_and_hide_a_system_everywhere(page: Any) -> None:
     assert {of: shown(of) for of in before} == before
 
 
+def test_no_heading_that_is_jumped_to_lies_behind_the_chips(page: Any) -> None:
+    headings = [name for name in page.eval_on_selector_all("h2[id]", "found => found.map((one) => one.id)") if name]
+    assert len(headings) > 4
+    for name in headings:
+        page.evaluate("name => { location.hash = name; }", name)
+        top, covered = page.evaluate(
+            "name => [document.getElementById(name), document.getElementById('chips')].map((node, at) => "
+            "node.getBoundingClientRect()[at ? 'bottom' : 'top'])",
+            name,
+        )
+        assert top >= covered, name
+
+
 def test_kinds_show_the_chosen_dimension(page: Any, rendered: Rendered) -> None:
     page.select_option("[data-kinds=category]", "CU")
     part = rendered.data.breakdowns[0].parts["health"].rows[0].figure("CU").percentile

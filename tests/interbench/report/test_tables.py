@@ -385,8 +385,8 @@ def test_comparison_formats(make_scores: Callable[..., Scores]) -> None:
         "EA",
         f"{row.mean_a:.2f}",
         f"{row.mean_b:.2f}",
-        f"{row.difference:+.2f}",
-        f"{row.lo:+.2f} to {row.hi:+.2f}",
+        f"{row.difference:+.2f}".replace("-", "−"),
+        f"{row.lo:+.2f} to {row.hi:+.2f}".replace("-", "−"),
         f"{row.p:.4f}",
         f"{row.p_holm:.4f}",
         "3",
@@ -399,7 +399,7 @@ def test_comparison_formats(make_scores: Callable[..., Scores]) -> None:
     assert float(table[0]["difference"]) == row.difference
     assert table[1]["difference"] == ""
     assert r"a\textbar{}b" in render_comparison(comparison, "latex")
-    assert f"{row.difference:+.2f}" in shown(render_comparison_rich(comparison))
+    assert f"{row.difference:+.2f}".replace("-", "−") in shown(render_comparison_rich(comparison))
     assert make_pool(scores).systems == comparison.pool.systems
     with pytest.raises(UsageError):
         render_comparison(comparison, "html")  # type: ignore[arg-type]

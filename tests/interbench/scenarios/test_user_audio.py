@@ -88,10 +88,50 @@ def test_a_recording_of_ones_own_is_kept_and_told_of(
     assert render(silent.folder, everything=everything, progress=PlainProgress()) == 3
     assert own.read_bytes() == recorded and load_set(silent.folder).scenarios[0].turns[0].audio == "audio/one/1.ogg"
     told = "".join(capsys.readouterr())
-    assert "1 recording is kept as of somebody's own (audio/one/1.ogg)" in told and "remove its file" in told
+    assert "audio/one/1.ogg: 1 recording is kept as of somebody's own" in told and "remove its file" in told
     own.unlink()
     assert render(silent.folder, progress=PlainProgress()) == 1
     assert own.read_bytes() != recorded and "kept" not in "".join(capsys.readouterr())
+
+
+def test_a_recording_in_the_place_of_a_spoken_file_is_not_lost(silent: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither when its line changes, nor when all is spoken, nor when its line goes; unless that is asked for."""
+    render(silent.folder, progress=PlainProgress())
+    own = silent.folder / "audio/one/1.ogg"
+    encode_audio(np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32), 16_000, own)
+    recorded = own.read_bytes()
+    assert render(silent.folder, progress=PlainProgress()) == 0 and "kept" not in "".join(capsys.readouterr())
+    assert render(silent.folder, everything=True, progress=PlainProgress()) == 3
+    silent.lines = [json.loads(line) for line in silent.file.read_text(encoding="utf-8").splitlines()]
+    silent.edit(lambda s: s["turns"][0].update(text="Where might the oldest bridge be?"))
+    for _ in range(2):  # it is told of until it is decided
+        assert render(silent.folder, progress=PlainProgress()) == 0
+        told = "".join(capsys.readouterr())
+        assert (
+            "audio/one/1.ogg: 1 recording is not what was spoken there, and kept. Where" in told
+            and "--overwrite" in told
+        )
+    assert own.read_bytes() == recorded
+    silent.edit(lambda s: s["turns"][0].update(audio="audio/one/other.ogg"))
+    assert render(silent.folder, progress=PlainProgress()) == 1 and own.read_bytes() == recorded
+    assert "audio/one/1.ogg: 1 recording is not what was spoken there, and kept although" in "".join(
+        capsys.readouterr()
+    )
+    silent.edit(lambda s: s["turns"][0].update(audio="audio/one/1.ogg"))
+    assert render(silent.folder, overwrite=True, progress=PlainProgress()) == 1 and own.read_bytes() != recorded
+
+
+def test_a_record_without_digests_gives_no_leave_to_overwrite(silent: Any) -> None:
+    """It is of before they were kept: nobody knows whether the file is still what was spoken."""
+    render(silent.folder, progress=PlainProgress())
+    record = silent.folder / "audio/spoken.json"
+    told = json.loads(record.read_text())
+    assert set(told.pop("sha256")) == set(told)
+    record.write_text(json.dumps(told))
+    before = files(silent.folder)
+    assert render(silent.folder, everything=True, progress=PlainProgress()) == 0 and files(silent.folder) == before
+    assert render(silent.folder, everything=True, overwrite=True, progress=PlainProgress()) == 4
+    assert files(silent.folder) == before and set(json.loads(record.read_text())["sha256"]) == set(told)
 
 
 def test_another_synthesizer_can_speak(silent: Any, tmp_path: Path) -> None:

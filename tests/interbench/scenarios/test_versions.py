@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -21,7 +22,7 @@ from interbench.scenarios.plan import plan_scenarios
 from interbench.scenarios.rehearsal import SCRIPTED, rehearse
 from interbench.scenarios.rotation import rotated_personas
 from interbench.scenarios.sets import ScenarioSet, load_set, validate_set
-from interbench.scenarios.user_audio import BUILT_IN, RECORD, lines_of, placed
+from interbench.scenarios.user_audio import BUILT_IN, DIGESTS, RECORD, lines_of, placed
 
 Sounds = dict[Path, SoundFacts | MediaError]
 SCENARIOS = data_path("scenarios")
@@ -124,7 +125,9 @@ def test_user_speech_was_made_from_the_present_texts(everything: ScenarioSet) ->
     record = json.loads((everything.root / RECORD).read_text(encoding="utf-8"))
     lines = placed(lines_of(everything.scenarios), BUILT_IN)
     assert {line.path for line in lines} == {line.path for line in lines_of(everything.scenarios)}
-    assert record == {"canary": record["canary"]} | {line.path: line.made_from(BUILT_IN) for line in lines}
+    made = {line.path: line.made_from(BUILT_IN) for line in lines}
+    digests = {path: hashlib.sha256((everything.root / path).read_bytes()).hexdigest() for path in made}
+    assert record == {"canary": record["canary"], **made, DIGESTS: digests}
 
 
 def test_voices_differ_from_the_persona_spoken_to(everything: ScenarioSet) -> None:

@@ -88,7 +88,14 @@ def test_help_shows_groups_ranges_and_defaults() -> None:
     ]
     titles += ["Speed:", "Thinker: who thinks and speaks:", "Conversations:", "Limits of a client:", "Options:"]
     assert [line for line in said.splitlines() if line.endswith(":") and not line.startswith(" ")] == titles
-    for part in ("default: 8010", "0<=x<=65535", "[default: 15]", "LIVETALK_CHECKPOINTS", "<1.3B|mid|tiny>", "4000"):
+    for part in (
+        "default: 8010",
+        "0<=x<=65535",
+        "[default: 15]",
+        "LIVETALK_CHECKPOINTS",
+        "<1.3B|mini|mid|tiny>",
+        "4000",
+    ):
         assert part in said
     assert "--no-no-token" not in said and "--no-float8" not in said and "--no-compile" in said
     assert "[required]" in help_of("generate")

@@ -36,7 +36,7 @@ def resident_bytes() -> int:
     return pages * 4096
 
 
-@pytest.mark.parametrize("turns", [80, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("turns", [61, pytest.param(200, marks=pytest.mark.soak)])
 async def test_many_turns(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
     blocks = 0
     write = FragmentWriter.write

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from live_kit import Clip, LiveServer, raw_request, tone, until, wav
+from live_kit import NO_TLS, Clip, LiveServer, raw_request, tone, until, wav
 from livetalk.server.limits import MIB, Limits
 from PIL import Image
 
@@ -461,7 +461,7 @@ def test_manners_that_no_voice_has(client: httpx.Client, field: str, value: str)
 
 
 def test_too_many_connections(server: LiveServer, client: httpx.Client) -> None:
-    held = [httpx.Client(base_url=server.url, trust_env=False) for _ in range(SMALL.connections + 3)]
+    held = [httpx.Client(base_url=server.url, trust_env=False, verify=NO_TLS) for _ in range(SMALL.connections + 3)]
     try:
         answers = [entry.get("/health") for entry in held]
         assert answers[0].status_code == 200

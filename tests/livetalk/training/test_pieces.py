@@ -20,7 +20,7 @@ from livetalk.training.clip_attention import block_causal, flex_block_causal
 from livetalk.training.guidance import Branch, branches_of, from_published, guided
 from livetalk.training.losses import critic_loss, matching_gradient, matching_loss
 from livetalk.training.monitors import Limits, Monitor, brightness, observe
-from livetalk.training.planning import PlanError, Shape, forward_tflop, plan_matching, plan_ode
+from livetalk.training.planning import Plan, PlanError, Shape, forward_tflop, plan_matching, plan_ode
 from livetalk.training.schedules import (
     context_level,
     generator_due,
@@ -30,7 +30,7 @@ from livetalk.training.schedules import (
     student_times,
     warm_up_factor,
 )
-from livetalk.training.settings import PRESETS, MatchingSettings, OdeSettings
+from livetalk.training.settings import PRESETS, MatchingSettings, OdeSettings, Offload
 from livetalk.training.sharding import split
 from training_kit import SMALL
 from typer.testing import CliRunner
@@ -252,7 +252,7 @@ def test_the_plan_has_the_figures_of_the_recipe() -> None:
     assert matching.step_seconds == pytest.approx(29, rel=0.03)
     assert matching.fits
     alone = plan_matching(STUDENT, STUDENT, TEACHER, MatchingSettings(), gpus=1, memory_gb=141)
-    state = sum(row.gb for row in alone.rows[:4])
+    state = sum(row.gb for row in alone.rows[:6])
     assert (round(state, 1), alone.fits) == (79.7, True)
     assert planning.trajectory_gpu_hours(STUDENT, 4000) == pytest.approx(38, abs=0.5)
 
@@ -262,10 +262,36 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     small = plan_matching(STUDENT, STUDENT, TEACHER, settings, gpus=1, memory_gb=80)
     with pytest.raises(PlanError, match=r"needs 9\d\.\d GB on each of 1 GPUs of 80 GB.*--offload-teacher"):
         small.require()
-    assert plan_matching(STUDENT, STUDENT, TEACHER, settings, gpus=1, memory_gb=80, offload_teacher=True).fits
+    streamed = plan_matching(STUDENT, STUDENT, TEACHER, settings, gpus=1, memory_gb=80, offload=Offload(teacher=True))
+    assert streamed.fits
     third = replace(settings, audio_scale=7.0)
     more = plan_matching(STUDENT, STUDENT, TEACHER, third, gpus=8, memory_gb=80)
     assert more.sample_tflop["generator"] - small.sample_tflop["generator"] == pytest.approx(902, rel=0.005)
+
+
+def test_what_lies_with_the_host_is_off_the_gpu_and_costs_its_way() -> None:
+    def of(**lies: bool) -> Plan:
+        return plan_matching(
+            STUDENT, STUDENT, TEACHER, MatchingSettings(), gpus=2, memory_gb=48, offload=Offload(**lies)
+        )
+
+    plain, average, optimiser = of(), of(average=True), of(optimiser=True)
+    assert plain.host_gb == 0
+    # 4 bytes a parameter of 1.3B, and 8 of each of two networks, of which a GPU has its half.
+    for found, moved in ((average, 5.7), (optimiser, 22.7)):
+        assert plain.total_gb - found.total_gb == pytest.approx(moved / 2, rel=0.01)
+        assert found.host_gb == pytest.approx(moved, rel=0.01)
+    # There and back at 25 GB/s: the critic's 11.4 at each step, the student's and the average at each fifth.
+    assert optimiser.step_seconds - plain.step_seconds == pytest.approx(2 * 11.4 / 2 * 1.196 / 25, rel=0.01)
+    assert average.step_seconds - plain.step_seconds == pytest.approx(2 * 5.7 / 2 * 0.196 / 25, rel=0.01)
+    ode = [
+        plan_ode(STUDENT, OdeSettings(), gpus=1, memory_gb=24, offload=Offload(optimiser=on)) for on in (False, True)
+    ]
+    assert ode[0].total_gb - ode[1].total_gb == pytest.approx(11.4, rel=0.01)
+    with pytest.raises(PlanError, match=r"or --offload-teacher, --offload-average or --offload-optimiser\."):
+        plain.require()
+    with pytest.raises(PlanError, match=r"or larger ones\.$"):
+        ode[1].require()
 
 
 def test_the_verb_plans_and_refuses(tmp_path: Path) -> None:
@@ -277,6 +303,11 @@ def test_the_verb_plans_and_refuses(tmp_path: Path) -> None:
     refused = runner.invoke(app, ["train", "plan", "--gpus", "1", "--memory", "24", "--json"])
     assert refused.exit_code == 1
     assert [one["fits"] for one in json.loads(refused.output)["plans"]] == [False, False]
+    everything = ("--offload-teacher", "--offload-average", "--offload-optimiser")
+    fits = runner.invoke(app, ["train", "plan", "--gpus", "1", "--memory", "48", *everything])
+    assert fits.exit_code == 0, fits.output
+    assert "(  5.7 GB) average of the student (fp32), in the host's memory" in fits.output
+    assert "57.0 GB  of the hosts' memory, for all GPUs" in fits.output
 
 
 def test_the_bench_times_every_update() -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from livetalk.cli.main import app
 from livetalk.render.config import SIZES
 from livetalk.training.checkpoints import Kept, RunError, checkpoints, newest, read_network, read_progress
 from livetalk.training.loop import Habits, opened, train
-from livetalk.training.metrics import FILE_NAME
+from livetalk.training.metrics import FILE_NAME, Log
 from livetalk.training.monitors import Limits
 from livetalk.training.records import (
     RecordError,
@@ -33,6 +31,7 @@ from livetalk.training.records import (
     write_trajectories,
 )
 from livetalk.training.samples import Samples
+from livetalk.training.settings import Offload
 from livetalk.training.sharding import Processes, parameters
 from livetalk.training.stages import CollapseError, MatchingStage
 from torch import Tensor
@@ -67,16 +66,22 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / FILE_NAME).read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
+def events(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What tensorboard shows of a run: by tag, steps and values."""
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    reader = EventMultiplexer().AddRunsFromDirectory(str(run)).Reload()
+    ((name, tags),) = reader.Runs().items()
+    return {tag: [(one.step, one.value) for one in reader.Scalars(name, tag)] for tag in tags["scalars"]}
+
+
 def test_two_processes_are_one(data: Path, tmp_path: Path, on: Processes) -> None:
     (tmp_path / "data").symlink_to(data)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    path = os.pathsep.join(str(Path(name).resolve()) for name in sys.path if name)
-    command = [sys.executable, training_kit.__file__, str(tmp_path)]
-    environments = [{**common, "RANK": str(rank), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"} for rank in range(2)]
-    started = [subprocess.Popen(command, env=one) for one in environments]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    started = [training_kit.rank(tmp_path, {**common, "RANK": str(rank)}) for rank in range(2)]
     try:
         # 1 × 4 here, 2 × 2 there: the same global batch.
         alone = {
@@ -86,11 +91,13 @@ def test_two_processes_are_one(data: Path, tmp_path: Path, on: Processes) -> Non
         for name, one in alone.items():
             with opened(tmp_path / f"{name} alone", {"stage": name}, on):
                 train(one, tmp_path / f"{name} alone", 2, QUIET)
-        assert [process.wait(PATIENCE_S) for process in started] == [0, 0]
+        for process in started:
+            process.join(PATIENCE_S)
+        assert [process.exitcode for process in started] == [0, 0]
     finally:
         for process in started:
             process.kill()
-            process.wait()
+            process.join()
     for name, networks in (("ode", ["student"]), ("dmd", ["student", "critic", "ema"])):
         for network in networks:
             pair = [read_network(tmp_path / run, network) for run in (name, f"{name} alone")]
@@ -105,20 +112,30 @@ def test_two_processes_are_one(data: Path, tmp_path: Path, on: Processes) -> Non
 
 
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(data: Path, tmp_path: Path, on: Processes) -> None:
-    whole, first, second = (stage("dmd", data, on, batch=2) for _ in range(3))
+    whole, first = (stage("dmd", data, on, batch=2, ema_start=1) for _ in range(2))
+    # What lies with the host is the same run: nothing that is computed changes.
+    second = stage("dmd", data, on, batch=2, ema_start=1, offload=Offload(average=True, optimiser=True))
     for step in range(4):
         whole.step(step)
     run = tmp_path / "run"
     with opened(run, {"a": 1, "steps": 2}, on):
-        assert train(first, run, 2, QUIET).complete
+        assert train(first, run, 2, Habits()).complete
+        # What a killed run wrote after its last checkpoint, the last line not to its end.
+        stale = Log(run, 2)
+        stale.write(3, {"critic/loss": -1.0})
+        stale.close()
         with (run / FILE_NAME).open("a") as file:
-            file.write('{"step": 3, "of a killed run')
-        outcome = train(second, run, 4, Habits(save_every=1, kept=Kept(1, 3), events=False))
+            file.write('{"step": 4, "of a killed run')
+        outcome = train(second, run, 4, Habits(save_every=1, kept=Kept(1, 3)))
     assert outcome.complete
     assert same(copies(second.tensors()), copies(whole.tensors()))
     assert second.progress() == whole.progress()
     assert [step for step, _ in checkpoints(run)] == [3, 4]
     assert [line["step"] for line in lines(run)] == [1, 2, 3, 4]
+    assert events(run) == {
+        tag: [(line["step"], pytest.approx(line[tag], rel=1e-6)) for line in lines(run) if tag in line]
+        for tag in {name for line in lines(run) for name in line} - {"step"}
+    }
     assert {name.partition(".")[0] for name in whole.tensors()} == {
         "student",
         "critic",
@@ -196,38 +213,39 @@ def ode_arguments(data: Path, run: Path, *more: str) -> list[str]:
     return ["train", "ode", "--data", str(data), "--out", str(run), *fixed, *more]
 
 
-def wait_for(found: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def wait_for(found: Callable[[], bool], process: BaseProcess) -> None:
     end = time.monotonic() + PATIENCE_S
     while not found():
-        assert process.poll() is None, "it ended by itself"
+        assert process.is_alive(), "it ended by itself"
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(output: Path, *arguments: str) -> Iterator[BaseProcess]:
     """The program, which is gone afterwards."""
-    process = subprocess.Popen([sys.executable, "-m", "livetalk", *arguments], stdout=subprocess.PIPE)
+    process = training_kit.program(arguments, output)
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.join()
 
 
 def test_a_run_that_is_killed_and_told_to_end_goes_on_bitwise(tiny_data: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run, output = tmp_path / "run", tmp_path / "output"
     endless = ode_arguments(tiny_data, run, "--steps", "100000")
-    with running(*endless) as killed:
+    with running(output, *endless) as killed:
         wait_for(lambda: len(checkpoints(run)) > 0, killed)
         killed.kill()
+    assert killed.exitcode == -signal.SIGKILL
     reached = checkpoints(run)[-1][0]
-    with running(*endless) as told:
+    with running(output, *endless) as told:
         wait_for(lambda: lines(run)[-1]["step"] > reached, told)
-        told.send_signal(signal.SIGTERM)
-        output = told.communicate(timeout=PATIENCE_S)[0].decode()
-    assert told.returncode == 0
-    assert "told to end" in output
+        told.terminate()
+        told.join(PATIENCE_S)
+    assert told.exitcode == 0
+    assert "told to end" in output.read_text()
     step = checkpoints(run)[-1][0]
     assert step == lines(run)[-1]["step"] > reached
     straight = tmp_path / "straight"
@@ -240,6 +258,9 @@ def test_a_run_that_is_killed_and_told_to_end_goes_on_bitwise(tiny_data: Path, t
     other = CliRunner().invoke(app, ode_arguments(tiny_data, run, "--learning-rate", "1"))
     assert isinstance(other.exception, RunError)
     assert "adam.learning_rate is 4e-05 there, 1.0 here" in str(other.exception)
+    away = CliRunner().invoke(app, ode_arguments(tiny_data, run, "--offload-optimiser"))
+    assert away.exit_code == 2
+    assert "--offload-optimiser: for a GPU alone" in " ".join(away.output.replace("│", "").split())
 
 
 def test_samples_of_another_kind_are_refused(data: Path, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ at which Pillow itself begins to warn. A 48-megapixel photograph passes; a file 
 whose short side would have to grow a hundredfold, does not."""
 
 
-def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[PictureSize] = RELEASED_SIZES) -> Tensor:
+def preprocess(
+    image: Image.Image | Path | str | bytes, sizes: Sequence[PictureSize] = RELEASED_SIZES, *, middle: float = 1.0
+) -> Tensor:
     """Crop and scale one picture for the VAE.
 
     Transparent parts are laid on white, an EXIF orientation is applied, 16-bit greyscale is brought to 8 bits, and of
@@ -34,6 +36,7 @@ def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[PictureS
     Args:
         image: a picture, the path of one, or the bytes of an image file.
         sizes: allowed (height, width) pairs; the one nearest in shape is chosen (``select_size``).
+        middle: share of the picture's height and width that is looked at, around its middle.
 
     Returns:
         float32 [1, 3, 1, H, W] in [-1, 1].
@@ -42,6 +45,10 @@ def preprocess(image: Image.Image | Path | str | bytes, sizes: Sequence[PictureS
         ImageError: unreadable, damaged, too large, or far too elongated.
     """
     picture = _to_rgb(image if isinstance(image, Image.Image) else _open(image))
+    if middle < 1:
+        size = (max(1, round(middle * picture.width)), max(1, round(middle * picture.height)))
+        left, top = ((whole - part) // 2 for whole, part in zip(picture.size, size, strict=True))
+        picture = picture.crop((left, top, left + size[0], top + size[1]))
     pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1).unsqueeze(0) / 255.0
     height, width = pixels.shape[-2:]
     target = select_size(height, width, sizes)

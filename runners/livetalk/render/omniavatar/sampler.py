@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 
 import torch
 from torch import Tensor
@@ -12,14 +14,9 @@ from livetalk.render.model.audio import lead_in
 from livetalk.render.model.dit import CausalDiT, TextCondition, merge_padding
 from livetalk.render.sampler import Schedule
 
-NEGATIVE_PROMPT = (
-    "Vivid color tones, background/camera moving quickly, screen switching, subtitles and special effects, mutation, "
-    "overexposed, static, blurred details, subtitles, style, work, painting, image, still, overall grayish, worst "
-    "quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly drawn hands, poorly drawn "
-    "face, deformed, disfigured, malformed limbs, fingers merging, motionless image, chaotic background, three legs, "
-    "crowded background with many people, walking backward"
-)
-"""OmniAvatar's own, of its inference settings."""
+_PUBLISHED = tomllib.loads(files(__package__).joinpath("published.toml").read_text("utf-8"))
+NEGATIVE_PROMPT: str = _PUBLISHED["negative_prompt"]
+"""OmniAvatar's own: data of the published model, which ``published.toml`` holds and says where it comes from."""
 
 
 @dataclass(frozen=True, slots=True)

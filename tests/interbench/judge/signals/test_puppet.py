@@ -14,8 +14,9 @@ from interbench.domain.scenario import Scenario
 from interbench.scenarios.plan import PlannedScenario, plan_scenarios
 from interbench.scenarios.sets import load_set
 from interbench.systems.events import TurnRequest
-from interbench.systems.puppet.defects import DEFECTS, Staging
+from interbench.systems.puppet.defects import DEFECTS
 from interbench.systems.puppet.render import render
+from interbench.systems.puppet.staging import Staging
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,10 +43,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[int,
         patch.setenv("GOOGLE_API_KEY", KEY)
         options = {"base_url": server.url, "end_silence_s": 1.0}
         argv = realtime_kit.command("gemini-live-avatar", options, scenarios, folder / "run", verb="drive")
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        realtime_kit.until(lambda: len(server.lines) == 3, 120)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        realtime_kit.kill_once(argv, lambda: len(server.lines) == 3)
         before = len(server.setups)
         realtime_kit.run("gemini-live-avatar", options, scenarios, folder / "run", verb="drive")
         exchanges = realtime_kit.run("gemini-live-avatar", options, scenarios, folder / "run", "--retry", "failed")
@@ -112,9 +107,9 @@ def talk(server: GeminiServer, folder: Path, turns: int = 1, **options: Any) -> 
             conversation = await system.open(Persona(**harness_kit.PERSONA))
             portrait = folder / "face.png"
             Image.new("RGB", (704, 1280), "grey").save(portrait)
-            await conversation.prepare(Opening("s", portrait, 1))
             found = []
             try:
+                await conversation.prepare(Opening("s", portrait, 1))
                 for index in range(1, turns + 1):
                     await conversation.ready()
                     work = folder / str(index)
@@ -188,8 +183,8 @@ def test_a_cap_stops_before_anything_is_said(tmp_path: Path) -> None:
         argv = realtime_kit.command(
             "gemini-live-avatar", options, scenarios, tmp_path / "run", "--max-usd", "0.1", verb="drive"
         )
-        done = subprocess.run(argv, capture_output=True, text=True)
-    assert done.returncode == 3 and "--max-usd 0.1 is reached" in done.stdout + done.stderr and not server.lines
+        status, said = realtime_kit.invoked(argv)
+    assert status == 3 and "--max-usd 0.1 is reached" in said and not server.lines
 
 
 def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import hmac
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,16 +50,29 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[int, Exchange], list[Any]]:
-    """A whole conversation from ``interbench run``, told the scenario's replies; turn 2 interrupts the first answer."""
+    """A whole conversation from ``interbench run``, told the scenario's replies; turn 2 interrupts the first answer.
+    The harness is killed during the third turn and called again."""
     folder = tmp_path_factory.mktemp("livekit")
     scenarios = realtime_kit.write_interrupted_set(folder / "set")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in KEYS.items():
             patch.setenv(name, value)
         options = {"vendor": "tavus", "log": str(folder / "log"), "price_usd_per_s": 0.01}
-        exchanges = realtime_kit.run("room_kit:StandInRoom", options, scenarios, folder / "run", "--words", "script")
+        command: Any = ("room_kit:StandInRoom", options, scenarios, folder / "run", "--words", "script")
+        realtime_kit.kill_once(
+            realtime_kit.command(*command, verb="drive"), lambda: told_of(folder / "log").count("speech") == 3
+        )
+        before = realtime_kit.exchanges(folder / "run")
+        unasked = realtime_kit.run(*command, verb="drive")
+        assert unasked[3].code == "unknown_submission"  # it may have been charged, and is not played again unasked
+        exchanges = realtime_kit.run(*command, "--retry", "failed")
+        assert sorted(before) == [1, 2] and all(exchanges[turn] == before[turn] for turn in before)
     asked = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     return folder / "run", exchanges, asked
+
+
+def told_of(log: Path) -> list[str]:
+    return [json.loads(line)[0] for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def test_every_reply_becomes_a_clip_with_sound_in_step(played: Any) -> None:
@@ -71,7 +83,10 @@ def test_every_reply_becomes_a_clip_with_sound_in_step(played: Any) -> None:
         if turn > 1:  # the first was cut short, and too little of it is left to measure by
             assert abs(talking_pattern.mouth_lag_s(run / exchange.clip)) <= 0.08
     assert exchanges[3].reply_text.startswith("The answer is blue number 3")
-    assert [path for path, _ in asked] == ["/conversations", "/conversations/tavus-1/end"]
+    # After the kill an avatar joins anew, and is told the third reply once that is asked for, and no other.
+    end = "/conversations/tavus-1/end"
+    calls = ["/conversations", *["speech"] * 3, "/conversations", end, "/conversations", "speech", end]
+    assert [path for path, _ in asked] == calls
     assert exchanges[3].timings.continuous and exchanges[3].timings.first_speech_s > 0.1
 
 
@@ -126,9 +141,9 @@ def talk(folder: Path, turns: int = 1, barge_in: float | None = None, **options:
         await system.start()
         try:
             conversation = await system.open(Persona(**harness_kit.PERSONA))
-            await conversation.prepare(Opening("s", portrait, 1))
             found = []
             try:
+                await conversation.prepare(Opening("s", portrait, 1))
                 for index in range(1, turns + 1):
                     work = folder / str(index)
                     work.mkdir()
@@ -182,6 +197,24 @@ def test_an_avatar_that_plays_nothing_has_timed_out(tmp_path: Path) -> None:
     assert isinstance(events[-1], TimedOut) and kinds(events) == [IncidentKind.NO_ANSWER]
 
 
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        (room_library.Faults(size=(4098, 4096)), "a picture of 4098x4096 pixels came"),
+        (room_library.Faults(floods="pictures"), "more than 2,400 pictures came within 10 s"),
+        pytest.param(room_library.Faults(floods="sound"), "s of sound came within", marks=pytest.mark.soak),
+    ],
+    ids=["huge", "many", "endless"],
+)
+def test_more_than_is_taken_ends_the_session(tmp_path: Path, faults: room_library.Faults, message: str) -> None:
+    """It is said why, and nothing is received any more, so that nothing piles up."""
+    room_library.faults = faults
+    with pytest.raises(Exception, match=message):
+        _, (events,) = talk(tmp_path)
+        raise AssertionError(events[-1])  # what is told where it comes after the first picture
+    assert not room_library.rooms[-1].connected
+
+
 @pytest.mark.soak
 def test_an_avatar_that_leaves_ends_the_conversation_as_lost(tmp_path: Path) -> None:
     room_library.faults.leaves_after = 1
@@ -214,8 +247,8 @@ def test_without_a_known_price_a_cap_stops_before_anything_is_said(tmp_path: Pat
     argv = realtime_kit.command(
         "room_kit:StandInRoom", {"vendor": "tavus"}, scenarios, tmp_path / "run", "--max-usd", "1", "--words", "script"
     )
-    done = subprocess.run(argv, capture_output=True, text=True, env=realtime_kit.environment())
-    assert done.returncode == 3 and "price_usd_per_s" in done.stdout + done.stderr
+    status, said = realtime_kit.invoked(argv)
+    assert status == 3 and "price_usd_per_s" in said
 
 
 @pytest.mark.parametrize(

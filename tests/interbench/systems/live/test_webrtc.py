@@ -20,18 +20,23 @@ from interbench.base.errors import SystemLoadError
 from interbench.domain.incidents import Incident, IncidentKind
 from interbench.domain.persona import Persona
 from interbench.domain.records import Exchange, Outcome
+from interbench.media.limits import Limits
 from interbench.systems.events import BargeIn, Completed, Event, Opening, TurnRequest
-from interbench.systems.live.webrtc import WebRtc
+from interbench.systems.live.webrtc import WebRtc, WebRtcError
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[int, Exchange], RtcPeer]:
-    """A whole conversation of three turns, the second of which interrupts the first answer, from ``interbench run``."""
+    """A whole conversation of three turns, the second of which interrupts the first answer, from ``interbench run``.
+    The harness is killed during the second turn and called again, which plays the conversation from its beginning."""
     folder = tmp_path_factory.mktemp("webrtc")
     scenarios = realtime_kit.write_interrupted_set(folder / "set")
     with RtcPeer(answer_s=2.4) as peer:
         options = {"url": peer.url, "form": "openavatarchat", "end_silence_s": 0.8}
-        exchanges = realtime_kit.run("webrtc", options, scenarios, folder / "run")
+        command: Any = ("webrtc", options, scenarios, folder / "run")
+        realtime_kit.kill_once(realtime_kit.command(*command, verb="drive"), lambda: len(peer.heard) >= 2)
+        assert set(realtime_kit.exchanges(folder / "run")) <= {1}
+        exchanges = realtime_kit.run(*command)
     return folder / "run", exchanges, peer
 
 
@@ -42,7 +47,7 @@ def test_every_turn_becomes_a_clip_with_sound_in_step(played: Any) -> None:
         assert exchange.clip is not None and exchange.facts is not None and exchange.facts.audible
         assert abs(talking_pattern.lag_s(run / exchange.clip)) <= 0.06
     # The user's lines of 0.4 s were heard at their own pace.
-    assert len(peer.heard) >= 3 and all(seconds > 0.2 for seconds in peer.heard)
+    assert len(peer.heard) >= 5 and all(seconds > 0.2 for seconds in peer.heard)
 
 
 def test_the_wait_counts_from_the_end_of_the_line_to_the_first_sound(played: Any) -> None:
@@ -59,7 +64,7 @@ def test_an_interruption_is_measured(played: Any) -> None:
     first = played[1][1]
     assert first.reply_text == "The answer is blue."
     assert played[1][2].reply_text == "The answer is blue."
-    assert [path for path, _ in played[2].calls] == ["/webrtc/offer"]
+    assert [path for path, _ in played[2].calls] == ["/webrtc/offer"] * 2  # the second after the kill
 
 
 def turn(folder: Path, index: int = 1, barge_in: BargeIn | None = None) -> TurnRequest:
@@ -70,12 +75,14 @@ def turn(folder: Path, index: int = 1, barge_in: BargeIn | None = None) -> TurnR
 
 async def talk(peer: RtcPeer, requests: list[TurnRequest], **options: Any) -> list[list[Event]]:
     """The events of these turns."""
+    limits = options.pop("limits", Limits())
     system = WebRtc(peer.url, **{"form": "plain", "end_silence_s": 0.6, "first_sound_s": 30.0, **options})
+    system.limits = limits
     await system.start()
     try:
         conversation = await system.open(Persona(**harness_kit.PERSONA))
-        await conversation.prepare(Opening("s", None, 1))
         try:
+            await conversation.prepare(Opening("s", None, 1))
             return [[event async for event in conversation.respond(request)] for request in requests]
         finally:
             await conversation.close()
@@ -96,14 +103,16 @@ FAULTS = {
         Faults(jitter_s=0.03, lost_start_s=_LOST, frozen=True),
         {IncidentKind.LOST_FIRST_SOUND, IncidentKind.FROZEN_PICTURE},
     ),
-    "lost": (Faults(lost_at_s=0.6), {IncidentKind.LOST_SOUND}),
-    "dead-picture": (Faults(picture_stops_s=0.5), {IncidentKind.FREEZE}),
+    "lost-and-dead": (
+        Faults(lost_at_s=0.6, picture_stops_s=0.5),
+        {IncidentKind.LOST_SOUND, IncidentKind.FREEZE},
+    ),
     "mute": (Faults(mute=True), {IncidentKind.NO_ANSWER}),
     "cut": (Faults(mute_after_interruption=True), {IncidentKind.SILENCE_AFTER_INTERRUPTION}),
 }
 
 
-FAULTS_OF_SOAK = ("lost", "dead-picture", "mute", "cut")
+FAULTS_OF_SOAK = ("mute", "cut")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +135,12 @@ def test_what_goes_wrong_is_told(tmp_path: Path, name: str) -> None:
     assert isinstance(events[-1], Completed) is (name not in ("mute", "cut"))
     # A busy machine has some of its own.
     assert not found - expected - {IncidentKind.LATE_PICTURE, IncidentKind.FREEZE, IncidentKind.LOST_SOUND}
+
+
+def test_pictures_larger_than_are_taken_end_the_session(tmp_path: Path) -> None:
+    """The first of them says so, and the connection is closed, so that no more of them are decoded."""
+    with RtcPeer(faults=Faults(size=(640, 480))) as peer, pytest.raises(WebRtcError, match="640x480 pixels came"):
+        asyncio.run(talk(peer, [], limits=Limits(pixels=640 * 479)))
 
 
 @pytest.mark.soak

@@ -18,9 +18,10 @@ from interbench.scenarios.sets import load_set
 from interbench.systems.events import TurnRequest
 from interbench.systems.puppet import rewrites
 from interbench.systems.puppet.authored import UnwrittenError, authored, authored_turn
-from interbench.systems.puppet.defects import DEFECTS, defect_of, touched
+from interbench.systems.puppet.defects import DEFECTS, defect_of
 from interbench.systems.puppet.figure.sprites import Pose
 from interbench.systems.puppet.motion import Manner, poses
+from interbench.systems.puppet.staging import touched
 from interbench.systems.registry import SystemSpec
 
 

@@ -12,7 +12,7 @@ from interbench.base.errors import SystemLoadError
 from interbench.systems.events import Blocked, Failed, Retired
 from interbench.systems.registry import SystemSpec
 from interbench.systems.services.http_jobs import JobService, KeyAuth, service_url
-from interbench.systems.services.rest_job import quoted_id
+from interbench.systems.services.job import quoted_id
 from interbench.systems.services.service_errors import Ended, complaint, refusal
 
 

@@ -46,6 +46,11 @@ def test_the_default_is_the_released_size() -> None:
     assert preprocess(gradient(20, 20)).shape == (1, 3, 1, 512, 512)
 
 
+def test_a_model_may_look_at_the_middle_alone() -> None:
+    picture = gradient(96, 96)
+    assert torch.equal(preprocess(picture, SQUARE, middle=2 / 3), preprocess(picture.crop((16, 16, 80, 80)), SQUARE))
+
+
 def test_odd_surplus_is_cropped_at_the_top_and_left() -> None:
     picture = gradient(64, 67)
     whole = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255 * 2 - 1

@@ -132,13 +132,13 @@ def test_items_of_two_kinds_are_not_mixed(curated: tuple[Path, str], clips: Path
 
 def test_a_killed_curation_makes_only_what_is_missing(tmp_path: Path) -> None:
     clips, out, gate = tmp_path / "clips", tmp_path / "set", tmp_path / "gate"
-    for index in range(5):
+    for index in range(4):
         write_clip(clips / f"{index}.mp4", person(64), babble(1.2, index))
     script = tmp_path / "restore.py"
     script.write_text(
         "import pathlib, shutil, sys, time\n"
         "out, gate = pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])\n"
-        "while len(list((out / 'items').glob('*.json'))) >= 3 and not gate.exists():\n"
+        "while len(list((out / 'items').glob('*.json'))) >= 2 and not gate.exists():\n"
         "    (out / 'waiting').touch()\n"
         "    time.sleep(0.02)\n"
         "shutil.copy(sys.argv[1], sys.argv[2])\n"
@@ -146,7 +146,7 @@ def test_a_killed_curation_makes_only_what_is_missing(tmp_path: Path) -> None:
     (out / "items").mkdir(parents=True)
     command = f"command:{sys.executable} {script} {{input}} {{output}} {out} {gate}"
     words = [sys.executable, "-m", "livetalk", "train", "curate", str(clips), "--out", str(out), "--restore", command]
-    words += ["--faces", "none", "--processes", "2"]
+    words += ["--faces", "none"]  # one clip after the other: it is known how many are done when it waits
     running = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     while not (out / "waiting").exists():
         assert running.poll() is None
@@ -154,7 +154,7 @@ def test_a_killed_curation_makes_only_what_is_missing(tmp_path: Path) -> None:
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     before = {path: path.stat().st_mtime_ns for path in (out / "items").glob("*.json")}
-    assert len(before) == 3
+    assert len(before) == 2
     gate.touch()
     status, said = curate(clips, out, "--restore", command, "--faces", "none")
     assert status == 0, said

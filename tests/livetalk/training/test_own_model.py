@@ -1,0 +1,206 @@
+"""A small model of one's own, from clips to a folder that the runner loads and the recipe distils."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from livetalk.base.errors import OptionError
+from livetalk.cli.main import app
+from livetalk.render.checkpoint import check_vae
+from livetalk.render.config import SIZES
+from livetalk.render.options import ModelOptions
+from livetalk.render.vae import WanVAE
+from livetalk.training.autoencoder_network import TrainingAutoencoder, published, unpublished
+from livetalk.training.checkpoints import RunError, read_network
+from livetalk.training.clip_latents import EncodedClips
+from livetalk.training.clips import ClipError, Clips, moving
+from livetalk.training.own_stage import fill
+from livetalk.training.records import RecordError
+from livetalk.training.teacher import Taught, begin_as
+from livetalk.training.vocabulary import tokenizer_of
+from PIL import Image
+from typer.testing import CliRunner
+
+VAE = SIZES["tiny"].vae
+
+
+def write_clip(folder: Path, name: str, split: str = "train", seconds: int = 1) -> None:
+    """A square that changes its colour and place before a backdrop of its own."""
+    draw = np.random.default_rng(len(name) + ord(name[-1]))
+    frames = np.empty((16 * seconds + 1, 32, 32, 3), np.uint8)
+    frames[:] = draw.integers(0, 256, 3)
+    for index, frame in enumerate(frames):
+        frame[8 : 16 + index % 8, 16:24] = draw.integers(0, 256, 3)
+    sound = draw.integers(-3000, 3000, 16_000 * seconds + 1000).astype(np.int16)
+    about = json.dumps({"caption": f"happy, a person named {name}", "split": split})
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / f"{name}.npz", frames=frames, sound=sound, about=np.array(about))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips") / "clips"
+    for name, split in (("look-0", "train"), ("look-1", "train"), ("unseen-0", "unseen")):
+        write_clip(folder, name, split)
+    return folder
+
+
+def train(*arguments: object) -> str:
+    done = CliRunner().invoke(app, ["train", *map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_runner_makes_the_same_of_the_same_weights() -> None:
+    network = TrainingAutoencoder(VAE, seed=0)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw))
+        network.measured_mean.normal_(generator=draw)
+        network.measured_variance.uniform_(0.5, 2.0, generator=draw)
+        frames = torch.rand((1, 3, 9, 32, 32), generator=draw) * 2 - 1
+        made, latents = network(frames)
+    vae = WanVAE.from_state(VAE, published(VAE, network.state()))
+    assert torch.allclose(vae.encode_clip(frames), latents, atol=2e-5)
+    assert torch.allclose(vae.decode_float(latents), made, atol=2e-5)
+
+
+def test_it_begins_framewise() -> None:
+    network = TrainingAutoencoder(VAE, seed=0)
+    frames = torch.rand((1, 3, 5, 32, 32)) * 2 - 1
+    with torch.no_grad():
+        made, latents = network(frames)
+        last = network(frames[:, :, 4:])
+    assert torch.allclose(latents[:, :, 1:], last[1], atol=1e-5)
+    for shown in range(1, 5):
+        assert torch.allclose(made[:, :, shown], last[0][:, :, 0], atol=1e-5)
+
+
+SMALL = ("--size", "tiny", "--crop", 16, "--batch", 1)
+
+
+@pytest.fixture(scope="module")
+def pictures(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the autoencoder's first phase."""
+    run = tmp_path_factory.mktemp("pictures") / "run"
+    assert "step 1 of 1, complete" in train("autoencoder", clips, "--out", run, *SMALL, "--steps", 1)
+    return run
+
+
+def test_clips_follow_pictures_and_latents_keep_their_meaning(clips: Path, pictures: Path, tmp_path: Path) -> None:
+    second = ("--phase", "clips", "--init", pictures, "--steps", 1, "--frames", 5)
+    train("autoencoder", clips, "--out", tmp_path / "second", *SMALL, *second)
+    begun, learned = read_network(pictures, "ema"), read_network(tmp_path / "second", "student")
+    assert torch.equal(begun["measured_mean"], learned["measured_mean"])
+    assert not torch.equal(begun["module.decoder.conv_in.weight"], learned["module.decoder.conv_in.weight"])
+    with pytest.raises(RunError, match="seed is 0 there, 1 here"):
+        train("autoencoder", clips, "--out", pictures, *SMALL, "--steps", 1, "--seed", 1)
+
+
+def test_clips_that_are_none_are_named(clips: Path, tmp_path: Path) -> None:
+    assert moving(Clips(clips).train[0].frames).argmax() in (6, 10)  # rows 8 to 24, columns 16 to 24, in cells of 8
+    write_clip(tmp_path, "a")
+    write_clip(tmp_path, "b", seconds=2)
+    with pytest.raises(ClipError, match="clips of several shapes"):
+        Clips(tmp_path)
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(ClipError, match=r"b\.npz is no clip"):
+        Clips(tmp_path)
+    (tmp_path / "b.npz").unlink()
+    (tmp_path / "a.npz").unlink()
+    with pytest.raises(ClipError, match="no clip to train on"):
+        Clips(tmp_path)
+
+
+def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures: Path, tmp_path: Path) -> None:
+    speech, data, taught, model = (tmp_path / name for name in ("speech", "data", "taught", "model"))
+    tiny = ("--size", "tiny")
+    train("speech", clips, "--out", speech, *tiny, "--batch", 1, "--steps", 1)
+    encoders = (*tiny, "--autoencoder", pictures, "--speech", speech)
+    for made in (3, 0):
+        assert f"{made} clips encoded now" in train("encode", clips, "--out", data, *encoders, "--frames", 3)
+    for folder, all_steps in ((taught, (1, 2)), (tmp_path / "straight", (2,))):
+        for steps in all_steps:
+            train("teacher", data, "--out", folder, *tiny, "--batch", 1, "--steps", steps)
+    states = [read_network(one, "ema") for one in (taught, tmp_path / "straight")]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    train("assemble", "--out", model, *encoders, "--teacher", taught, "--data", data, "--note", "a test")
+    card = json.loads((model / "card.json").read_text("utf-8"))
+    assert card["files"]["model.safetensors"]["stage"] == "teacher"
+    for name, about in card["files"].items():
+        assert hashlib.sha256((model / name).read_bytes()).hexdigest() == about["sha256"]
+
+    choice = ModelOptions(size="tiny", checkpoints=model, device="cpu").choose()
+    choice.require_files()
+    models = choice.load()
+    assert not models.random
+    encoder = models.text()
+    words = encoder.tokenizer("Happy, a PERSON named zebra")["input_ids"]
+    assert encoder.tokenizer.convert_ids_to_tokens(words)[-3:] == ["named", "<unk>", "</s>"]
+    frame = Clips(clips).train[0].frames[:9]
+    pixels = torch.from_numpy(frame).permute(3, 0, 1, 2)[None].float().div(127.5).sub(1)
+    first = EncodedClips(data).train["look-0"].latents
+    assert torch.allclose(models.vae.encode_clip(pixels)[0].transpose(0, 1), first, atol=0.02)  # stored in 16 bits
+
+    # The folder is teacher, critic and encoders of the recipe's own stages.
+    people = tmp_path / "people"
+    people.mkdir()
+    Image.fromarray(frame[0]).save(people / "one.png")
+    (people / "one.txt").write_text("happy, a person\n")
+    write_speech(people / "one.wav")
+    own = (*tiny, "--checkpoints", model, "--device", "cpu")
+    train("trajectories", people, "--out", tmp_path / "paths", *own, "--teacher", "file", "--steps", 4, "--frames", 3)
+    learn = ("--data", tmp_path / "paths", *own, "--batch", 1, "--steps", 1)
+    weights = model / "model.safetensors"
+    train("ode", *learn, "--out", tmp_path / "ode", "--init", weights)
+    critics = ("--teacher", weights, "--critic", weights, "--critic-warm-up", 0)
+    train("dmd", *learn, "--out", tmp_path / "dmd", "--init", tmp_path / "ode", *critics)
+    train("assemble", "--out", model, *tiny, "--student", tmp_path / "dmd")
+
+    # Every stage goes on from the folder alone.
+    size = SIZES["tiny"]
+    network = TrainingAutoencoder(size.vae, seed=1)
+    fill(network, unpublished(size.vae, check_vae(model / "autoencoder.safetensors", size.vae)))
+    with torch.no_grad():
+        again = network.encode(pixels)[0].transpose(0, 1)
+        shown = network.decode(again.transpose(0, 1)[None])
+    assert torch.allclose(again, first, atol=0.02)
+    assert torch.allclose(shown, models.vae.decode_float(again.transpose(0, 1)[None]), atol=1e-4)
+    train("speech", clips, "--out", tmp_path / "speech again", *tiny, "--init", model, "--batch", 1, "--steps", 1)
+    begun = Taught(size, seed=1)
+    begin_as(begun, str(model), size)
+    text = models.text().model.get_input_embeddings().weight.float()
+    assert torch.allclose(begun.text.get_input_embeddings().weight, text, atol=0.02)
+    assert "speech/model.safetensors" in json.loads((model / "card.json").read_text("utf-8"))["files"]
+    choice.load_transformer()
+
+
+def write_speech(path: Path) -> None:
+    """A second of noise, 16 kHz."""
+    samples = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(samples.tobytes())
+
+
+def test_what_does_not_fit_is_named(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="The captions hold 5 words, the text encoder has room for 1"):
+        tokenizer_of(["happy , a person named"], 4)
+    with pytest.raises(RecordError, match="holds no encoded clips"):
+        EncodedClips(tmp_path)
+    with pytest.raises(OptionError, match="holds no model of size mini; `livetalk train assemble` makes"):
+        ModelOptions(size="mini", checkpoints=tmp_path).choose()
+    done = CliRunner().invoke(app, ["train", "assemble", "--out", str(tmp_path / "model")])
+    assert done.exit_code == 2
+    assert "name a run" in done.output
+    done = CliRunner().invoke(app, ["train", "autoencoder", str(clips), "--out", str(tmp_path / "a"), "--crop", "20"])
+    assert "no multiple of 16" in done.output
