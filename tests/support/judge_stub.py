@@ -104,6 +104,8 @@ class StubJudge:
         """Status and body of ``/v1/models``, instead of a list of the one model."""
         self.busy: list[Reply] = []
         """Answers, one each, to the next requests of any kind."""
+        self.resets: dict[str, bytes] = {}
+        """Answers to requests to empty a cache, by path: vLLM has them in its development mode alone."""
         self.takes_pictures = True
         self.pictures_shown = 0
         self.fingerprint: str | None = None
@@ -193,6 +195,8 @@ class StubJudge:
             return await self._tokenize(json.loads(body), writer)
         if target == "/v1/completions" and self.vllm and self.weights is not None:
             return await _send(writer, 200, self._predicted(json.loads(body)["prompt"]))
+        if target in self.resets:
+            return await _send(writer, 200, self.resets[target])
         if target == "/v1/chat/completions":
             return await self._chat(json.loads(body), writer)
         return await _send(writer, 404, {"detail": "Not Found"})

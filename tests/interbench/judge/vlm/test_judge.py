@@ -782,3 +782,26 @@ async def test_the_summary_says_what_is_not_known(played: Played) -> None:
     assert any("tokens read (the server does not say how many from its cache)" in line for line in lines)
     assert sum("frames and pixels are unchecked" in line for line in lines) == 1
     assert not any("[" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("resets", "forgets"),
+    [
+        ({}, False),
+        ({"prefix": b'{"success": true}', "mm": b"", "encoder": b""}, True),
+        ({"prefix": b'{"success": true}', "mm": b""}, True),
+        ({"prefix": b'{"success": false}', "mm": b"", "encoder": b""}, False),
+        ({"prefix": b'{"success": true}'}, False),
+    ],
+)
+async def test_a_server_is_asked_to_empty_its_caches(resets: dict[str, bytes], forgets: bool) -> None:
+    """As vLLM answers in its development mode, an older one of it, and one that still holds a request."""
+    async with StubJudge() as stub:
+        stub.resets = {f"/reset_{name}_cache": body for name, body in resets.items()}
+        judge = VLMJudge([stub.url], settings=JudgeSettings())
+        assert not await judge.forget(), "not started"
+        await judge.start()
+        try:
+            assert await judge.forget() is forgets
+        finally:
+            await judge.stop()
