@@ -296,7 +296,7 @@ def mood_of(number: int, seed: int, prefix: str) -> str:
 
 def _colour(
     rng: random.Random, saturation: tuple[float, float], value: tuple[float, float]
-) -> tuple[str, tuple[float, ...]]:
+) -> tuple[str, tuple[float, float, float]]:
     name, hue = rng.choice(_HUES)
     return name, colorsys.hsv_to_rgb(
         (hue + rng.uniform(-0.02, 0.02)) % 1, rng.uniform(*saturation), rng.uniform(*value)
