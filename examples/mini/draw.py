@@ -48,7 +48,7 @@ _HUES = (
     ("red", 0.0), ("orange", 0.07), ("yellow", 0.14), ("green", 0.36),
     ("teal", 0.49), ("blue", 0.6), ("purple", 0.76), ("pink", 0.91),
 )  # fmt: skip
-_HAIR = (
+_HAIR: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("black", (0.10, 0.08, 0.07)), ("brown", (0.30, 0.19, 0.12)), ("chestnut", (0.43, 0.26, 0.15)),
     ("blond", (0.76, 0.57, 0.29)), ("red", (0.64, 0.32, 0.16)), ("grey", (0.62, 0.60, 0.58)),
 )  # fmt: skip

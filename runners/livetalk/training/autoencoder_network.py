@@ -151,7 +151,8 @@ def framewise(module: AutoencoderKLWan) -> None:
                 conv = layer.time_conv
                 copies = conv.out_channels // conv.in_channels
                 conv.weight[:, :, -1, 0, 0] = torch.eye(conv.in_channels).repeat(copies, 1)
-                nn.init.zeros_(conv.bias)
+                assert conv.bias is not None
+                conv.bias.zero_()
 
 
 def _built(config: VAEConfig) -> AutoencoderKLWan:
