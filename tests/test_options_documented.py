@@ -30,6 +30,7 @@ OTHERS = {
     "ray start": "--address --head",
     "benchmarks/speech_windows.py": "--checkpoint",
     "benchmarks/livetalk_cpu.py": "--pairs",
+    "benchmarks/scale_out.py": "--nodes --conversations --turns --seconds",
     "examples/mini/draw.py": "--looks --side --middle",
     "somebody's system": "--driven_audio --source_image --result --heard --face --out",
 }

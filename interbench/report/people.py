@@ -246,7 +246,9 @@ def shown(estimate: Estimate, digits: int = 2) -> tuple[str, str]:
     """A figure and its interval as text; why it is missing instead of the figure."""
     if estimate.value is None:
         return estimate.why, ""
-    interval = "" if estimate.lo is None else f"[{decimal(estimate.lo, digits)}, {decimal(estimate.hi, digits)}]"
+    interval = ""
+    if estimate.lo is not None and estimate.hi is not None:
+        interval = f"[{decimal(estimate.lo, digits)}, {decimal(estimate.hi, digits)}]"
     return decimal(estimate.value, digits), interval
 
 

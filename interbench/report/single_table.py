@@ -108,7 +108,9 @@ def _gap(found: Difference | None, column: Column) -> Cell:
     def number(value: float) -> str:
         return decimal(value, column.digits, "+")
 
-    aside = [] if found.low is None else [f"[{number(found.low)}, {number(found.high)}]"]
+    aside = []
+    if found.low is not None and found.high is not None:
+        aside.append(f"[{number(found.low)}, {number(found.high)}]")
     aside.append(f"{found.clips}")
     if found.p_holm is not None:
         aside.append(f"p {found.p_holm:.3f}" if found.p_holm >= 0.001 else "p < 0.001")

@@ -115,7 +115,8 @@ def main(folder: Path) -> None:
     """One of several processes: both stages over ``folder/data``, two steps each, into ``folder/NAME``."""
     with processes("cpu") as on:
         for name in ("ode", "dmd"):
-            one = stage(name, folder / "data", on, **({"warm_up": 0, "ema_start": 1} if name == "dmd" else {}))
+            settings: dict[str, Any] = {"warm_up": 0, "ema_start": 1} if name == "dmd" else {}
+            one = stage(name, folder / "data", on, **settings)
             parts = [value for value in parameters(one.student).values() if value.ndim == 2]
             # Sharded for real: no process holds a whole matrix between passes.
             assert all(part.to_local().numel() < part.numel() for part in parts)  # type: ignore[attr-defined]

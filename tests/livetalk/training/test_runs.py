@@ -66,7 +66,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / FILE_NAME).read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def events(run: Path) -> dict[str, list[tuple[int, float]]]:
+def events(run: Path) -> dict[str, list[tuple[int, Any]]]:
     """What tensorboard shows of a run: by tag, steps and values."""
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
