@@ -40,6 +40,8 @@ class AutoencoderSettings:
     adam: Adam = field(default_factory=lambda: Adam(2e-3, 0.9, 0.99, clip=1.0, warm_up=50))
     noise: float = 0.1
     """Deviation of what is added to the latents, which have 1: the decoder is to bear what a transformer gets wrong."""
+    magnitude: float = 1e-3
+    """Weight of the latents' mean square, which would else grow against the noise."""
     edges: float = 1.0
     """Weight of the error of differences between neighbouring pixels."""
     ema_decay: float = 0.995
@@ -65,6 +67,7 @@ class AutoencoderStage(OwnStage):
         noise = settings.noise * draws.normal((batch, Z_CHANNELS, *latent), self.seed, step, "latents")
         made, latents = self.network(shown, noise, measure=settings.phase == "images")
         loss = (made - shown).abs().mean() + settings.edges * _edges(made, shown)
+        loss = loss + settings.magnitude * latents.square().mean()
         found = {"psnr": psnr(made.detach(), shown), "largest_latent": float(latents.detach().abs().max())}
         yield loss, found
 

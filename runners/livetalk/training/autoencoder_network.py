@@ -72,7 +72,7 @@ class TrainingAutoencoder(nn.Module):
 
         Args:
             noise: added to the latents, of their shape.
-            measure: normalise by this batch, and let it count for later ones.
+            measure: let this batch count for what latents are normalised by.
         """
         latents = self.encode(frames, measure=measure)
         return self.decode(latents if noise is None else latents + noise), latents
@@ -85,13 +85,12 @@ class TrainingAutoencoder(nn.Module):
         chunks = [frames[:, :, :1], *(frames[:, :, start : start + TEMPORAL_STRIDE] for start in later)]
         moments = [module.encoder(chunk, feat_cache=cache, feat_idx=[0]) for chunk in chunks]
         raw = module.quant_conv(torch.cat(moments, dim=2))[:, : self.config.z_dim]
+        # Never by this batch's own: what its few pictures have in common, such as a colour, would be lost.
+        mean, variance = self.measured_mean.clone(), self.measured_variance.clone()
         if measure:
-            variance, mean = torch.var_mean(raw, dim=(0, 2, 3, 4))
-            with torch.no_grad():
-                self.measured_mean.lerp_(mean, _MOMENTUM)
-                self.measured_variance.lerp_(variance, _MOMENTUM)
-        else:
-            variance, mean = self.measured_variance, self.measured_mean
+            found, centre = torch.var_mean(raw.detach(), dim=(0, 2, 3, 4))
+            self.measured_mean.lerp_(centre, _MOMENTUM)
+            self.measured_variance.lerp_(found, _MOMENTUM)
         return cast(Tensor, (raw - _wide(mean)) / _wide(variance + 1e-6).sqrt())
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -83,6 +83,15 @@ def test_it_begins_framewise() -> None:
         assert torch.allclose(made[:, :, shown], last[0][:, :, 0], atol=1e-5)
 
 
+def test_latents_of_a_picture_are_no_matter_of_its_batch() -> None:
+    frames = torch.rand((2, 3, 1, 32, 32)) * 2 - 1
+    alone, together = TrainingAutoencoder(VAE, seed=0), TrainingAutoencoder(VAE, seed=0)
+    with torch.no_grad():
+        latents = together.encode(frames, measure=True)
+        assert torch.allclose(alone.encode(frames[:1], measure=True), latents[:1], atol=1e-5)
+    assert bool((together.measured_variance != 1).all())
+
+
 SMALL = ("--size", "tiny", "--crop", 16, "--batch", 1)
 
 
