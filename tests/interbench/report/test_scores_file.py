@@ -46,6 +46,7 @@ def figures(sources: Sequence[object], printed: Printed) -> tuple[dict[str, Any]
 
 def expect_the_same_table(sources: Sequence[object], out: Path, printed: Printed) -> list[dict[str, str]]:
     rows = written(sources, out)
+    assert printed.readouterr().out == f"{out}: {len(rows)} row{'' if len(rows) == 1 else 's'} of scores.\n"
     of_runs = figures(sources, printed)
     assert figures([out], printed) == of_runs
     assert any(figure["percentile"] is not None for row in of_runs[0].values() for figure in row.values())
