@@ -191,6 +191,15 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
     choice.load_transformer()
 
 
+def test_what_is_kept_of_mini_is_what_its_card_says() -> None:
+    folder = Path(__file__).parents[3] / "examples" / "mini" / "checkpoint"
+    files = json.loads((folder / "card.json").read_text("utf-8"))["files"]
+    assert set(files) == {"autoencoder.safetensors"}
+    path = folder / "autoencoder.safetensors"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == files[path.name]["sha256"]
+    check_vae(path, SIZES["mini"].vae)
+
+
 def write_speech(path: Path) -> None:
     """A second of noise, 16 kHz."""
     samples = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype("<i2")
