@@ -41,13 +41,15 @@ soak: .venv-test/installed .venv-vllm/installed
 # What a change is checked with while it is being made: no engines, no servers, no browser, no kills, no networks, no whole
 # runs, and nothing that has to wait for a program to start.
 SLOW = $(addprefix tests/interbench/,systems single drive audit/test_audit.py cli/test_cli.py cli/test_example.py \
-	cli/test_interrupt.py cli/test_own_classes.py judge/signals/test_appearance.py judge/signals/test_puppet.py judge/vlm/test_judge.py \
-	judge/vlm/test_serve.py media/test_continuity.py media/test_edit.py media/test_edit_others.py media/test_hostile.py pipeline/test_clips_kept.py pipeline/test_cluster.py pipeline/test_cluster_parts.py \
+	cli/test_interrupt.py cli/test_own_classes.py judge/signals/test_appearance.py judge/signals/test_puppet.py \
+	judge/vlm/test_judge.py judge/vlm/test_serve.py media/test_continuity.py media/test_edit.py media/test_edit_others.py \
+	media/test_hostile.py pipeline/test_clips_kept.py pipeline/test_cluster.py pipeline/test_cluster_parts.py \
 	pipeline/test_conformance.py pipeline/test_ear_check.py pipeline/test_findings.py pipeline/test_no_transcript.py \
 	pipeline/test_resume.py pipeline/test_shards.py rating/test_page.py rating/test_server.py rating/test_study.py \
-	report/test_browser.py report/test_columns.py report/test_joint.py report/test_reacting.py \
-	report/test_results_page.py scenarios/test_user_audio.py scenarios/test_versions.py) $(addprefix tests/livetalk/,thinkers/test_chat.py thinkers/test_omni_cache.py \
-	thinkers/test_omni_codec.py thinkers/test_qwen_omni.py thinkers/test_vllm_omni.py video/test_fragments.py video/test_same_bytes.py)
+	report/test_browser.py report/test_columns.py report/test_joint.py report/test_reacting.py report/test_results_page.py \
+	scenarios/test_user_audio.py scenarios/test_versions.py) $(addprefix tests/livetalk/,thinkers/test_chat.py \
+	thinkers/test_omni_cache.py thinkers/test_omni_codec.py thinkers/test_qwen_omni.py thinkers/test_vllm_omni.py \
+	video/test_fragments.py video/test_same_bytes.py)
 check: .venv-test/installed lint
 	+$(BESIDE_TYPES) quick
 
