@@ -86,6 +86,7 @@ def tls() -> ssl.SSLContext:
     return _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
+# A deliberate copy; its twin: livetalk.thinkers.service.
 @functools.cache
 def _tls(file: str | None, folder: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()

@@ -256,33 +256,7 @@ class Arrived:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """An event of a system on another machine, with what was read off that machine's clock. The harness's own adapters
-    alone yield it: clocks of different machines are never compared."""
-
-    event: (
-        Submitting
-        | Submitted
-        | UserTurnEnd
-        | ProgressReport
-        | ReplyText
-        | FirstFrame
-        | FirstSound
-        | Shows
-        | Arrived
-        | Incident
-        | Final
-    )
-    after_s: float
-    """Seconds since the turn was handed over there."""
-    facts: ClipFacts | None = None
-    """Of a completed answer's clip, found there; the clip that lies in ``workdir`` has their size and digest."""
-    refused: MediaError | None = None
-    """Why what was handed back there is no clip."""
-
-
-Event: TypeAlias = (
+Tellable: TypeAlias = (
     Submitting
     | Submitted
     | UserTurnEnd
@@ -291,11 +265,27 @@ Event: TypeAlias = (
     | FirstFrame
     | FirstSound
     | Shows
-    | Media
     | Arrived
-    | Elsewhere
     | Incident
     | Final
 )
+"""What may come from another machine: all but the bytes of a picture, which stay there until its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An event of a system on another machine, with what was read off that machine's clock. The harness's own adapters
+    alone yield it: clocks of different machines are never compared."""
+
+    event: Tellable
+    after_s: float
+    """Seconds since the turn was handed over there."""
+    facts: ClipFacts | None = None
+    """Of a completed answer's clip, found there; the clip that lies in ``workdir`` has their size and digest."""
+    refused: MediaError | None = None
+    """Why what was handed back there is no clip."""
+
+
+Event: TypeAlias = Tellable | Media | Elsewhere
 
 FINAL_EVENTS = (Completed, Blocked, Failed, Retired, TimedOut)

@@ -35,6 +35,7 @@ _TOO_LONG = re.compile(
 )
 
 
+# A deliberate copy; its twin: interbench.base.http.
 @functools.cache
 def _tls(file: str | None, folder: str | None) -> ssl.SSLContext:
     """Whose certificates are accepted: httpx's choice, read once. Reading them takes longer than most requests."""
