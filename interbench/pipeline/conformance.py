@@ -167,25 +167,31 @@ class _Checks:
     async def _watching_the_loop(self) -> AsyncIterator[None]:
         """Notice an adapter that blocks its event loop while it works.
 
-        On a busy machine every thread waits for its turn: what a thread that does nothing is late by, too, is not the
-        adapter's doing.
+        On a busy machine every thread waits for its turn: what a thread that does nothing is late by, too, at that
+        moment, is not the adapter's doing.
         """
-        worst = late_anyway = 0.0
+        blocked = 0.0
+        idle_until = time.monotonic()
+        late_since_beat = 0.0
         ended = threading.Event()
 
         def idle() -> None:
-            nonlocal late_anyway
+            nonlocal idle_until, late_since_beat
             while not ended.is_set():
-                before = time.monotonic()
                 ended.wait(0.05)
-                late_anyway = max(late_anyway, time.monotonic() - before - 0.05)
+                now = time.monotonic()
+                late_since_beat = max(late_since_beat, now - idle_until - 0.05)
+                idle_until = now
 
         async def beat() -> None:
-            nonlocal worst
+            nonlocal blocked, late_since_beat
             while True:
                 before = time.monotonic()
                 await asyncio.sleep(0.05)
-                worst = max(worst, time.monotonic() - before - 0.05)
+                now = time.monotonic()
+                # The idle thread may be late itself at this moment, and not have noticed yet.
+                late_anyway, late_since_beat = max(late_since_beat, now - idle_until - 0.05), 0.0
+                blocked = max(blocked, now - before - 0.05 - late_anyway)
 
         async def start_beating() -> asyncio.Task[None]:
             return asyncio.create_task(beat())
@@ -204,10 +210,10 @@ class _Checks:
 
                 with contextlib.suppress(TimeoutError, StuckError):
                     await self.host.call(stop_beating, 5.0)
-            if worst - late_anyway > _LAG_S:
+            if blocked > _LAG_S:
                 self.say(
                     "wrong",
-                    f"the event loop was blocked for {worst - late_anyway:.1f} s: several conversations can't run "
+                    f"the event loop was blocked for {blocked:.1f} s: several conversations can't run "
                     "side by side and clocks would be late. Await, use asyncio.to_thread, or derive from ClipSystem "
                     "with a plain render()",
                 )
