@@ -152,8 +152,6 @@ def fill(job: Job, out: Path, *, progress: Callable[[str], None] = lambda _: Non
         OptionError: there is no such size or device here, or no time.
         OutputError: the folder can't be written to.
     """
-    from livetalk.tools.sheet_table import to_markdown
-
     if not 0 < job.minutes <= 24 * 60:
         raise OptionError(f"A sheet of {job.minutes:g} minutes can't be filled; give --minutes above 0, e.g. 8.")
     choice = job.model.choose(random_by_default=True)
@@ -178,7 +176,7 @@ def fill(job: Job, out: Path, *, progress: Callable[[str], None] = lambda _: Non
             waiting.remove(step)
             progress(f"{step.title}, at most {seconds:.0f} s")
             results.append(_take(processes, step, job, logs, seconds))
-        _write(out, sheet, to_markdown(sheet))  # after every step: whatever comes, this stays
+        _write(out, sheet)  # after every step: whatever comes, this stays
     return sheet
 
 
@@ -216,10 +214,13 @@ def _today() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _write(out: Path, sheet: Sheet, text: str) -> None:
+def _write(out: Path, sheet: Sheet) -> None:
+    from livetalk.tools.sheet_table import to_markdown
+
     try:
+        # What was measured first: a table can be made of it later.
         (out / "sheet.json").write_text(sheet.to_json() + "\n", "utf-8")
-        (out / "sheet.md").write_text(text, "utf-8")
+        (out / "sheet.md").write_text(to_markdown(sheet), "utf-8")
     except OSError as error:
         raise OutputError(f"The sheet can't be written to {out}: {error.strerror}.") from error
 

@@ -30,6 +30,7 @@ def to_markdown(sheet: Sheet) -> str:
         *_section(sheet, "live", _LIVE),
         *_section(sheet, "thinker", _LIVE),
         *_section(sheet, "float8_error", _FLOAT8),
+        *_section(sheet, "weights", _FLOAT8),
         "## Steps",
         _table(
             ("step", "", "why", "seconds", "limit"),
@@ -86,7 +87,8 @@ def _memory(row: Row) -> str:
     return used if taken is None else f"{used} ({taken / 2**30:.2f} taken)"
 
 
-def _figure(row: Row, name: str, form: str, scale: float = 1.0) -> str:
+def _figure(row: Row, name: str, form: str, scale: int = 1) -> str:
+    """A number in its form; a whole one stays whole."""
     value = row.get(name)
     return _NOTHING if value is None else format(scale * value, form)
 
@@ -144,7 +146,8 @@ _FLOAT8: tuple[tuple[str, Callable[[Row], str]], ...] = (
 def _section(
     sheet: Sheet, name: str, columns: Sequence[tuple[str, Callable[[Row], str]]], most: int | None = None
 ) -> Iterable[str]:
-    found = sheet.rows(name)[:most]
+    # The step with the published weights has two tables, and rows for each.
+    found = [row for row in sheet.rows(name) if columns is not _FLOAT8 or "flow" in row][:most]
     if found:
         yield f"## {next(step.title for step in sheet.steps if step.name == name)}"
         yield _table([title for title, _ in columns], [[show(row) for _, show in columns] for row in found])

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from livetalk.base.errors import OptionError, OutputError
 from livetalk.cli.main import app
 from livetalk.render.options import ModelOptions, SpeedOptions, StreamOptions
 from livetalk.tools import sheet
+from livetalk.tools.agreement import Agreement
+from livetalk.tools.float8_error import Float8Error
+from livetalk.tools.profile import ProfileRow
 from livetalk.tools.sheet import Deadline, Job, Sheet, Step, StepResult, limit, read_result
 from livetalk.tools.sheet_steps import STEPS
 from livetalk.tools.sheet_table import to_markdown
@@ -180,3 +184,37 @@ def test_the_table_of_a_card_has_the_columns_of_the_page() -> None:
     assert "| 2026-01-02 | NVIDIA \\| &lt;b>H200, torch 2.13.0 | compiled (default) | fa3:2 |" in text
     assert "8.00 GiB (16.00 taken)" in text and "| fa4 | 15 | – | – | – | ImportError |" in text
     assert "| Bench, compiled | cut off | it was not done |" in text and "cuda" not in text.split("\n")[2]
+
+
+def test_every_step_that_found_something_has_its_table() -> None:
+    """With rows as their steps say them; the small model's agreement is what a first card sees after parity."""
+    agreed = asdict(Agreement("bfloat16, overlap", "eager", True, 0.0, 1e-3, 7, 0.25, False, "rms 0.01", 3.26))
+    wrong = asdict(Float8Error(2, 0.031, 0.0456))
+    live = {
+        "thinker": "scripted", "first_frame": {"median": 0.17, "p95": 0.2}, "window_to_fragment": {"median": 0.09},
+        "frames_per_second": 31.5, "simultaneous_is_limit": True, "simultaneous": 4, "seconds_each": 8,
+        "peak_memory_bytes": 2**31, "peak_reserved_bytes": None,
+    }  # fmt: skip
+    parity = {"case": "audio", "passed": False, "difference": 0.5, "limit": 1e-4, "problem": None}
+    found: dict[str, list[dict[str, Any]]] = {
+        "environment": [{"device": "cpu", "torch": "2.13.0"}],
+        "parity": [parity],
+        "agreement_small": [agreed],
+        "agreement_real": [agreed],
+        "kernels": [{"kernel": "math", "frames": 3, "ms": 1.25, "tflops": 0.1, "difference": 2e-7}],
+        "profile": [asdict(ProfileRow("aten::addmm", 65, 12.5, 0.375))],
+        "live": [live],
+        "thinker": [live],
+        "float8_error": [wrong],
+        "weights": [BENCH, wrong],
+        **{name: [BENCH] for name in ("bench_eager", "bench_compiled", "bench_float8", "bench_autotuned")},
+    }
+    assert set(found) == {step.name for step in STEPS}
+    steps = [StepResult(step.name, step.title, "done", None, 1, 1, found[step.name]) for step in STEPS]
+    read = [StepResult(**row) for row in json.loads(Sheet("2026-01-02", "1.3B", "cpu", 8.0, steps).to_json())["steps"]]
+    text = to_markdown(Sheet("2026-01-02", "1.3B", "cpu", 8.0, read))
+    assert text.count("| bfloat16, overlap | eager | ok | 0.0e+00 | 1.0e-03 | 7 | 0.250 | no | rms 0.01 | 3.26 |") == 2
+    assert "| audio | FAILED | 5.0e-01 | 0.0001 |" in text and "| math | 3 | 1.250 | 0.1 | 2.0e-07 |" in text
+    assert "| aten::addmm | 65 | 12.50 | 37.5 % |" in text and text.count("| 2 | 0.0310 | 0.0456 |") == 2
+    assert text.count("| scripted | 170 ms | 200 ms | 90 ms | 31.50 | at least 4 | 8 s | 2.00 GiB |") == 2
+    assert text.count("48.00") == 5
