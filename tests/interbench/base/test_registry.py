@@ -76,6 +76,15 @@ def test_plug_ins_are_found_and_can_be_restricted(plug_in: str, monkeypatch: pyt
         assert ("nice" in METRICS.entries()) is there, allowed
 
 
+def test_what_is_installed_after_a_look_up_is_found(plug_in: str) -> None:
+    assert "later" not in METRICS.entries()
+    info = Path(plug_in).with_name("later_metrics-1.0.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: later-metrics\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[interbench.metrics]\nlater = nice_metrics:Nice\n")
+    assert METRICS.entries()["later"].source == "later-metrics"
+
+
 def test_a_plug_in_cannot_take_a_name(plug_in: str) -> None:
     Path(plug_in, "entry_points.txt").write_text("[interbench.metrics]\ndistance = nice_metrics:Nice\n")
     with pytest.raises(UsageError, match="nice-metrics names its metric 'distance', which built-in already has"):

@@ -161,3 +161,12 @@ def test_pictures_that_are_none_are_refused(tmp_path: Path) -> None:
     for name in ("p.png", "missing.png"):
         with pytest.raises(ReferenceImageError, match=name):
             fitted_png(tmp_path / name, (64, 64))
+
+
+def test_a_portrait_that_was_replaced_is_fitted_anew(tmp_path: Path) -> None:
+    path = tmp_path / "portrait.png"
+    for colour in ((200, 10, 10), (10, 200, 10)):
+        Image.new("RGB", (300, 300), colour).save(path)
+        for _ in range(2):
+            with Image.open(io.BytesIO(fitted_png(path, (96, 160)))) as image:
+                assert image.getpixel((48, 80)) == colour
