@@ -102,7 +102,9 @@ Play = Callable[..., Awaitable[list[Exchange]]]
 
 
 @pytest.fixture
-def play(tmp_path: Path, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...]) -> Play:
+def play(
+    tmp_path: Path, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], media: MediaPool
+) -> Play:
     """Play the first scenario through the real driver; gives the exchanges."""
 
     async def play(
@@ -114,9 +116,8 @@ def play(tmp_path: Path, server: ConversationServer, planned_scenarios: tuple[Pl
         await host.start()
         try:
             with Run(tmp_path / "out", write=True) as run:
-                async with MediaPool() as media:
-                    driver = Driver("it", host, run, media, DriveSettings(deadline_s=deadline_s), **ticking)
-                    return [exchange async for exchange in driver.play(planned or planned_scenarios[0])]
+                driver = Driver("it", host, run, media, DriveSettings(deadline_s=deadline_s), **ticking)
+                return [exchange async for exchange in driver.play(planned or planned_scenarios[0])]
         finally:
             await host.stop()
 
