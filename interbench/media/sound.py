@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -164,7 +164,8 @@ def _measure(
 
 def _planes(frame: av.AudioFrame) -> npt.NDArray[np.float32]:
     """The samples of a planar float frame ``[channels, samples]``; of one channel a view into the frame."""
-    planes = [np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes]
+    # They offer their bytes as buffers, which PyAV's stubs don't say.
+    planes = [np.frombuffer(cast("memoryview[int]", plane), np.float32, frame.samples) for plane in frame.planes]
     return planes[0][None] if len(planes) == 1 else np.stack(planes)
 
 

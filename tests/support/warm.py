@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,17 +36,22 @@ _process: subprocess.Popen[bytes] | None = None
 
 
 def interbench(
-    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, safe_path: bool = False
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    safe_path: bool = False,
+    without: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """What ``python -m interbench ARGUMENTS`` comes to, in the folder ``cwd`` with the environment ``env``.
 
     ``safe_path``: as with ``python -P``, and as the installed command has it, the folder is not on the path.
+    ``without``: modules that can't be imported, as where they are not installed.
     """
     process = _running()
     assert process.stdin is not None and process.stdout is not None
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        told = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": dict(env or os.environ)}
-        told["safe_path"] = safe_path
+        told: dict[str, Any] = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": dict(env or os.environ)}
+        told |= {"safe_path": safe_path, "without": without}
         process.stdin.write(json.dumps(told | {"out": out.name, "err": err.name}).encode() + b"\n")
         process.stdin.flush()
         status = int(process.stdout.readline())
@@ -105,6 +110,9 @@ def _become(told: Mapping[str, Any]) -> NoReturn:
     # As `-m` has it: the current folder first, in the place of that of this file.
     here = [] if told["safe_path"] else [told["cwd"]]
     sys.path[:1] = [*here, *filter(None, told["env"].get("PYTHONPATH", "").split(os.pathsep))]
+    for name in told["without"]:
+        assert name not in sys.modules
+        sys.modules[name] = None  # type: ignore[assignment]
     sys.argv = ["interbench", *told["arguments"]]
     status = 0
     try:
