@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -148,7 +148,7 @@ def _measure(
         rate = rate or frame.sample_rate
         channels = channels or len(frame.layout.channels)
         for piece in planar.resample(frame):
-            loudness.take(piece.to_ndarray().astype(np.float32, copy=False))
+            loudness.take(_planes(piece))
             task.check_time(loudness.samples / rate)
     loudness.settle()
     return SoundFacts(
@@ -160,6 +160,13 @@ def _measure(
         peak=loudness.peak,
         rms=(loudness.power / loudness.samples) ** 0.5 if loudness.samples else 0.0,
     )
+
+
+def _planes(frame: av.AudioFrame) -> npt.NDArray[np.float32]:
+    """The samples of a planar float frame ``[channels, samples]``; of one channel a view into the frame."""
+    # They offer their bytes as buffers, which PyAV's stubs don't say.
+    planes = [np.frombuffer(cast("memoryview[int]", plane), np.float32, frame.samples) for plane in frame.planes]
+    return planes[0][None] if len(planes) == 1 else np.stack(planes)
 
 
 class _Loudness:
@@ -189,7 +196,8 @@ class _Loudness:
             return
         values = np.nan_to_num(np.concatenate(self._held, axis=1))
         self.peak = max(self.peak, float(np.abs(values).max(initial=0.0)))
-        self.power += float(np.square(values, dtype=np.float64).mean(axis=0).sum())
+        squares = np.square(values, dtype=np.float64)
+        self.power += float((squares[0] if len(squares) == 1 else squares.mean(axis=0)).sum())
         self._held, self._size = [], 0
 
 

@@ -6,6 +6,7 @@ One HTML file in the audit's folder, without a script; clips are linked where th
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,8 +85,9 @@ class Pair:
     words: tuple[str, str]
 
 
-def audit_page(result: Result) -> str:
-    """The page as HTML."""
+@functools.cache
+def _environment() -> Environment:
+    """It keeps the templates that it has compiled."""
     env = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -96,25 +98,34 @@ def audit_page(result: Result) -> str:
     env.filters["figure"] = _figure
     env.filters["share"] = lambda value: DASH if value is None else f"{100 * value:.0f} %"
     env.filters["shown"] = lambda text: visible(str(text))
+    return env
+
+
+def audit_page(result: Result) -> str:
+    """The page as HTML."""
     style = "\n".join((_HERE / "static" / name).read_text(encoding="utf-8") for name in ("report.css", "audit.css"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'sha256-{digest}'; media-src 'self' file:; base-uri 'none'; form-action 'none'"
     )
-    return env.get_template("audit.html").render(
-        r=result,
-        style=Markup(style),  # noqa: S704 - our own files
-        csp=policy,
-        version=__version__,
-        groups=_groups(result),
-        plots=_plots(result),
-        pairs=_pairs(result),
-        notices=_notices(result),
-        scored=[of for of in result.matrix.dimensions if of.validity is not Validity.NOT_SCORED],
-        unscored=[of.key for of in result.matrix.dimensions if of.validity is Validity.NOT_SCORED],
-        name=lambda key: dimension(key).name,
-        dash=DASH,
-        legend=_LEGEND,
+    return (
+        _environment()
+        .get_template("audit.html")
+        .render(
+            r=result,
+            style=Markup(style),  # noqa: S704 - our own files
+            csp=policy,
+            version=__version__,
+            groups=_groups(result),
+            plots=_plots(result),
+            pairs=_pairs(result),
+            notices=_notices(result),
+            scored=[of for of in result.matrix.dimensions if of.validity is not Validity.NOT_SCORED],
+            unscored=[of.key for of in result.matrix.dimensions if of.validity is Validity.NOT_SCORED],
+            name=lambda key: dimension(key).name,
+            dash=DASH,
+            legend=_LEGEND,
+        )
     )
 
 

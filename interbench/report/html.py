@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -248,7 +249,9 @@ def _page(
     )
 
 
+@functools.cache
 def _environment() -> Environment:
+    """It keeps the templates that it has compiled, which takes five times as long as filling them."""
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,

@@ -162,16 +162,24 @@ def _exposed(windows: _Floats, wanted: _Floats) -> _Floats:
     gain, offset = 1.0, 0.0
     for _ in range(3):
         spread = float(x[used].var())
-        slope = 1.0 if spread < 1.0 else float(np.cov(x[used], y[used], bias=True)[0, 1]) / spread
+        slope = 1.0 if spread < 1.0 else _covariance(x[used], y[used]) / spread
         gain = min(max(slope, GAIN[0]), GAIN[1])
         offset = min(max(float(np.mean(y[used] - gain * x[used])), -OFFSET), OFFSET)
         off = np.abs(gain * x + offset - y)
-        used = off <= np.quantile(off, KEPT)
+        most = int(KEPT * (off.size - 1))
+        used = off <= np.partition(off, most)[most]
     changed = windows * np.float32(gain)
     changed[..., 0] += np.float32(offset)
     # Where the picture as it is fits better, there was no change of exposure.
     plain, fitted = (float(np.median(np.abs(w[..., 0] - wanted[..., 0]))) for w in (windows, changed))
     return changed if fitted < plain else windows
+
+
+def _covariance(x: _Floats, y: _Floats) -> float:
+    """``np.cov(x, y, bias=True)[0, 1]``, which takes five times as long for so few numbers."""
+    both = np.array([x, y], np.float64)
+    both -= both.mean(axis=1)[:, None]
+    return float(np.dot(both, both.T)[0, 1] * (1 / len(x)))
 
 
 def _zoomed(lab: _Floats, zoom: float) -> _Floats:

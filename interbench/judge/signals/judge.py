@@ -10,7 +10,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +61,7 @@ class Signals(Judge):
         self._budget = word_budget
         self._wants_faces = faces
         self._seen: OrderedDict[str, _Sight] = OrderedDict()
+        self._looking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._alike: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._detector = detector() if faces else None
 
@@ -153,14 +156,18 @@ class Signals(Judge):
         if media is None or clip is None:
             raise RuntimeError("the judge was not started, or was handed an incomplete conversation")
         digest = "" if facts is None else facts.sha256
-        if digest and (known := self._seen.get(digest)) is not None:
-            return known
-        side = appearance.TAKEN if self._detector is None else SEARCHED_SIDE
-        frames = await media.frames(clip, appearance.FRAMES, (side, side))
-        sight = await asyncio.to_thread(_look_at, frames, self._detector, digest)
-        if digest:
+        if not digest:
+            return await self._look(media, clip, digest)
+        # Conversations are judged side by side: whoever wants a clip that another is just looking at waits for that.
+        async with self._looking.setdefault(digest, asyncio.Lock()):
+            sight = self._seen.pop(digest, None) or await self._look(media, clip, digest)
             _remember(self._seen, digest, sight, _REMEMBERED)
         return sight
+
+    async def _look(self, media: MediaPool, clip: Path, digest: str) -> _Sight:
+        side = appearance.TAKEN if self._detector is None else SEARCHED_SIDE
+        frames = await media.frames(clip, appearance.FRAMES, (side, side))
+        return await asyncio.to_thread(_look_at, frames, self._detector, digest)
 
     def _how_alike(self, one: _Sight, other: _Sight) -> float:
         pair = (one.digest, other.digest)

@@ -7,23 +7,33 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import harness_kit
 import pytest
+import warm
 
 VERBS = ("run", "drive", "transcribe", "judge", "table", "scores", "report", "list", "validate", "check-system",
          "check-judge", "rate", "agree", "arena")  # fmt: skip
 
 
 def cli(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # The environment of the tests has FunASR, which would be the default transcriber and has no weights here.
-    given = {"PYTHONPATH": path, "INTERBENCH_TRANSCRIBER": "given", **environment}
+    return warm.interbench(*arguments, cwd=cwd, env=given(environment))
+
+
+def started(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The same from the very beginning, Python's own start included."""
     return subprocess.run(
         [sys.executable, "-m", "interbench", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **given},
+        cwd=cwd, capture_output=True, text=True, timeout=300, env=given({}),
     )  # fmt: skip
+
+
+def given(environment: Mapping[str, str]) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # The environment of the tests has FunASR, which would be the default transcriber and has no weights here.
+    return {**os.environ, "PYTHONPATH": path, "INTERBENCH_TRANSCRIBER": "given", **environment}
 
 
 @pytest.fixture
@@ -31,8 +41,17 @@ def scenarios(tmp_path: Path) -> str:
     return str(harness_kit.write_set(tmp_path / "set"))
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in one go, played by a program that was started for it."""
+    folder = tmp_path_factory.mktemp("whole")
+    common = ("--scenarios", str(harness_kit.write_set(folder / "set")), "--systems", "it=harness_kit:Good", "--quiet")
+    assert started("run", "--out", "whole", *common, cwd=folder).returncode == 0
+    return folder / "whole"
+
+
 def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
-    shown = cli("--help")
+    shown = started("--help")
     assert shown.returncode == 0
     for verb in VERBS:
         assert verb in shown.stdout
@@ -47,9 +66,8 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_stages_one_by_one_give_what_run_gives(tmp_path: Path, scenarios: str) -> None:
+def test_the_stages_one_by_one_give_what_run_gives(tmp_path: Path, scenarios: str, whole: Path) -> None:
     common = ("--scenarios", scenarios, "--systems", "it=harness_kit:Good", "--quiet")
-    assert cli("run", "--out", "whole", *common, cwd=tmp_path).returncode == 0
     for arguments in (
         ("drive", "--out", "parts", *common),
         ("transcribe", "parts", "--quiet"),
@@ -59,7 +77,7 @@ def test_the_stages_one_by_one_give_what_run_gives(tmp_path: Path, scenarios: st
         done = cli(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     tables = []
-    for folder in ("whole", "parts"):
+    for folder in (str(whole), "parts"):
         table = json.loads(cli("table", folder, "--format", "json", cwd=tmp_path).stdout)
         tables.append([system["dimensions"] for system in table["systems"]])
     assert tables[0] == tables[1] and len(tables[0]) == 1
@@ -96,10 +114,11 @@ def test_strict_is_for_a_system_that_completed_nothing(tmp_path: Path, scenarios
         "-q",
     )
     assert cli("drive", *common, cwd=tmp_path).returncode == 0
-    for verb in (("drive", *common), ("judge", "run", "-q")):
+    judge = ("judge", "run", "-q", "--set", "judge.faces=false")
+    for verb in (("drive", *common), judge):
         done = cli(*verb, "--strict", cwd=tmp_path)
         assert done.returncode == 5 and "No turn was completed by away;" in done.stderr, done.stderr
-    assert cli("judge", "run", "-q", cwd=tmp_path).returncode == 0
+    assert cli(*judge, cwd=tmp_path).returncode == 0
     only = [*common[:-2], "it=harness_kit:Good", "-q", "--strict"]
     assert cli("drive", *only, cwd=tmp_path).returncode == 0
 
@@ -220,9 +239,7 @@ def test_validate_says_where_a_set_is_wrong(tmp_path: Path) -> None:
     assert "scenarios.jsonl:2" in bad.stdout and "colour" in bad.stdout
 
 
-def test_a_full_pipe_reader_that_leaves_is_no_error(tmp_path: Path, scenarios: str) -> None:
-    assert cli("run", "--out", "run", "--scenarios", scenarios, "--systems", "it=harness_kit:Good", "--quiet",
-               cwd=tmp_path).returncode == 0  # fmt: skip
-    shell = f"{sys.executable} -m interbench table run --format json | head -c 1"
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True)
+def test_a_full_pipe_reader_that_leaves_is_no_error(whole: Path) -> None:
+    shell = f"{sys.executable} -m interbench table whole --format json | head -c 1"
+    done = subprocess.run(["bash", "-c", shell], cwd=whole.parent, capture_output=True, text=True)
     assert done.stdout == "{" and "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import harness_kit
 import pytest
+import warm
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = """
@@ -36,10 +37,7 @@ def home(tmp_path: Path) -> Path:
 def interbench(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # -P, as the installed command: the current folder is on the path only because the harness puts it there.
     path = os.pathsep.join([str(Path(harness_kit.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "interbench", *arguments],
-        cwd=home, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+    return warm.interbench(*arguments, cwd=home, env={**os.environ, "PYTHONPATH": path}, safe_path=True)
 
 
 def test_they_are_told_their_options_and_stay_with_the_run(home: Path) -> None:

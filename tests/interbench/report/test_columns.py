@@ -149,11 +149,12 @@ class Own(Judge):
 """
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program in which a dimension was added: one entry, and nothing else."""
-    copy = tmp_path / "house"
-    shutil.copytree(ROOT / "interbench", copy / "interbench", ignore=shutil.ignore_patterns("__pycache__"))
+    copy = tmp_path_factory.mktemp("grown") / "house"
+    # With its bytecode, which stays that of the files that stay: else every program would compile all of it.
+    shutil.copytree(ROOT / "interbench", copy / "interbench")
     shutil.copytree(ROOT / "prompts", copy / "prompts")
     path = copy / "interbench" / "domain" / "dimensions.py"
     before, after = path.read_text(encoding="utf-8").split("\n)\n\nMEASURES", 1)
@@ -161,11 +162,11 @@ def house(tmp_path: Path) -> Path:
     return copy
 
 
-def python(house: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python(house: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(house), str(Path(harness_kit.__file__).parent)])
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=house.parent,
+        cwd=cwd or house.parent,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -177,14 +178,14 @@ def test_a_dimension_is_one_entry_for_runs_tables_and_reports(house: Path, tmp_p
     harness_kit.write_set(tmp_path / "set", count=2, turns=2)
     (tmp_path / "own_judge.py").write_text(OWN_JUDGE)
     run = ["run", "--out", "run", "--scenarios", "set", "--systems", "it=harness_kit:Good", "--transcriber", "given"]
-    done = python(house, "-m", "interbench", *run, "--judge", "own_judge:Own", "--quiet")
+    done = python(house, "-m", "interbench", *run, "--judge", "own_judge:Own", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
     assert "Humour (HU)" in page, "nobody measures it, which is said"
-    everything = python(house, "-m", "interbench", "table", "run", "--format", "md", "--all-columns")
+    everything = python(house, "-m", "interbench", "table", "run", "--format", "md", "--all-columns", cwd=tmp_path)
     assert re.search(r"\| +HU \|", everything.stdout)
 
-    shown = python(house, "-m", "interbench", "table", "run", "--format", "json", "--with-published")
+    shown = python(house, "-m", "interbench", "table", "run", "--format", "json", "--with-published", cwd=tmp_path)
     document = json.loads(shown.stdout)
     (row,) = document["systems"]
     assert row["dimensions"]["HU"]["missing"] == {"not_measurable_offline": 2}
@@ -195,13 +196,14 @@ def test_a_dimension_is_one_entry_for_runs_tables_and_reports(house: Path, tmp_p
 def test_a_dimension_is_one_entry_for_csv(house: Path, tmp_path: Path) -> None:
     scores = tmp_path / "scores.csv"
     scores.write_text("system,scenario,dimension,score\na,s1,HU,3\na,s2,HU,5\nb,s1,HU,7\nb,s2,HU,9\n")
-    shown = python(house, "-m", "interbench", "table", "scores.csv", "--format", "csv")
+    shown = python(house, "-m", "interbench", "table", "scores.csv", "--format", "csv", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     a, b = csv.DictReader(io.StringIO(shown.stdout))
     assert float(a["HU"]) < 50 < float(b["HU"]) and (a["HU_mean"], b["HU_mean"]) == ("4.0", "8.0")
 
 
-def test_a_dimension_needs_a_rubric_where_a_language_model_judges_it(house: Path) -> None:
+def test_a_dimension_needs_a_rubric_where_a_language_model_judges_it(house: Path, tmp_path: Path) -> None:
+    house = shutil.copytree(house, tmp_path / "house")
     code = "from interbench.judge.vlm.rubrics import Prompts; print(Prompts().rubrics['HU'].name)"
     without = python(house, "-c", code)
     assert without.returncode != 0 and "HU.j2" in without.stderr and "can't be used" in without.stderr

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from single_kit import RATE, babble, moving, wav_of, write_video
 from typer.testing import CliRunner, Result
 
@@ -121,11 +120,10 @@ def test_a_study_goes_on_where_it_was_killed(data: Path, tmp_path: Path) -> None
     log, out = tmp_path / "log", tmp_path / "out"
     words = arguments(data, out, "--set", f"good.log={log}", "--set", "good.die_at=p2")
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
-    command = [sys.executable, "-m", "interbench", *words]
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    killed = warm.interbench(*words, env=environment)
     assert killed.returncode == -9, killed.stderr
     cuts = {path.name: path.stat().st_mtime_ns for path in (out / "cuts").iterdir()}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = warm.interbench(*words, env=environment)
     assert done.returncode == 0, done.stderr
     assert {path.name: path.stat().st_mtime_ns for path in (out / "cuts").iterdir()} == cuts
     table = json.loads(done.stdout)

@@ -7,18 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-WITHOUT = """
-import sys
-sys.modules["torch"] = None  # as where it is not installed
-from interbench.__main__ import main
-sys.argv = ["interbench", *sys.argv[1:]]
-main()
-"""
+import warm
 
 
 def interbench(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return warm.interbench(*words, without=["torch"])
 
 
 def test_metrics_are_listed() -> None:

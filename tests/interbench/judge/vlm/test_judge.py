@@ -6,14 +6,13 @@ import asyncio
 import datetime as dt
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from judge_stub import Reply, StubJudge, error_reply
 
 from interbench.base.errors import JudgeError, UsageError
@@ -769,8 +768,7 @@ def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("judge", [f"http://{KEY}@host/v1", f"http://host/v1?api_key={KEY}"])
 def test_a_key_in_an_address_is_not_even_printed_by_a_dry_run(tmp_path: Path, judge: str) -> None:
     arguments = ["run", "--dry-run", "--systems", "puppet", "--limit", "1", "--out", str(tmp_path / "run")]
-    command = [sys.executable, "-m", "interbench", *arguments, "--judge", judge]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = warm.interbench(*arguments, "--judge", judge)
     assert done.returncode == 2 and "carries a user name, password or query" in done.stderr
     assert KEY not in done.stdout + done.stderr
 
