@@ -185,8 +185,7 @@ def visit(browser: Any, server: LiveServer) -> Iterator[Callable[..., Visit]]:
     visits: list[Visit] = []
 
     def begin(url: str, *, script: str = "", **options: Any) -> Visit:
-        # Every pixel is drawn by a processor; where the window's size matters it is given.
-        context = browser.new_context(**{"viewport": {"width": 900, "height": 640}, **options})
+        context = browser.new_context(**options)
         contexts.append(context)
         if script:
             context.add_init_script(script)
