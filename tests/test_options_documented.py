@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -37,14 +38,18 @@ OTHERS = {
 """Options of other programs that the documentation names."""
 
 
-def verbs(app: typer.Typer) -> dict[str, dict[str, bool]]:
-    """By verb its long options, and whether each is hidden; the program's own under the empty name. Verbs of a group
-    have its name before their own."""
+def commands_of(app: typer.Typer) -> dict[str, Any]:
+    """By verb; the program itself under the empty name. Verbs of a group have its name before their own."""
     command = get_command(app)
     found = {"": command, **getattr(command, "commands", {})}
     for group, inner in list(found.items()):
         if group:
             found |= {f"{group} {name}": one for name, one in getattr(inner, "commands", {}).items()}
+    return found
+
+
+def verbs(app: typer.Typer) -> dict[str, dict[str, bool]]:
+    """By verb its long options, and whether each is hidden."""
     return {
         name: {
             option: getattr(parameter, "hidden", False)
@@ -53,7 +58,7 @@ def verbs(app: typer.Typer) -> dict[str, dict[str, bool]]:
             if option.startswith("--")
         }
         | {"--help": True}
-        for name, one in found.items()
+        for name, one in commands_of(app).items()
     }
 
 
@@ -119,3 +124,11 @@ def test_options_of_other_programs_are_still_named() -> None:
 def test_commands_are_found_where_there_are_some() -> None:
     found = [(program, verb) for page in PAGES for _, program, verb, options in commands(page) if options]
     assert len(found) > 30 and {program for program, _ in found} == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_verb_says_what_it_does(program: str) -> None:
+    found = commands_of(PROGRAMS[program])
+    assert len(found) > 8
+    assert [name for name, one in found.items() if not (one.help or "").strip()] == []
+    assert [name for name, one in found.items() if not one.get_short_help_str()] == []

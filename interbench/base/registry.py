@@ -13,6 +13,7 @@ an empty string for none. What a class can be told is read off its constructor: 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import os
@@ -119,7 +120,7 @@ class Registry(Generic[T]):
     def _plugins(self) -> Iterator[Entry]:
         allowed = os.environ.get(RESTRICT)
         names = None if allowed is None else {name.strip().lower() for name in allowed.split(",")}
-        for point in metadata.entry_points(group=self.group):
+        for point in _installed(tuple(map(_state, sys.path))).select(group=self.group):
             source = point.dist.name if point.dist is not None else "unknown"
             if names is None or source.lower() in names:
                 yield Entry(point.name, point.value, source)
@@ -233,6 +234,21 @@ class Registry(Generic[T]):
         if found.variant is not None:
             raise self.error(f"The {self.kind} {found.name!r} has no variants.")
         return self.prepare(found, options, given=given)()
+
+
+@functools.lru_cache(maxsize=4)
+def _installed(path: tuple[tuple[str, int], ...]) -> Any:
+    """The entry points of all packages on ``path``: hundreds of small files, which a run would read a dozen times."""
+    return metadata.entry_points()
+
+
+def _state(folder: str) -> tuple[str, int]:
+    """A folder of modules, and when something was last installed into it or removed from it."""
+    place = Path(folder).absolute()
+    try:
+        return str(place), place.stat().st_mtime_ns
+    except OSError:
+        return str(place), 0
 
 
 def import_from_here() -> None:

@@ -43,11 +43,14 @@ def write_film(
         audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono")
         audio.bit_rate = 96_000
         per_frame = AUDIO_RATE // fps
+        shown: Image.Image | None = None
         for index, image in enumerate(frames):
             if index == 0:
                 video.width, video.height = image.size
                 video.options = {**search, **macroblock_tree(image.width)}
-            picture: VideoFrame = VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
+            if image is not shown:  # a picture that stands still is made ready once
+                rgb: VideoFrame = VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
+                picture, shown = rgb.reformat(format="yuv420p"), image
             picture.pts = index
             container.mux(video.encode(picture))
             part = samples[index * per_frame : (index + 1) * per_frame]

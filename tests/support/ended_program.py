@@ -92,13 +92,16 @@ class Program:
     def errors(self) -> str:
         return self._errors.read_text(errors="replace")
 
-    def wait_for(self, state: Callable[[], object]) -> None:
-        """Until ``state()`` is true; fails if the program ends before, or does not come to it at all."""
+    def wait_for(self, state: Callable[[], object], every_s: float = 0.005) -> None:
+        """Until ``state()`` is true; fails if the program ends before, or does not come to it at all.
+
+        ``every_s``: how often it is looked for; seldom where that takes work, of this process or the program.
+        """
         deadline = time.monotonic() + ENDS_S
         while not state():
             assert time.monotonic() < deadline, f"does not come to the state: {self.output}\n{self.errors}"
             assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.output}\n{self.errors}"
-            time.sleep(0.005)
+            time.sleep(every_s)
 
     def heeds_signals(self) -> bool:
         """Whether it has a handler for SIGTERM yet (Linux)."""

@@ -17,7 +17,7 @@ from livetalk.render.pipeline import Models, random_models
 from livetalk.thinkers.base import Delta, Question, SpeechDelta, TextDelta, Thinker
 
 RATE = 24_000
-STREAM = StreamConfig(latent_height=4, latent_width=4, position="bounded")
+STREAM = StreamConfig(latent_height=4, latent_width=4, position="bounded", steps=2)
 
 Step = Delta | BaseException | asyncio.Event | None
 """A piece; an error to raise; an event to wait for; None to wait for ever."""
@@ -37,7 +37,9 @@ def pocket_models() -> Models:
         audio_feat_dim=tiny.speech.feature_dim,
     )
     text = TextConfig(vocab_size=512, dim=8, dim_attn=8, dim_ffn=8, num_heads=1, num_layers=1)
-    return random_models(Size("pocket", dit, VAEConfig(dim=2), text, tiny.speech, STREAM))
+    return random_models(
+        Size("pocket", dit, VAEConfig(dim=2, dim_mult=(1, 1, 1, 1), num_res_blocks=0), text, tiny.speech, STREAM)
+    )
 
 
 def voice(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:

@@ -112,6 +112,9 @@ class VideoServices:
     """Polls before a job is finished."""
     poll_hint_ms: str | None = None
     retired: bool = False
+    true_to_size: bool = False
+    """Whether clips have as many pixels as was asked for, or an eighth each way where that is many: every one of them
+    is decoded, and what is tested lies in none."""
     jobs: dict[str, Job] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -159,6 +162,8 @@ class VideoServices:
     def create(self, service: str, seconds: float, size: tuple[int, int], request: Any) -> Job:
         with self.lock:
             outcome = self.outcomes.popleft() if self.outcomes else "completed"
+            if not self.true_to_size and min(size) >= 360:
+                size = (round(size[0] / 16) * 2, round(size[1] / 16) * 2)
             job = Job(f"{service}_{len(self.jobs) + 1}", service, seconds, size, outcome, request)
             self.jobs[job.id] = job
         self.created.set()

@@ -52,8 +52,9 @@ def add_verb(app: typer.Typer, function: Callable[..., None], name: str | None =
     signature = inspect.Signature(sorted(parameters, key=lambda parameter: parameter.default is not parameter.empty))
     annotations = {parameter.name: parameter.annotation for parameter in parameters}
     # What typer reads.
-    vars(command).update(__signature__=signature, __doc__=function.__doc__)
+    vars(command)["__signature__"] = signature
     command.__annotations__ = annotations
+    command.__doc__ = function.__doc__
     app.command(name or function.__name__, cls=GroupedCommand)(command)
 
 

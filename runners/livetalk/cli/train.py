@@ -13,7 +13,7 @@ from livetalk.cli.train_runs import dmd, ode
 
 train_app = typer.Typer(
     name="train",
-    help="Distil a student: conditions, trajectories, ODE initialisation, distribution matching, export.",
+    help="Distil a student (curate to export), or train a small model of one's own (autoencoder to assemble).",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -41,6 +41,12 @@ _PROMPTS_KEPT = 32
 _FAREWELL_S = 2.0
 """For a picture or a prompt that nobody needs any more; the largest takes longer, and ends with the process."""
 _R = TypeVar("_R")
+
+
+@cache
+def _drawn(height: int, width: int, middle: float) -> Tensor:
+    """The portrait for conversations without a picture, as ``preprocess`` gives it."""
+    return preprocess(portrait(), ((height, width),), middle=middle)
 
 
 class Engine:
@@ -195,7 +201,7 @@ class Engine:
             tune=settings.tune,
         )
         self._streams = Streams.on(models.dit.device, models.vae.device)
-        self._portrait = preprocess(portrait(), ((stream.height, stream.width),), middle=stream.middle)
+        self._portrait = _drawn(stream.height, stream.width, stream.middle)
         listener = SpeechStream(models.speech)
         listener.push(np.zeros(16 * FRAME_SAMPLES, np.float32))
         listener.features(0, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +47,10 @@ class Models:
         """
         encoder = self.text()
         context = encoder(prompt)
+        weights = weakref.ref(getattr(encoder, "model", encoder))
         del encoder
-        gc.collect()
+        if weights() is not None:  # looking through everything for a cycle takes longer than a small encoder does
+            gc.collect()
         if context.is_cuda and give_back:
             torch.cuda.empty_cache()
         return context

@@ -23,6 +23,7 @@ from livetalk.render.config import DiTConfig
 from livetalk.render.model import reference_shapes
 from livetalk.render.model.weights import shape_digest
 from livetalk.training.checkpoints import PROGRESS, RunError, newest, read_progress
+from livetalk.training.records import write_whole
 
 ExportedType = Literal["bfloat16", "float32"]
 
@@ -80,13 +81,11 @@ def export(
         )
     digest = shape_digest(shapes)
     metadata = {"format": "pt", "made_with": "livetalk train export", "dtype": dtype, "shape_digest": digest, **about}
-    partial = path.with_name(f".{path.name}.part")
     try:
         with termination.undivided():
-            save_file(tensors, partial, metadata)
-            partial.replace(path)
+            write_whole(path, lambda partial: save_file(tensors, partial, metadata))
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        path.with_name(f".{path.name}.part").unlink(missing_ok=True)
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
     check_dit(path, config)
     parameters = sum(value.numel() for value in tensors.values())

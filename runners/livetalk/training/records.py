@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -376,10 +377,17 @@ def read_digests(path: Path, settings: TrajectorySettings) -> dict[str, str]:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there, so that nobody ever sees a part of it."""
+    """Write a file beside its place and move it there, so that nobody ever sees a part of it.
+
+    Whoever may read what the process usually writes may read it: safetensors by itself lets in the owner alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
+    partial.unlink(missing_ok=True)
+    with partial.open("wb") as placed:
+        mode = stat.S_IMODE(os.fstat(placed.fileno()).st_mode)
     write(partial)
+    partial.chmod(mode)
     partial.replace(path)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import threading
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -126,6 +128,25 @@ async def test_memory_is_given_back_to_the_device_only_while_nobody_is_at_work(
     finally:
         await engine.stop()
     assert kept == [True, others == 0]
+
+
+@pytest.mark.parametrize("cycle", [False, True])
+def test_a_text_encoder_is_gone_once_the_prompt_is_encoded(models: Models, cycle: bool) -> None:
+    made = []
+
+    def text() -> TextEncoder:
+        encoder = models.text()
+        if cycle:
+            encoder.model.__dict__["held by"] = encoder
+        made.append(weakref.ref(encoder.model))
+        return encoder
+
+    gc.disable()  # of its own accord it may come at any moment, or not
+    try:
+        replace(models, text=text).encode_prompt("A dog at sea.")
+        assert [encoder() for encoder in made] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_an_engine_that_was_stopped_can_start_again(models: Models) -> None:

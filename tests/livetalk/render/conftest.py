@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+# pytest listens to every logger that does not propagate. Of this one torch asks only whether somebody listens, and then
+# writes down all that its compiler does.
+logging.getLogger("torch.__trace").propagate = True
+
 LIMIT = 2e-5  # float32 on a CPU, from the fixtures' README
 
 
@@ -115,8 +120,8 @@ def run_session(golden_dit: CausalDiT) -> Callable[[Session], Tensor]:
 
 
 @pytest.fixture
-def live_bytes() -> Callable[[], int]:
-    """Counts the bytes of all tensors there are."""
+def live_bytes() -> Iterator[Callable[[], int]]:
+    """Counts the bytes of all tensors that there are and were not before the test."""
 
     def count() -> int:
         gc.collect()
@@ -124,4 +129,7 @@ def live_bytes() -> Callable[[], int]:
         tensors = [thing for thing in gc.get_objects() if type(thing) in (Tensor, nn.Parameter)]
         return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
 
-    return count
+    gc.collect()
+    gc.freeze()  # to look through all that torch and its compiler keep takes many times as long as what is tested
+    yield count
+    gc.unfreeze()

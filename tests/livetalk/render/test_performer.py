@@ -2,6 +2,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from emulated_graph import Captures, emulated_graphs
 from livetalk.base.errors import SessionError
 from livetalk.render import vae as vae_module
-from livetalk.render.config import DiTConfig, StreamConfig, VAEConfig, block_frames
+from livetalk.render.config import ROPE_FRAMES, DiTConfig, StreamConfig, VAEConfig, block_frames
 from livetalk.render.model import CausalDiT, random_tensors
 from livetalk.render.model import block as block_module
 from livetalk.render.model.audio import lead_in
@@ -28,13 +29,13 @@ from livetalk.render.performer import (
 from livetalk.render.vae import VAEStream, WanVAE
 from torch import Tensor
 
-STREAM = StreamConfig(4, 4)
+STREAM = StreamConfig(4, 4, steps=2)
 BLOCKS = 7
 
 
 @pytest.fixture(scope="module")
 def vae() -> WanVAE:
-    config = VAEConfig(dim=4, num_res_blocks=1)
+    config = VAEConfig(dim=4, dim_mult=(1, 1, 1, 1), num_res_blocks=0)
     return WanVAE.from_state(config, random_tensors(vae_module.reference_shapes(config)), channels_last=True)
 
 
@@ -46,19 +47,45 @@ def clip(golden_config: DiTConfig) -> dict[str, Tensor]:
         "reference": torch.randn(1, 16, 1, 4, 4, generator=draw),
         "features": torch.randn(12 * BLOCKS - 3, golden_config.audio_feat_dim, generator=draw),
         "noise": torch.randn(1, 3 * BLOCKS, 16, 4, 4, generator=draw),
-        "step_noise": torch.randn(BLOCKS, 3, 3, 16, 4, 4, generator=draw),
+        "step_noise": torch.randn(BLOCKS, STREAM.steps - 1, 3, 16, 4, 4, generator=draw),
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def performer(golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor]) -> Callable[..., Performer]:
     def make(overlap: bool = True, noise: NoiseSource | None = None, **settings: Any) -> Performer:
-        performer = Performer(golden_dit, vae.decoder_stream(), StreamConfig(4, 4, **settings), overlap=overlap)
+        performer = Performer(golden_dit, vae.decoder_stream(), replace(STREAM, **settings), overlap=overlap)
         noise = noise or GivenNoise(clip["noise"], clip["step_noise"])
         performer.start(clip["context"], clip["reference"], noise)
         return performer
 
     return make
+
+
+@pytest.fixture(scope="module")
+def sessions(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> dict[bool, list[FrameBlock]]:
+    """The whole clip, with and without overlap."""
+    return {overlap: list(performer(overlap).blocks(split_features(clip["features"]))) for overlap in (True, False)}
+
+
+@pytest.fixture(scope="module")
+def whole(sessions: dict[bool, list[FrameBlock]]) -> list[FrameBlock]:
+    """The whole clip: what part of it comes in another way must be."""
+    return sessions[True]
+
+
+@pytest.fixture(scope="module")
+def at_once(golden_dit: CausalDiT, clip: dict[str, Tensor]) -> Tensor:
+    """Its latents, generated in one go."""
+    return generate_latents(
+        golden_dit,
+        noise=clip["noise"],
+        step_noise=clip["step_noise"],
+        reference=clip["reference"],
+        audio=golden_dit.embed_audio(lead_in(clip["features"])),
+        context=clip["context"],
+        stream=STREAM,
+    )
 
 
 class Listener:
@@ -85,39 +112,26 @@ class Listener:
 
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_session_equals_one_shot_generation(
-    performer: Callable[..., Performer], golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], overlap: bool
+    sessions: dict[bool, list[FrameBlock]], at_once: Tensor, vae: WanVAE, overlap: bool
 ) -> None:
-    blocks = list(performer(overlap).blocks(split_features(clip["features"])))
-    latents = generate_latents(
-        golden_dit,
-        noise=clip["noise"],
-        step_noise=clip["step_noise"],
-        reference=clip["reference"],
-        audio=golden_dit.embed_audio(lead_in(clip["features"])),
-        context=clip["context"],
-        stream=STREAM,
-    )
-    torch.testing.assert_close(torch.cat([block.latents for block in blocks])[None], latents, atol=2e-5, rtol=0)
+    blocks = sessions[overlap]
+    torch.testing.assert_close(torch.cat([block.latents for block in blocks])[None], at_once, atol=2e-5, rtol=0)
     assert torch.equal(
         torch.cat([block.frames for block in blocks]),
         vae.decode(torch.cat([block.latents for block in blocks]).transpose(0, 1)[None]),
     )
 
 
-def test_blocks_follow_the_clock_of_the_video(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
-    blocks = list(performer().blocks(split_features(clip["features"])))
-    assert [block.index for block in blocks] == list(range(BLOCKS))
-    assert [block.first_frame for block in blocks] == [block_frames(b)[0] for b in range(BLOCKS)]
-    assert [tuple(block.frames.shape) for block in blocks] == [(9, 32, 32, 3)] + [(12, 32, 32, 3)] * (BLOCKS - 1)
-    assert all(block.frames.dtype == torch.uint8 for block in blocks)
-    assert all(block.seconds > 0 for block in blocks)
+def test_blocks_follow_the_clock_of_the_video(whole: list[FrameBlock]) -> None:
+    assert [block.index for block in whole] == list(range(BLOCKS))
+    assert [block.first_frame for block in whole] == [block_frames(b)[0] for b in range(BLOCKS)]
+    assert [tuple(block.frames.shape) for block in whole] == [(9, 32, 32, 3)] + [(12, 32, 32, 3)] * (BLOCKS - 1)
+    assert all(block.frames.dtype == torch.uint8 for block in whole)
+    assert all(block.seconds > 0 for block in whole)
 
 
-def test_overlap_changes_nothing(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
-    overlapped, plain = (
-        torch.cat([block.frames for block in performer(overlap).blocks(split_features(clip["features"]))])
-        for overlap in (True, False)
-    )
+def test_overlap_changes_nothing(sessions: dict[bool, list[FrameBlock]]) -> None:
+    overlapped, plain = (torch.cat([block.frames for block in sessions[overlap]]) for overlap in (True, False))
     assert torch.equal(overlapped, plain)
 
 
@@ -206,14 +220,13 @@ def test_how_the_audio_is_cut_does_not_matter(performer: Callable[..., Performer
 
 
 def test_a_second_utterance_goes_on_where_the_first_ended(
-    performer: Callable[..., Performer], clip: dict[str, Tensor]
+    performer: Callable[..., Performer], clip: dict[str, Tensor], whole: list[FrameBlock]
 ) -> None:
-    whole = list(performer().blocks(split_features(clip["features"][:33])))
     subject = performer()
     first = list(subject.perform([np.zeros(21_000, np.float32)], Listener(clip["features"])))
     second = list(subject.perform([np.zeros(12_000, np.float32)], Listener(clip["features"][21:])))
     assert [block.index for block in first + second] == [0, 1, 2]
-    assert all(torch.equal(a.frames, b.frames) for a, b in zip(whole, first + second, strict=True))
+    assert all(torch.equal(a.frames, b.frames) for a, b in zip(whole[:3], first + second, strict=True))
 
 
 def test_a_restart_forgets_the_session(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
@@ -227,12 +240,14 @@ def test_a_restart_forgets_the_session(performer: Callable[..., Performer], clip
     assert not torch.equal(first[1].latents, other[1].latents)
 
 
-def test_warming_up_leaves_no_trace(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
+def test_warming_up_leaves_no_trace(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], whole: list[FrameBlock]
+) -> None:
     subject = performer()
-    expected = list(subject.blocks(split_features(clip["features"][:9])))
+    assert same_frames(list(subject.blocks(split_features(clip["features"][:9]))), whole[:1])
     subject.warm_up()
     subject.start(clip["context"], clip["reference"], GivenNoise(clip["noise"], clip["step_noise"]))
-    assert torch.equal(next(iter(subject.blocks(split_features(clip["features"][:9])))).frames, expected[0].frames)
+    assert torch.equal(next(iter(subject.blocks(split_features(clip["features"][:9])))).frames, whole[0].frames)
 
 
 @pytest.mark.parametrize("overlap", [True, False])
@@ -347,21 +362,29 @@ def test_warming_up_overlaps_nothing(
     assert stages == ["denoise", "decode", "clean"] * 7  # five lengths of the window, and two more
 
 
-@pytest.mark.parametrize("count", [350, pytest.param(600, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("count", "left_out"), [(110, 240), pytest.param(600, 0, marks=pytest.mark.soak)])
 def test_bounded_blocks_stay_finite_do_not_drift_and_take_no_more_memory(
-    performer: Callable[..., Performer], clip: dict[str, Tensor], live_bytes: Callable[[], int], count: int
+    performer: Callable[..., Performer],
+    clip: dict[str, Tensor],
+    live_bytes: Callable[[], int],
+    count: int,
+    left_out: int,
 ) -> None:
-    """Minutes, to beyond the last absolute position, network and decoder: the latents neither blow up nor fade, and
-    nothing is kept."""
+    """To beyond the last absolute position, network and decoder: the latents neither blow up nor fade, and nothing is
+    kept. The short run leaves out as many blocks as take the ring round by whole turns."""
     subject = performer(overlap=False, noise=SeededNoise(0), position="bounded", steps=1)
     features = (clip["features"][:9] if b == 0 else clip["features"][9:21] for b in range(count))
     held, spread = {}, []
+    cache = subject.generator.cache
     for block in subject.blocks(features):
+        if block.index == count // 2:
+            assert 3 * left_out % (STREAM.window - STREAM.sink) == 0
+            cache.start, cache.end, cache._shift = (n + 3 * left_out for n in (cache.start, cache.end, cache._shift))
         assert block.latents.isfinite().all(), f"block {block.index}"
         spread.append(block.latents.std().item())
         if block.index in (20, count // 2, count - 1):
             held[block.index] = live_bytes()
-    assert subject.generator.cache.end == 3 * count and subject.generator.cache.valid_frames == 15
+    assert cache.end == 3 * (count + left_out) > ROPE_FRAMES and cache.valid_frames == 15
     assert len(held) == 3 and len(set(held.values())) == 1
     early, late = np.mean(spread[10:60]), np.mean(spread[-50:])
     assert abs(late - early) < 0.05 * early
@@ -407,10 +430,13 @@ def rows(clip: dict[str, Tensor], begin: int) -> list[Tensor]:
 @pytest.mark.parametrize("overlap", [True, False])
 @pytest.mark.parametrize("taken", [1, 2, 3])
 def test_a_session_goes_on_after_a_performance_was_left(
-    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool, taken: int
+    performer: Callable[..., Performer],
+    clip: dict[str, Tensor],
+    whole: list[FrameBlock],
+    overlap: bool,
+    taken: int,
 ) -> None:
     """Whatever was under way is finished for nobody: what comes next is as if it had been shown."""
-    whole = list(performer().blocks(split_features(clip["features"])))
     subject = performer(overlap)
     left = subject.blocks(split_features(clip["features"]))
     seen = [next(left) for _ in range(taken)]
@@ -425,9 +451,8 @@ def test_a_session_goes_on_after_a_performance_was_left(
 
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_stop_lets_the_block_in_work_be_the_last(
-    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool
+    performer: Callable[..., Performer], clip: dict[str, Tensor], whole: list[FrameBlock], overlap: bool
 ) -> None:
-    whole = list(performer().blocks(split_features(clip["features"])))
     subject, stop = performer(overlap), threading.Event()
     seen = []
     for block in subject.perform([np.zeros(80_000, np.float32)], Listener(clip["features"]), stop=stop):
@@ -475,11 +500,10 @@ class Door:
 
 @pytest.mark.parametrize("overlap", [True, False])
 def test_every_stage_passes_the_gate(
-    performer: Callable[..., Performer], clip: dict[str, Tensor], overlap: bool
+    performer: Callable[..., Performer], clip: dict[str, Tensor], whole: list[FrameBlock], overlap: bool
 ) -> None:
     door = Door()
-    expected = list(performer().blocks(split_features(clip["features"][:33])))
-    assert same_frames(list(performer(overlap).blocks(split_features(clip["features"][:33]), gate=door)), expected)
+    assert same_frames(list(performer(overlap).blocks(split_features(clip["features"][:33]), gate=door)), whole[:3])
     assert sorted(door.passed) == sorted((stage, b) for stage in ("denoise", "clean", "decode") for b in range(3))
     rendered = [entry for entry in door.passed if entry[0] != "decode"]
     assert rendered == [(stage, b) for b in range(3) for stage in ("denoise", "clean")]
@@ -518,14 +542,16 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[Captures]:
 
 
 def test_nothing_is_recorded_while_the_decoder_or_the_listener_is_at_work(
-    golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], captures: Captures, monkeypatch: pytest.MonkeyPatch
+    golden_dit: CausalDiT,
+    vae: WanVAE,
+    clip: dict[str, Tensor],
+    whole: list[FrameBlock],
+    captures: Captures,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Recording waits for the whole device and gives back what others use; and a decoder waits until it is over."""
     subject = Performer(golden_dit, vae.decoder_stream(), STREAM, graphs=CudaRecorder(torch.device("cpu")))
     noise = GivenNoise(clip["noise"], clip["step_noise"])
-    plain = Performer(golden_dit, vae.decoder_stream(), STREAM)
-    plain.start(clip["context"], clip["reference"], noise)
-    expected = list(plain.blocks(split_features(clip["features"])))
     busy: list[str] = []
     decode = subject.decoder.decode
 
@@ -554,7 +580,7 @@ def test_nothing_is_recorded_while_the_decoder_or_the_listener_is_at_work(
     monkeypatch.setattr(listener, "features", hearing)
     subject.start(clip["context"], clip["reference"], noise)
     seen = list(subject.perform([np.zeros(81_000, np.float32)], listener))
-    assert same_frames(seen, expected)
+    assert same_frames(seen, whole)
     assert subject.generator.recorded == len(captures.graphs) == 2, "two pieces of work of a full window come again"
 
 
@@ -564,7 +590,7 @@ def test_after_warming_up_nothing_new_is_recorded(
     subject = Performer(
         golden_dit,
         vae.decoder_stream(),
-        StreamConfig(4, 4, position="bounded"),
+        replace(STREAM, position="bounded"),
         graphs=CudaRecorder(torch.device("cpu")),
     )
     subject.warm_up(Listener(torch.zeros_like(clip["features"])))
@@ -576,15 +602,16 @@ def test_after_warming_up_nothing_new_is_recorded(
         assert subject.generator.recorded == len(captures.graphs) == known
 
 
-def test_the_first_picture_can_come_alone(performer: Callable[..., Performer], clip: dict[str, Tensor]) -> None:
+def test_the_first_picture_can_come_alone(
+    performer: Callable[..., Performer], clip: dict[str, Tensor], whole: list[FrameBlock]
+) -> None:
     """The same pictures, and the decoder is asked for the first before it is asked for the others."""
-    whole = list(performer().blocks(split_features(clip["features"][:21])))
     subject, door = performer(), Door()
     subject.first_alone = True
     parts = list(subject.blocks(split_features(clip["features"][:21]), gate=door))
     assert [(part.index, part.first_frame, len(part.frames)) for part in parts] == [(0, 0, 1), (0, 1, 8), (1, 9, 12)]
-    assert torch.equal(torch.cat([b.frames for b in parts]), torch.cat([b.frames for b in whole]))
-    assert torch.equal(torch.cat([b.latents for b in parts]), torch.cat([b.latents for b in whole]))
+    assert torch.equal(torch.cat([b.frames for b in parts]), torch.cat([b.frames for b in whole[:2]]))
+    assert torch.equal(torch.cat([b.latents for b in parts]), torch.cat([b.latents for b in whole[:2]]))
     assert [entry for entry in door.passed if entry[0] == "decode"] == [("decode", 0), ("decode", 0), ("decode", 1)]
 
 

@@ -149,13 +149,3 @@ def test_another_depth_runs() -> None:
     parts = [stream.decode(part) for part in z.split(1, dim=2)]
     assert [len(part) for part in parts] == [1, 4, 4]
     assert torch.equal(torch.cat(parts), other.decode(z))
-
-
-def test_compiled_steps_agree(golden: Fixtures, vae: WanVAE, latents: torch.Tensor) -> None:
-    """Through the tracer, without generating code: the steps are functions of latent and cache only."""
-    _, state = golden.weights("vae")
-    traced = WanVAE.from_state(VAEConfig(dim=8), state)
-    traced.compile(backend="eager")
-    stream = traced.decoder_stream()
-    parts = [stream.decode_float(part) for part in latents[:, :, :2].split(1, dim=2)]
-    assert torch.allclose(torch.cat(parts, dim=2), vae.decode_float(latents[:, :, :2]), atol=2e-5)

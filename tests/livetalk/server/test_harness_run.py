@@ -20,10 +20,8 @@ from interbench.base.progress import PlainProgress
 from interbench.domain.records import Exchange, Outcome
 from interbench.judge.registry import make_judge
 from interbench.pipeline.config import Settings
-from interbench.pipeline.conformance import check_system
 from interbench.pipeline.run import Summary, execute, make_plan
 from interbench.store.run_folder import Run
-from interbench.systems.registry import SystemSpec
 
 STEPS = ["thinker_first_text", "thinker_first_sound", "first_window", "first_block", "first_fragment", "finished"]
 TOKEN = "a-token-of-sixteen-and-more"
@@ -127,12 +125,3 @@ def test_turns_that_go_wrong_at_the_real_server(tmp_path: Path, server: LiveServ
     assert isinstance(thinker, ObedientThinker)
     assert exchanges[2].detail["server_outcome"] == "failed" and exchanges[2].reply_text is not None
     assert exchanges[-1].reply_text == SHORT_ANSWER, "the conversation goes on, on the same server, to its end"
-
-
-def test_conformance_of_the_real_server(tmp_path: Path) -> None:
-    script = tmp_path / "script.txt"
-    script.write_text("Yes, gladly.\n")
-    # In a process of its own: one in this process would take turns with the event loop that is checked.
-    spec = SystemSpec("livetalk", "livetalk", {"size": "tiny", "serve": ["--set", f"thinker.script={script}"]})
-    findings = asyncio.run(check_system(spec, deadline_s=60.0, keep=tmp_path / "clips"))
-    assert [finding.text for finding in findings if finding.level == "wrong"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import signal
@@ -22,6 +23,9 @@ from livetalk.cli.version import version
 from livetalk.render.pipeline import Models
 from livetalk.server.limits import Limits
 from livetalk.thinkers.base import ThinkerError
+
+from interbench.pipeline.conformance import check_system
+from interbench.systems.registry import SystemSpec
 
 
 def code(response: httpx.Response) -> tuple[int, str]:
@@ -246,7 +250,7 @@ class Process(Program):
         assert announced["pid"] == self.process.pid
         url: str = announced["url"]
         with httpx.Client(base_url=url, trust_env=False, timeout=ENDS_S) as client:
-            self.wait_for(lambda: client.get("/health").json()["status"] == "ready")
+            self.wait_for(lambda: client.get("/health").json()["status"] == "ready", every_s=0.2)
         return url
 
     def stop(self, number: signal.Signals) -> str:
@@ -278,7 +282,9 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         entry.kill()
 
 
-def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process], tmp_path: Path) -> None:
+def test_a_restart_forgets_conversations_and_says_so_and_the_next_server_conforms(
+    run: Callable[..., Process], tmp_path: Path
+) -> None:
     script = tmp_path / "answers.txt"
     script.write_text("One two three four five six seven eight nine ten. " * 8 + "\n")
     token = "a-token-for-the-restart"
@@ -300,10 +306,16 @@ def test_a_restart_forgets_conversations_and_says_so(run: Callable[..., Process]
     # The port is free at once.
     told = "import gc\ngc.freeze = lambda: print('frozen', flush=True)"
     port = int(url.rpartition(":")[2])
-    second = run("--no-token", port=port, before=told, ignored=(signal.SIGINT,))
+    script.write_text("Yes, gladly.\n")
+    second = run("--no-token", "--set", f"thinker.script={script}", port=port, before=told, ignored=(signal.SIGINT,))
     assert second.wait_until_ready() == url
     lost = httpx.get(f"{url}/v1/conversations/{name}", trust_env=False, timeout=ENDS_S)
     assert code(lost) == (404, "unknown_conversation") and "restarted" in lost.text
+
+    # As the harness checks a system. A server in this process would take turns with the event loop that is checked.
+    spec = SystemSpec("livetalk", "livetalk", {"url": url})
+    findings = asyncio.run(check_system(spec, deadline_s=60.0, keep=tmp_path / "clips"))
+    assert [finding.text for finding in findings if finding.level == "wrong"] == []
     output = second.stop(signal.SIGHUP)
     assert output.count("frozen") == 1, "the models are looked through by every garbage collection"
 
@@ -320,7 +332,7 @@ def test_a_source_tree_that_is_not_installed_knows_its_version(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("module", "name", "number"),
     [
-        pytest.param("render.pipeline", "random_models", signal.SIGINT, id="load"),
+        pytest.param("render.pipeline", "random_models", signal.SIGINT, id="load", marks=pytest.mark.soak),
         pytest.param("live.engine", "Engine._prepare", signal.SIGTERM, id="warm-up"),
     ],
 )
@@ -335,7 +347,7 @@ def test_loading_and_warming_up_keep_no_server_from_stopping(
         f"livetalk.{module}.{name} = endless"
     )
     server = run(before=endless)
-    server.wait_for(lambda: "at work\n" in server.output)
+    server.wait_for(lambda: "at work\n" in server.output, every_s=0.05)
     server.stop(number)
 
 

@@ -24,7 +24,7 @@ import livetalk
 import pytest
 from chat_stub import ChatStub
 from livetalk.base.errors import OptionError
-from livetalk.cli.main import app
+from livetalk.cli.main import app, main
 from livetalk.render.checkpoint import CheckpointFiles
 from livetalk.render.omniavatar.files import OMNIAVATAR, OmniAvatarFiles
 from livetalk.render.speed import require_usable
@@ -134,7 +134,11 @@ def hub() -> Iterator[type[Hub]]:
     thread.join()
 
 
-def download(hub: type[Hub], *arguments: str) -> subprocess.CompletedProcess[str]:
+Told = subprocess.CompletedProcess[str]
+
+
+def program(hub: type[Hub], *arguments: str) -> Told:
+    """The command in a process of its own, which the environment tells where the hub is."""
     environment = {
         **os.environ,
         "HF_ENDPOINT": hub.url,
@@ -148,6 +152,34 @@ def download(hub: type[Hub], *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.fixture
+def download(
+    hub: type[Hub], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Told]]:
+    """The same in this process, where the hub's client has read the environment long ago: starting it anew takes ten
+    times as long as a download."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    huggingface_hub.close_session()  # its connections are made as the environment was
+
+    def run(*arguments: str) -> Told:
+        monkeypatch.setattr(sys, "argv", ["livetalk", "download", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(stopped.value.code or 0), told.out, told.err)
+
+    yield run
+    huggingface_hub.close_session()
+
+
 def there(root: Path) -> set[str]:
     return {
         path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and ".cache" not in path.parts
@@ -155,7 +187,7 @@ def there(root: Path) -> set[str]:
 
 
 def test_every_repository_comes_into_the_released_layout(hub: type[Hub], tmp_path: Path) -> None:
-    outcome = download(hub, "--to", str(tmp_path))
+    outcome = program(hub, "--to", str(tmp_path))
     assert outcome.returncode == 0, outcome.stderr
     wanted = {
         f"{repository.folder}/{name}"
@@ -172,13 +204,15 @@ def test_every_repository_comes_into_the_released_layout(hub: type[Hub], tmp_pat
         assert (repository.repo_id in outcome.stdout) == (repository.repo_id in FILES)
 
 
-def test_a_bidirectional_model_comes_with_its_base(hub: type[Hub], tmp_path: Path) -> None:
-    outcome = download(hub, "--to", str(tmp_path), "--needed-only", "--model", "omniavatar-1.3b")
+def test_a_bidirectional_model_comes_with_its_base(
+    hub: type[Hub], download: Callable[..., Told], tmp_path: Path
+) -> None:
+    outcome = download("--to", str(tmp_path), "--needed-only", "--model", "omniavatar-1.3b")
     assert outcome.returncode == 0, outcome.stderr
     files = OmniAvatarFiles.under(tmp_path, "omniavatar-1.3b")
     files.require(CheckpointFiles.under(tmp_path))
     assert files.base[0].read_bytes() == b"Wan-AI/Wan2.1-T2V-1.3B diffusion_pytorch_model.safetensors"
-    outcome = download(hub, "--to", str(tmp_path), "--model", "other")
+    outcome = download("--to", str(tmp_path), "--model", "other")
     assert outcome.returncode == 2 and "omniavatar-14b" in outcome.stderr
 
 
@@ -195,8 +229,8 @@ def test_all_files_of_a_bidirectional_model_are_asked_for(model: str) -> None:
         assert any(fnmatch(path.name, pattern) for pattern in patterns), path
 
 
-def test_pinned_commits_are_asked_for(hub: type[Hub], tmp_path: Path) -> None:
-    download(hub, "--to", str(tmp_path), "--needed-only")
+def test_pinned_commits_are_asked_for(hub: type[Hub], download: Callable[..., Told], tmp_path: Path) -> None:
+    download("--to", str(tmp_path), "--needed-only")
     revisions = {
         (found[1], found[2]) for line in hub.log if (found := re.search(r"/([^/]+/[^/]+)/resolve/([^/]+)/", line))
     }
@@ -206,24 +240,26 @@ def test_pinned_commits_are_asked_for(hub: type[Hub], tmp_path: Path) -> None:
     assert written == {repository: commit or COMMIT for repository, commit in pinned.items()}
 
 
-def test_a_resolved_commit_is_kept(hub: type[Hub], tmp_path: Path) -> None:
+def test_a_resolved_commit_is_kept(hub: type[Hub], download: Callable[..., Told], tmp_path: Path) -> None:
     kept = "f" * 40
     (tmp_path / "revisions.json").write_text(json.dumps({"GAIR/LiveTalk-1.3B-V0.1": kept}))
-    assert download(hub, "--to", str(tmp_path), "--needed-only").returncode == 0
+    assert download("--to", str(tmp_path), "--needed-only").returncode == 0
     assert any(f"LiveTalk-1.3B-V0.1/resolve/{kept}/" in line for line in hub.log)
     assert not any("revision/main" in line for line in hub.log)
 
 
-def test_a_revision_of_ones_own(hub: type[Hub], tmp_path: Path) -> None:
+def test_a_revision_of_ones_own(hub: type[Hub], download: Callable[..., Told], tmp_path: Path) -> None:
     commit = "e" * 40
     option = f"facebook/wav2vec2-base-960h={commit}"
-    assert download(hub, "--to", str(tmp_path), "--needed-only", "--revision", option).returncode == 0
+    assert download("--to", str(tmp_path), "--needed-only", "--revision", option).returncode == 0
     assert any(f"wav2vec2-base-960h/resolve/{commit}/" in line for line in hub.log)
 
 
 @pytest.mark.parametrize("repository", ["GAIR/LiveTalk-1.3B-V0.1", "facebook/wav2vec2-base-960h"])
-def test_a_name_is_resolved_to_its_commit_and_written_down(hub: type[Hub], tmp_path: Path, repository: str) -> None:
-    assert download(hub, "--to", str(tmp_path), "--needed-only", "--revision", f"{repository}=v0.1").returncode == 0
+def test_a_name_is_resolved_to_its_commit_and_written_down(
+    hub: type[Hub], download: Callable[..., Told], tmp_path: Path, repository: str
+) -> None:
+    assert download("--to", str(tmp_path), "--needed-only", "--revision", f"{repository}=v0.1").returncode == 0
     assert f"GET /api/models/{repository}/revision/v0.1" in hub.log
     fetched = {found[1] for line in hub.log if (found := re.search(r"/(?:resolve|tree)/([^/]+)", line))}
     assert all(re.fullmatch("[0-9a-f]{40}", revision) for revision in fetched), fetched
@@ -231,9 +267,9 @@ def test_a_name_is_resolved_to_its_commit_and_written_down(hub: type[Hub], tmp_p
     assert json.loads((tmp_path / "revisions.json").read_text())[repository] == COMMIT
 
 
-def test_a_name_written_by_hand_is_resolved_too(hub: type[Hub], tmp_path: Path) -> None:
+def test_a_name_written_by_hand_is_resolved_too(hub: type[Hub], download: Callable[..., Told], tmp_path: Path) -> None:
     (tmp_path / "revisions.json").write_text(json.dumps({"GAIR/LiveTalk-1.3B-V0.1": "v0.1", "other": "kept"}))
-    assert download(hub, "--to", str(tmp_path), "--needed-only").returncode == 0
+    assert download("--to", str(tmp_path), "--needed-only").returncode == 0
     assert "GET /api/models/GAIR/LiveTalk-1.3B-V0.1/revision/v0.1" in hub.log
     written = json.loads((tmp_path / "revisions.json").read_text())
     assert (written["GAIR/LiveTalk-1.3B-V0.1"], written["other"]) == (COMMIT, "kept")
@@ -247,20 +283,24 @@ def test_revisions_that_cannot_be_read(tmp_path: Path, text: str) -> None:
     assert (tmp_path / "revisions.json").read_text() == text
 
 
-def test_a_hub_that_closes_half_way_leaves_nothing_called_complete(hub: type[Hub], tmp_path: Path) -> None:
+def test_a_hub_that_closes_half_way_leaves_nothing_called_complete(
+    hub: type[Hub], download: Callable[..., Told], tmp_path: Path
+) -> None:
     """Its client then returns a folder that holds anything at all as if it were whole."""
     (tmp_path / "LiveTalk-1.3B-V0.1").mkdir()
     (tmp_path / "LiveTalk-1.3B-V0.1" / "README.md").write_text("begun")
     hub.closing = True
-    outcome = download(hub, "--to", str(tmp_path), "--needed-only")
+    outcome = download("--to", str(tmp_path), "--needed-only")
     assert outcome.returncode == 1
     assert "has not arrived in full, short of model.safetensors" in outcome.stderr
     assert "run the command again" in outcome.stderr
 
 
-def test_a_commit_without_the_files(hub: type[Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_without_the_files(
+    hub: type[Hub], download: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(FILES, "GAIR/LiveTalk-1.3B-V0.1", ("README.md",))
-    outcome = download(hub, "--to", str(tmp_path), "--needed-only")
+    outcome = download("--to", str(tmp_path), "--needed-only")
     assert outcome.returncode == 1
     assert f"holds no model.safetensors at {COMMIT}" in outcome.stderr
 
@@ -271,19 +311,19 @@ def test_a_place_that_is_a_file(tmp_path: Path) -> None:
         fetch(tmp_path / "file")
 
 
-def test_what_is_there_is_not_fetched_again(hub: type[Hub], tmp_path: Path) -> None:
-    assert download(hub, "--to", str(tmp_path), "--needed-only").returncode == 0
+def test_what_is_there_is_not_fetched_again(hub: type[Hub], download: Callable[..., Told], tmp_path: Path) -> None:
+    assert download("--to", str(tmp_path), "--needed-only").returncode == 0
     (tmp_path / "Wan2.1-T2V-1.3B" / "Wan2.1_VAE.pth").unlink()
     hub.log.clear()
-    assert download(hub, "--to", str(tmp_path), "--needed-only").returncode == 0
+    assert download("--to", str(tmp_path), "--needed-only").returncode == 0
     fetched = [line for line in hub.log if line.startswith("GET") and "/resolve/" in line]
     assert len(fetched) == 1
     assert fetched[0].endswith("Wan2.1_VAE.pth")
 
 
-def test_a_repository_that_is_gone(hub: type[Hub], tmp_path: Path) -> None:
+def test_a_repository_that_is_gone(hub: type[Hub], download: Callable[..., Told], tmp_path: Path) -> None:
     hub.absent.add("GAIR/LiveTalk-1.3B-V0.1")
-    outcome = download(hub, "--to", str(tmp_path))
+    outcome = download("--to", str(tmp_path))
     assert outcome.returncode == 1
     assert "livetalk: GAIR/LiveTalk-1.3B-V0.1 could not be fetched" in outcome.stderr
     assert "Traceback" not in outcome.stderr
@@ -291,7 +331,7 @@ def test_a_repository_that_is_gone(hub: type[Hub], tmp_path: Path) -> None:
 
 def test_without_a_network(hub: type[Hub], tmp_path: Path) -> None:
     hub.url = "http://127.0.0.1:9"  # discard: nobody listens
-    outcome = download(hub, "--to", str(tmp_path), "--needed-only")
+    outcome = program(hub, "--to", str(tmp_path), "--needed-only")
     assert outcome.returncode == 1
     assert "could not be fetched" in outcome.stderr
     assert "Traceback" not in outcome.stderr

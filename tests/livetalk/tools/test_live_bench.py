@@ -27,7 +27,9 @@ from typer.testing import CliRunner
 def speck() -> Iterator[None]:
     """A size still smaller than tiny, under its own name."""
     with pytest.MonkeyPatch.context() as patch:
-        small = replace(SIZES["tiny"], vae=VAEConfig(dim=4), stream=StreamConfig(4, 4))
+        small = replace(
+            SIZES["tiny"], vae=VAEConfig(dim=2, dim_mult=(1, 1, 1, 1), num_res_blocks=0), stream=StreamConfig(4, 4)
+        )
         patch.setitem(SIZES, "tiny", small)
         yield
 

@@ -24,7 +24,9 @@ from livetalk.training.records import (
     write_negative,
     write_settings,
     write_trajectories,
+    write_whole,
 )
+from safetensors.torch import save_file
 
 FRAMES = 6
 CACHED = CacheSettings(FRAMES, 4, 4, 9, 5, 7, 16, False, "ugly", "seed 0")
@@ -172,3 +174,15 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     (folder / "settings.json").write_text("{}")
     with pytest.raises(RecordError, match="not what this version writes"):
         TrajectoryReader(tmp_path)
+
+
+def test_whoever_may_read_the_rest_may_read_what_is_written(tmp_path: Path) -> None:
+    """Else a lab's data and models could be used by nobody but the one who made them."""
+    (tmp_path / "plain").write_bytes(b"")
+    left = tmp_path / ".model.safetensors.part"  # by a run that was killed, with a mode of its own
+    left.write_bytes(b"half")
+    left.chmod(0o600)
+    write_negative(tmp_path, torch.ones(2, 5))
+    write_whole(tmp_path / "model.safetensors", lambda partial: save_file({"a": torch.ones(2)}, partial))
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 3 and len({path.stat().st_mode for path in written}) == 1

@@ -29,6 +29,7 @@ from PIL import Image
 from interbench.asr.given import Given
 from interbench.base.errors import IncomparableError, InterbenchError, SystemLoadError
 from interbench.base.progress import PlainProgress
+from interbench.cli.main import main
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings, turn_seed
 from interbench.judge.registry import make_judge
@@ -102,7 +103,9 @@ Play = Callable[..., Awaitable[list[Exchange]]]
 
 
 @pytest.fixture
-def play(tmp_path: Path, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...]) -> Play:
+def play(
+    tmp_path: Path, server: ConversationServer, planned_scenarios: tuple[PlannedScenario, ...], media: MediaPool
+) -> Play:
     """Play the first scenario through the real driver; gives the exchanges."""
 
     async def play(
@@ -114,9 +117,8 @@ def play(tmp_path: Path, server: ConversationServer, planned_scenarios: tuple[Pl
         await host.start()
         try:
             with Run(tmp_path / "out", write=True) as run:
-                async with MediaPool() as media:
-                    driver = Driver("it", host, run, media, DriveSettings(deadline_s=deadline_s), **ticking)
-                    return [exchange async for exchange in driver.play(planned or planned_scenarios[0])]
+                driver = Driver("it", host, run, media, DriveSettings(deadline_s=deadline_s), **ticking)
+                return [exchange async for exchange in driver.play(planned or planned_scenarios[0])]
         finally:
             await host.stop()
 
@@ -652,7 +654,27 @@ def cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-def test_the_command_line_runs_it_beside_the_puppet(tmp_path: Path, server: ConversationServer) -> None:
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command line in this process, which has imported all of it: status, output, errors."""
+
+    def finish(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["interbench", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return (code if isinstance(code, int) else int(code is not None), *capfd.readouterr())
+
+    return finish
+
+
+def test_the_command_line_runs_it_beside_the_puppet(
+    tmp_path: Path,
+    server: ConversationServer,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: Callable[..., tuple[int, str, str]],
+) -> None:
     scenarios = harness_kit.write_set(tmp_path / "short", count=1, turns=1)
     done = cli(
         "run", "--systems", "puppet,livetalk", "--set", f"livetalk.url={server.url}", "--scenarios", str(scenarios),
@@ -661,10 +683,13 @@ def test_the_command_line_runs_it_beside_the_puppet(tmp_path: Path, server: Conv
     assert done.returncode == 0, done.stderr
     assert "livetalk: ready after" in done.stderr and "RANDOM" in done.stdout
     assert [outcome for _, _, outcome, _ in exchanges_of(tmp_path / "runs" / "default")] == ["completed"] * 2
-    checked = cli("check-system", "livetalk", "--set", f"livetalk.url={server.url}", cwd=tmp_path)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "ready to be benchmarked" in checked.stdout
-    listed = json.loads(cli("list", "systems", "--json", cwd=tmp_path).stdout)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INTERBENCH_TRANSCRIBER", "given")
+    status, printed, errors = verb("check-system", "livetalk", "--set", f"livetalk.url={server.url}")
+    assert status == 0, printed + errors
+    assert "ready to be benchmarked" in printed
+    _, printed, _ = verb("list", "systems", "--json")
+    listed = json.loads(printed)
     (row,) = [row for row in listed if row["name"] == "livetalk"]
     assert row["capabilities"]["state"] == "kv_cache" and row["capabilities"]["inputs"] == ["audio", "image", "text"]
 
@@ -675,9 +700,12 @@ def test_every_option_is_documented() -> None:
         assert f"`{option}`" in page, option
 
 
-def test_the_command_line_says_when_the_address_is_for_nobody(tmp_path: Path) -> None:
-    done = cli("drive", "--systems", "puppet", "--set", "livetalk.url=http://127.0.0.1:8010", cwd=tmp_path)
-    assert done.returncode == 2 and "--systems livetalk" in done.stderr
+def test_the_command_line_says_when_the_address_is_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, errors = verb("drive", "--systems", "puppet", "--set", "livetalk.url=http://127.0.0.1:8010")
+    assert status == 2 and "--systems livetalk" in errors
 
 
 # -- what services say that nobody expects ----------------------------------------------------------------------------

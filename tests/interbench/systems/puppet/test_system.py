@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,17 @@ from interbench.systems.registry import SystemSpec
 Turn = Callable[..., TurnRequest]
 
 
-@pytest_asyncio.fixture
+TOGETHER = pytest.mark.asyncio(loop_scope="module")
+"""Tests that share a puppet, and so the event loop on which its worker was started."""
+
+
+@pytest.fixture
+def reference(reference: ReferenceReply) -> ReferenceReply:
+    """A reply of a second, where it does not matter which."""
+    return replace(reference, reply="It is 330 metres tall.")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def puppet() -> AsyncIterator[Puppet]:
     system = Puppet(workers=1)
     await system.start()
@@ -39,6 +50,7 @@ async def events(system: Puppet, persona: Persona, turn: TurnRequest) -> list[An
     return found
 
 
+@TOGETHER
 async def test_a_turn_yields_its_text_and_then_its_clip(
     puppet: Puppet, maya: Persona, turn: Turn, reference: ReferenceReply, decode: Callable[[Path], Any]
 ) -> None:
@@ -52,6 +64,7 @@ async def test_a_turn_yields_its_text_and_then_its_clip(
     assert len(decode(done.path).frames) == done.detail["frames"]
 
 
+@TOGETHER
 async def test_the_event_loop_keeps_turning_while_a_clip_is_rendered(
     puppet: Puppet, maya: Persona, turn: Turn, reference: ReferenceReply
 ) -> None:
@@ -64,6 +77,7 @@ async def test_the_event_loop_keeps_turning_while_a_clip_is_rendered(
     assert turns > 10
 
 
+@TOGETHER
 async def test_a_reply_that_cannot_be_spoken_fails_and_the_next_one_works(
     puppet: Puppet, maya: Persona, turn: Turn, reference: ReferenceReply
 ) -> None:

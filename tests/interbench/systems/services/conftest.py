@@ -118,7 +118,10 @@ def planned_scenarios(scenario_set: Path) -> tuple[PlannedScenario, ...]:
 
 @pytest.fixture
 def play(
-    tmp_path: Path, services: video_services.VideoServices, planned_scenarios: tuple[PlannedScenario, ...]
+    tmp_path: Path,
+    services: video_services.VideoServices,
+    planned_scenarios: tuple[PlannedScenario, ...],
+    media: MediaPool,
 ) -> Callable[..., Any]:
     """Play scenarios with an adapter through the real driver; gives exchanges, and leaves the ledger in ``out``."""
 
@@ -141,23 +144,22 @@ def play(
         try:
             with Run(tmp_path / out, write=True) as run:
                 writer = ScriptWriter(run, services.url + "/chat/v1", model="writer", words=9, key_env="TEST_CHAT_KEY")
-                async with MediaPool() as media:
-                    driver = Driver(
-                        "it",
-                        host,
-                        run,
-                        media,
-                        DriveSettings(deadline_s=deadline_s),
-                        budget=Budget(run, caps),
-                        writer=writer,
-                    )
-                    for planned in planned_scenarios[:count]:
-                        if turns is not None:
-                            scenario = planned.scenario.model_copy(update={"turns": planned.scenario.turns[:turns]})
-                            planned = PlannedScenario(
-                                scenario, planned.persona, planned.audio, planned.portrait, planned.references
-                            )
-                        exchanges += [exchange async for exchange in driver.play(planned)]
+                driver = Driver(
+                    "it",
+                    host,
+                    run,
+                    media,
+                    DriveSettings(deadline_s=deadline_s),
+                    budget=Budget(run, caps),
+                    writer=writer,
+                )
+                for planned in planned_scenarios[:count]:
+                    if turns is not None:
+                        scenario = planned.scenario.model_copy(update={"turns": planned.scenario.turns[:turns]})
+                        planned = PlannedScenario(
+                            scenario, planned.persona, planned.audio, planned.portrait, planned.references
+                        )
+                    exchanges += [exchange async for exchange in driver.play(planned)]
         finally:
             await host.stop()
         return exchanges

@@ -13,7 +13,9 @@ from interbench.domain.records import Charge
 from interbench.drive.spending import totals
 from interbench.store.run_folder import Run
 
-SYSTEMS = ["sora", "veo", "omni", "heygen"]
+ONE_BY_ONE = [pytest.param("sora"), *(pytest.param(name, marks=pytest.mark.soak) for name in ("veo", "heygen"))]
+"""Beside ``omni``, whose jobs build on one another. What is killed is the same with all of them."""
+SYSTEMS = [*ONE_BY_ONE, "omni"]
 
 
 def kill_when(process: Any, happened: Any) -> None:
@@ -54,7 +56,7 @@ def test_killed_between_submitting_and_the_first_poll(
         assert list(services.jobs.values())[1].request["previous_interaction_id"] == next(iter(services.jobs))
 
 
-@pytest.mark.parametrize("name", ["sora", "omni", "heygen"])
+@pytest.mark.parametrize("name", ["sora", *(pytest.param(name, marks=pytest.mark.soak) for name in ("omni", "heygen"))])
 def test_killed_during_the_download(
     name: str, adapters: Any, services: Any, interbench: Any, run_interbench: Any, tmp_path: Path
 ) -> None:

@@ -254,6 +254,7 @@ def test_every_system_is_listed_with_price_status_and_date(run_interbench: Any) 
 
 
 def test_check_system_passes(adapter: Any, services: Any, run_interbench: Any) -> None:
+    services.true_to_size = True
     status, output, errors = run_interbench(
         "check-system", "it", "--transcriber", "harness_kit:Listener", systems={"it": adapter.table(services)}
     )
