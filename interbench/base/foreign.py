@@ -19,6 +19,8 @@ MAX_NAME = 300
 """Characters of a name, version or code that are kept."""
 _DEEPEST = 200
 """Levels of lists and objects in an answer; what is nested deeper is no answer of any service."""
+_PLAIN = frozenset({int, float, bool, type(None)})
+"""Types of values that need no mending."""
 _DECIMAL = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
@@ -38,6 +40,8 @@ def mended(text: str, most: int | None = None) -> str:
     """
     if most is not None and len(text) > most:
         text = text[: most - 1] + "…"
+    if text.isascii():  # most are, and know it
+        return text.replace("\0", "\ufffd")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -55,6 +59,8 @@ def mended_json(value: Any, most: int | None = None) -> Any:
 
 
 def _mended(value: Any, most: int | None, depth: int) -> Any:
+    if type(value) in _PLAIN:  # a server may list tens of thousands of tokens: by far the quickest test comes first
+        return value
     if isinstance(value, str):
         return mended(value, most)
     if not isinstance(value, (Mapping, list, tuple)):
@@ -63,7 +69,7 @@ def _mended(value: Any, most: int | None, depth: int) -> Any:
         raise NotJsonError(f"it is nested more than {_DEEPEST} levels deep")
     if isinstance(value, Mapping):
         return {mended(str(key), most): _mended(item, most, depth + 1) for key, item in value.items()}
-    return [_mended(item, most, depth + 1) for item in value]
+    return [item if type(item) in _PLAIN else _mended(item, most, depth + 1) for item in value]
 
 
 def kept_json(value: Any) -> Any:

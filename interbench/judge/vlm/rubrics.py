@@ -7,6 +7,7 @@ lines. Whatever people or systems said enters through the filter ``quote`` (:fun
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -136,6 +137,15 @@ def _decimal(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}"
 
 
+@functools.lru_cache(maxsize=128)
+def _compiled(source: str) -> Template:
+    """Compiling the prompts of a judge is most of what making one takes, and they are the same for the next."""
+    environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["quote"] = quote
+    environment.filters["decimal"] = _decimal
+    return environment.from_string(source)
+
+
 class Prompts:
     """All prompts of a folder, checked.
 
@@ -152,10 +162,6 @@ class Prompts:
         self.folder = data_path("prompts") / "judge" / mode.partition("+")[0] if folder is None else folder
         for stranger in sorted(self.folder.glob("*.jinja")):
             raise self._wrong(stranger.name, f"templates end in .j2; rename it to {stranger.stem}.j2")
-        environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters["quote"] = quote
-        environment.filters["decimal"] = _decimal
-        self._environment = environment
         shared = {name: self._read(name) for name in _SHARED}
         shared |= {name: self._read(name) for name in _OPTIONAL if (self.folder / name).exists()}
         self.preamble = self._render("preamble.j2", self._template("preamble.j2", shared["preamble.j2"]), {})
@@ -219,7 +225,7 @@ class Prompts:
 
     def _template(self, name: str, source: str) -> Template:
         try:
-            return self._environment.from_string(source)
+            return _compiled(source)
         except TemplateError as error:
             raise self._wrong(name, f"it is not a Jinja template ({error})") from None
 

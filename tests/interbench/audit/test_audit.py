@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from audit_kit import Quiet, judged_by, played_run
 from foreign_clips import write_pattern
 from known import known
@@ -156,7 +157,7 @@ def test_killed_among_the_edits_it_goes_on(small_run: Path, tmp_path: Path) -> N
     first.wait()
     assert first.returncode == -signal.SIGKILL
     before = exchanges(out / "ledger.sqlite")
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = warm.interbench(*command[3:])
     assert done.returncode == 0, done.stderr[-2000:]
     assert "look" in done.stdout
     with Run(out, write=False) as run:
@@ -190,7 +191,7 @@ def test_an_edit_that_misses_its_aim_stops(small_run: Path, tmp_path: Path) -> N
     entry["strengths"] = [5, 10, 90]
     (tmp_path / "c.json").write_text(json.dumps(told))
     with pytest.raises(UsageError, match="the catalogue lies"):
-        hold(small_run, tmp_path / "audit", read_catalogue(tmp_path / "c.json"), only=("look",))
+        hold(small_run, tmp_path / "audit", read_catalogue(tmp_path / "c.json"), only=("look",), scenarios=2)
 
 
 def test_what_a_clip_leaves_no_room_for_is_refused_and_named(people: tuple[Path, ...], tmp_path: Path) -> None:

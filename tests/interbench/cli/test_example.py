@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("clean")
     wheels = folder / "wheels"
-    for project in (ROOT, ROOT / "examples" / "still-avatar", ROOT / "examples" / "own-judge"):
-        subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-             "--wheel-dir", str(wheels), str(project)],
-            check=True,
-        )  # fmt: skip
+    projects = (ROOT, ROOT / "examples" / "still-avatar", ROOT / "examples" / "own-judge")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+         "--wheel-dir", str(wheels), *map(str, projects)],
+        check=True,
+    )  # fmt: skip
     venv.create(folder / "env", with_pip=False)
     python = folder / "env" / "bin" / "python"
     site = subprocess.run(
@@ -37,7 +38,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).stdout.strip()  # fmt: skip
     subprocess.run(
         [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index",
-         *map(str, sorted(wheels.glob("*.whl")))],
+         "--no-compile", *map(str, sorted(wheels.glob("*.whl")))],
         check=True,
     )  # fmt: skip
     (Path(site) / "third_party.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -74,37 +75,47 @@ def test_it_passes_the_conformance_check(python: Path, tmp_path: Path) -> None:
     assert "ready to be benchmarked" in checked.stdout and "wrong" not in checked.stdout
 
 
-def test_it_is_benchmarked(python: Path, tmp_path: Path) -> None:
-    done = interbench(python, tmp_path, "run", "--systems", "still-avatar", "--limit", "1", "--out", "run", "--quiet",
-                      "--transcriber", "given")  # fmt: skip
+@pytest.fixture(scope="module")
+def ran(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the system, heard and judged by what the other package brings."""
+    folder = tmp_path_factory.mktemp("ran")
+    hear = folder / "hear.py"
+    hear.write_text("import sys, wave\nwith wave.open(sys.argv[1]) as sound:\n"
+                    "    print('I heard', sound.getnframes() // sound.getframerate(), 'seconds')\n")  # fmt: skip
+    argv = json.dumps([str(python), str(hear), "{sound}"])
+    done = interbench(python, folder, "run", "--systems", "still-avatar", "--limit", "1", "--out", "run", "--quiet",
+                      "--transcriber", "program", "--set", f"program.argv={argv}",
+                      "--judge", "shared-words", "--set", "judge.shortest=1")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    table = interbench(python, tmp_path, "table", "run", "--format", "json")
-    (row,) = json.loads(table.stdout)["systems"]
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def table(python: Path, ran: Path) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(interbench(python, ran.parent, "table", "run", "--format", "json").stdout)
+    return shown
+
+
+def test_it_is_benchmarked(ran: Path, table: dict[str, Any]) -> None:
+    (row,) = table["systems"]
     assert row["system"] == "still-avatar"
-    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert (ran / "report" / "index.html").is_file()
 
 
-def test_a_transcriber_and_a_judge_of_another_package(python: Path, tmp_path: Path) -> None:
+def test_a_transcriber_and_a_judge_of_another_package(
+    python: Path, ran: Path, table: dict[str, Any], tmp_path: Path
+) -> None:
     for kind, name, option in (("transcribers", "program", "argv"), ("judges", "shared-words", "shortest")):
         (row,) = [row for row in json.loads(interbench(python, tmp_path, "list", kind, "--json").stdout)
                   if row["name"] == name]  # fmt: skip
         assert row["from"] == "own-judge" and option in [one["option"] for one in row["options"]]
-    hear = tmp_path / "hear.py"
-    hear.write_text("import sys, wave\nwith wave.open(sys.argv[1]) as sound:\n"
-                    "    print('I heard', sound.getnframes() // sound.getframerate(), 'seconds')\n")  # fmt: skip
-    argv = json.dumps([str(python), str(hear), "{sound}"])
-    done = interbench(python, tmp_path, "run", "--systems", "still-avatar", "--limit", "1", "--out", "run", "--quiet",
-                      "--transcriber", "program", "--set", f"program.argv={argv}",
-                      "--judge", "shared-words", "--set", "judge.shortest=1")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    settings = json.loads((tmp_path / "run" / "manifest.json").read_text())["settings"]
-    assert settings["transcriber_options"] == {"argv": [str(python), str(hear), "{sound}"]}
+    settings = json.loads((ran / "manifest.json").read_text())["settings"]
+    assert settings["transcriber_options"] == {"argv": [str(python), str(ran.parent / "hear.py"), "{sound}"]}
     assert settings["judge_options"] == {"shortest": 1}
-    table = json.loads(interbench(python, tmp_path, "table", "run", "--format", "json").stdout)
     assert table["judge"]["name"] == "shared-words"
     code = ("import interbench; run = interbench.read_run('run'); print(run.transcripts.text[0]);"
             "print(run.scores.score.notna().sum())")  # fmt: skip
-    read = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    read = subprocess.run([python, "-c", code], cwd=ran.parent, capture_output=True, text=True)
     assert read.stdout.startswith("I heard ") and read.stdout.splitlines()[1:] == ["1"], read.stderr
-    again = interbench(python, tmp_path, "judge", "run", "--set", "judge.shrotest=2", "--quiet")
+    again = interbench(python, ran.parent, "judge", "run", "--set", "judge.shrotest=2", "--quiet")
     assert again.returncode == 2 and "Did you mean 'shortest'" in again.stderr
