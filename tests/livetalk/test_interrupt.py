@@ -38,15 +38,23 @@ def assert_ended(program: Program, status: int) -> None:
     assert program.leaves_nothing(), program.left()
 
 
+SIGNALS = {
+    "INT": (INT, (), 130),
+    "TERM-INT-ignored": (TERM, (INT,), 143),
+    "HUP": (HUP, (), 129),
+}
+
+
 @pytest.mark.parametrize(
-    ("number", "ignored", "status"),
+    ("verb", "number", "ignored", "status"),
     [
-        pytest.param(INT, (), 130, id="INT"),
-        pytest.param(TERM, (INT,), 143, id="TERM-INT-ignored"),
-        pytest.param(HUP, (), 129, id="HUP"),
+        # Each verb, and each signal; with `make soak` each signal to each verb.
+        pytest.param(verb, *sent, id=f"{verb}-{name}", marks=[] if (verb, name) in usual else pytest.mark.soak)
+        for usual in [{("serve", "INT"), ("bench", "TERM-INT-ignored"), ("doctor", "HUP")}]
+        for verb in ("serve", "bench", "doctor")
+        for name, sent in SIGNALS.items()
     ],
 )
-@pytest.mark.parametrize("verb", ["serve", "bench", "doctor"])
 def test_in_an_import(
     start: Callable[..., Program],
     tmp_path: Path,
@@ -69,8 +77,8 @@ def test_in_an_import(
 @pytest.mark.parametrize(
     ("number", "ignored", "status"),
     [
-        pytest.param(INT, (), 130, id="INT", marks=pytest.mark.soak),
-        pytest.param(TERM, (INT,), 143, id="TERM-INT-ignored"),
+        pytest.param(*SIGNALS["INT"], id="INT", marks=pytest.mark.soak),
+        pytest.param(*SIGNALS["TERM-INT-ignored"], id="TERM-INT-ignored"),
     ],
 )
 def test_a_clip_that_is_being_written(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from emulated_graph import Captures, emulated_graphs
-from livetalk.render.config import StreamConfig
 from livetalk.render.model import CausalDiT, block
 from livetalk.render.model.block import BlockGenerator
 from livetalk.render.model.graphs import CudaRecorder, Replays
@@ -64,7 +64,7 @@ def test_what_does_not_come_again_is_not_recorded(
 ) -> None:
     """A clip of its own length has a longer cache at every block; one with a window comes to its last length."""
     given = session(BLOCKS)
-    unlimited = StreamConfig(4, 4, window=3 * BLOCKS, sink=0)
+    unlimited = replace(given.stream, window=3 * BLOCKS, sink=0)
     generator = BlockGenerator(golden_dit, unlimited, graphs=CudaRecorder(CPU))
     sessions(generator, given, count=1)
     assert captures.graphs == []
