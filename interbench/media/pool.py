@@ -388,8 +388,8 @@ def _with(clip: Path | None, name: str = "donor") -> dict[str, str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """Of a process that decodes: no keys, nothing of the harness's own."""
-    """Decoders of foreign data have no business with keys and proxies, nor with modules in the current folder."""
+    """Of a process that decodes: foreign data has no business with keys and proxies, nor with modules in the current
+    folder."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     # Every thread of a numeric library would reserve part of the worker's bounded address space.
     return kept | {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
