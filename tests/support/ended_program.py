@@ -80,6 +80,8 @@ class Program:
                     **(environment or {}),
                     "PYTHONPATH": os.pathsep.join(modules),
                     "TMPDIR": str(self.temporary),
+                    # torch's compiler keeps its code beyond a program's end, and makes the folder when it is imported.
+                    "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled"),
                 },
                 start_new_session=True,
             )
