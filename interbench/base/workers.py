@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,27 @@ class Cancel:
     request: Mapping[str, Any]
     grace_s: float
     """If it answers the overdue request and this one within this time it lives on, with all that it has loaded."""
+
+
+async def spawn(*argv: str, **options: Any) -> asyncio.subprocess.Process:
+    """``asyncio.create_subprocess_exec`` of a process that leads a session of its own and that may start others.
+
+    Whoever is cancelled meanwhile leaves nothing of it: asyncio alone would kill the process and not what that has
+    started since.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*argv, start_new_session=True, **options))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            process = await starting
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        raise
 
 
 class _Worker:

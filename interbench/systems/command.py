@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from interbench.base.errors import SystemLoadError
 from interbench.base.foreign import number, whole
-from interbench.base.workers import Cancel, WorkerError, WorkerPool
+from interbench.base.workers import Cancel, WorkerError, WorkerPool, spawn
 from interbench.domain.persona import Persona
 from interbench.systems.base import AvatarSystem, Conversation
 from interbench.systems.events import Completed, Event, Failed, JsonValue, ReplyText, TurnRequest
@@ -116,14 +116,13 @@ class _CommandConversation(Conversation):
         log = turn.workdir / "command.log"
         with log.open("wb") as sink:
             try:
-                process = await asyncio.create_subprocess_exec(
+                process = await spawn(
                     *argv,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=sink,
                     stderr=sink,
                     cwd=system.cwd or turn.workdir,
                     env=system.environment(),
-                    start_new_session=True,
                 )
             except OSError as error:
                 yield Failed("not_started", f"the command {argv[0]!r} can't be started: {error.strerror or error}")
