@@ -10,9 +10,7 @@ TORCH ?= torch==2.13.0
 PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 # Whatever is not in a lock is neither looked for nor fetched: not what a package asks for, not what builds it.
 LOCKED = $(PIP) --no-deps --no-build-isolation --use-pep517
-# The files in their own order: by their number of tests, the engines' few and long ones would come last, one by one.
-IN_PAIRS = -n 2 --dist loadfile --no-loadscope-reorder
-PYTEST = .venv-test/bin/python -m pytest $(IN_PAIRS)
+PYTEST = .venv-test/bin/python -m pytest -n 2 --dist loadfile
 # Many container images set this; every program that a test starts would then compile all that it imports, anew.
 unexport PYTHONDONTWRITEBYTECODE
 CODE = interbench runners tests benchmarks examples environments
@@ -94,7 +92,7 @@ oldest: .venv-vllm/installed .venv-lock/installed
 	$(call test_beyond_the_locks,.venv-oldest,-o filterwarnings=default)
 
 define test_beyond_the_locks
-status=0; $(1)/bin/python -m pytest $(IN_PAIRS) $(2) $(TESTS) || status=$$?; \
+status=0; $(1)/bin/python -m pytest -n 2 --dist loadfile $(2) $(TESTS) || status=$$?; \
 	$(1)/bin/python environments/differences.py environments/test.txt; exit $$status
 endef
 
