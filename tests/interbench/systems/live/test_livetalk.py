@@ -29,7 +29,6 @@ from PIL import Image
 from interbench.asr.given import Given
 from interbench.base.errors import IncomparableError, InterbenchError, SystemLoadError
 from interbench.base.progress import PlainProgress
-from interbench.cli.main import main
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings, turn_seed
 from interbench.judge.registry import make_judge
@@ -652,21 +651,6 @@ def cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         [sys.executable, "-m", "interbench", *arguments],
         cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **given},
     )  # fmt: skip
-
-
-@pytest.fixture
-def verb(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """The command line in this process, which has imported all of it: status, output, errors."""
-
-    def finish(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["interbench", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return (code if isinstance(code, int) else int(code is not None), *capfd.readouterr())
-
-    return finish
 
 
 def test_the_command_line_runs_it_beside_the_puppet(

@@ -16,7 +16,6 @@ import pytest
 import video_services
 from PIL import Image
 
-from interbench.cli.main import main
 from interbench.domain.records import Exchange
 from interbench.drive.driver import Driver, DriveSettings
 from interbench.drive.script import ScriptWriter
@@ -269,18 +268,9 @@ def interbench(words: Callable[..., list[str]]) -> Callable[..., subprocess.Pope
 
 @pytest.fixture
 def run_interbench(
-    words: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    words: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, verb: Callable[..., tuple[int, str, str]]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line to its end, in this process, which has imported all of it: status, output, errors."""
+    """Run the command line to its end, in this process: status, output, errors."""
     for name, value in _ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-
-    def finish(*arguments: Any, **keywords: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["interbench", *words(*arguments, **keywords)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return (code if isinstance(code, int) else int(code is not None), *capfd.readouterr())
-
-    return finish
+    return lambda *arguments, **keywords: verb(*words(*arguments, **keywords))
