@@ -24,6 +24,10 @@ Begin: TypeAlias = Annotated[
     str | None,
     Flag("A run, or a checkpoint in it, whose average it begins as; or an assembled model.", default="random weights"),
 ]
+Decay: TypeAlias = Annotated[
+    int | None,
+    Flag("Updates over which the learning rate falls along half a cosine to a fiftieth.", minimum=1, default="it stays"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,17 @@ class OwnHabits:
 
     save_every: Annotated[int, Flag("Steps between checkpoints.", minimum=1)] = 100
     keep: Annotated[int, Flag("Checkpoints that stay.", minimum=1)] = 2
+    compile: Annotated[
+        bool,
+        Flag("torch.compile; some minutes at the start, and rounds otherwise."),
+    ] = False
 
     def chosen(self) -> Habits:
         """As the loop takes them."""
         from livetalk.training.checkpoints import Kept
         from livetalk.training.loop import Habits
 
-        return Habits(self.save_every, Kept(self.keep))
+        return Habits(self.save_every, Kept(self.keep), compiled=self.compile)
 
 
 def autoencoder(
@@ -57,6 +65,7 @@ def autoencoder(
     ] = None,
     frames: Annotated[int | None, Flag("Of a clip, 4k+1.", minimum=1, default="9")] = None,
     learning_rate: Annotated[float | None, Flag("AdamW's.", minimum=0, default="2e-3; 1e-3 for clips")] = None,
+    decay: Decay = None,
     seed: Annotated[int, Flag("Of all that is drawn.", minimum=0, maximum=2**63 - 1)] = 0,
 ) -> None:
     """Train a Wan autoencoder of a small size.
@@ -70,7 +79,7 @@ def autoencoder(
     if phase == "clips":
         found = replace(found, batch=2, adam=replace(found.adam, learning_rate=1e-3))
     found = replace(found, **_given(steps=steps, batch=batch, crop=crop, frames=frames))
-    found = replace(found, adam=replace(found.adam, **_given(learning_rate=learning_rate)))
+    found = replace(found, adam=replace(found.adam, **_given(learning_rate=learning_rate, decay=decay)))
     with Shown("autoencoder", also=("psnr", "psnr/unseen")) as shown:
         outcome = train_autoencoder(
             clips, out, named_size(size), found, init=init, seed=seed, habits=habits.chosen(), told=shown.told
@@ -87,6 +96,7 @@ def speech(
     steps: Annotated[int | None, Flag("Updates.", minimum=1, default="1500")] = None,
     batch: Annotated[int | None, Flag("Clips of one update.", minimum=1, default="4")] = None,
     learning_rate: Annotated[float | None, Flag("AdamW's.", minimum=0, default="1e-3")] = None,
+    decay: Decay = None,
     seed: Annotated[int, Flag("Of all that is drawn.", minimum=0, maximum=2**63 - 1)] = 0,
 ) -> None:
     """Train a small wav2vec2 to hear what of speech can be seen."""
@@ -95,7 +105,7 @@ def speech(
 
     found = SpeechSettings()
     found = replace(found, **_given(steps=steps, batch=batch))
-    found = replace(found, adam=replace(found.adam, **_given(learning_rate=learning_rate)))
+    found = replace(found, adam=replace(found.adam, **_given(learning_rate=learning_rate, decay=decay)))
     with Shown("speech", also=("spectrum/unseen", "mouth_correlation/unseen")) as shown:
         outcome = train_speech(
             clips, out, named_size(size), found, init=init, seed=seed, habits=habits.chosen(), told=shown.told
@@ -147,6 +157,15 @@ def teacher(
     steps: Annotated[int | None, Flag("Updates.", minimum=1, default="6000")] = None,
     batch: Annotated[int | None, Flag("Clips of one update.", minimum=1, default="4")] = None,
     learning_rate: Annotated[float | None, Flag("AdamW's.", minimum=0, default="5e-4")] = None,
+    decay: Decay = None,
+    frames: Annotated[
+        int | None,
+        Flag(
+            "Latent frames of an update's part of a clip, behind the clip's picture; short ones cost less.",
+            minimum=0,
+            default="whole clips",
+        ),
+    ] = None,
     motion: Annotated[
         float | None, Flag("How much more errors weigh where a clip moves; 0 for the same.", minimum=0, default="3")
     ] = None,
@@ -158,8 +177,8 @@ def teacher(
     from livetalk.training.teacher import TeacherSettings, train_teacher
 
     found = TeacherSettings()
-    found = replace(found, **_given(steps=steps, batch=batch, motion=motion, ema_decay=ema_decay))
-    found = replace(found, adam=replace(found.adam, **_given(learning_rate=learning_rate)))
+    found = replace(found, **_given(steps=steps, batch=batch, frames=frames, motion=motion, ema_decay=ema_decay))
+    found = replace(found, adam=replace(found.adam, **_given(learning_rate=learning_rate, decay=decay)))
     with Shown("teacher", also=("moving/unseen", "moving/other_speech")) as shown:
         outcome = train_teacher(
             data, out, named_size(size), found, init=init, seed=seed, habits=habits.chosen(), told=shown.told

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from livetalk.base.rates import AUDIO_RATE, VIDEO_FPS
-from livetalk.render.config import FRAMES_PER_BLOCK, Size, video_frames
+from livetalk.render.config import FRAMES_PER_BLOCK, TEMPORAL_STRIDE, Size, video_frames
 from livetalk.render.encoders.speech import SpeechEncoder
 from livetalk.render.omniavatar.files import fingerprint
 from livetalk.render.vae import WanVAE
@@ -42,6 +42,13 @@ class EncodedClip:
     """Raw speech features [4F−3,C]."""
     caption: str
     split: str
+
+    def part(self, first: int, frames: int) -> EncodedClip:
+        """The clip's picture and what follows its latent frame ``first``, ``frames`` of them in all, with the speech of
+        the latter. From another frame than 0 on the picture is not what came before, as in a cache that has rolled."""
+        latents = torch.cat((self.latents[:1], self.latents[first + 1 : first + frames]))
+        rows = self.audio[TEMPORAL_STRIDE * first : TEMPORAL_STRIDE * (first + frames) - TEMPORAL_STRIDE + 1]
+        return EncodedClip(latents, rows, self.caption, self.split)
 
 
 def autoencoder_of(run: str, size: Size) -> WanVAE:

@@ -39,6 +39,8 @@ class Habits:
     stop_on_collapse: bool = True
     limits: Limits = field(default_factory=Limits)
     events: bool = True
+    compiled: bool = False
+    """Of the stages below the recipe: let torch.compile make the network's passes faster."""
 
 
 @dataclass(frozen=True, slots=True)

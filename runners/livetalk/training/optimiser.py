@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from livetalk.training.schedules import warm_up_factor
+from livetalk.training.schedules import rate_factor
 from livetalk.training.settings import Adam
 from livetalk.training.sharding import clipped_norm, own_part, parked
 
@@ -67,7 +67,7 @@ class Optimiser:
             amsgrad=False,
             beta1=self.settings.beta1,
             beta2=self.settings.beta2,
-            lr=self.settings.learning_rate * warm_up_factor(self.updates, self.settings.warm_up),
+            lr=self.settings.learning_rate * rate_factor(self.updates, self.settings.warm_up, self.settings.decay),
             weight_decay=self.settings.weight_decay,
             eps=self.settings.epsilon,
             maximize=False,

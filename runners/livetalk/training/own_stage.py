@@ -78,9 +78,15 @@ class OwnStage(Stage):
         # While there are few updates, the average is of these few, not of the random beginning.
         self.average.update(self.network, min(self.ema_decay, (step + 1) / (step + 10)))
         if (step + 1) % self.check_every == 0:
-            with self.averaged(), torch.inference_mode():
+            # Of other shapes, and rare: not worth minutes of compiling.
+            with self.averaged(), torch.inference_mode(), torch.compiler.set_stance("force_eager"):
                 found |= self.check()
         return {**found, "gradient_norm": norm}
+
+    def compile(self) -> None:
+        """Compile what a step spends its time in; every step has the same shapes. It takes minutes, and may round
+        otherwise."""
+        self.network.compile(dynamic=False)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -149,4 +155,7 @@ def train_own(
         CollapseError: a gradient is no number.
     """
     with processes("cpu") as on, opened(out, json.loads(json.dumps(dict(config))), on):
-        return train(build(on), out, steps, habits, progress=lambda step, measured: told(step, steps, measured))
+        stage = build(on)
+        if habits.compiled:
+            stage.compile()
+        return train(stage, out, steps, habits, progress=lambda step, measured: told(step, steps, measured))

@@ -6,6 +6,7 @@ and the states of a trajectory use the exact levels. The two differ by up to 0.0
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from torch import Tensor
@@ -78,9 +79,17 @@ def generator_updates(steps: int, *, warm_up: int, every: int, alternation: Alte
     return sum(generator_due(step, warm_up=warm_up, every=every, alternation=alternation) for step in range(steps))
 
 
-def warm_up_factor(update: int, updates: int) -> float:
-    """What the learning rate is multiplied by at an update, counted from 0: a line from 1/updates up to 1.
+DECAYED = 0.02
+"""Share of the learning rate that is left when it has fallen."""
 
-    No warm-up is published; with ``updates`` 0 the rate is constant.
+
+def rate_factor(update: int, warm_up: int, decay: int = 0) -> float:
+    """What the learning rate is multiplied by at an update, counted from 0: a line from 1/warm_up up to 1, and half a
+    cosine down to ``DECAYED`` at update ``decay``, where it stays.
+
+    Neither is published; with both 0 the rate is constant.
     """
-    return min(1.0, (update + 1) / updates) if updates else 1.0
+    factor = min(1.0, (update + 1) / warm_up) if warm_up else 1.0
+    if decay:
+        factor *= DECAYED + (1 - DECAYED) * (1 + math.cos(math.pi * min(1.0, update / decay))) / 2
+    return factor

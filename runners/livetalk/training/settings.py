@@ -33,6 +33,8 @@ class Adam:
     """Largest norm of the gradient of one update."""
     warm_up: int = 0
     """Updates over which the learning rate rises from 0. None is published."""
+    decay: int = 0
+    """Updates over which it falls to ``DECAYED`` of itself, along half a cosine; 0 for never. None is published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
+from livetalk.base.errors import OptionError
 from livetalk.render.checkpoint import CheckpointFiles, check_dit, check_text_encoder
 from livetalk.render.config import DiTConfig, Size, TextConfig
 from livetalk.render.encoders.text import empty_model, original_names
@@ -37,6 +38,8 @@ from livetalk.training.vocabulary import tokenizer_of
 
 NEGATIVE = ""
 """A small model's negative prompt: nothing but the end of the text."""
+LEAST_FRAMES = 3
+"""Of a part of a clip: its picture, and two that may differ."""
 _CHECKED = (100, 300, 500, 700, 900)
 """Raw times at which the loss on unseen clips is measured."""
 
@@ -51,6 +54,9 @@ class TeacherSettings:
     ema_decay: float = 0.999
     motion: float = 3.0
     """How much more errors weigh where the clip moves as much as it does on average; 0 for the same everywhere."""
+    frames: int = 0
+    """Latent frames of a step's part of a clip, from anywhere in it, behind the clip's picture; 0 for whole clips. Time
+    and memory of attention grow with their square, and lips are learned from short parts as well."""
     without_text: float = 0.1
     """Share of samples with the negative prompt and without speech."""
     without_speech: float = 0.1
@@ -87,10 +93,13 @@ class TeacherStage(OwnStage):
         self.taught, self.clips, self.settings = network, clips, settings
         self._tokenizer = tokenizer_of(clips.captions, network.text.config.vocab_size)
 
+    def compile(self) -> None:
+        self.taught.dit.compile(dynamic=False)
+
     def losses(self, step: int, places: Sequence[Place]) -> Iterator[tuple[Tensor, dict[str, float]]]:
         settings = self.settings
         for place in places:
-            clip = self.clips.train[place.id]
+            clip = self._part(self.clips.train[place.id], step, place.name)
             raw = integer(1000, self.seed, step, place.name, "time")
             left_out = float(generator(self.seed, step, place.name, "left out").random())
             conditions = self._conditions(clip)
@@ -118,6 +127,12 @@ class TeacherStage(OwnStage):
         mean, wrong_mean = (float(torch.stack(found).mean()) for found in (own, other))
         return {"moving/unseen": mean, "moving/other_speech": wrong_mean}
 
+    def _part(self, clip: EncodedClip, step: int, name: str) -> EncodedClip:
+        frames, whole = self.settings.frames, len(clip.latents)
+        if not frames or frames >= whole:
+            return clip
+        return clip.part(integer(whole - frames + 1, self.seed, step, name, "part"), frames)
+
     def _conditions(self, clip: EncodedClip) -> Conditions:
         tokens = self._tokenizer(
             [clip.caption, NEGATIVE],
@@ -142,8 +157,9 @@ class TeacherStage(OwnStage):
 
 
 def motion_weights(latents: Tensor, motion: float) -> Tensor:
-    """Weights of cells [h,w] with mean 1, by how much a clip's latents [F,16,h,w] change there from frame to frame."""
-    change = latents.diff(dim=0).abs().mean(dim=(0, 1))
+    """Weights of cells [h,w] with mean 1, by how much a clip's latents [F,16,h,w] change there from frame to frame; the
+    picture's aside, which may be of another time."""
+    change = latents[1:].diff(dim=0).abs().mean(dim=(0, 1))
     weights = 1 + motion * change / change.mean().clamp_min(1e-6)
     return weights / weights.mean()
 
@@ -206,6 +222,8 @@ def train_teacher(
     Raises:
         LiveTalkError: something can't be used, or the run has collapsed.
     """
+    if 0 < settings.frames < LEAST_FRAMES:
+        raise OptionError(f"{settings.frames} latent frames show nothing that moves; {LEAST_FRAMES} do, and 0 is all.")
     clips = EncodedClips(data)
     network = Taught(size, seed)
     if init is not None:

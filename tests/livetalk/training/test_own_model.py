@@ -18,7 +18,7 @@ from livetalk.render.options import ModelOptions
 from livetalk.render.vae import WanVAE
 from livetalk.training.autoencoder_network import TrainingAutoencoder, published, unpublished
 from livetalk.training.checkpoints import RunError, read_network
-from livetalk.training.clip_latents import EncodedClips
+from livetalk.training.clip_latents import EncodedClip, EncodedClips
 from livetalk.training.clips import ClipError, Clips, moving
 from livetalk.training.own_stage import fill
 from livetalk.training.records import RecordError
@@ -128,6 +128,19 @@ def test_clips_that_are_none_are_named(clips: Path, tmp_path: Path) -> None:
         Clips(tmp_path)
 
 
+def test_a_part_of_a_clip_keeps_its_picture_and_its_own_speech() -> None:
+    """Latent frame k > 0 is heard in rows 4k-3 to 4k, frame 0 in row 0 alone."""
+    latents = torch.arange(7.0).view(7, 1, 1, 1).expand(7, 16, 2, 2)
+    clip = EncodedClip(latents, torch.arange(25.0).view(25, 1), "a person", "train")
+    part = clip.part(2, 4)
+    assert part.latents[:, 0, 0, 0].tolist() == [0, 3, 4, 5]
+    assert part.audio[:, 0].tolist() == list(range(8, 21))
+    whole = clip.part(0, 7)
+    assert torch.equal(whole.latents, latents)
+    assert torch.equal(whole.audio, clip.audio)
+    assert len(clip.part(3, 4).audio) == 13
+
+
 def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures: Path, tmp_path: Path) -> None:
     speech, data, taught, model = (tmp_path / name for name in ("speech", "data", "taught", "model"))
     tiny = ("--size", "tiny")
@@ -137,7 +150,7 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
         assert f"{made} clips encoded now" in train("encode", clips, "--out", data, *encoders, "--frames", 3)
     for folder, all_steps in ((taught, (1, 2)), (tmp_path / "straight", (2,))):
         for steps in all_steps:
-            train("teacher", data, "--out", folder, *tiny, "--batch", 1, "--steps", steps)
+            train("teacher", data, "--out", folder, *tiny, "--batch", 1, "--steps", steps, "--decay", 4)
     states = [read_network(one, "ema") for one in (taught, tmp_path / "straight")]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     train("assemble", "--out", model, *encoders, "--teacher", taught, "--data", data, "--note", "a test")
@@ -210,6 +223,16 @@ def write_speech(path: Path) -> None:
         file.writeframes(samples.tobytes())
 
 
+@pytest.mark.soak
+def test_a_compiled_run_learns_the_same(clips: Path, tmp_path: Path) -> None:
+    losses = []
+    for more in ((), ("--compile",)):
+        run = tmp_path / f"run{len(more)}"
+        train("autoencoder", clips, "--out", run, *SMALL, "--steps", 2, *more)
+        losses.append([json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_what_does_not_fit_is_named(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="The captions hold 5 words, the text encoder has room for 1"):
         tokenizer_of(["happy , a person named"], 4)
@@ -222,3 +245,5 @@ def test_what_does_not_fit_is_named(clips: Path, tmp_path: Path) -> None:
     assert "name a run" in done.output
     done = CliRunner().invoke(app, ["train", "autoencoder", str(clips), "--out", str(tmp_path / "a"), "--crop", "20"])
     assert "no multiple of 16" in done.output
+    done = CliRunner().invoke(app, ["train", "teacher", str(tmp_path), "--out", str(tmp_path / "a"), "--frames", "2"])
+    assert "2 latent frames show nothing that moves" in " ".join(done.output.split())

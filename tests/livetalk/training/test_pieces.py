@@ -28,7 +28,7 @@ from livetalk.training.schedules import (
     score_time,
     student_levels,
     student_times,
-    warm_up_factor,
+    rate_factor,
 )
 from livetalk.training.settings import PRESETS, MatchingSettings, OdeSettings, Offload
 from livetalk.training.sharding import split
@@ -62,8 +62,13 @@ def test_the_critic_goes_alone_at_first() -> None:
 
 
 def test_the_learning_rate_rises_to_itself() -> None:
-    assert [warm_up_factor(update, 4) for update in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
-    assert warm_up_factor(0, 0) == 1
+    assert [rate_factor(update, 4) for update in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert rate_factor(0, 0) == 1
+
+
+def test_the_learning_rate_falls_when_it_is_told_to() -> None:
+    assert [rate_factor(update, 0, decay=4) for update in (0, 2, 4, 9)] == pytest.approx([1, 0.51, 0.02, 0.02])
+    assert rate_factor(0, 2, decay=4) == 0.5
 
 
 def test_equal_and_separate_scales_meet() -> None:
@@ -147,10 +152,10 @@ def test_randomness_is_told_by_its_counter_alone() -> None:
 def test_table_4_stands_in_the_settings() -> None:
     ode, matching = OdeSettings(), MatchingSettings()
     assert (ode.batch, ode.steps, ode.guidance) == (64, 20_000, 4.5)
-    assert tuple(asdict(ode.adam).values()) == (4e-5, 0.9, 0.999, 1e-8, 0.0, 10.0, 0)
+    assert tuple(asdict(ode.adam).values()) == (4e-5, 0.9, 0.999, 1e-8, 0.0, 10.0, 0, 0)
     assert (matching.batch, matching.steps, matching.every, matching.warm_up) == (64, 1000, 5, 20)
-    assert tuple(asdict(matching.generator).values()) == (4e-6, 0.0, 0.999, 1e-8, 0.01, 10.0, 0)
-    assert tuple(asdict(matching.critic).values()) == (8e-7, 0.0, 0.999, 1e-8, 0.01, 10.0, 0)
+    assert tuple(asdict(matching.generator).values()) == (4e-6, 0.0, 0.999, 1e-8, 0.01, 10.0, 0, 0)
+    assert tuple(asdict(matching.critic).values()) == (8e-7, 0.0, 0.999, 1e-8, 0.01, 10.0, 0, 0)
     assert (matching.text_scale, matching.audio_scale, matching.ema_decay, matching.ema_start) == (6, 6, 0.99, 200)
 
 
