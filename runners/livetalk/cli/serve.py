@@ -87,6 +87,7 @@ class LiveOptions:
             compile_mode=speed.compile_mode,
             float8=speed.float8,
             tune=speed.tune,
+            decoder_graph=speed.decoder_graph,
             first_alone=speed.first_alone,
             look_ahead=self.look_ahead,
             encoder=self.encoder,

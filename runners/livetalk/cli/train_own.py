@@ -26,7 +26,9 @@ Begin: TypeAlias = Annotated[
 ]
 Decay: TypeAlias = Annotated[
     int | None,
-    Flag("Updates over which the learning rate falls along half a cosine to a fiftieth.", minimum=1, default="it stays"),
+    Flag(
+        "Updates over which the learning rate falls along half a cosine to a fiftieth.", minimum=1, default="it stays"
+    ),
 ]
 
 

@@ -212,7 +212,7 @@ class Engine:
             # They take turns at the device, and need one set of streams.
             performer = Performer(
                 models.dit,
-                models.vae.decoder_stream(),
+                models.vae.decoder_stream(graphs=settings.decoder_graph),
                 stream,
                 decode_device=models.vae.device,
                 streams=self._streams,

@@ -37,6 +37,8 @@ class LiveSettings:
     """8-bit linear layers: faster, not the release's numbers."""
     tune: bool | None = SpeedOptions().tune
     """Choose attention and convolutions by timing; by default on a GPU."""
+    decoder_graph: bool = SpeedOptions().decoder_graph
+    """Replay the decoder as CUDA graphs, too."""
     first_alone: bool = SpeedOptions().first_alone
     """Hand out an answer's very first picture by itself, where the session begins with it."""
     look_ahead: int = SPEECH_LOOK_AHEAD

@@ -335,6 +335,13 @@ class SpeedOptions:
             default="on a GPU, but not for a clip",
         ),
     ] = None
+    decoder_graph: Annotated[
+        bool,
+        Flag(
+            "On a GPU, replay the decoder as CUDA graphs, too: some 700 launches of a block less, for the memory of "
+            "two more of its caches in each conversation (2.5 GB at 512 × 512). Never measured on a card.",
+        ),
+    ] = False
     first_alone: Annotated[
         bool,
         Flag(

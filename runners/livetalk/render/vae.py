@@ -6,7 +6,7 @@ Latents are [1, 16, F, h, w], normalised as the transformer uses them; pixels ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, W
 from torch import Tensor
 
 from livetalk.render.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, VAEConfig
+from livetalk.render.decoder_graph import DecoderGraphs
+from livetalk.render.model.graphs import CudaRecorder, Recorder
 
 LATENT_MEAN = (
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -23,6 +25,8 @@ LATENT_STD = (
     2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
     3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
 )  # fmt: skip
+RECORDED_FROM = 3
+"""Latents of a video that are decoded before a step is recorded, or replayed: the first two have a shorter past."""
 
 
 class WanVAE:
@@ -106,9 +110,18 @@ class WanVAE:
         latents: Tensor = (mean - self._mean) * self._inverse_std
         return latents.float()
 
-    def decoder_stream(self) -> VAEStream:
-        """A decoder with a cache of its own; use one per conversation."""
-        return VAEStream(self)
+    def decoder_stream(self, graphs: bool | Recorder = False) -> VAEStream:
+        """A decoder with a cache of its own; use one per conversation.
+
+        Args:
+            graphs: record its step, at the first video of more than ``RECORDED_FROM`` latents, and replay it from then
+                on; True means nothing where there is no CUDA. Nothing else may be at work on the device while it
+                records, as while a performer warms up.
+        """
+        recorder = None if isinstance(graphs, bool) else graphs
+        if graphs is True and self.device.type == "cuda":
+            recorder = CudaRecorder(self.device, torch.cuda.Stream(self.device))
+        return VAEStream(self, recorder)
 
     def decode(self, latents: Tensor) -> Tensor:
         """A whole clip [1, 16, F, h, w] to uint8 [4F-3, H, W, 3]; the same numbers as a stream gives."""
@@ -138,18 +151,29 @@ class WanVAE:
 class VAEStream:
     """Decodes one conversation's latents as they come. Not to be shared between threads."""
 
-    def __init__(self, vae: WanVAE) -> None:
-        self._vae = vae
+    def __init__(self, vae: WanVAE, recorder: Recorder | None = None) -> None:
+        self._vae, self._recorder = vae, recorder
         self._cache: list[Any] | None = None
+        self._graphs: DecoderGraphs | None = None
+        self._replaying = False
+        self._decoded = 0
 
     def reset(self) -> None:
         """Forget the past: the next latent is the first of a new video."""
         self._cache = None
+        self._replaying = False
+        self._decoded = 0
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its step is replayed from now on."""
+        return self._graphs is not None
 
     @property
     def cache(self) -> tuple[Tensor | None, ...]:
         """The two past frames each causal convolution keeps, in the order they run; None where nothing is kept."""
-        return tuple(slot if isinstance(slot, Tensor) else None for slot in self._cache or ())
+        past = self._graphs.past if self._replaying and self._graphs is not None else self._cache
+        return tuple(slot if isinstance(slot, Tensor) else None for slot in past or ())
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -163,19 +187,33 @@ class VAEStream:
     @torch.inference_mode()
     def decode_float(self, latents: Tensor) -> Tensor:
         """As ``decode``, but [1, 3, T, H, W] in the weights' dtype, not clamped."""
-        return torch.cat(list(self._frames(latents)), dim=2)
+        # What is replayed comes in the same memory again.
+        return torch.cat([frames.clone() if self._replaying else frames for frames in self._frames(latents)], dim=2)
 
-    def _frames(self, latents: Tensor) -> list[Tensor]:
+    def _frames(self, latents: Tensor) -> Iterator[Tensor]:
         if latents.ndim != 5 or latents.shape[:2] != (1, self._vae.channels) or not latents.shape[2]:
             raise ValueError(f"expected latents as [1, {self._vae.channels}, k, h, w], got {tuple(latents.shape)}")
-        out = []
         for latent in torch.split(latents.to(self._vae.device, self._vae.dtype), 1, dim=2):
-            if self._cache is None:
-                frames, self._cache = self._vae._decode_first(latent)
-            else:
-                frames, self._cache = self._vae._decode_next(latent, self._cache)
-            out.append(frames)
-        return out
+            yield self._next(latent)
+            self._decoded += 1
+
+    def _next(self, latent: Tensor) -> Tensor:
+        if self._cache is None:
+            frames, self._cache = self._vae._decode_first(latent)
+            return frames
+        # By then the past has its final shapes, and the step was done with them: what is compiled, planned or allocated
+        # at the first time is not to be recorded.
+        if self._recorder is not None and self._decoded >= RECORDED_FROM:
+            if self._graphs is None:
+                self._graphs = DecoderGraphs(self._vae._decode_next, latent, self._cache, self._recorder)
+            if self._graphs.fits(latent):
+                if not self._replaying:
+                    self._graphs.begin(self._cache)
+                    self._replaying = True
+                    self._cache = self._graphs.past  # the other's memory is free again
+                return self._graphs.frames(latent)
+        frames, self._cache = self._vae._decode_next(latent, self._cache)
+        return frames
 
 
 def to_unit(frames: Tensor) -> Tensor:

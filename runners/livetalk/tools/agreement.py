@@ -38,10 +38,13 @@ class Way:
     graphs: bool = False
     compiled: bool = False
     overlap: bool = False
+    decoder: bool = False
+    """The decoder is recorded, too."""
 
     @property
     def name(self) -> str:
         used = [word for word in ("graphs", "compiled", "overlap") if getattr(self, word)]
+        used += ["decoder's graph"] if self.decoder else []
         return ", ".join([str(self.dtype).removeprefix("torch."), *(used or ["eager"])])
 
 
@@ -72,9 +75,10 @@ class Agreement:
 
 
 def ways(dtypes: Sequence[torch.dtype], *, graphs: bool, compiled: bool) -> list[Way]:
-    """Every combination, the plainest of each precision first."""
+    """Every combination, the plainest of each precision first; and the decoder's graph with all else that there is."""
     recorded, compiling = ((False, True) if usable else (False,) for usable in (graphs, compiled))
-    return [Way(*chosen) for chosen in itertools.product(dtypes, recorded, compiling, (False, True))]
+    found = [Way(*chosen) for chosen in itertools.product(dtypes, recorded, compiling, (False, True))]
+    return found + ([Way(dtype, graphs, compiled, True, decoder=True) for dtype in dtypes] if graphs else [])
 
 
 def compare(way: str, reference: str, run: Run, expected: Run, *, rms: float | None = None) -> Agreement:
@@ -134,6 +138,8 @@ def real(
     steps = [Way(dtype, overlap=True), *([Way(dtype, graphs=True, overlap=True)] if graphs else [])]
     if compiled:
         steps.append(Way(dtype, graphs=graphs, compiled=True, overlap=True))
+    if graphs:
+        steps.append(Way(dtype, graphs=True, compiled=compiled, overlap=True, decoder=True))
     for way in steps:
         if not worthwhile():
             return
@@ -176,12 +182,14 @@ def _session(models: Models, stream: StreamConfig, given: _Inputs, way: Way) -> 
         make_fast(models, stream, compiled=True)  # as a server has it
     performer = Performer(
         dit,
-        models.vae.decoder_stream(),
+        models.vae.decoder_stream(graphs=way.decoder),
         stream,
         graphs=way.graphs,
         overlap=way.overlap,
         decode_device=models.vae.device,
     )
+    if way.decoder:
+        performer.warm_up(blocks=2)  # it is recorded while nothing else is at work
     for again in (False, True):
         noise = GivenNoise(given.noise.to(device), given.step_noise.to(device))
         performer.start(given.context.to(device, dit.dtype), given.reference.to(device), noise)

@@ -31,7 +31,7 @@ from livetalk.render.model.block import BlockGenerator
 from livetalk.render.options import ModelChoice, SpeedOptions
 from livetalk.render.performer import Performer, SeededNoise
 from livetalk.render.speed import make_fast
-from livetalk.render.vae import WanVAE
+from livetalk.render.vae import VAEStream
 from livetalk.tools import cost
 from livetalk.tools.environment import Environment, examine
 
@@ -72,6 +72,8 @@ class BenchReport:
     """All steps of a block, as a session runs them (one graph on CUDA)."""
     clean_ms: float
     decode_ms: float
+    decode_replayed_ms: float | None
+    """The same as CUDA graphs; None where there are none."""
     frames_per_second: float
     """Steady, denoising and decoding overlapped, frames on the host."""
     realtime_factor: float
@@ -111,7 +113,7 @@ class BenchReport:
             ("steps", f"{steps} ms"),
             ("denoise", f"{self.denoise_ms:.1f} ms per block"),
             ("clean pass", f"{self.clean_ms:.1f} ms per block"),
-            ("decode", f"{self.decode_ms:.1f} ms per block"),
+            ("decode", f"{self.decode_ms:.1f} ms per block{_replayed(self.decode_replayed_ms)}"),
             ("steady", f"{self.frames_per_second:.2f} frames/s, {self.realtime_factor:.2f} × real time"),
             (
                 "first frames",
@@ -160,7 +162,13 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
         models, stream, compiled=speed.compiled, mode=speed.compile_mode, float8=speed.float8, tune=speed.tune
     )
     benchmark = on_cuda if speed.tune is None else speed.tune
-    performer = Performer(dit, vae.decoder_stream(), stream, decode_device=vae.device, benchmark=benchmark)
+    performer = Performer(
+        dit,
+        vae.decoder_stream(graphs=speed.decoder_graph),
+        stream,
+        decode_device=vae.device,
+        benchmark=benchmark,
+    )
     # Only graphs and the compiler need every length of the window.
     performer.warm_up(SpeechStream(speech), blocks=None if on_cuda or compiled else 2)
     start_s = time.perf_counter() - began
@@ -170,7 +178,11 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
         _first_frames(performer, speech, context, reference, min(blocks, 5), alone=alone) for alone in (False, True)
     )
     step_ms = _step_times(dit, stream, context, reference, blocks, clock)
-    denoise_ms, clean_ms, decode_ms = _stage_times(dit, vae, stream, context, reference, blocks, clock)
+    denoise_ms, clean_ms, decode_ms = _stage_times(dit, vae.decoder_stream(), stream, context, reference, blocks, clock)
+    replayed_ms = None
+    if vae.device.type == "cuda":
+        replayed = vae.decoder_stream(graphs=True)
+        replayed_ms = _stage_times(dit, replayed, stream, context, reference, blocks, clock)[2]
 
     steady = stream.window  # any block with a full window
     block_flop = cost.dit_block(chosen.dit, stream, steady)
@@ -200,6 +212,7 @@ def measure(choice: ModelChoice, stream: StreamConfig, speed: SpeedOptions, bloc
         denoise_ms=denoise_ms,
         clean_ms=clean_ms,
         decode_ms=decode_ms,
+        decode_replayed_ms=replayed_ms,
         frames_per_second=frames_per_second,
         realtime_factor=frames_per_second / VIDEO_FPS,
         first_frames_ms=first_ms,
@@ -286,11 +299,20 @@ def _step_times(
     return [statistics.median(step) for step in zip(*per_block, strict=True)]
 
 
+def _replayed(milliseconds: float | None) -> str:
+    return "" if milliseconds is None else f", {milliseconds:.1f} ms as graphs"
+
+
 def _stage_times(
-    dit: CausalDiT, vae: WanVAE, stream: StreamConfig, context: Tensor, reference: Tensor, blocks: int, clock: _Clock
+    dit: CausalDiT,
+    decoder: VAEStream,
+    stream: StreamConfig,
+    context: Tensor,
+    reference: Tensor,
+    blocks: int,
+    clock: _Clock,
 ) -> tuple[float, float, float]:
     generator = BlockGenerator(dit, stream, graphs=dit.device.type == "cuda")
-    decoder = vae.decoder_stream()
     generator.start(context, reference)
     _fill(generator)
     per_block = []

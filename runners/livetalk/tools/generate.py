@@ -140,12 +140,14 @@ def generate_clip(
     )
     performer = Performer(
         models.dit,
-        models.vae.decoder_stream(),
+        models.vae.decoder_stream(graphs=fast.decoder_graph),
         stream,
         overlap=overlap,
         graphs=graphs,
         decode_device=models.vae.device,
     )
+    if fast.decoder_graph and models.vae.device.type == "cuda":
+        performer.warm_up(blocks=min(2, plan.blocks))  # the decoder is recorded while nothing else is at work
     performer.start(context, reference, SeededNoise(seed, models.dit.device))
     sound = padded(read_audio(audio, SOUND_RATE), plan.frames * SOUND_RATE // VIDEO_FPS)
     metadata = {"comment": _comment(models, stream, prompt, seed, how)}

@@ -192,6 +192,7 @@ def measure(
         compile_mode=speed.compile_mode,
         float8=speed.float8,
         tune=speed.tune,
+        decoder_graph=speed.decoder_graph,
         first_alone=speed.first_alone,
         encoder=load.encoder,
     )

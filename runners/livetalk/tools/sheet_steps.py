@@ -120,7 +120,7 @@ def _real(job: Job, say: Say, deadline: Deadline) -> None:
     graphs = choice.device.startswith("cuda")
     compiled = graphs if job.speed.compiled is None else job.speed.compiled
     found = agreement.real(choice.load, choice.size, compiled=compiled, worthwhile=deadline.allows)
-    _agreements(found, 1 + graphs + compiled, say)
+    _agreements(found, 1 + 2 * graphs + compiled, say)
 
 
 def _kernels(job: Job, say: Say, deadline: Deadline) -> None:

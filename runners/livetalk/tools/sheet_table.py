@@ -64,6 +64,7 @@ def _bench_tables(sheet: Sheet, card: str) -> Iterable[str]:
         ("denoise", lambda row: f"{row['denoise_ms']:.1f} ms"),
         ("clean pass", lambda row: f"{row['clean_ms']:.1f} ms"),
         ("decode", lambda row: f"{row['decode_ms']:.1f} ms"),
+        ("as graphs", lambda row: f"{row['decode_replayed_ms']:.1f} ms" if row["decode_replayed_ms"] else "–"),
         ("frames/s", lambda row: f"{row['frames_per_second']:.2f}"),
         ("first frames", lambda row: f"{row['first_frames_ms']:.0f} ms"),
         ("first alone", lambda row: f"{row['first_frame_ms']:.0f} ms"),

@@ -602,6 +602,21 @@ def test_after_warming_up_nothing_new_is_recorded(
         assert subject.generator.recorded == len(captures.graphs) == known
 
 
+def test_the_decoder_is_recorded_while_warming_up(
+    golden_dit: CausalDiT, vae: WanVAE, clip: dict[str, Tensor], whole: list[FrameBlock], captures: Captures
+) -> None:
+    """With the renderer at the next block meanwhile, frames are the plain ones."""
+    decoder = vae.decoder_stream(CudaRecorder(torch.device("cpu")))
+    subject = Performer(golden_dit, decoder, STREAM, graphs=False)
+    subject.warm_up(Listener(torch.zeros_like(clip["features"])), blocks=2)
+    assert decoder.recorded
+    assert len(captures.graphs) == 2
+    subject.start(clip["context"], clip["reference"], GivenNoise(clip["noise"], clip["step_noise"]))
+    blocks = list(subject.blocks(split_features(clip["features"])))
+    assert torch.equal(torch.cat([b.frames for b in blocks]), torch.cat([b.frames for b in whole]))
+    assert len(captures.graphs) == 2
+
+
 def test_the_first_picture_can_come_alone(
     performer: Callable[..., Performer], clip: dict[str, Tensor], whole: list[FrameBlock]
 ) -> None:

@@ -24,9 +24,12 @@ def speck() -> Size:
 
 def test_every_way_of_a_gpu_is_tried_the_plainest_first() -> None:
     found = ways((torch.float32, torch.bfloat16), graphs=True, compiled=True)
-    assert len(found) == len(set(found)) == 16
+    assert len(found) == len(set(found)) == 18
     assert found[0] == Way() and found[0].name == "float32, eager"
-    assert found[-1].name == "bfloat16, graphs, compiled, overlap"
+    assert [one.name for one in found[-3::2]] == [
+        "bfloat16, graphs, compiled, overlap",
+        "bfloat16, graphs, compiled, overlap, decoder's graph",
+    ]
     assert ways((torch.float32,), graphs=False, compiled=False) == [Way(), Way(overlap=True)]
 
 

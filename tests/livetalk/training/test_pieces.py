@@ -25,10 +25,10 @@ from livetalk.training.schedules import (
     context_level,
     generator_due,
     generator_updates,
+    rate_factor,
     score_time,
     student_levels,
     student_times,
-    rate_factor,
 )
 from livetalk.training.settings import PRESETS, MatchingSettings, OdeSettings, Offload
 from livetalk.training.sharding import split

@@ -57,6 +57,7 @@ def test_recorded_blocks_are_the_same_blocks(
     assert all(torch.equal(a, b) for a, b in zip(plain, replayed, strict=True))
     # Denoising and the clean pass, each for five lengths of the window; where positions are bounded, the turning back.
     assert generator.recorded == len(captures.graphs) == 10 + (position == "bounded")
+    assert captures.memories == 1
 
 
 def test_what_does_not_come_again_is_not_recorded(
