@@ -118,8 +118,10 @@ def speech(
 def encode(
     clips: ClipFolder,
     out: Annotated[Path, Flag("Folder of the encoded clips; what is there is kept.")],
-    autoencoder: Annotated[str, Flag("A run of `livetalk train autoencoder`, or a checkpoint in it.")],
-    speech: Annotated[str, Flag("A run of `livetalk train speech`, or a checkpoint in it.")],
+    autoencoder: Annotated[
+        str, Flag("A run of `livetalk train autoencoder`, a checkpoint in it, or an assembled model.")
+    ],
+    speech: Annotated[str, Flag("A run of `livetalk train speech`, a checkpoint in it, or an assembled model.")],
     size: OwnSize = MINI,
     frames: Annotated[int, Flag("Latent frames, in blocks of 3; 21 are 81 video frames.", minimum=3)] = 21,
 ) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from livetalk.base.rates import AUDIO_RATE, VIDEO_FPS
+from livetalk.render.checkpoint import CheckpointFiles, check_speech_encoder, check_vae
 from livetalk.render.config import FRAMES_PER_BLOCK, TEMPORAL_STRIDE, Size, video_frames
 from livetalk.render.encoders.speech import SpeechEncoder
 from livetalk.render.omniavatar.files import fingerprint
@@ -52,11 +53,14 @@ class EncodedClip:
 
 
 def autoencoder_of(run: str, size: Size) -> WanVAE:
-    """The runner's autoencoder, from a training run's average.
+    """The runner's autoencoder, from a training run's average or an assembled model's folder.
 
     Raises:
-        RunError: the run holds none, or of another size.
+        RunError, CheckpointError: there is none, or one of another size.
     """
+    file = CheckpointFiles.flat(Path(run)).vae
+    if file.exists():
+        return WanVAE.from_state(size.vae, check_vae(file, size.vae))
     return WanVAE.from_state(size.vae, published(size.vae, average_of(run)))
 
 
@@ -67,11 +71,14 @@ def speech_state(run: str) -> dict[str, Tensor]:
 
 
 def speech_of(run: str, size: Size) -> SpeechEncoder:
-    """The runner's speech encoder, from a training run's average.
+    """The runner's speech encoder, from a training run's average or an assembled model's folder.
 
     Raises:
-        RunError: the run holds none.
+        RunError, CheckpointError: there is none, or one of another size.
     """
+    folder = CheckpointFiles.flat(Path(run)).speech
+    if folder.is_dir():
+        return SpeechEncoder.from_state(size.speech, check_speech_encoder(folder, size.speech)[1])
     return SpeechEncoder.from_state(size.speech, speech_state(run))
 
 
@@ -88,7 +95,7 @@ def encode_clips(
     """Encode what is not encoded yet; how many were.
 
     Args:
-        autoencoder, speech: runs.
+        autoencoder, speech: runs, or folders of assembled models.
         frames: latent frames of a clip.
 
     Raises:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
-from livetalk.render.checkpoint import check_vae
+from livetalk.render.checkpoint import check_speech_encoder, check_vae
 from livetalk.render.config import SIZES
 from livetalk.render.options import ModelOptions
 from livetalk.render.vae import WanVAE
@@ -187,14 +187,19 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
     train("assemble", "--out", model, *tiny, "--student", tmp_path / "dmd")
 
     # Every stage goes on from the folder alone.
+    again = ("--autoencoder", model, "--speech", model, "--frames", 3)
+    assert "3 clips encoded now" in train("encode", clips, "--out", tmp_path / "data again", *tiny, *again)
+    other = EncodedClips(tmp_path / "data again").train["look-0"]
+    assert torch.allclose(other.latents, first, atol=0.03)
+    assert torch.allclose(other.audio, EncodedClips(data).train["look-0"].audio, atol=0.05)
     size = SIZES["tiny"]
     network = TrainingAutoencoder(size.vae, seed=1)
     fill(network, unpublished(size.vae, check_vae(model / "autoencoder.safetensors", size.vae)))
     with torch.no_grad():
-        again = network.encode(pixels)[0].transpose(0, 1)
-        shown = network.decode(again.transpose(0, 1)[None])
-    assert torch.allclose(again, first, atol=0.02)
-    assert torch.allclose(shown, models.vae.decode_float(again.transpose(0, 1)[None]), atol=1e-4)
+        encoded = network.encode(pixels)[0].transpose(0, 1)
+        shown = network.decode(encoded.transpose(0, 1)[None])
+    assert torch.allclose(encoded, first, atol=0.02)
+    assert torch.allclose(shown, models.vae.decode_float(encoded.transpose(0, 1)[None]), atol=1e-4)
     train("speech", clips, "--out", tmp_path / "speech again", *tiny, "--init", model, "--batch", 1, "--steps", 1)
     begun = Taught(size, seed=1)
     begin_as(begun, str(model), size)
@@ -207,10 +212,11 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
 def test_what_is_kept_of_mini_is_what_its_card_says() -> None:
     folder = Path(__file__).parents[3] / "examples" / "mini" / "checkpoint"
     files = json.loads((folder / "card.json").read_text("utf-8"))["files"]
-    assert set(files) == {"autoencoder.safetensors"}
-    path = folder / "autoencoder.safetensors"
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == files[path.name]["sha256"]
-    check_vae(path, SIZES["mini"].vae)
+    assert set(files) == {"autoencoder.safetensors", "speech/model.safetensors"}
+    for name, about in files.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == about["sha256"]
+    check_vae(folder / "autoencoder.safetensors", SIZES["mini"].vae)
+    check_speech_encoder(folder / "speech", SIZES["mini"].speech)
 
 
 def write_speech(path: Path) -> None:
