@@ -31,7 +31,7 @@ class DecoderGraphs:
             past: as the step leaves it when it comes again and again.
         """
         self._latent = torch.empty_like(latent)
-        self._past = [slot.clone() if isinstance(slot, Tensor) else slot for slot in past]
+        self._past = [torch.empty_like(slot) if isinstance(slot, Tensor) else slot for slot in past]
         self._graphs: list[Graph] = []
         self._frames: list[Tensor] = []
         self._between: Past = []

@@ -56,7 +56,7 @@ class TeacherSettings:
     """How much more errors weigh where the clip moves as much as it does on average; 0 for the same everywhere."""
     frames: int = 0
     """Latent frames of a step's part of a clip, from anywhere in it, behind the clip's picture; 0 for whole clips. Time
-    and memory of attention grow with their square, and lips are learned from short parts as well."""
+    and memory of attention grow with their square; whether lips are learned as well from parts is not known."""
     without_text: float = 0.1
     """Share of samples with the negative prompt and without speech."""
     without_speech: float = 0.1
