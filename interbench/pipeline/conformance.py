@@ -49,6 +49,15 @@ _LAG_S = 0.5
 """An event loop that does not turn for this long is blocked."""
 
 
+def _queued_s() -> float:
+    """Seconds that this thread was ready to run while others had the processors; 0 where the kernel does not tell."""
+    try:
+        _, queued, *_ = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0
+    return int(queued) / 1e9
+
+
 async def check_system(
     spec: SystemSpec,
     *,
@@ -168,7 +177,7 @@ class _Checks:
         """Notice an adapter that blocks its event loop while it works.
 
         On a busy machine every thread waits for its turn: what a thread that does nothing is late by, too, at that
-        moment, is not the adapter's doing.
+        moment, and how long the loop's own thread could have run and had no processor, is not the adapter's doing.
         """
         blocked = 0.0
         idle_until = time.monotonic()
@@ -186,12 +195,12 @@ class _Checks:
         async def beat() -> None:
             nonlocal blocked, late_since_beat
             while True:
-                before = time.monotonic()
+                before, queued_before = time.monotonic(), _queued_s()
                 await asyncio.sleep(0.05)
-                now = time.monotonic()
+                now, queued = time.monotonic(), _queued_s() - queued_before
                 # The idle thread may be late itself at this moment, and not have noticed yet.
                 late_anyway, late_since_beat = max(late_since_beat, now - idle_until - 0.05), 0.0
-                blocked = max(blocked, now - before - 0.05 - late_anyway)
+                blocked = max(blocked, now - before - 0.05 - max(late_anyway, queued))
 
         async def start_beating() -> asyncio.Task[None]:
             return asyncio.create_task(beat())

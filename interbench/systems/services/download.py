@@ -69,7 +69,7 @@ async def take_inline(data: str, output: Path, max_bytes: int = MAX_INLINE_BYTES
     if len(content) > max_bytes:
         raise Ended(_failed("download_too_large", f"the clip in the answer is longer than {max_bytes} bytes"))
     await asyncio.to_thread(_temporary(output).write_bytes, content)
-    return _keep(output)
+    return await asyncio.to_thread(_keep, output)
 
 
 async def _fetch(service: JobService, url: str, output: Path, max_bytes: int) -> float | None:
@@ -100,7 +100,7 @@ async def _fetch(service: JobService, url: str, output: Path, max_bytes: int) ->
                             file.write(piece)
             except BodyTooLongError:
                 raise Ended(_too_large(max_bytes)) from None
-        return _keep(output)
+        return await asyncio.to_thread(_keep, output)
     raise Ended(_failed("download_refused", f"more than {_MAX_REDIRECTS} redirects"))
 
 
@@ -117,6 +117,7 @@ async def _words(response: httpx.Response) -> str:
 
 
 def _keep(output: Path) -> float | None:
+    """Give a fetched clip its name; blocks until it is on the disk, which a busy one takes a second for."""
     temporary = _temporary(output)
     try:
         duration = check_mp4(temporary)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,26 @@ async def test_endless_redirects_end(adapters: Any, play: Any, services: Any) ->
     (exchange,) = await play(adapters["sora"], turns=1)
     assert (exchange.outcome.value, exchange.code) == ("failed", "download_refused")
     assert services.count("download") == 6
+
+
+async def test_a_slow_disk_does_not_hold_the_other_conversations_up(
+    adapter: Any, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, loops, fsync = [], [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(threading.current_thread().name)
+        with contextlib.suppress(RuntimeError):
+            loops.append(asyncio.get_running_loop())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    (exchange,) = await play(adapter, turns=1)
+    assert exchange.completed, exchange
+    # The harness's own, when it takes the clip over, is on its own loop; the adapter's loop never waits for a disk.
+    assert len(synced) == 2
+    assert len(loops) == 1
+    assert "interbench-system" not in synced
 
 
 async def test_a_broken_download_is_tried_again(fetching: Any, play: Any, services: Any, tmp_path: Path) -> None:
