@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from interbench.audit.base import PLAYED, Base, choose_scenarios, play, read_base, read_played
-from interbench.audit.build import Builder, Built, cleared, label_of
+from interbench.audit.build import Builder, Built, cleared, foresee_words, label_of
 from interbench.audit.conditions import SHAM
 from interbench.audit.effects import Condition
 from interbench.audit.plan import Options, conditions_for, thin
@@ -79,6 +79,7 @@ async def conduct(
     base, used, missing, conditions = find_trial(source, catalogue, judge, options)
     _require_same(out, base, catalogue, options)
     used = await _with_missing(base, used, missing, out, progress)
+    foresee_words(catalogue, conditions, Material(used))
     material = Material(used, await _spoilt(base, used, conditions, catalogue, out, progress), *thin(judge, options))
     async with MediaPool(size=2) as media:
         with Run(out, write=True) as run:

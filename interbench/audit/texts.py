@@ -18,8 +18,8 @@ from interbench.domain.keypoints import covered
 from interbench.scenarios.plan import PlannedScenario
 from interbench.systems.events import TurnRequest
 from interbench.systems.puppet import rewrites
-from interbench.systems.puppet.authored import ALIGNED, AuthoredTurn, UnwrittenError, authored_turn, spread
-from interbench.systems.puppet.rewrites import sentences
+from interbench.systems.puppet.authored import ALIGNED, AuthoredTurn, UnwrittenError, authored_turn
+from interbench.systems.puppet.rewrites import sentences, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,7 @@ def _rewritten(entry: Entry, strength: int, planned: PlannedScenario, own: Seque
     if op == "authored":
         return _authored(edit, entry, strength, planned)
     if op == "written":
-        texts = tuple(rewrites.write_out(text, edit["share"][strength - 1]) for text in told)
-        total = sum(len(rewrites.contractions(text)) for text in told)
-        left = sum(len(rewrites.contractions(text)) for text in texts)
-        return Words(texts, Measured(total - left, total)) if total else None
+        return _written(edit["share"][strength - 1], told)
     if op == "abandon":
         return Words((*told[:-1], _abandoned(planned, edit["share"][strength - 1])), places=(len(told),))
     if op == "partial":
@@ -133,6 +130,18 @@ def _rewritten(entry: Entry, strength: int, planned: PlannedScenario, own: Seque
     raise ValueError(f"{op!r} is no edit of words")
 
 
+def _written(share: float, told: Sequence[str]) -> Words | None:
+    """``share`` of the contractions spelt out, spread over the whole conversation: one answer's one or two have no
+    third."""
+    places = [(t, n) for t, text in enumerate(told) for n in range(len(rewrites.contractions(text)))]
+    picked = {places[n] for n in spread(range(len(places)), share)}
+    if not picked:
+        return None
+    texts = tuple(rewrites.spell_out(text, {n for at, n in picked if at == t}) for t, text in enumerate(told))
+    left = sum(len(rewrites.contractions(text)) for text in texts)
+    return Words(texts, Measured(len(places) - left, len(places)))
+
+
 def _variants(planned: PlannedScenario) -> list[AuthoredTurn]:
     return [authored_turn(planned.scenario.id, n, text) for n, text in enumerate(references(planned), start=1)]
 
@@ -156,13 +165,15 @@ def _length(texts: Sequence[str]) -> int:
     return sum(len(text.split()) for text in texts)
 
 
-def _by_sentences(key: Any, share: float, planned: PlannedScenario, variants: Sequence[AuthoredTurn]) -> Words:
+def _by_sentences(key: Any, share: float, planned: PlannedScenario, variants: Sequence[AuthoredTurn]) -> Words | None:
     """``share`` of the sentences that differ exchanged, spread over the whole conversation."""
     assert key in ALIGNED
     told = [sentences(text) for text in references(planned)]
     others = [turn.sentences(key) for turn in variants]
     different = [(t, s) for t, own in enumerate(told) for s in range(len(own)) if own[s] != others[t][s]]
     picked = {different[n] for n in spread(range(len(different)), share)}
+    if not picked:
+        return None
     texts = tuple(
         " ".join(others[t][s] if (t, s) in picked else own[s] for s in range(len(own))) for t, own in enumerate(told)
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from interbench.base.bundled import data_path
 from interbench.base.errors import ScenarioError
 from interbench.systems.events import ReferenceReply
-from interbench.systems.puppet.rewrites import sentences
+from interbench.systems.puppet.rewrites import sentences, spread
 
 Aligned = Literal["false-fact", "evasion", "vague", "hostile"]
 """Variants whose sentences stand in for those of the reply, one for one."""
@@ -131,11 +130,3 @@ def exchanged(scenario: str, index: int, reference: ReferenceReply, key: Aligned
     others = authored_turn(scenario, index, reference.reply).sentences(key)
     different = [number for number, (one, other) in enumerate(zip(own, others, strict=True)) if one != other]
     return " ".join(others[n] if n in spread(different, share) else own[n] for n in range(len(own)))
-
-
-def spread(places: Sequence[int], share: float) -> frozenset[int]:
-    """``share`` of the places, evenly spaced among them."""
-    wanted = round(share * len(places))
-    if not wanted:
-        return frozenset()
-    return frozenset(places[(2 * number + 1) * len(places) // (2 * wanted)] for number in range(wanted))

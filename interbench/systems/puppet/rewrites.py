@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from interbench.domain.keypoints import CONTENT_SHARE, containment, says
 from interbench.systems.events import ReferenceReply, TurnRequest
@@ -160,11 +160,22 @@ def contractions(text: str) -> list[re.Match[str]]:
     return [found for found in _CONTRACTED.finditer(text) if _in_full(found[0], text[found.end() :]) != found[0]]
 
 
+def spread(places: Sequence[int], share: float) -> frozenset[int]:
+    """``share`` of the places, evenly spaced among them."""
+    wanted = round(share * len(places))
+    if not wanted:
+        return frozenset()
+    return frozenset(places[(2 * number + 1) * len(places) // (2 * wanted)] for number in range(wanted))
+
+
 def write_out(text: str, share: float) -> str:
     """``text`` with ``share`` of its contractions spelt out, spread evenly."""
+    return spell_out(text, spread(range(len(contractions(text))), share))
+
+
+def spell_out(text: str, chosen: Collection[int]) -> str:
+    """``text`` with these of its contractions spelt out, counted from 0."""
     places = contractions(text)
-    wanted = round(share * len(places))
-    chosen = {(2 * n + 1) * len(places) // (2 * wanted) for n in range(wanted)} if wanted else set()
     for number in sorted(chosen, reverse=True):
         found = places[number]
         text = f"{text[: found.start()]}{_in_full(found[0], text[found.end() :])}{text[found.end() :]}"

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from known import known
 
-from interbench.audit.texts import chosen, leaning, references, rewritten
-from interbench.base.errors import ScenarioError
+from interbench.audit.build import check_words
+from interbench.audit.conditions import make_conditions
+from interbench.audit.texts import Measured, chosen, leaning, references, rewritten
+from interbench.base.errors import ScenarioError, UsageError
 from interbench.domain.catalogue import Entry, Kind, bundled
 from interbench.domain.keypoints import covered
 from interbench.domain.scenario import KeyPoint, Turn
@@ -208,3 +210,29 @@ def test_which_turns_are_touched() -> None:
 def test_the_variants_are_no_scenario_set() -> None:
     with pytest.raises(ScenarioError):
         load_set(folder())
+
+
+def test_what_the_catalogue_says_of_words_is_true_of_few_conversations_too() -> None:
+    """Places come in whole numbers: one answer's one contraction has no third. What nothing would be changed in does
+    not fit."""
+    conditions = [c for c in make_conditions(bundled(), ["EA", "IC"]) if c.entry in {entry.name for entry in bundled()}]
+    changed: dict[str, dict[str, Measured]] = {}
+    for condition in conditions:
+        entry = bundled()[condition.entry]
+        if entry.measured not in ("share", "ratio"):
+            continue
+        for name, planned in PARTS.items():
+            made = rewritten(entry, condition.strength, planned, references(planned))
+            if made is not None:
+                assert made.measured is not None and made.texts != references(planned), (condition.name, name)
+                changed.setdefault(condition.name, {})[name] = made.measured
+    assert len(changed) == 17
+    names = sorted(PARTS)
+    for count in (1, 2, 3, 6, 12, 48):
+        for first in range(0, len(names), count):
+            some = names[first : first + count]
+            words = {name: [of[one] for one in some if one in of] for name, of in changed.items()}
+            check_words(bundled(), conditions, words)
+    few = {"written-speech@1": [Measured(0, 3), Measured(0, 2)]}
+    with pytest.raises(UsageError, match=r"changes 0\.00 of what it says it changes 0\.33 of, over 2 conversations"):
+        check_words(bundled(), conditions, few)
