@@ -249,10 +249,10 @@ SIZES: dict[str, Size] = {
     "mini": Size(
         "mini",
         DiTConfig(
-            dim=192,
+            dim=128,
             num_heads=4,
-            num_layers=8,
-            ffn_dim=640,
+            num_layers=6,
+            ffn_dim=448,
             text_dim=64,
             freq_dim=128,
             audio_hidden=48,

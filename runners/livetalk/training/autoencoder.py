@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from livetalk.training.autoencoder_network import Z_CHANNELS, TrainingAutoencode
 from livetalk.training.batches import Place
 from livetalk.training.clips import Clip, Clips, moving
 from livetalk.training.loop import Habits, Outcome
-from livetalk.training.own_stage import OwnStage, Told, average_of, fill, train_own
+from livetalk.training.own_stage import OwnStage, Part, Told, average_of, fill, train_own
 from livetalk.training.settings import Adam
 from livetalk.training.sharding import Processes
 
@@ -59,7 +60,10 @@ class AutoencoderStage(OwnStage):
         self.clips, self.settings = clips, settings
         self._moving = {clip.id: moving(clip.frames) for clip in clips.train} if settings.phase == "clips" else {}
 
-    def losses(self, step: int, places: Sequence[Place]) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def parts(self, step: int, places: Sequence[Place]) -> Iterator[Part]:
+        yield functools.partial(self._loss, step, places)
+
+    def _loss(self, step: int, places: Sequence[Place]) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
         shown = torch.stack([self._shown(place.id, step, place.name) for place in places])
         batch, _, frames, height, width = shown.shape
@@ -69,7 +73,7 @@ class AutoencoderStage(OwnStage):
         loss = (made - shown).abs().mean() + settings.edges * _edges(made, shown)
         loss = loss + settings.magnitude * latents.square().mean()
         found = {"psnr": psnr(made.detach(), shown), "largest_latent": float(latents.detach().abs().max())}
-        yield loss, found
+        return loss, found
 
     def check(self, count: int = 8) -> dict[str, float]:
         """PSNR on clips that are not trained on (of the first trained on where there are no others)."""

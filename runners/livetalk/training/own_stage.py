@@ -7,6 +7,7 @@ import json
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from livetalk.training.stages import CollapseError, Stage
 
 NETWORK, AVERAGE = "student", "ema"
 """Names in a checkpoint: of what is trained, as every stage's is named, and of its average."""
+
+Part = Callable[[], tuple[Tensor, dict[str, float]]]
+"""Computes a part of a step's loss, and what is measured of it."""
 
 Told = Callable[[int, int, Mapping[str, float]], None]
 """Told of every step done: its number, how many there are, what was measured."""
@@ -48,12 +52,15 @@ class OwnStage(Stage):
         super().__init__(network, Named(ids), batch, seed, on)  # type: ignore[arg-type]
         network.requires_grad_(True)
         self.network, self.ema_decay = network, ema_decay
+        self._trained = list(network.parameters())
         self.optimiser = Optimiser(network, adam)
         self.average = Average(network)
+        self._compiled = False
 
     @abstractmethod
-    def losses(self, step: int, places: Sequence[Place]) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        """Parts of a step's loss, each to go backward by itself, and what was measured; all parts weigh the same."""
+    def parts(self, step: int, places: Sequence[Place]) -> Iterator[Part]:
+        """Parts of a step's loss, each to go backward by itself; all weigh the same. Several are computed side by side,
+        each by one core: small networks' products are too small to be shared among cores."""
 
     @abstractmethod
     def check(self) -> dict[str, float]:
@@ -63,9 +70,11 @@ class OwnStage(Stage):
         places = self._batches.at(self.cursor, self.batch)
         self.cursor += self.batch
         sums: dict[str, list[float]] = {}
-        for loss, measured in self.losses(step, places):
-            loss.backward()
-            for name, value in {"loss": float(loss.detach()), **measured}.items():
+        for gradients, measured in self._computed(list(self.parts(step, places))):
+            for parameter, gradient in zip(self._trained, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            for name, value in measured.items():
                 sums.setdefault(name, []).append(value)
         # A loss comes with its share of the batch, so that losses are added; all else is a mean.
         found = {name: sum(seen) / (1 if name == "loss" else len(seen)) for name, seen in sums.items()}
@@ -83,9 +92,28 @@ class OwnStage(Stage):
                 found |= self.check()
         return {**found, "gradient_norm": norm}
 
+    def _computed(self, parts: Sequence[Part]) -> Iterator[tuple[Sequence[Tensor | None], dict[str, float]]]:
+        """Gradients of every parameter, and what was measured, part by part in their order, so that the sum is the same
+        on any number of cores."""
+        cores = torch.get_num_threads()
+        if len(parts) == 1 or self._compiled:
+            yield from map(self._gradients, parts)
+            return
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(cores, "training") as pool:
+                yield from pool.map(self._gradients, parts)
+        finally:
+            torch.set_num_threads(cores)
+
+    def _gradients(self, part: Part) -> tuple[Sequence[Tensor | None], dict[str, float]]:
+        loss, measured = part()
+        return torch.autograd.grad(loss, self._trained, allow_unused=True), {"loss": float(loss.detach()), **measured}
+
     def compile(self) -> None:
         """Compile what a step spends its time in; every step has the same shapes. It takes minutes, and may round
         otherwise."""
+        self._compiled = True
         self.network.compile(dynamic=False)
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ other hidden states are trained by being on the way there; the transformer hears
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from livetalk.render.encoders.speech import FRAME_SAMPLES, SpeechEncoder, empty_
 from livetalk.training.batches import Place
 from livetalk.training.clips import Clip, Clips, moving
 from livetalk.training.loop import Habits, Outcome
-from livetalk.training.own_stage import OwnStage, Told, average_of, fill, train_own
+from livetalk.training.own_stage import OwnStage, Part, Told, average_of, fill, train_own
 from livetalk.training.settings import Adam
 from livetalk.training.sharding import Processes
 
@@ -86,9 +87,8 @@ class SpeechStage(OwnStage):
         self.clips = clips
         self._known = {clip.id: _pair(clip) for clip in (*clips.train, *clips.unseen)}
 
-    def losses(self, step: int, places: Sequence[Place]) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        loss, found = self._loss([place.id for place in places])
-        yield loss, found
+    def parts(self, step: int, places: Sequence[Place]) -> Iterator[Part]:
+        yield functools.partial(self._loss, [place.id for place in places])
 
     def check(self) -> dict[str, float]:
         clips = self.clips.unseen or self.clips.train

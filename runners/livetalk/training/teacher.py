@@ -7,6 +7,7 @@ errors weigh more; now and then text or speech are left out, so that guidance ha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from livetalk.training.clip_latents import EncodedClip, EncodedClips
 from livetalk.training.draws import generator, integer, normal
 from livetalk.training.loop import Habits, Outcome
 from livetalk.training.network import TrainingDiT
-from livetalk.training.own_stage import OwnStage, Told, average_of, fill, train_own
+from livetalk.training.own_stage import OwnStage, Part, Told, average_of, fill, train_own
 from livetalk.training.rollout import Conditions, with_reference
 from livetalk.training.schedules import score_level, score_time
 from livetalk.training.settings import Adam
@@ -94,23 +95,27 @@ class TeacherStage(OwnStage):
         self._tokenizer = tokenizer_of(clips.captions, network.text.config.vocab_size)
 
     def compile(self) -> None:
+        self._compiled = True
         self.taught.dit.compile(dynamic=False)
 
-    def losses(self, step: int, places: Sequence[Place]) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        settings = self.settings
+    def parts(self, step: int, places: Sequence[Place]) -> Iterator[Part]:
         for place in places:
-            clip = self._part(self.clips.train[place.id], step, place.name)
-            raw = integer(1000, self.seed, step, place.name, "time")
-            left_out = float(generator(self.seed, step, place.name, "left out").random())
-            conditions = self._conditions(clip)
-            if left_out < settings.without_text:
-                conditions = conditions.branch("unconditional")
-            elif left_out < settings.without_text + settings.without_speech:
-                conditions = conditions.branch("text-only")
-            noise = normal(tuple(clip.latents.shape), self.seed, step, place.name, "noise")
-            loss, moving = self._loss(clip, conditions, noise, raw)
-            third = f"loss/t{333 * min(2, raw // 334)}"
-            yield loss / len(places), {third: float(loss.detach()), "moving": float(moving)}
+            yield functools.partial(self._part_of_loss, step, place, len(places))
+
+    def _part_of_loss(self, step: int, place: Place, among: int) -> tuple[Tensor, dict[str, float]]:
+        settings = self.settings
+        clip = self._cut(self.clips.train[place.id], step, place.name)
+        raw = integer(1000, self.seed, step, place.name, "time")
+        left_out = float(generator(self.seed, step, place.name, "left out").random())
+        conditions = self._conditions(clip)
+        if left_out < settings.without_text:
+            conditions = conditions.branch("unconditional")
+        elif left_out < settings.without_text + settings.without_speech:
+            conditions = conditions.branch("text-only")
+        noise = normal(tuple(clip.latents.shape), self.seed, step, place.name, "noise")
+        loss, moving = self._loss(clip, conditions, noise, raw)
+        third = f"loss/t{333 * min(2, raw // 334)}"
+        return loss / among, {third: float(loss.detach()), "moving": float(moving)}
 
     def check(self) -> dict[str, float]:
         """The loss at fixed times and noise on unseen clips; and how much worse it is with another clip's speech."""
@@ -127,7 +132,7 @@ class TeacherStage(OwnStage):
         mean, wrong_mean = (float(torch.stack(found).mean()) for found in (own, other))
         return {"moving/unseen": mean, "moving/other_speech": wrong_mean}
 
-    def _part(self, clip: EncodedClip, step: int, name: str) -> EncodedClip:
+    def _cut(self, clip: EncodedClip, step: int, name: str) -> EncodedClip:
         frames, whole = self.settings.frames, len(clip.latents)
         if not frames or frames >= whole:
             return clip
