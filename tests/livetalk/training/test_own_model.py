@@ -185,8 +185,8 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
     # The folder is teacher, critic and encoders of the recipe's own stages.
     people = tmp_path / "people"
     make = (sys.executable, CONDITIONS, clips, "--out", people, "--count", 1, "--speeches", 2)
-    made = subprocess.run(list(map(str, make)), check=True, capture_output=True, text=True)
-    assert made.stdout == f"2 conditions in {people}\n"
+    written = subprocess.run(list(map(str, make)), check=True, capture_output=True, text=True)
+    assert written.stdout == f"2 conditions in {people}\n"
     found = read_conditions(people)
     assert [one.audio.stem for one in found] == ["look-0", "look-1"]
     assert np.array_equal(np.asarray(Image.open(found[1].image)), frame[0])
