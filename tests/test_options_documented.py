@@ -33,7 +33,7 @@ OTHERS = {
     "benchmarks/livetalk_cpu.py": "--pairs",
     "benchmarks/scale_out.py": "--nodes --conversations --turns --seconds",
     "examples/mini/draw.py": "--looks --side --middle",
-    "examples/mini/conditions.py": "--split --count --speeches",
+    "examples/mini/conditions.py": "--split --count --speeches --middle",
     "somebody's system": "--driven_audio --source_image --result --heard --face --out",
 }
 """Options of other programs that the documentation names."""

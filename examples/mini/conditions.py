@@ -1,7 +1,8 @@
 """Conditions for the recipe from clips: `python examples/mini/conditions.py CLIPS --out CONDITIONS`.
 
 Each clip gives its first picture, its speech and its caption; with `--speeches 2` every picture comes a second time,
-with the speech of the clip after it. `livetalk train trajectories` reads the folder.
+with the speech of the clip after it. `livetalk train trajectories` reads the folder. A clip shows what a model shows of
+a portrait, the middle of it: so its picture gets a border, of its own edge, that is cut away again (`--middle`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--split", choices=("train", "unseen"), default="train", help="whose clips [default: train]")
     parser.add_argument("--count", type=int, help="pictures [default: all]")
     parser.add_argument("--speeches", type=int, default=1, help="of every picture [default: 1]")
+    parser.add_argument("--middle", type=float, default=2 / 3, help="share of a portrait shown [default: mini's 2/3]")
     options = parser.parse_args()
     clips = []
     for path in sorted(options.clips.glob("*.npz")):
@@ -41,7 +43,9 @@ def main() -> int:
         (options.out / name).mkdir(parents=True, exist_ok=True)
     lines = []
     for index, (name, picture, _, caption) in enumerate(clips[: options.count]):
-        Image.fromarray(picture).save(options.out / "images" / f"{name}.png")
+        border = round((len(picture) / options.middle - len(picture)) / 2)
+        portrait = np.pad(picture, ((border, border), (border, border), (0, 0)), mode="edge")
+        Image.fromarray(portrait).save(options.out / "images" / f"{name}.png")
         for shift in range(options.speeches):
             voice, _, sound, _ = clips[(index + shift) % len(clips)]
             heard = options.out / "audio" / f"{voice}.wav"

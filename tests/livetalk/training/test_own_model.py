@@ -13,8 +13,9 @@ import pytest
 import torch
 from livetalk.base.errors import OptionError
 from livetalk.cli.main import app
-from livetalk.render.checkpoint import check_speech_encoder, check_vae
+from livetalk.render.checkpoint import check_vae
 from livetalk.render.config import SIZES
+from livetalk.render.encoders.image import preprocess
 from livetalk.render.options import ModelOptions
 from livetalk.render.vae import WanVAE
 from livetalk.sound.files import read_audio
@@ -117,6 +118,21 @@ def test_clips_follow_pictures_and_latents_keep_their_meaning(clips: Path, pictu
         train("autoencoder", clips, "--out", pictures, *SMALL, "--steps", 1, "--seed", 1)
 
 
+def test_conditions_show_what_the_clips_show(tmp_path: Path) -> None:
+    """A small model shows the middle of a portrait, which is all that a clip holds."""
+    frame = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    about = json.dumps({"caption": "happy", "split": "train"})
+    (tmp_path / "clips").mkdir()
+    np.savez(tmp_path / "clips" / "a.npz", frames=frame[None], sound=np.zeros(16_000, np.int16), about=np.array(about))
+    make = (sys.executable, CONDITIONS, tmp_path / "clips", "--out", tmp_path / "conditions")
+    subprocess.run(list(map(str, make)), check=True, capture_output=True)
+    stream = SIZES["mini"].stream
+    (found,) = read_conditions(tmp_path / "conditions")
+    shown = preprocess(found.image, ((stream.height, stream.width),), middle=stream.middle)
+    pixels = ((shown.float().reshape(3, 96, 96) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    assert np.abs(pixels - frame).max() <= 1
+
+
 def test_clips_that_are_none_are_named(clips: Path, tmp_path: Path) -> None:
     assert moving(Clips(clips).train[0].frames).argmax() in (6, 10)  # rows 8 to 24, columns 16 to 24, in cells of 8
     write_clip(tmp_path, "a")
@@ -184,7 +200,7 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
 
     # The folder is teacher, critic and encoders of the recipe's own stages.
     people = tmp_path / "people"
-    make = (sys.executable, CONDITIONS, clips, "--out", people, "--count", 1, "--speeches", 2)
+    make = (sys.executable, CONDITIONS, clips, "--out", people, "--count", 1, "--speeches", 2, "--middle", 1)
     written = subprocess.run(list(map(str, make)), check=True, capture_output=True, text=True)
     assert written.stdout == f"2 conditions in {people}\n"
     found = read_conditions(people)
@@ -223,14 +239,20 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
     choice.load_transformer()
 
 
-def test_what_is_kept_of_mini_is_what_its_card_says() -> None:
+def test_what_is_kept_of_mini_is_what_its_card_says_and_goes_on() -> None:
     folder = Path(__file__).parents[3] / "examples" / "mini" / "checkpoint"
     files = json.loads((folder / "card.json").read_text("utf-8"))["files"]
-    assert set(files) == {"autoencoder.safetensors", "speech/model.safetensors"}
+    assert files.keys() == {
+        "autoencoder.safetensors", "speech/model.safetensors", "model.safetensors", "text_encoder.safetensors",
+    }  # fmt: skip
     for name, about in files.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == about["sha256"]
-    check_vae(folder / "autoencoder.safetensors", SIZES["mini"].vae)
-    check_speech_encoder(folder / "speech", SIZES["mini"].speech)
+    models = ModelOptions(size="mini", checkpoints=folder, device="cpu").choose().load()
+    assert not models.random
+    encoder = models.text()
+    words = encoder.tokenizer("Happy, an OLD woman in a zeppelin")["input_ids"]
+    told = encoder.tokenizer.convert_ids_to_tokens(words)
+    assert (told[0], told[-2:]) == ("happy", ["<unk>", "</s>"])
 
 
 @pytest.mark.soak
