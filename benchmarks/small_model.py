@@ -98,7 +98,7 @@ def lips(small: Small, people: Sequence[Clip]) -> dict[str, object]:
         "correlation with the puppet's mouth": float(mean.max()),
         "best lag, frames": int(mean.argmax()) - LAGS,
         "people with a best lag within 2": float(np.mean(np.abs(best) <= 2)),
-        "foretold by the sound (R2, lag in 25ths)": _foretold(made, said),
+        "foretold by the sound (R2, lag in frames of 40 ms)": _foretold(made, said),
         "by another conversation's sound": _foretold(made, other),
     }
 
