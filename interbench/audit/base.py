@@ -12,6 +12,7 @@ from interbench.asr.registry import make_transcriber
 from interbench.audit.takes import Conversation, Spoken
 from interbench.base.errors import StoreError, UsageError
 from interbench.base.progress import Progress
+from interbench.domain.names import meant
 from interbench.judge.registry import make_judge
 from interbench.pipeline.config import Settings
 from interbench.pipeline.plan import make_plan
@@ -96,6 +97,7 @@ def read_base(folder: Path, system: str | None = None) -> Base:
 def _choose(folder: Path, manifest: Mapping[str, Any], system: str | None) -> str:
     labels: list[str] = list(manifest["plan"])
     if system is not None:
+        system = meant(system, labels)
         if system not in labels:
             raise UsageError(f"{folder} has no system {system!r}; it has {', '.join(labels)}.")
         return system

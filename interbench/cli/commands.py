@@ -50,6 +50,7 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool, st
         FruitlessError: nothing came of it.
     """
     folder = plan.settings.out
+    sys.stderr.writelines(f"{line}\n" for line in plan.left_out)
     summary = carry_out(plan, stages, quiet=quiet)
     index = None
     if "judge" in stages:
@@ -152,6 +153,7 @@ def print_plan(plan: Plan) -> None:
             verdicts = run.verdicts(current) if current else []
             judged = sum(1 for _, v in verdicts if v.system in labels and v.scenario in ids)
         lines.append(f"already done {held} clips, {judged} verdicts by the run's last judge")
+    lines += [f"             {line}" for line in plan.left_out]
     lines += spending_lines(plan)
     lines += gpu_lines(plan)
     sys.stdout.write("\n".join(lines) + "\n")

@@ -158,7 +158,8 @@ def _specs(run: Run, folder: Path, config: Path | None, options: Iterable[str]) 
         label: SystemSpec(
             label,
             facts["spec"],
-            {name: value for name, value in tables.get(label, {}).items() if name != "spec"},
+            # The options stand under the name that the user gave, which may lack the model.
+            {n: value for n, value in tables.get(label, tables.get(facts["spec"], {})).items() if n != "spec"},
         )
         for label, facts in manifest.get("systems", {}).items()
     }

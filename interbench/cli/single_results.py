@@ -108,7 +108,7 @@ def measure_systems(
     choices, left = choose([name for name in names if name != SPEED], of_metrics)
     if left:
         raise UsageError(f"There are options for {next(iter(left))!r}, which is neither a metric nor a system here.")
-    specs = dict(system_options(specs, of_systems))
+    specs = {spec.label: spec for spec in (one.with_model() for one in system_options(specs, of_systems).values())}
     study = Study(
         data,
         asked.folder,

@@ -27,6 +27,14 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
+def meant(name: str, names: Iterable[str]) -> str:
+    """Which of ``names`` is meant: the same one, or the only one that adds a model in brackets, as `livetalk` means
+    `livetalk (mini)`; else ``name``, which is none of them."""
+    known = list(names)
+    longer = [one for one in known if one.startswith(f"{name} (") and one.endswith(")")]
+    return longer[0] if name not in known and len(longer) == 1 else name
+
+
 def unprinted(name: str) -> bool:
     """Whether a name holds control characters, line ends or halves of characters."""
     return any(unicodedata.category(c) in _UNPRINTED for c in name)

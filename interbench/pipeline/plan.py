@@ -23,7 +23,7 @@ from interbench.scenarios.sets import load_set
 from interbench.store.manifest import read_manifest
 from interbench.store.run_folder import Run
 from interbench.systems.base import AvatarSystem
-from interbench.systems.registry import SystemSpec
+from interbench.systems.registry import SYSTEMS, SystemSpec
 
 OF_A_CLUSTER = ("cluster", "renderers", "clips_via", "ears", "judge_servers", "judge_server")
 """Settings that are about the machines of a cluster."""
@@ -46,6 +46,8 @@ class Plan:
     """Name, version and digest of the set that was loaded; None where a run is taken up from its folder."""
     sharding: Sharding | None = None
     """Of which larger plan this is a shard; None if of none, or where a run is taken up from its folder."""
+    left_out: tuple[str, ...] = ()
+    """Systems that a run would play unasked and that can't be started here, a line each."""
 
     @property
     def taken_up(self) -> bool:
@@ -116,19 +118,21 @@ def make_plan(settings: Settings) -> Plan:
     """
     whole = load_set(settings.scenarios, personas=settings.personas)
     chosen = whole.select(settings.only, categories=settings.categories, limit=settings.limit)
-    specs = tuple(SystemSpec.parse(text, settings.system) for text in settings.systems)
-    if not specs:
+    settings, left_out = _startable(settings)
+    named = [SystemSpec.parse(text, settings.system) for text in settings.systems]
+    if not named:
         raise UsageError(
             "There is no system to test; name at least one with --systems (see `interbench list systems`)."
         )
-    labels = [spec.label for spec in specs]
-    for label, count in Counter(labels).items():
+    names = [spec.label for spec in named]
+    for label, count in Counter(names).items():
         if count > 1:
             raise UsageError(f"The system {label!r} is named twice; give one of them another label: other={label}.")
-    require_distinct(labels)
     for label in settings.system:
-        if label not in labels:
+        if label not in names:
             raise UsageError(f"There are options for the system {label!r}, but it is not among those to test.")
+    specs = tuple(spec.with_model() for spec in named)
+    require_distinct([spec.label for spec in specs])
     if settings.script is not None:
         script_options().check(settings.script_options)
     elif settings.script_options:
@@ -139,7 +143,19 @@ def make_plan(settings: Settings) -> Plan:
     if settings.shard is not None:
         planned_scenarios, sharding = take_shard(planned_scenarios, settings.shard)
     facts = {"name": whole.name, "version": whole.version, "digest": whole.digest}
-    return Plan(settings, planned_scenarios, specs, {spec.label: spec.factory() for spec in specs}, facts, sharding)
+    factories = {spec.label: spec.factory() for spec in specs}
+    return Plan(settings, planned_scenarios, specs, factories, facts, sharding, left_out)
+
+
+def _startable(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """The settings without those of the default systems that this machine lacks something for. Nobody has asked for
+    them; a system that was named is refused when it is started, with what is to be done."""
+    if "systems" in settings.model_fields_set:
+        return settings, ()
+    lacking = {text: SYSTEMS.find(text).cls.lacking() for text in settings.systems if text not in settings.system}
+    here = tuple(text for text in settings.systems if not lacking.get(text))
+    lines = tuple(f"{text} is left out: {why}" for text, why in lacking.items() if why)
+    return settings.model_copy(update={"systems": here}), lines
 
 
 def require_distinct(labels: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ DEFAULT_SYSTEMS = (
     "text-only",
     "echo",
     "boilerplate",
+    "livetalk",
 )
 
 
@@ -60,7 +61,7 @@ SETTING_TEXTS: Mapping[str, SettingText] = {
         "Systems to test: name, name:variant, module:Class, or label= any of these; on the command line "
         "comma-separated.",
         DEFAULT_SYSTEMS,
-        "the puppet, four of its defects and four controls",
+        "the puppet, four of its defects, four controls, and livetalk where it is installed",
     ),
     "system": SettingText("Tables of options by system label."),
     "transcriber": SettingText(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from interbench.base.errors import ScoresError
 from interbench.domain.dimensions import families
+from interbench.domain.names import meant
 from interbench.stats.bootstrap import bootstrap_means, choose_replicates, interval
 from interbench.stats.pooling import Pool, make_pool, percentiles
 from interbench.stats.reference import JudgeLabel, ReferencePool
@@ -89,6 +90,7 @@ def compare(
     Raises :class:`~interbench.base.errors.ScoresError` for a system without any row, or one compared with itself, and
     :class:`~interbench.base.errors.UsageError` for fewer than 40 replicates.
     """
+    a, b = meant(a, scores.systems), meant(b, scores.systems)
     for name in (a, b):
         if name not in scores.systems:
             raise ScoresError(f"There is no system {name!r} to compare; the scores hold {', '.join(scores.systems)}.")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from interbench.base.errors import ResumeUnsupportedError
 from interbench.domain.persona import Persona
@@ -97,6 +98,18 @@ class AvatarSystem(ABC):
         The class is constructed with ``variant=`` set.
         """
         return {}
+
+    @classmethod
+    def model_of(cls, options: Mapping[str, Any]) -> str:
+        """Which of several models ``options`` choose, where tables have to say it beside the system's name; else
+        empty."""
+        return ""
+
+    @classmethod
+    def lacking(cls) -> str:
+        """What this machine lacks to start the system with its default options, and how to get it; empty if nothing
+        that can be told without starting it."""
+        return ""
 
     @property
     def lowers(self) -> tuple[str, ...]:

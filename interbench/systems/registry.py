@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,16 @@ class SystemSpec:
         """What stands behind the colon of ``name:variant``; empty for anything else."""
         head, _, tail = self.spec.partition(":")
         return tail if head in SYSTEMS.entries() else ""
+
+    def with_model(self) -> SystemSpec:
+        """The same with the model in its label, where there are several and the user gave it no label: ``livetalk
+        (mini)``.
+
+        Raises:
+            SystemLoadError: there is no such system.
+        """
+        model = self._find().cls.model_of(self.options) if self.label == self.spec else ""
+        return replace(self, label=f"{self.label} ({model})") if model else self
 
     def known_options(self) -> Options:
         """What can be told to the system.

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from interbench.base.errors import SystemLoadError, UsageError
 from interbench.base.remote import Secret, base_url, is_loopback
@@ -32,7 +32,16 @@ from interbench.systems.live.client import (
     Upload,
 )
 from interbench.systems.live.outcome import AGAIN, final_event, sentence, turn_detail
-from interbench.systems.live.own_server import NEEDS_NO_GPU, TOKEN, OwnServer, check_gpu, default_command
+from interbench.systems.live.own_server import (
+    NEEDS_NO_GPU,
+    SMALL,
+    TOKEN,
+    OwnServer,
+    check_gpu,
+    default_command,
+    default_size,
+    lacking_here,
+)
 from interbench.systems.live.service import ConversationService, identity
 from interbench.systems.prompting import template
 
@@ -49,7 +58,8 @@ class LiveTalk(AvatarSystem):
 
     Args:
         url: address of the service; without one, a server is started.
-        size: model size of the server to start; ``1.3B`` if not given.
+        size: model size of the server to start: ``1.3B`` where its checkpoints and a GPU are, else ``mini``, which comes
+            with it.
         send: what of a turn is sent. The user of the published protocol speaks, so that by default only the speech is
             sent; a turn without a recording is sent as text.
         voice: name of a voice that the service knows, or a table from persona ids, genders or ``default`` to such
@@ -71,7 +81,7 @@ class LiveTalk(AvatarSystem):
         fps=16.0,
         seedable=True,
         price_usd_per_s=0.0,
-        status="Bundled: give it a url, or it starts a server; on a GPU, or anywhere with size tiny.",
+        status="Bundled: give it a url, or it starts a server; without a GPU, of a small model.",
     )
 
     def __init__(
@@ -99,9 +109,9 @@ class LiveTalk(AvatarSystem):
         self.send = send
         self._url = None if url is None else _address(url)
         self._token = Secret(None) if self._url is None else _token(token_env, self._url)
-        self._size = size or "1.3B"
         self._voice = voice
         self._serve = [str(option) for option in serve]
+        self._size = size or default_size(self._serve)
         self._command = command
         self._start_timeout_s = start_timeout_s
         self._open_wait_s = open_wait_s
@@ -115,7 +125,18 @@ class LiveTalk(AvatarSystem):
 
     @property
     def gpus(self) -> float:
-        return 0.0 if self._url is not None or self._size == NEEDS_NO_GPU or "--device" in self._serve else 1.0
+        return 0.0 if self._url is not None or self._size in NEEDS_NO_GPU or "--device" in self._serve else 1.0
+
+    @classmethod
+    def model_of(cls, options: Mapping[str, Any]) -> str:
+        if options.get("url") is not None:
+            return ""  # it will say what it is
+        size = options.get("size") or default_size(options.get("serve") or ())
+        return SMALL if size == SMALL else ""
+
+    @classmethod
+    def lacking(cls) -> str:
+        return lacking_here()
 
     @property
     def server_log(self) -> Path | None:
@@ -132,7 +153,14 @@ class LiveTalk(AvatarSystem):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        if self._health is None or not self._health.random_weights:
+        if self._health is None:
+            return ()
+        if self._health.size == SMALL and not self._health.random_weights:
+            return (
+                f"this is the small model of the bundled system (size {SMALL}; weights: {self._health.weights}), "
+                f"trained on drawn people, and says nothing of the published 1.3B model.",
+            )
+        if not self._health.random_weights:
             return ()
         return (
             f"the weights of this model (size {self._health.size}) are RANDOM. Its pictures mean nothing, and so do "

@@ -26,8 +26,13 @@ from interbench.base.remote import Secret, base_url
 from interbench.base.scratch import Scratch
 
 TOKEN = "LIVETALK_TOKEN"  # noqa: S105 - the name of an environment variable
-NEEDS_NO_GPU = "tiny"
+PUBLISHED, SMALL = "1.3B", "mini"
+NEEDS_NO_GPU = (SMALL, "mid", "tiny")
+"""Sizes that a processor is enough for."""
+CHECKPOINTS, CHECKPOINTS_VARIABLE = Path("pretrained_checkpoints"), "LIVETALK_CHECKPOINTS"
+"""Where `livetalk serve` looks for the published model; twins of livetalk.render.options."""
 _NEEDED = ("livetalk", "torch", "diffusers", "fastapi", "uvicorn")
+_INSTALL = "pip install 'interbench[livetalk]'"
 _END_S = 6.0
 _TAIL_LINES = 12
 
@@ -38,15 +43,39 @@ def default_command() -> list[str]:
     Raises:
         SystemLoadError: what it needs is not installed here.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := _not_installed():
         raise SystemLoadError(
-            f"livetalk can't be started here, because {', '.join(missing)} is not installed: pip install "
-            f"'interbench[livetalk]'. If it is installed in another environment, name its program in the settings file "
-            f'([system.livetalk] command = ["/path/to/livetalk"]), or start `livetalk serve` there and give its '
-            f"address with --set livetalk.url=URL."
+            f"livetalk can't be started here, because {', '.join(missing)} is not installed: {_INSTALL}. If it is "
+            f"installed in another environment, name its program in the settings file ([system.livetalk] command = "
+            f'["/path/to/livetalk"]), or start `livetalk serve` there and give its address with --set livetalk.url=URL.'
         )
     return [sys.executable, "-P", "-m", "livetalk"]
+
+
+def lacking_here() -> str:
+    """What a server with its default options lacks here, and how to get it; empty for nothing."""
+    if missing := _not_installed():
+        return f"it needs {', '.join(missing)} ({_INSTALL})"
+    found = importlib.util.find_spec("livetalk")
+    folders = () if found is None else found.submodule_search_locations or ()
+    if default_size() == SMALL and not any((Path(folder) / SMALL / "card.json").exists() for folder in folders):
+        return "the livetalk that is installed has no small model, and no checkpoints and GPU for the other are here"
+    return ""
+
+
+def _not_installed() -> list[str]:
+    return [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+
+
+def default_size(options: Sequence[str] = ()) -> str:
+    """The size of a server that was not told one: the published model where it could run, else the small one that
+    comes with livetalk.
+
+    Args:
+        options: further ones of ``livetalk serve``.
+    """
+    there = "--checkpoints" in options or bool(os.environ.get(CHECKPOINTS_VARIABLE)) or CHECKPOINTS.exists()
+    return PUBLISHED if there and ("--device" in options or find_gpus()) else SMALL
 
 
 def check_gpu(size: str) -> None:
@@ -55,11 +84,11 @@ def check_gpu(size: str) -> None:
     Raises:
         SystemLoadError: it has no GPU.
     """
-    if size != NEEDS_NO_GPU and not find_gpus():
+    if size not in NEEDS_NO_GPU and not find_gpus():
         raise SystemLoadError(
-            "livetalk needs a server, and none can be started here without an NVIDIA GPU. Start `livetalk serve` on a "
-            "machine that has one and give its address with --set livetalk.url=URL, or take --set livetalk.size=tiny, "
-            "which runs anywhere: its pictures come from random weights and only show that everything works."
+            f"livetalk needs a server, and none of size {size} can be started here without an NVIDIA GPU. Start "
+            f"`livetalk serve` on a machine that has one and give its address with --set livetalk.url=URL, or take "
+            f"--set livetalk.size={SMALL}, the small model that comes with it and runs anywhere."
         )
 
 

@@ -212,7 +212,7 @@ def _generate_omniavatar(
 def _generate_livetalk(clip: ClipOptions, model: ModelOptions, stream: StreamOptions, speed: SpeedOptions) -> None:
     from livetalk.tools.generate import generate_clip
 
-    choice = model.choose()
+    choice = model.choose(or_bundled=True)
     settings = stream.apply(choice.size.stream, clip.position)
     clip.check(settings)
     models, console = _loaded(choice)

@@ -142,7 +142,8 @@ def _option(name: str, hint: Any, default: Any, panel: str | None) -> inspect.Pa
 def _readable(kind: Any, flag: Flag) -> Any:
     """The type as every version of typer knows it: choices as an enumeration, tuples as lists."""
     if flag.choices:
-        return _enumeration(flag.choices)
+        chosen = _enumeration(flag.choices)
+        return typing.Optional[chosen] if NoneType in typing.get_args(kind) else chosen  # noqa: UP045 - known only now
     if typing.get_origin(kind) is Literal:
         return _enumeration(typing.get_args(kind))
     if typing.get_origin(kind) is tuple:

@@ -18,6 +18,13 @@ from livetalk.render.options import ModelOptions, SpeedOptions, StreamOptions
 from livetalk.server.limits import MIB, Limits
 from livetalk.tools.options import Encoder
 
+BUNDLED_NOTE = (
+    "mini is a small model that this project trained on drawn people, with its own recipe (docs/training.md): portraits "
+    "like those of `interbench list personas` at 96 by 96 pixels, on any computer. The published 1.3B model needs a GPU: "
+    "`livetalk download` fetches it, and `livetalk serve --checkpoints FOLDER` serves it."
+)
+"""What is said of the small model wherever it runs without having been asked for."""
+
 _LIVE = LiveSettings()
 _LIMITS = Limits()
 
@@ -153,7 +160,7 @@ def serve(
 
     keep_few_arenas()
     token = find_token(address.host, address.token_file, waived=address.no_token)
-    choice = model.choose()
+    choice = model.choose(or_bundled=True)
     choice.require_files()  # before an address is taken that nobody could use
     speaker = thinker.make()
     bounds = limits.apply()
@@ -172,6 +179,8 @@ def serve(
         weights = "" if not choice.random else " with random weights (the pictures mean nothing)"
         asks = "" if token is None else "; it asks for its token"
         typer.echo(f"livetalk {choice.size.name}{weights}, thinker {thinker.thinker}, listens at {url}{asks}")
+        if choice.bundled:
+            typer.echo(BUNDLED_NOTE)
 
     address.start_logging()
     process.serve(

@@ -98,7 +98,7 @@ class CheckpointFiles:
             others = f", nor are {len(missing) - 1} more" if len(missing) > 1 else ""
             raise CheckpointError(
                 f"{missing[0]} is not there{others}. `livetalk download` fetches the published files; --checkpoints "
-                "names their folder; --size tiny runs without them."
+                "names their folder; --size mini, a small model that comes with livetalk, runs without them."
             )
 
 

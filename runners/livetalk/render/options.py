@@ -7,6 +7,7 @@ tool goes through it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -30,6 +31,8 @@ PUBLISHED = "1.3B"
 """The size that has published weights."""
 OWN = "mini"
 """The size whose weights come of this repository's own recipe (docs/training.md)."""
+BUNDLED = Path(__file__).parents[1] / OWN
+"""Where they lie: a folder of `livetalk train assemble`, and a model card."""
 
 LIVETALK = "livetalk"
 MODELS = (LIVETALK, "omniavatar-1.3b", "omniavatar-14b")
@@ -55,13 +58,15 @@ class ModelOptions:
     """Models and devices."""
 
     size: Annotated[
-        str,
+        str | None,
         Flag(
-            "1.3B is the published model; mini is trained by one's own recipe (docs/training.md); mid and tiny are for "
-            "trials. But for 1.3B, weights are random unless --checkpoints names a folder of `train assemble`.",
+            "1.3B is the published model; mini is small, trained by our own recipe (docs/training.md), and comes with "
+            "livetalk; mid and tiny are for trials, with random weights unless --checkpoints names a folder of `train "
+            "assemble`.",
             choices=tuple(SIZES),
+            default="1.3B; to serve and to generate without its checkpoints, mini",
         ),
-    ] = PUBLISHED
+    ] = None
     checkpoints: Checkpoints = None
     weights: Annotated[
         Path | None,
@@ -87,11 +92,15 @@ class ModelOptions:
         ),
     ] = AUTO_ATTENTION
 
-    def choose(self, *, random_by_default: bool = False, model: str = LIVETALK) -> ModelChoice:
+    def choose(
+        self, *, random_by_default: bool = False, or_bundled: bool = False, model: str = LIVETALK
+    ) -> ModelChoice:
         """The models and devices that are meant, all checked before anything is loaded.
 
         Args:
             random_by_default: take random weights where no checkpoints are named.
+            or_bundled: take the bundled small model where it is asked for without a folder, or where nothing says
+                which one is meant and the published checkpoints are not there.
             model: one of ``MODELS``.
 
         Raises:
@@ -102,11 +111,13 @@ class ModelOptions:
         from livetalk.render.model.attention import choose_kernel
         from livetalk.render.speed import require_usable
 
+        or_bundled = or_bundled and model == LIVETALK and is_bundled()
+        size = self.size or (OWN if or_bundled and self._names_nothing() else PUBLISHED)
         try:
-            chosen = named_size(self.size)
+            chosen = named_size(size)
         except ValueError as error:
             raise OptionError(str(error)) from error
-        device = find_device(self.device, self.size)
+        device = find_device(self.device, size)
         require_usable(torch.__version__, device)
         if self.dtype == "auto":
             dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
@@ -120,36 +131,53 @@ class ModelOptions:
         if model != LIVETALK:
             if self.weights is not None:
                 raise OptionError(f"--weights is a file of LiveTalk's transformer; {model} has files of its own")
-            if self.size == PUBLISHED:
+            if size == PUBLISHED:
                 chosen = _of_omniavatar(model, chosen)
-        published = self.size == PUBLISHED
-        known = not (random_by_default and self.checkpoints is None) if published else self._own_files()
-        random = self.random_weights or not known
+        if self.random_weights:
+            checkpoints = None
+        elif size == PUBLISHED:
+            checkpoints = self.checkpoints if random_by_default else self.checkpoints or CHECKPOINTS
+        else:
+            checkpoints = self._own_files(size)
+            if checkpoints is None and size == OWN and or_bundled:
+                checkpoints = BUNDLED
         return ModelChoice(
             size=chosen,
-            checkpoints=None if random else self.checkpoints or CHECKPOINTS,
+            checkpoints=checkpoints,
             device=device,
-            text_device=None if self.text_device is None else find_device(self.text_device, self.size),
-            decode_device=None if self.decode_device is None else find_device(self.decode_device, self.size),
+            text_device=None if self.text_device is None else find_device(self.text_device, size),
+            decode_device=None if self.decode_device is None else find_device(self.decode_device, size),
             dtype=dtype,
             attention=self.attention,
             model=model,
             weights=self.weights,
         )
 
-    def _own_files(self) -> bool:
-        """Whether a small model's files are there. Sizes for trials have random weights beside the published files."""
+    def _names_nothing(self) -> bool:
+        """Whether nothing speaks for the published model."""
+        named = self.checkpoints is not None or self.weights is not None or self.random_weights
+        return not named and not CHECKPOINTS.exists()
+
+    def _own_files(self, size: str) -> Path | None:
+        """The folder of a small model's files; None where there are none, as beside the published files, so that its
+        weights are random."""
         from livetalk.render.checkpoint import CheckpointFiles
 
         if self.checkpoints is None:
-            return False
-        there = CheckpointFiles.flat(self.checkpoints).vae.exists()
-        if self.size == OWN and not there and not self.random_weights:
+            return None
+        if CheckpointFiles.flat(self.checkpoints).vae.exists():
+            return self.checkpoints
+        if size == OWN:
             raise OptionError(
-                f"{self.checkpoints} holds no model of size {OWN}; `livetalk train assemble` makes such a folder, and "
-                "--random-weights goes without."
+                f"{self.checkpoints} holds no model of size {OWN}; `livetalk train assemble` makes such a folder, "
+                "and --random-weights goes without."
             )
-        return there
+        return None
+
+
+def is_bundled() -> bool:
+    """Whether the small model's weights came with livetalk."""
+    return (BUNDLED / "card.json").exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +199,11 @@ class ModelChoice:
     def random(self) -> bool:
         """Whether the weights are random, so that pictures mean nothing."""
         return self.checkpoints is None
+
+    @property
+    def bundled(self) -> bool:
+        """Whether this is the small model as it comes with livetalk."""
+        return self.checkpoints == BUNDLED and self.weights is None
 
     def require_files(self) -> None:
         """Find out in a moment whether the checkpoints are there; ``load`` looks into them.
@@ -225,6 +258,9 @@ class ModelChoice:
             )
         if self.weights is not None:
             return replace(models, weights=str(self.weights))
+        if self.bundled:
+            digest = sha256(CheckpointFiles.under(BUNDLED).dit.read_bytes()).hexdigest()
+            return replace(models, weights=f"{self.size.name}, bundled with livetalk, sha256 {digest[:16]}")
         if self.model != LIVETALK:
             return replace(models, weights=f"{self.model}, {self.checkpoints or models.weights}")
         return models
