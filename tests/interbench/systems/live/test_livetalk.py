@@ -29,6 +29,7 @@ from PIL import Image
 from interbench.asr.given import Given
 from interbench.base.errors import IncomparableError, InterbenchError, SystemLoadError
 from interbench.base.progress import PlainProgress
+from interbench.domain.names import meant
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings, turn_seed
 from interbench.judge.registry import make_judge
@@ -36,6 +37,7 @@ from interbench.media.pool import MediaPool
 from interbench.pipeline.config import Settings
 from interbench.pipeline.conformance import check_system
 from interbench.pipeline.run import Stage, Summary, execute, make_plan
+from interbench.pipeline.setting_texts import DEFAULT_SYSTEMS
 from interbench.report.collect import collect_report, collect_table, read_records
 from interbench.report.html import write_report
 from interbench.report.tables import to_json
@@ -57,6 +59,7 @@ from interbench.systems.host import Host
 from interbench.systems.live import livetalk
 from interbench.systems.live import own_server as livetalk_server
 from interbench.systems.live.livetalk import LiveTalk
+from interbench.systems.live.own_server import default_size
 from interbench.systems.registry import SystemSpec
 
 STUB = [sys.executable, conversation_server.__file__]
@@ -590,10 +593,86 @@ def test_the_server_ends_with_a_harness_that_is_killed(tmp_path: Path, monkeypat
     assert not list(tmp_path.glob("interbench-livetalk-*"))
 
 
-async def test_without_address_gpu_or_tiny_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_published_size_is_not_started_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemLoadError, match=r"or take --set livetalk[.]size=tiny"):
-        await LiveTalk(command=STUB).start()
+    with pytest.raises(SystemLoadError, match=r"or take --set livetalk[.]size=mini"):
+        await LiveTalk(size="1.3B", command=STUB).start()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "checkpoints", "options", "size"),
+    [
+        (0, "", (), "mini"),
+        (1, "", (), "mini"),
+        (0, "variable", (), "mini"),
+        (1, "variable", (), "1.3B"),
+        (1, "folder", (), "1.3B"),
+        (1, "", ("--checkpoints", "somewhere"), "1.3B"),
+        (0, "folder", ("--device", "cpu"), "1.3B"),
+    ],
+)
+def test_without_a_size_the_server_is_the_one_that_can_run_here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: int,
+    checkpoints: str,
+    options: tuple[str, ...],
+    size: str,
+) -> None:
+    if gpus:
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\necho '0, NVIDIA H200, 143771'\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("LIVETALK_CHECKPOINTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    if checkpoints == "variable":
+        monkeypatch.setenv("LIVETALK_CHECKPOINTS", "/somewhere")
+    if checkpoints == "folder":
+        (tmp_path / "pretrained_checkpoints").mkdir()
+    assert default_size(options) == size
+    spec = SystemSpec("livetalk", "livetalk", {"serve": list(options)} if options else {})
+    assert spec.with_model().label == ("livetalk (mini)" if size == "mini" else "livetalk")
+
+
+def test_the_small_model_is_named_wherever_the_system_is() -> None:
+    def label(text: str, **options: Any) -> str:
+        return SystemSpec.parse(text, {text.partition("=")[0]: options}).with_model().label
+
+    assert label("livetalk", size="mini") == "livetalk (mini)"
+    assert label("mine=livetalk", size="mini") == "mine", "the user's own label stays"
+    assert label("livetalk", size="tiny") == label("livetalk", size="1.3B") == "livetalk"
+    assert label("livetalk", url="http://127.0.0.1:1") == "livetalk", "what is behind an address tells later"
+    assert label("puppet:drift") == "puppet:drift"
+    names = ("puppet", "livetalk (mini)")
+    assert meant("livetalk", names) == "livetalk (mini)" and meant("puppet", names) == "puppet"
+    assert meant("livetalk", ("livetalk", "livetalk (mini)")) == "livetalk"
+    assert meant("other", names) == "other" and meant("livetalk", ("livetalk (a)", "livetalk (b)")) == "livetalk"
+
+
+async def test_results_of_the_small_model_say_so(server: ConversationServer) -> None:
+    server.health.update(size="mini", random_weights=False, weights="mini, bundled with livetalk, sha256 0123456789ab")
+    system = LiveTalk(server.url)
+    await system.start()
+    (caveat,) = system.caveats
+    await system.stop()
+    assert "small model" in caveat and "sha256 0123456789ab" in caveat and "nothing of the published 1.3B" in caveat
+
+
+def test_nobody_is_refused_for_what_was_not_asked_for(
+    tmp_path: Path, scenarios: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
+    plan = make_plan(Settings(out=tmp_path / "run", scenarios=str(scenarios)))
+    (line,) = plan.left_out
+    assert line == "livetalk is left out: it needs torch (pip install 'interbench[livetalk]')"
+    assert len(plan.systems) == len(DEFAULT_SYSTEMS) - 1 and "livetalk" not in " ".join(plan.labels)
+    assert "livetalk" not in plan.settings.systems, "the manifest says what was played"
+    asked = make_plan(Settings(out=tmp_path / "run", scenarios=str(scenarios), systems=("livetalk",)))
+    assert asked.left_out == () and len(asked.systems) == 1, "what was named is refused when it is started"
 
 
 async def test_a_missing_installation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

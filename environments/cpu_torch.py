@@ -1,0 +1,51 @@
+"""Find torch's CPU build: `python environments/cpu_torch.py torch==2.13.0` prints what pip installs it from.
+
+Asks the index that pip is configured for, then PyTorch's own for CPUs, and reads of each only what the wheel says that
+it needs: a CUDA build needs packages of several GB. Where only such a build is to be had, the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from pip._vendor.packaging.requirements import Requirement
+
+OWN_INDEX = "https://download.pytorch.org/whl/cpu"
+CUDA = ("nvidia-", "cuda-")
+PATIENCE_S = "10"
+
+
+def wheel(torch: str, *options: str) -> dict[str, Any] | None:
+    """What the wheel that pip would take says of itself; None if there is none, or no index answers."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
+    command += ["--no-deps", "--ignore-installed", "--only-binary", ":all:", "--report", "-", *options, torch]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return None
+    metadata: dict[str, Any] = json.loads(done.stdout)["install"][0]["metadata"]
+    return metadata
+
+
+def is_for_cpu(metadata: dict[str, Any]) -> bool:
+    """Whether nothing that it needs on this machine is part of CUDA."""
+    needed = [Requirement(line) for line in metadata.get("requires_dist", ())]
+    here = [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return not any(name.startswith(CUDA) for name in here)
+
+
+def main() -> int:
+    torch = sys.argv[1]
+    for options in ((), ("--extra-index-url", OWN_INDEX, "--retries", "1", "--timeout", PATIENCE_S)):
+        metadata = wheel(torch, *options)
+        if metadata is not None and is_for_cpu(metadata):
+            print("\n".join([*(" ".join(options[:2]).splitlines()), f"torch=={metadata['version']}"]))
+            return 0
+    print(f"no CPU build of {torch} is to be had here; a CUDA build would be several GB", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
