@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from livetalk.base.errors import OptionError
 from livetalk.base.flags import Flag
 from livetalk.cli.train_runs import Shown
 from livetalk.render.config import SIZES
 
 if TYPE_CHECKING:
     from livetalk.training.loop import Habits, Outcome
+    from livetalk.training.small_model import Origin
 
 MINI = "mini"
 
@@ -190,8 +192,32 @@ def teacher(
     _conclude(out, outcome)
 
 
+@dataclass(frozen=True, slots=True)
+class OriginOptions:
+    """Origin, written into every file of the folder. Nothing is where no script is named."""
+
+    script: Annotated[Path | None, Flag("The script that made the clips; its name and SHA-256 are kept.")] = None
+    stages: Annotated[str, Flag("How the transformer was trained, in words, where it took several runs.")] = ""
+    license: Annotated[str, Flag("An SPDX identifier, such as Apache-2.0.")] = ""
+
+    def chosen(self) -> Origin | None:
+        """
+        Raises:
+            OptionError: there is something to be kept, but no script.
+        """
+        from livetalk.cli.version import version
+        from livetalk.training.small_model import Origin
+
+        if self.script is None:
+            if self.stages or self.license:
+                raise OptionError("--stages and --license are kept with --script; name the script that made the clips")
+            return None
+        return Origin(f"livetalk {version()}", self.script, self.stages, self.license)
+
+
 def assemble(
     out: Annotated[Path, Flag("The model's folder; what is given replaces what is there.")],
+    origin: OriginOptions,
     size: OwnSize = MINI,
     autoencoder: Annotated[str | None, Flag("A run of this stage.", default="left as it is")] = None,
     speech: Annotated[str | None, Flag("A run of this stage.", default="left as it is")] = None,
@@ -220,6 +246,7 @@ def assemble(
         student=student,
         data=data,
         dtype=getattr(torch, dtype),
+        origin=origin.chosen(),
         note=note,
     )
     for file in written:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from livetalk.base.errors import OptionError
@@ -53,6 +53,33 @@ class Written:
     parameters: int
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a model comes from, for those who are given it."""
+
+    code: str
+    """Name and version of the program."""
+    script: Path | None = None
+    """What made the clips."""
+    stages: str = ""
+    """How the transformer was trained, where more runs than its last one were."""
+    licence: str = ""
+
+    def told(self) -> dict[str, str]:
+        """
+        Raises:
+            OptionError: the script can't be read.
+        """
+        found = {"code": self.code, **({"license": self.licence} if self.licence else {})}
+        if self.script is not None:
+            try:
+                found["data_script"] = self.script.name
+                found["data_script_sha256"] = hashlib.sha256(self.script.read_bytes()).hexdigest()
+            except OSError as error:
+                raise OptionError(f"{self.script} can't be read: {error.strerror or error}.") from error
+        return found
+
+
 def assemble(
     folder: Path,
     size: Size,
@@ -63,21 +90,24 @@ def assemble(
     student: str | None = None,
     data: Path | None = None,
     dtype: torch.dtype = torch.float16,
+    origin: Origin | None = None,
     note: str | None = None,
 ) -> list[Written]:
-    """Write what is given; other files of the folder stay.
+    """Write what is given; other files of the folder stay as they are, but for their origin.
 
     Args:
         autoencoder, speech, teacher: runs of these stages, or checkpoints in them. A teacher brings the text encoder,
             and, where no student is given, the transformer.
         student: a run of the ODE stage or of distribution matching, or a transformer's file.
         data: the encoded clips that the teacher was trained on, whose captions make the tokenizer.
+        origin: written into every file of the folder.
         note: a line for the card.
 
     Raises:
         LiveTalkError: a run holds something else, or values that are not numbers.
     """
     files = CheckpointFiles.flat(folder)
+    everywhere = {} if origin is None else origin.told()
     parts: dict[Path, tuple[dict[str, Tensor], str]] = {}
     if autoencoder is not None:
         parts[files.vae] = published(size.vae, average_of(autoencoder)), autoencoder
@@ -107,13 +137,22 @@ def assemble(
     written = []
     for path, (state, source) in parts.items():
         tensors = {name: value.detach().to(dtype).contiguous().clone() for name, value in state.items()}
-        about = {"size": size.name, **_made(source)}
-        write_whole(path, lambda partial, t=tensors, a=about: save_file(t, partial, _texts(a)))  # type: ignore[misc]
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        card["files"][str(path.relative_to(folder))] = {"sha256": digest, **about}
+        about = {"size": size.name, **_made(source), **everywhere}
+        if path == files.dit and origin is not None and origin.stages:
+            about["stages"] = origin.stages
+        card["files"][str(path.relative_to(folder))] = _write(path, tensors, about)
         written.append(Written(path, path.stat().st_size, sum(value.numel() for value in tensors.values())))
+    for name in [name for name in card["files"] if everywhere and folder / name not in parts]:
+        about = {key: value for key, value in card["files"][name].items() if key != "sha256"} | everywhere
+        card["files"][name] = _write(folder / name, load_file(folder / name), about)
     _write_json(folder / CARD, card)
     return written
+
+
+def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> dict[str, Any]:
+    """Write a file with what is to be known of it in its header; the same with its digest."""
+    write_whole(path, lambda partial: save_file(tensors, partial, _texts(about)))
+    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **about}
 
 
 def _of_teacher(files: CheckpointFiles, size: Size, run: str) -> dict[Path, tuple[dict[str, Tensor], str]]:

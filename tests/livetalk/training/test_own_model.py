@@ -29,6 +29,8 @@ from livetalk.training.records import RecordError
 from livetalk.training.teacher import Taught, begin_as
 from livetalk.training.vocabulary import tokenizer_of
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 VAE = SIZES["tiny"].vae
@@ -214,7 +216,20 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
     train("ode", *learn, "--out", tmp_path / "ode", "--init", weights)
     critics = ("--teacher", weights, "--critic", weights, "--critic-warm-up", 0)
     train("dmd", *learn, "--out", tmp_path / "dmd", "--init", tmp_path / "ode", *critics)
-    train("assemble", "--out", model, *tiny, "--student", tmp_path / "dmd")
+    before = load_file(model / "autoencoder.safetensors")
+    script = ("--script", CONDITIONS, "--stages", "teacher 6, ode 1, dmd 1", "--license", "Apache-2.0")
+    train("assemble", "--out", model, *tiny, "--student", tmp_path / "dmd", *script)
+    card = json.loads((model / "card.json").read_text("utf-8"))
+    assert len(card["files"]) == 4 and card["files"]["model.safetensors"]["stages"] == "teacher 6, ode 1, dmd 1"
+    for name, about in card["files"].items():
+        assert hashlib.sha256((model / name).read_bytes()).hexdigest() == about["sha256"]
+        with safe_open(model / name, "pt") as file:
+            header = file.metadata()
+        assert header["data_script"] == CONDITIONS.name and header["license"] == "Apache-2.0"
+        assert header["data_script_sha256"] == hashlib.sha256(CONDITIONS.read_bytes()).hexdigest()
+        assert header["code"].startswith("livetalk ") and header["seed"] == "0" and header["step"] == str(about["step"])
+    kept = load_file(model / "autoencoder.safetensors")
+    assert kept.keys() == before.keys() and all(torch.equal(kept[name], before[name]) for name in kept)
 
     # Every stage goes on from the folder alone.
     again = ("--autoencoder", model, "--speech", model, "--frames", 3)
@@ -272,6 +287,8 @@ def test_what_does_not_fit_is_named(clips: Path, tmp_path: Path) -> None:
         EncodedClips(tmp_path)
     with pytest.raises(OptionError, match="holds no model of size mini; `livetalk train assemble` makes"):
         ModelOptions(size="mini", checkpoints=tmp_path).choose()
+    done = CliRunner().invoke(app, ["train", "assemble", "--out", str(tmp_path / "model"), "--license", "MIT"])
+    assert done.exit_code == 2 and "name the script that made the clips" in " ".join(done.output.split())
     done = CliRunner().invoke(app, ["train", "assemble", "--out", str(tmp_path / "model")])
     assert done.exit_code == 2
     assert "name a run" in done.output
