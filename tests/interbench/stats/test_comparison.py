@@ -95,7 +95,7 @@ def test_swapping_the_systems_mirrors_the_result(make_scores: Callable[..., Scor
 
 
 def test_one_common_scenario_gives_no_interval(make_scores: Callable[..., Scores]) -> None:
-    row = compare(make_scores({"a": {"EA": [9, None]}, "b": {"EA": [2, 3]}}), "a", "b").dimensions[0]
+    row = compare(make_scores({"a (mini)": {"EA": [9, None]}, "b": {"EA": [2, 3]}}), "a", "b").dimensions[0]
     assert (row.scenarios, row.lo, row.hi, row.p) == (1, None, None, 1.0)
 
 

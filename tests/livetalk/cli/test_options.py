@@ -25,7 +25,6 @@ from livetalk.render.options import (
     SpeedOptions,
     StreamOptions,
     find_device,
-    is_bundled,
 )
 from livetalk.server.limits import Limits
 from livetalk.thinkers.base import ThinkerError
@@ -131,8 +130,6 @@ def test_the_small_model_is_meant_where_nothing_else_is(tmp_path: Path, monkeypa
         assert choice.bundled == (choice.checkpoints == BUNDLED and choice.weights is None)
         return choice.size.name, choice.checkpoints
 
-    if not is_bundled():
-        pytest.skip("the small model is not here yet")
     monkeypatch.chdir(tmp_path)
     assert meant() == meant(size="mini") == ("mini", BUNDLED)
     own, file = Path("own"), Path("file.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import harness_kit
 import pytest
 from live_kit import SHORT_ANSWER, LiveServer, ObedientThinker
+from livetalk.render.options import BUNDLED
 
 from interbench.asr.given import Given
 from interbench.base.progress import PlainProgress
@@ -85,6 +87,36 @@ def test_the_command_line_starts_a_server_and_completes_scenarios(tmp_path: Path
     assert facts["settings"]["size"] == "tiny" and facts["capabilities"]["max_concurrency"] == 1
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "thinker first sound" in page and "RANDOM" in page
+
+
+def test_without_a_gpu_it_is_the_small_model_and_named_so_in_every_table(tmp_path: Path) -> None:
+    script = tmp_path / "script.txt"
+    script.write_text("Good morning to you.\n")
+    config = tmp_path / "live.toml"
+    config.write_text(f"[system.livetalk]\nserve = ['--set', 'thinker.script={script}']\n")
+    scenarios = str(harness_kit.write_set(tmp_path / "set", count=1, turns=2))
+
+    def interbench(*arguments: str) -> str:
+        command = [sys.executable, "-m", "interbench", *arguments]
+        environment = {name: value for name, value in os.environ.items() if name != "LIVETALK_CHECKPOINTS"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    given = ("--config", str(config), "--transcriber", "given", "--scenarios", scenarios, "--out", "run", "--quiet")
+    shown = interbench("run", "--systems", "livetalk,still", *given)
+    assert "livetalk (mini)" in shown and "small model of the bundled system" in shown
+    facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["systems"]["livetalk (mini)"]
+    digest = hashlib.sha256((BUNDLED / "model.safetensors").read_bytes()).hexdigest()[:16]
+    assert facts["settings"]["size"] == "mini" and digest in facts["settings"]["weights"]
+    assert digest in facts["caveats"][0]
+    played = [one for one in exchanges_of(tmp_path / "run") if one.system == "livetalk (mini)"]
+    assert [one.completed for one in played] == [True, True]
+    assert {(one.facts.width, one.facts.height) for one in played if one.facts is not None} == {(96, 96)}
+    rows = [row["system"] for row in json.loads(interbench("table", "run", "--format", "json"))["systems"]]
+    assert sorted(rows) == ["livetalk (mini)", "still"]
+    again = interbench("run", "--systems", "livetalk,still", *given)
+    assert "livetalk (mini)" in again, "the same command goes on where it was"
 
 
 def test_it_stands_beside_the_puppet_at_an_address_with_a_token(

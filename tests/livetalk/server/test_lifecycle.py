@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.metadata
 import json
 import signal
@@ -20,6 +21,7 @@ from live_kit import PATIENCE_S, Clip, Clock, LiveServer, ObedientThinker, raw_r
 from livetalk.base.errors import CheckpointError
 from livetalk.cli import main as cli
 from livetalk.cli.version import version
+from livetalk.render.options import BUNDLED
 from livetalk.render.pipeline import Models
 from livetalk.server.limits import Limits
 from livetalk.thinkers.base import ThinkerError
@@ -280,6 +282,19 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     yield start
     for entry in processes:
         entry.kill()
+
+
+def test_the_small_model_is_served_and_says_what_it_is(run: Callable[..., Process]) -> None:
+    server = run("--size", "mini", "--no-token")
+    url = server.wait_until_ready()
+    health = httpx.get(f"{url}/health", trust_env=False, timeout=ENDS_S).json()
+    assert (health["size"], health["random_weights"], health["video"]["width"]) == ("mini", False, 96)
+    digest = hashlib.sha256((BUNDLED / "model.safetensors").read_bytes()).hexdigest()
+    assert health["weights"] == f"mini, bundled with livetalk, sha256 {digest[:16]}"
+    said = server.stop(signal.SIGTERM).splitlines()
+    assert f"livetalk mini, thinker script, listens at {url}" in said
+    (note,) = [line for line in said if line.startswith("mini is a small model")]
+    assert "docs/training.md" in note and "`livetalk download`" in note
 
 
 def test_a_restart_forgets_conversations_and_says_so_and_the_next_server_conforms(

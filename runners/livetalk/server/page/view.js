@@ -35,6 +35,7 @@ export function render(state, health, turns, free) {
   setText("#state", STATES[state] ?? state);
   setText("#server", health ? serverLine(health) : "");
   find("#random").hidden = !health?.random_weights;
+  find("#small").hidden = health?.size !== "mini" || health.random_weights !== false;
   find("#welcome").hidden = begun;
   find("#portraits").hidden = begun;
   find("#figures").hidden = !begun;
