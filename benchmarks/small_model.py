@@ -87,8 +87,8 @@ def lips(small: Small, people: Sequence[Clip]) -> dict[str, object]:
     by_lag, best = [], []
     for one in people:
         made = small.rendered(one.frames[0], one.samples, one.caption)
-        wanted, got = (_opening(frames, one.frames) for frames in (one.frames, made))
-        by_lag.append([_correlation(wanted, got, lag) for lag in range(-LAGS, LAGS + 1)])
+        wanted, got = (opening(frames, one.frames) for frames in (one.frames, made))
+        by_lag.append([correlation(wanted, got, lag) for lag in range(-LAGS, LAGS + 1)])
         best.append(int(np.argmax(by_lag[-1])) - LAGS)
     mean = np.mean(by_lag, axis=0)
     speaker, said = people[0], np.concatenate([one.samples for one in people[:CONVERSATION]])
@@ -137,7 +137,7 @@ def _face(frames: Frames) -> npt.NDArray[np.float64]:
     return cells
 
 
-def _opening(frames: Frames, like: Frames, cell: int = 8) -> npt.NDArray[np.float64]:
+def opening(frames: Frames, like: Frames, cell: int = 8) -> npt.NDArray[np.float64]:
     """How far each frame is from the first in the lower half's cells that move most in ``like``, [T]."""
     change = moving(like, cell)
     change[: len(change) // 2] = 0
@@ -150,7 +150,7 @@ def _opening(frames: Frames, like: Frames, cell: int = 8) -> npt.NDArray[np.floa
     return opening
 
 
-def _correlation(wanted: npt.NDArray[np.float64], got: npt.NDArray[np.float64], lag: int) -> float:
+def correlation(wanted: npt.NDArray[np.float64], got: npt.NDArray[np.float64], lag: int) -> float:
     """Of what is shown ``lag`` frames late with what is wanted."""
     count = min(len(wanted), len(got)) - LAGS
     here, there = wanted[max(0, -lag) :][:count], got[max(0, lag) :][:count]

@@ -57,7 +57,8 @@ def rendered(models: Models, sound: npt.NDArray[np.int16]) -> npt.NDArray[np.uin
 def pooled(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     count, height, width, _ = frames.shape
     cells = frames.reshape(count, height // POOL, POOL, width // POOL, POOL, 3).astype(np.float64)
-    return cells.mean(axis=(2, 4)).round().astype(np.uint8)
+    means: npt.NDArray[np.uint8] = cells.mean(axis=(2, 4)).round().astype(np.uint8)
+    return means
 
 
 def test_the_card_says_what_each_file_is_and_where_it_comes_from() -> None:
