@@ -1,6 +1,6 @@
-"""What a small model shows of people it has not seen: identity, lips and two minutes on end.
+"""What a small model shows of people it has not seen: identity, lips, moods and two minutes on end.
 
-    python -m benchmarks small_model CHECKPOINTS CLIPS [--people 60] [--seconds 120] [--only identity lips drift]
+    python -m benchmarks small_model CHECKPOINTS CLIPS [--people 60] [--seconds 120] [--only identity lips mood drift]
 
 CHECKPOINTS is a folder of `livetalk train assemble`, CLIPS one of examples/mini/draw.py. Everything is rendered as a
 server does, block by block with bounded positions, from a portrait, speech and a caption. A face is compared in the box
@@ -35,6 +35,8 @@ FACE = (18, 12, 78, 88)
 CELL = 4
 """Pixels along the side of the cells that faces are compared by: small motions of the head count little."""
 LAGS = 8
+MOODS = ("happy", "angry")
+QUESTIONS = ("identity", "lips", "mood", "drift")
 SINKS = (9, 3, 0)
 ENDS_S = 10
 CONVERSATION = 12
@@ -50,7 +52,7 @@ class Small:
     models: Models
     stream: StreamConfig
 
-    def rendered(self, portrait: Frames, sound: Sound, caption: str, sink: int | None = None) -> Frames:
+    def rendered(self, portrait: Frames, sound: Sound, caption: str, sink: int | None = None, seed: int = 0) -> Frames:
         """Frames [T,H,W,3] of all that is said.
 
         Args:
@@ -62,7 +64,7 @@ class Small:
         performer.start(
             self.models.encode_prompt(caption),
             self.models.vae.encode_image(picture),
-            SeededNoise(0, self.models.dit.device),
+            SeededNoise(seed, self.models.dit.device),
         )
         seconds = (sound[start : start + AUDIO_RATE] for start in range(0, len(sound), AUDIO_RATE))
         blocks = performer.perform(seconds, SpeechStream(self.models.speech))
@@ -100,6 +102,36 @@ def lips(small: Small, people: Sequence[Clip]) -> dict[str, object]:
         "people with a best lag within 2": float(np.mean(np.abs(best) <= 2)),
         "foretold by the sound (R2, lag in frames of 40 ms)": _foretold(made, said),
         "by another conversation's sound": _foretold(made, other),
+    }
+
+
+def mood(small: Small, people: Sequence[Clip], drawn: Sequence[Clip]) -> dict[str, object]:
+    """What a caption's first word changes in a face: how much, beside another seed, and whether it is what it changes
+    in the puppet's.
+
+    Args:
+        drawn: clips to take the puppet's difference from.
+    """
+    by_word: list[npt.NDArray[np.float64]] = []
+    by_seed: list[float] = []
+    for one in people[:CONVERSATION]:
+        seen = one.caption.partition(",")[2]
+        faces = [
+            _face(small.rendered(one.frames[0], one.samples, f"{word},{seen}", seed=seed))
+            for word, seed in ((MOODS[0], 0), (MOODS[1], 0), (MOODS[0], 1))
+        ]
+        by_word.append(faces[0] - faces[1])
+        by_seed.append(float(np.abs(faces[0] - faces[2]).mean()))
+    puppets = [
+        np.mean([_face(c.frames) - _face(c.frames[:1]) for c in drawn if c.caption.startswith(f"{word},")], axis=0)
+        for word in MOODS
+    ]
+    pattern = np.corrcoef(np.mean(by_word, axis=0).ravel(), (puppets[0] - puppets[1]).ravel())[0, 1]
+    return {
+        "people": len(by_word),
+        f"face, {MOODS[0]} against {MOODS[1]}, of 255": float(np.mean([np.abs(one).mean() for one in by_word])),
+        "face, one seed against another": float(np.mean(by_seed)),
+        "correlation of the mean difference with the puppet's": float(pattern),
     }
 
 
@@ -189,23 +221,29 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=60)
     parser.add_argument("--seconds", type=int, default=120, help="of the drift's conversation")
     parser.add_argument(
-        "--only", nargs="*", choices=("identity", "lips", "drift"), default=("identity", "lips", "drift")
+        "--only",
+        nargs="*",
+        choices=("identity", "lips", "mood", "drift"),
+        default=("identity", "lips", "mood", "drift"),
     )
     options = parser.parse_args()
     choice = ModelOptions(size="mini", checkpoints=options.checkpoints, device="cpu").choose()
     small = Small(choice.load(), replace(choice.size.stream, position="bounded"))
-    people = Clips(options.clips).unseen[: options.people]
-    for name, found in _measured(small, people, options.only, options.seconds):
+    clips = Clips(options.clips)
+    people = clips.unseen[: options.people]
+    for name, found in _measured(small, people, clips.train, options.only, options.seconds):
         print(json.dumps({name: found}, indent=1), flush=True)
 
 
 def _measured(
-    small: Small, people: Sequence[Clip], only: Sequence[str], seconds: int
+    small: Small, people: Sequence[Clip], drawn: Sequence[Clip], only: Sequence[str], seconds: int
 ) -> Iterator[tuple[str, dict[str, object]]]:
     if "identity" in only:
         yield "identity", identity(small, people)
     if "lips" in only:
         yield "lips", lips(small, people)
+    if "mood" in only:
+        yield "mood", mood(small, people, drawn)
     if "drift" in only:
         yield "drift", drift(small, people, seconds)
 
