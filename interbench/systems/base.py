@@ -100,9 +100,14 @@ class AvatarSystem(ABC):
         return {}
 
     @classmethod
+    def settled(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``options`` with what a machine decides where nobody did, so that every machine of a run is told the same."""
+        return options
+
+    @classmethod
     def model_of(cls, options: Mapping[str, Any]) -> str:
-        """Which of several models ``options`` choose, where tables have to say it beside the system's name; else
-        empty."""
+        """Which of several models ``options``, which are settled, choose, where tables have to say it beside the
+        system's name; else empty."""
         return ""
 
     @classmethod

@@ -85,14 +85,16 @@ class SystemSpec:
         return tail if head in SYSTEMS.entries() else ""
 
     def with_model(self) -> SystemSpec:
-        """The same with the model in its label, where there are several and the user gave it no label: ``livetalk
-        (mini)``.
+        """The same with all that this machine decides, and with the model in its label, where there are several and
+        the user gave it no label: ``livetalk (mini)``.
 
         Raises:
             SystemLoadError: there is no such system.
         """
-        model = self._find().cls.model_of(self.options) if self.label == self.spec else ""
-        return replace(self, label=f"{self.label} ({model})") if model else self
+        cls = self._find().cls
+        options = cls.settled(self.options)
+        model = cls.model_of(options) if self.label == self.spec else ""
+        return replace(self, options=options, label=f"{self.label} ({model})" if model else self.label)
 
     def known_options(self) -> Options:
         """What can be told to the system.

@@ -128,11 +128,15 @@ class LiveTalk(AvatarSystem):
         return 0.0 if self._url is not None or self._size in NEEDS_NO_GPU or "--device" in self._serve else 1.0
 
     @classmethod
+    def settled(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        if options.get("url") is not None or options.get("size"):
+            return options
+        return {**options, "size": default_size(options.get("serve") or ())}
+
+    @classmethod
     def model_of(cls, options: Mapping[str, Any]) -> str:
-        if options.get("url") is not None:
-            return ""  # it will say what it is
-        size = options.get("size") or default_size(options.get("serve") or ())
-        return SMALL if size == SMALL else ""
+        # What is behind an address will say what it is.
+        return SMALL if options.get("url") is None and options.get("size") == SMALL else ""
 
     @classmethod
     def lacking(cls) -> str:

@@ -74,7 +74,9 @@ def default_size(options: Sequence[str] = ()) -> str:
     Args:
         options: further ones of ``livetalk serve``.
     """
-    there = "--checkpoints" in options or bool(os.environ.get(CHECKPOINTS_VARIABLE)) or CHECKPOINTS.exists()
+    if "--checkpoints" in options:
+        return PUBLISHED
+    there = bool(os.environ.get(CHECKPOINTS_VARIABLE)) or CHECKPOINTS.exists()
     return PUBLISHED if there and ("--device" in options or find_gpus()) else SMALL
 
 

@@ -607,7 +607,7 @@ async def test_the_published_size_is_not_started_without_a_gpu(tmp_path: Path, m
         (0, "variable", (), "mini"),
         (1, "variable", (), "1.3B"),
         (1, "folder", (), "1.3B"),
-        (1, "", ("--checkpoints", "somewhere"), "1.3B"),
+        (0, "", ("--checkpoints", "somewhere"), "1.3B"),
         (0, "folder", ("--device", "cpu"), "1.3B"),
     ],
 )
@@ -633,7 +633,9 @@ def test_without_a_size_the_server_is_the_one_that_can_run_here(
         (tmp_path / "pretrained_checkpoints").mkdir()
     assert default_size(options) == size
     spec = SystemSpec("livetalk", "livetalk", {"serve": list(options)} if options else {})
-    assert spec.with_model().label == ("livetalk (mini)" if size == "mini" else "livetalk")
+    chosen = spec.with_model()
+    assert chosen.label == ("livetalk (mini)" if size == "mini" else "livetalk")
+    assert chosen.options["size"] == size, "the other machines of a run are told, whatever they have"
 
 
 def test_the_small_model_is_named_wherever_the_system_is() -> None:
