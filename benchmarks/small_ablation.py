@@ -15,6 +15,7 @@ clips, with an interval by bootstrap over people:
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,8 @@ def main() -> None:
             interval(lambda who, row=row: float(np.mean(np.array(row.other)[who])), len(people)),  # type: ignore[misc]
         )
         table.add_row(label or source, *(f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in figures))
-        Console(width=140).print(table)
+        print(f"{label or source}: done", file=sys.stderr, flush=True)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":
