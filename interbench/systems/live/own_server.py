@@ -58,7 +58,8 @@ def lacking_here() -> str:
         return f"it needs {', '.join(missing)} ({_INSTALL})"
     found = importlib.util.find_spec("livetalk")
     folders = () if found is None else found.submodule_search_locations or ()
-    if default_size() == SMALL and not any((Path(folder) / SMALL / "card.json").exists() for folder in folders):
+    bundled = Path("render") / SMALL / "card.json"
+    if default_size() == SMALL and not any((Path(folder) / bundled).exists() for folder in folders):
         return "the livetalk that is installed has no small model, and no checkpoints and GPU for the other are here"
     return ""
 

@@ -31,7 +31,7 @@ PUBLISHED = "1.3B"
 """The size that has published weights."""
 OWN = "mini"
 """The size whose weights come of this repository's own recipe (docs/training.md)."""
-BUNDLED = Path(__file__).parents[1] / OWN
+BUNDLED = Path(__file__).parent / OWN
 """Where they lie: a folder of `livetalk train assemble`, and a model card."""
 
 LIVETALK = "livetalk"

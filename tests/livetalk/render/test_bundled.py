@@ -103,7 +103,11 @@ def test_it_talks_when_there_is_something_to_say(models: Models) -> None:
         change = moving(frames, 8)
         mouths.append(float(np.sort(change[len(change) // 2 :].ravel())[-3:].mean()))
     assert mouths[0] > 1.5 * mouths[1], "the mouth moves with the words"
-    assert models.weights.startswith("mini, bundled with livetalk, sha256 ")
+    assert models.weights.startswith("mini, bundled with livetalk, sha256 ") and not models.random
+    encoder = models.text()
+    words = encoder.tokenizer("Happy, an OLD woman in a zeppelin")["input_ids"]
+    told = encoder.tokenizer.convert_ids_to_tokens(words)
+    assert (told[0], told[-2:]) == ("happy", ["<unk>", "</s>"]), "its own vocabulary, in any case of letters"
 
 
 def main() -> None:

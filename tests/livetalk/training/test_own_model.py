@@ -254,22 +254,6 @@ def test_a_run_goes_on_bitwise_and_the_folder_is_distilled(clips: Path, pictures
     choice.load_transformer()
 
 
-def test_what_is_kept_of_mini_is_what_its_card_says_and_goes_on() -> None:
-    folder = Path(__file__).parents[3] / "examples" / "mini" / "checkpoint"
-    files = json.loads((folder / "card.json").read_text("utf-8"))["files"]
-    assert files.keys() == {
-        "autoencoder.safetensors", "speech/model.safetensors", "model.safetensors", "text_encoder.safetensors",
-    }  # fmt: skip
-    for name, about in files.items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == about["sha256"]
-    models = ModelOptions(size="mini", checkpoints=folder, device="cpu").choose().load()
-    assert not models.random
-    encoder = models.text()
-    words = encoder.tokenizer("Happy, an OLD woman in a zeppelin")["input_ids"]
-    told = encoder.tokenizer.convert_ids_to_tokens(words)
-    assert (told[0], told[-2:]) == ("happy", ["<unk>", "</s>"])
-
-
 @pytest.mark.soak
 def test_a_compiled_run_learns_the_same(clips: Path, tmp_path: Path) -> None:
     losses = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -666,12 +667,15 @@ async def test_whole_conversations_go_to_one_of_several_servers(played: Played) 
     async with StubJudge() as one, StubJudge() as other:
         judge = VLMJudge([one.url, other.url])
         await judge.start()
-        for number in range(8):
+        # Which it is follows from the addresses, whose ports are drawn: one in 128 sends the first eight to one.
+        for number in itertools.count(1):
             verdicts = [v async for v in judge.judge(played(scenario=f"s{number}"), TASKS)]
             assert len(verdicts) == len(TASKS)
+            if number >= 8 and ((one.requests and other.requests) or number == 40):
+                break
         await judge.stop()
         counts = sorted((len(one.requests), len(other.requests)))
-    assert sum(counts) == 8 * len(TASKS) and all(count % len(TASKS) == 0 for count in counts) and counts[0] > 0
+    assert sum(counts) == number * len(TASKS) and all(count % len(TASKS) == 0 for count in counts) and counts[0] > 0
 
 
 async def test_identity_separates_judges_and_not_their_addresses() -> None:
