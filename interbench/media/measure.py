@@ -35,6 +35,8 @@ _ALIKE = 0.5
 """Levels of 8 bits up to which two pictures are one."""
 _STROKE = 0.73
 """Height of a tall letter of the built-in font, of its size."""
+_LOOKS = 5
+"""Frames of a clip that letters are looked for in."""
 _Floats = npt.NDArray[np.float64]
 
 
@@ -260,25 +262,30 @@ def _blank(task: Task, donor: Task) -> float:
 
 def _letters(task: Task, donor: Task) -> float:
     """Height of an upright stroke over that of the picture, by what fonts have between the two."""
-    own, other = (_middle_frame(one) for one in (task, donor))
-    if own.shape != other.shape:
+    own, other = (_some_frames(one) for one in (task, donor))
+    if own.shape[1:] != other.shape[1:]:
         raise MediaFaultError("unmeasured", "its picture has another size than before.")
-    changed = np.abs(own - other) > 40
+    # Where it is changed all the time: who moves is elsewhere in a frame a moment later, what is written stays.
+    changed: npt.NDArray[np.bool_] = np.all(np.abs(own - other) > 40, axis=0)
     # What is bright beside the dark ground of a line is no letter.
     inside = np.logical_or.accumulate(changed, axis=1) & np.logical_or.accumulate(changed[:, ::-1], axis=1)[:, ::-1]
-    bright = (own > 150) & inside
+    bright = np.all(own > 150, axis=0) & inside
     longest = max((length for column in bright.T for _, length in _runs(column)), default=0)
-    return longest / _STROKE / len(own)
+    return float(longest / _STROKE / own.shape[1])
 
 
-def _middle_frame(task: Task) -> _Floats:
+def _some_frames(task: Task) -> _Floats:
+    """Grey, [LOOKS, height, width], spread over the clip."""
     times = picture_times(task)
+    length = times.end() - times.start
+    moments = [times.start + length * (look + 1) / (_LOOKS + 1) for look in range(_LOOKS)]
+    found: list[_Floats] = []
     with task.open() as source:
         stream = task.picture(source)
-        frame = next(on_screen(task, source, stream, [(times.start + times.end()) / 2]))
-        how = pose(stream, frame)
-        grey: _Floats = how.rgb(frame, *how.size(frame.width, frame.height)).astype(np.float64).mean(axis=-1)
-        return grey
+        for frame in on_screen(task, source, stream, moments):
+            how = pose(stream, frame)
+            found.append(how.rgb(frame, *how.size(frame.width, frame.height)).astype(np.float64).mean(axis=-1))
+    return np.stack(found)
 
 
 def _webm(task: Task, donor: Task) -> float:
