@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
-from pip._vendor.packaging.requirements import Requirement
+from packaging.requirements import Requirement
 
 OWN_INDEX = "https://download.pytorch.org/whl/cpu"
 CUDA = ("nvidia-", "cuda-")
@@ -38,10 +38,10 @@ def is_for_cpu(metadata: dict[str, Any]) -> bool:
 
 def main() -> int:
     torch = sys.argv[1]
-    for options in ((), ("--extra-index-url", OWN_INDEX, "--retries", "1", "--timeout", PATIENCE_S)):
-        metadata = wheel(torch, *options)
+    for index in ("", f"--extra-index-url {OWN_INDEX}"):
+        metadata = wheel(torch, *index.split(), *(("--retries", "1", "--timeout", PATIENCE_S) if index else ()))
         if metadata is not None and is_for_cpu(metadata):
-            print("\n".join([*(" ".join(options[:2]).splitlines()), f"torch=={metadata['version']}"]))
+            print(f"{index}\ntorch=={metadata['version']}".strip())
             return 0
     print(f"no CPU build of {torch} is to be had here; a CUDA build would be several GB", file=sys.stderr)
     return 1

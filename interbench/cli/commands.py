@@ -35,6 +35,7 @@ def carry_out(plan: Plan, stages: Sequence[Stage], *, quiet: bool) -> Summary:
     from interbench.judge.registry import make_judge
 
     settings = plan.settings
+    sys.stderr.writelines(f"{line}\n" for line in plan.left_out)
     transcriber = make_transcriber(settings.transcriber, settings.transcriber_options)
     judge = make_judge(settings.judge_name, settings.judge_options, settings.repeats)
     with make_progress(quiet=quiet) as progress:
@@ -50,7 +51,6 @@ def execute_and_report(plan: Plan, stages: tuple[Stage, ...], *, quiet: bool, st
         FruitlessError: nothing came of it.
     """
     folder = plan.settings.out
-    sys.stderr.writelines(f"{line}\n" for line in plan.left_out)
     summary = carry_out(plan, stages, quiet=quiet)
     index = None
     if "judge" in stages:

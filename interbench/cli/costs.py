@@ -158,12 +158,17 @@ def _specs(run: Run, folder: Path, config: Path | None, options: Iterable[str]) 
         label: SystemSpec(
             label,
             facts["spec"],
-            # The options stand under the name that the user gave, which may lack the model.
-            {n: value for n, value in tables.get(label, tables.get(facts["spec"], {})).items() if n != "spec"},
+            {name: value for name, value in tables.get(_given(label, facts), {}).items() if name != "spec"},
         )
         for label, facts in manifest.get("systems", {}).items()
     }
     return system_options(specs, options)
+
+
+def _given(label: str, facts: Mapping[str, Any]) -> str:
+    """The name that the user gave to a system, under which its options stand: without the model."""
+    spec = str(facts["spec"])
+    return spec if label.startswith(f"{spec} (") else label
 
 
 async def _cancel(spec: SystemSpec | None, jobs: Iterable[Job]) -> dict[Key, str]:

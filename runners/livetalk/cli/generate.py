@@ -14,6 +14,7 @@ from livetalk.base.errors import OptionError
 from livetalk.base.flags import Flag
 from livetalk.live.settings import LiveSettings
 from livetalk.render.options import (
+    BUNDLED_NOTE,
     LIVETALK,
     MODELS,
     ModelChoice,
@@ -237,6 +238,8 @@ def _loaded(choice: ModelChoice) -> tuple[Models, Console]:
     from rich.console import Console
 
     console = Console(stderr=True)
+    if choice.bundled:
+        console.print(BUNDLED_NOTE)
     with console.status("Loading the models"):
         models = choice.load()
     if models.random:

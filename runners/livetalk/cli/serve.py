@@ -14,16 +14,9 @@ from livetalk.cli.thinker import ThinkerOptions
 from livetalk.cli.version import version
 from livetalk.live.settings import MOST_LOOK_AHEAD, LiveSettings
 from livetalk.render.config import StreamConfig
-from livetalk.render.options import ModelOptions, SpeedOptions, StreamOptions
+from livetalk.render.options import BUNDLED_NOTE, ModelOptions, SpeedOptions, StreamOptions
 from livetalk.server.limits import MIB, Limits
 from livetalk.tools.options import Encoder
-
-BUNDLED_NOTE = (
-    "mini is a small model that this project trained on drawn people, by its own recipe (docs/training.md): portraits "
-    "like the bundled personas', at 96 by 96 pixels, on any computer. The published 1.3B model needs a GPU: `livetalk "
-    "download` fetches it, and `livetalk serve --checkpoints FOLDER` serves it."
-)
-"""What is said of the small model wherever it runs without having been asked for."""
 
 _LIVE = LiveSettings()
 _LIMITS = Limits()

@@ -33,6 +33,12 @@ OWN = "mini"
 """The size whose weights come of this repository's own recipe (docs/training.md)."""
 BUNDLED = Path(__file__).parent / OWN
 """Where they lie: a folder of `livetalk train assemble`, and a model card."""
+BUNDLED_NOTE = (
+    "mini is a small model that this project trained on drawn people, by its own recipe (docs/training.md): portraits "
+    "like the bundled personas', at 96 by 96 pixels, on any computer. The published 1.3B model needs a GPU: `livetalk "
+    "download` fetches it, and --checkpoints names its folder."
+)
+"""What is said of the small model wherever it runs without having been asked for."""
 
 LIVETALK = "livetalk"
 MODELS = (LIVETALK, "omniavatar-1.3b", "omniavatar-14b")

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import wave
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from livetalk.base.rates import AUDIO_RATE
+from livetalk.cli.main import app
 from livetalk.render.encoders.image import preprocess
 from livetalk.render.encoders.speech import SpeechStream
-from livetalk.render.options import BUNDLED, ModelOptions
+from livetalk.render.options import BUNDLED, BUNDLED_NOTE, CHECKPOINTS_VARIABLE, ModelOptions
 from livetalk.render.performer import Performer, SeededNoise
 from livetalk.render.pipeline import Models
 from livetalk.training.clips import moving
 from safetensors import safe_open
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parent / "golden_mini.npz"
@@ -108,6 +112,21 @@ def test_it_talks_when_there_is_something_to_say(models: Models) -> None:
     words = encoder.tokenizer("Happy, an OLD woman in a zeppelin")["input_ids"]
     told = encoder.tokenizer.convert_ids_to_tokens(words)
     assert (told[0], told[-2:]) == ("happy", ["<unk>", "</s>"]), "its own vocabulary, in any case of letters"
+
+
+def test_a_clip_without_checkpoints_is_made_by_it_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with np.load(GOLDEN, allow_pickle=False) as golden, wave.open(str(tmp_path / "speech.wav"), "wb") as speech:
+        speech.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))
+        speech.writeframes(golden["sound"][: AUDIO_RATE // 2].tobytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(CHECKPOINTS_VARIABLE, raising=False)
+    done = CliRunner().invoke(
+        app, ["generate", "--image", str(PORTRAIT), "--audio", "speech.wav", "--output", "clip.mp4"]
+    )
+    assert done.exit_code == 0, done.output
+    assert " ".join(BUNDLED_NOTE.split()) in " ".join(done.output.split())
+    with av.open("clip.mp4") as clip:
+        assert (clip.streams.video[0].width, clip.streams.video[0].height) == (96, 96)
 
 
 def main() -> None:

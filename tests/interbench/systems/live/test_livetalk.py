@@ -29,6 +29,7 @@ from PIL import Image
 from interbench.asr.given import Given
 from interbench.base.errors import IncomparableError, InterbenchError, SystemLoadError
 from interbench.base.progress import PlainProgress
+from interbench.cli.commands import carry_out
 from interbench.domain.names import meant
 from interbench.domain.records import Exchange, Outcome
 from interbench.drive.driver import Driver, DriveSettings, turn_seed
@@ -663,7 +664,7 @@ async def test_results_of_the_small_model_say_so(server: ConversationServer) -> 
 
 
 def test_nobody_is_refused_for_what_was_not_asked_for(
-    tmp_path: Path, scenarios: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scenarios: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = importlib.util.find_spec
@@ -673,6 +674,8 @@ def test_nobody_is_refused_for_what_was_not_asked_for(
     assert line == "livetalk is left out: it needs torch (pip install 'interbench[livetalk]')"
     assert len(plan.systems) == len(DEFAULT_SYSTEMS) - 1 and "livetalk" not in " ".join(plan.labels)
     assert "livetalk" not in plan.settings.systems, "the manifest says what was played"
+    carry_out(plan, (), quiet=True)
+    assert line in capsys.readouterr().err, "nothing is left out silently, by no door and however quiet"
     asked = make_plan(Settings(out=tmp_path / "run", scenarios=str(scenarios), systems=("livetalk",)))
     assert asked.left_out == () and len(asked.systems) == 1, "what was named is refused when it is started"
 
